@@ -1,0 +1,31 @@
+"""``gclrec COMMAND …``: the same commands as ``python -m gclrec.COMMAND …``."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+from gclrec import __version__
+from gclrec.command_line import main_of
+
+app = App(
+    name="gclrec",
+    help="Graph contrastive recommenders for recall: from interactions to an index that serves top-k.",
+    version=__version__,
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+app.command(
+    "gclrec.train:app", name="train", help="Train an encoder; ends with test figures and a run folder."
+)
+app.command(
+    "gclrec.evaluate:app", name="evaluate", help="Evaluate a run again: other cut-offs, metrics or groups."
+)
+app.command("gclrec.export:app", name="export", help="Build the nearest-neighbour index of a run.")
+app.command("gclrec.recommend:app", name="recommend", help="Top-k items for users of a run.")
+app.command("gclrec.similar:app", name="similar", help="Items most similar to an item of a run.")
+app.command("gclrec.data_command:app", name="data", help="List and describe data sets.")
+
+main = main_of(app)
+
+if __name__ == "__main__":
+    main()

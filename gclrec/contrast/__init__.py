@@ -1,0 +1,1 @@
+"""Contrast: views, losses, negatives, and the named methods made of them."""

@@ -1,0 +1,35 @@
+"""Named bundles of settings: what a published model is, said in gclrec's own flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Method:
+    """One entry of :data:`METHODS`.
+
+    Args:
+        settings: values for the training settings of the same name; flags and TOML files override them.
+        source: the paper, with its link.
+    """
+
+    settings: Mapping[str, str | int | float | bool]
+    source: str
+
+
+METHODS: Mapping[str, Method] = {
+    "mf": Method(
+        {"encoder": "mf", "aug": "none"},
+        "Rendle et al., UAI 2009, https://arxiv.org/abs/1205.2618",
+    ),
+    "lightgcn": Method(
+        {"encoder": "lightgcn", "aug": "none"},
+        "He et al., SIGIR 2020, https://arxiv.org/abs/2002.02126",
+    ),
+    "sgl": Method(
+        {"encoder": "lightgcn", "aug": "edge_drop:0.1", "ssl_weight": 0.1, "temperature": 0.2},
+        "Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783",
+    ),
+}

@@ -1,0 +1,1 @@
+"""Data: readers, the catalogue of data sets, splits; raw ids outward, row numbers inward."""

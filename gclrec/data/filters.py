@@ -1,0 +1,49 @@
+"""Leave out weak ratings and rare users and items, before any split."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from gclrec.data.interactions import Dataset, Interactions
+from gclrec.errors import InputError
+
+
+def filtered(dataset: Dataset, *, min_rating: float | None = None, k_core: int | None = None) -> Dataset:
+    """Return the data set without ratings below a minimum, then reduced to its k-core.
+
+    Published parts are reduced to the pairs that stay; users and items are numbered anew.
+
+    Args:
+        dataset: what to filter; not modified.
+        min_rating: least rating of a pair that stays; all stay if ``None``.
+        k_core: least number of interactions of every user and item; no limit if ``None``.
+
+    Raises:
+        InputError: there are no ratings, nothing is left, or a published part is empty afterwards.
+    """
+    if min_rating is None and k_core is None:
+        return dataset
+    pairs = dataset.interactions
+    try:
+        if min_rating is not None:
+            pairs = pairs.with_min_rating(min_rating)
+        if k_core is not None:
+            pairs = pairs.k_core(k_core)
+    except InputError as error:
+        raise InputError(f"{dataset.name}: {error}") from error
+    parts = {name: _restricted(part, dataset.interactions, pairs) for name, part in dataset.parts.items()}
+    for name, part in parts.items():
+        if len(part) == 0:
+            raise InputError(f"{dataset.name}: no pair of the published {name} part is left after filtering")
+    return replace(dataset, interactions=pairs, parts=parts)
+
+
+def _restricted(part: Interactions, before: Interactions, after: Interactions) -> Interactions:
+    """Return the pairs of a part of ``before`` that ``after`` still holds, in the numbers of ``after``."""
+    new_user = after.users.rows(before.users.ids)[part.user]
+    new_item = after.items.rows(before.items.ids)[part.item]
+    moved = replace(part, users=after.users, items=after.items, user=new_user, item=new_item)
+    moved = moved.select((new_user >= 0) & (new_item >= 0))
+    return moved.select(np.isin(moved.pair_keys, after.pair_keys))

@@ -1,0 +1,317 @@
+"""Who interacted with what: raw ids outside, row numbers inside."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from gclrec.errors import InputError, InputWarning
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """Raw ids of users or items, in row order: row ``r`` belongs to ``ids[r]``.
+
+    Args:
+        ids: distinct raw ids, ``Int64`` or ``String``.
+
+    Example:
+        >>> vocabulary = Vocabulary.of(["tea", "milk", "tea"])
+        >>> vocabulary.ids.to_list()
+        ['milk', 'tea']
+        >>> vocabulary.rows(["tea", "wine"]).tolist()
+        [1, -1]
+    """
+
+    ids: pl.Series
+
+    @classmethod
+    def of(cls, *columns: pl.Series | Sequence[Any]) -> Vocabulary:
+        """Return the sorted distinct ids of one or several columns (all integers, or all strings)."""
+        series = [
+            normal_ids(pl.Series(values=column) if not isinstance(column, pl.Series) else column)
+            for column in columns
+        ]
+        if len({s.dtype for s in series if len(s)}) > 1:
+            series = [s.cast(pl.String) for s in series]
+        dtype = next((s.dtype for s in series if len(s)), pl.Int64())
+        merged = pl.concat([s.cast(dtype).rename("id") for s in series])
+        return cls(merged.unique().sort())
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.ids.equals(other.ids)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def rows(self, raw: pl.Series | Sequence[Any]) -> IntArray:
+        """Return the row numbers of raw ids, ``-1`` for an id that is not here."""
+        series = raw if isinstance(raw, pl.Series) else pl.Series(values=list(raw), strict=False)
+        if len(series) == 0:
+            return np.empty(0, dtype=np.int64)
+        wanted = normal_ids(series).cast(self.ids.dtype, strict=False).to_frame("id")
+        known = pl.DataFrame({"id": self.ids, "row": np.arange(len(self), dtype=np.int64)})
+        joined = wanted.join(known, on="id", how="left", maintain_order="left")
+        return joined["row"].fill_null(-1).to_numpy().astype(np.int64, copy=False)
+
+    def row(self, raw: object, *, kind: str = "id") -> int:
+        """Return the row of one raw id; a string is read as a number where the ids are numbers.
+
+        Raises:
+            InputError: the id is not here.
+        """
+        found = int(self.rows([raw])[0])
+        if found < 0:
+            example = ", ".join(map(str, self.ids.head(3).to_list()))
+            raise InputError(
+                f"unknown {kind} {raw!r}: not among the {len(self):,} known ones (such as {example})"
+            )
+        return found
+
+    def raw(self, rows: npt.ArrayLike) -> pl.Series:
+        """Return the raw ids of row numbers."""
+        return self.ids.gather(np.asarray(rows, dtype=np.int64))
+
+
+def normal_ids(ids: pl.Series) -> pl.Series:
+    """Return ids as ``Int64`` or ``String``, the two kinds a vocabulary holds.
+
+    Raises:
+        InputError: an id is missing, or is a fractional number.
+    """
+    if ids.null_count():
+        raise InputError(f"column {ids.name!r}: {ids.null_count():,} ids are missing")
+    if ids.dtype.is_integer():
+        numbers = ids.cast(pl.Int64, strict=False)
+        return ids.cast(pl.String) if numbers.null_count() else numbers  # unsigned 64-bit ids may not fit
+    if ids.dtype.is_float():
+        whole = ids.cast(pl.Int64, strict=False)
+        if whole.null_count() or not (whole.cast(pl.Float64) == ids.cast(pl.Float64)).all():
+            raise InputError(f"column {ids.name!r}: ids must be whole numbers or text, found fractions")
+        return whole
+    return ids.cast(pl.String)
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Numbered user-item pairs with the vocabularies that name them.
+
+    Args:
+        users: raw user ids by row number; may hold users without any pair.
+        items: raw item ids by row number; likewise.
+        user: ``(E,)`` user rows in ``[0, U)``.
+        item: ``(E,)`` item rows in ``[0, I)``.
+        time: ``(E,)`` float64, seconds or any number that grows with time; ``None`` if unknown.
+        weight: ``(E,)`` float32, such as a rating; ``None`` if pairs carry none.
+    """
+
+    users: Vocabulary
+    items: Vocabulary
+    user: IntArray
+    item: IntArray
+    time: npt.NDArray[np.float64] | None = None
+    weight: npt.NDArray[np.float32] | None = None
+
+    @classmethod
+    def from_frame(
+        cls, frame: pl.DataFrame, *, users: Vocabulary | None = None, items: Vocabulary | None = None
+    ) -> Interactions:
+        """Number a table with the columns ``user``, ``item`` and optionally ``time``, ``weight``.
+
+        A pair that occurs more than once is kept once, at its first time (or place), since recall is
+        about pairs that are new; an :class:`~gclrec.errors.InputWarning` tells how many were dropped.
+
+        Args:
+            frame: one row an interaction; ids of any type.
+            users: vocabulary to number by; made from the table if ``None``.
+            items: the same for items.
+
+        Raises:
+            InputError: an id is missing or is not in the given vocabulary.
+        """
+        users = Vocabulary.of(frame["user"]) if users is None else users
+        items = Vocabulary.of(frame["item"]) if items is None else items
+        user, item = users.rows(frame["user"]), items.rows(frame["item"])
+        for name, rows in (("user", user), ("item", item)):
+            if len(rows) and rows.min() < 0:
+                raw = frame[name][int(np.argmin(rows))]
+                raise InputError(f"{name} {raw!r} is not in the given vocabulary")
+        columns = frame.columns
+        time = frame["time"].cast(pl.Float64).to_numpy() if "time" in columns else None
+        weight = frame["weight"].cast(pl.Float32).to_numpy() if "weight" in columns else None
+        return cls(users, items, user, item, time, weight).deduplicated()
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    @property
+    def num_users(self) -> int:
+        """Number of users ``U``, those without interactions included."""
+        return len(self.users)
+
+    @property
+    def num_items(self) -> int:
+        """Number of items ``I``, those without interactions included."""
+        return len(self.items)
+
+    @cached_property
+    def pair_keys(self) -> IntArray:
+        """``(E,)`` one number a pair, ``user * I + item``: equal pairs have equal keys."""
+        return self.user * self.num_items + self.item
+
+    def user_degrees(self) -> IntArray:
+        """Return the number of interactions of each user, ``(U,)``."""
+        return np.bincount(self.user, minlength=self.num_users)
+
+    def item_degrees(self) -> IntArray:
+        """Return the number of interactions of each item, ``(I,)``."""
+        return np.bincount(self.item, minlength=self.num_items)
+
+    def select(self, which: BoolArray | IntArray) -> Interactions:
+        """Return some of the pairs, by mask or by position, under the same vocabularies."""
+        return replace(
+            self,
+            user=self.user[which],
+            item=self.item[which],
+            time=None if self.time is None else self.time[which],
+            weight=None if self.weight is None else self.weight[which],
+        )
+
+    def without(self, other: Interactions) -> Interactions:
+        """Return the pairs that ``other`` (same vocabularies) does not hold."""
+        return self.select(~self.shared_with(other))
+
+    def shared_with(self, other: Interactions) -> BoolArray:
+        """Return whether ``other`` (same vocabularies) holds each pair, ``(E,)``."""
+        return _is_in(self.pair_keys, np.sort(other.pair_keys))
+
+    def joined(self, other: Interactions) -> Interactions:
+        """Return the pairs of both (same vocabularies); no pair may be in both."""
+        time = None if self.time is None or other.time is None else np.concatenate([self.time, other.time])
+        weight = (
+            None
+            if self.weight is None or other.weight is None
+            else np.concatenate([self.weight, other.weight])
+        )
+        user, item = np.concatenate([self.user, other.user]), np.concatenate([self.item, other.item])
+        return Interactions(self.users, self.items, user, item, time, weight)
+
+    def sorted(self) -> Interactions:
+        """Return the pairs ordered by user, then item."""
+        return self.select(np.argsort(self.pair_keys, kind="stable"))
+
+    def deduplicated(self) -> Interactions:
+        """Return each pair once, at its first time (first place where times are unknown or equal)."""
+        keys = self.pair_keys
+        ordered = np.sort(keys)  # np.unique would hash, which is far slower
+        repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+        if len(repeated) == 0:
+            return self
+        among = np.flatnonzero(_is_in(keys, repeated))
+        if self.time is not None:
+            among = among[np.argsort(self.time[among], kind="stable")]
+        among = among[np.argsort(keys[among], kind="stable")]
+        stays = np.ones(len(keys), dtype=np.bool_)
+        stays[among[1:][keys[among[1:]] == keys[among[:-1]]]] = False
+        message = f"{np.count_nonzero(~stays):,} repeated pairs: each pair is kept once, at its first time"
+        warnings.warn(message, InputWarning, stacklevel=2)
+        return self.select(stays)
+
+    def compacted(self) -> Interactions:
+        """Return the same pairs, numbered without users and items that have none."""
+        users, user = np.unique(self.user, return_inverse=True)
+        items, item = np.unique(self.item, return_inverse=True)
+        return replace(
+            self,
+            users=Vocabulary(self.users.raw(users)),
+            items=Vocabulary(self.items.raw(items)),
+            user=user.astype(np.int64, copy=False),
+            item=item.astype(np.int64, copy=False),
+        )
+
+    def with_min_rating(self, minimum: float) -> Interactions:
+        """Return the pairs whose weight is at least ``minimum``, numbered anew.
+
+        Raises:
+            InputError: the pairs carry no weight, or none is left.
+        """
+        if self.weight is None:
+            raise InputError("a minimum rating was asked for, but the interactions carry no rating or weight")
+        kept = self.select(self.weight >= minimum)
+        if len(kept) == 0:
+            raise InputError(
+                f"no interaction has a rating of at least {minimum:g} (the highest is {self.weight.max():g})"
+            )
+        return kept.compacted()
+
+    def k_core(self, k: int) -> Interactions:
+        """Return the largest part where every user and item has at least ``k`` interactions.
+
+        Users and items below ``k`` leave, which may bring others below ``k``, until a fixed point.
+
+        Raises:
+            InputError: ``k`` is not positive, or nothing is left.
+        """
+        if k < 1:
+            raise InputError(f"k-core must be at least 1, got {k}")
+        part = self
+        while len(part):
+            stays = (part.user_degrees()[part.user] >= k) & (part.item_degrees()[part.item] >= k)
+            if stays.all():
+                return part.compacted()
+            part = part.select(stays)
+        raise InputError(f"the {k}-core is empty: no group of users and items has {k} interactions each")
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return the pairs in raw ids: ``user``, ``item`` and, where known, ``time``, ``weight``."""
+        columns: dict[str, Any] = {"user": self.users.raw(self.user), "item": self.items.raw(self.item)}
+        if self.time is not None:
+            columns["time"] = self.time
+        if self.weight is not None:
+            columns["weight"] = self.weight
+        return pl.DataFrame(columns)
+
+
+def _is_in(keys: IntArray, ordered: IntArray) -> BoolArray:
+    """Return whether each key is among the sorted ones; np.isin would hash, which is far slower."""
+    found: BoolArray = np.append(ordered, -1)[np.searchsorted(ordered, keys)] == keys
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A named set of interactions with what was published beside it.
+
+    Args:
+        name: catalogue name, or the path it was read from.
+        interactions: all pairs, those of every published part included.
+        parts: published ``train``, ``test`` and maybe ``valid`` pairs (under the vocabularies of
+            ``interactions``); empty where no split was published. ``valid`` may lie inside ``train``.
+        user_attributes: a table whose first column ``id`` holds raw user ids; ``None`` if there is none.
+        item_attributes: the same for items.
+        default_split: the name in ``SPLITS`` that is used when none is asked for.
+        synthetic: made by code, not by people.
+        time_is_order: times are places in each user's own sequence (0, 1, 2 ...), not a clock that all
+            users share.
+    """
+
+    name: str
+    interactions: Interactions
+    parts: Mapping[str, Interactions] = field(default_factory=dict)
+    user_attributes: pl.DataFrame | None = None
+    item_attributes: pl.DataFrame | None = None
+    default_split: str = "random"
+    synthetic: bool = False
+    time_is_order: bool = False

@@ -1,0 +1,360 @@
+"""Training, validation and test pairs: every way to divide a data set, by name in ``SPLITS``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from gclrec.data.interactions import BoolArray, Dataset, IntArray, Interactions
+from gclrec.errors import InputError, InputWarning
+
+Parts = tuple[Interactions, Interactions, Interactions]
+Label = npt.NDArray[np.int8]
+TRAIN, VALID, TEST = 0, 1, 2
+
+# One stream of random numbers for each decision, so that no decision moves another.
+_SHARE, _NODES, _SHOTS, _ORDER, _THIN = range(5)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Three disjoint sets of pairs under the same vocabularies.
+
+    Args:
+        train: pairs to learn from.
+        valid: pairs to choose by; never a test pair.
+        test: pairs to report on.
+        name: name in ``SPLITS``.
+        train_fraction: the share of the training pairs that was kept.
+        seed: what the split was drawn with.
+
+    Shapes:
+        - **cold_users:** rows of users in ``[0, U)`` with no training pair, ascending
+        - **cold_items:** rows of items in ``[0, I)`` with no training pair, ascending
+    """
+
+    train: Interactions
+    valid: Interactions
+    test: Interactions
+    name: str
+    train_fraction: float = 1.0
+    seed: int = 0
+
+    @property
+    def cold_users(self) -> IntArray:
+        """Rows of the users that no training pair mentions."""
+        return np.flatnonzero(self.train.user_degrees() == 0)
+
+    @property
+    def cold_items(self) -> IntArray:
+        """Rows of the items that no training pair mentions."""
+        return np.flatnonzero(self.train.item_degrees() == 0)
+
+    def refit(self) -> Split:
+        """Return the split for the last training run: ``train`` with ``valid``, and an empty ``valid``.
+
+        Where the training pairs were thinned, the validation pairs that join them are thinned to the
+        same share, so that a sparsity study stays one.
+        """
+        joining = _thinned(self.valid, self.train_fraction, self.seed)
+        return replace(self, train=self.train.joined(joining), valid=_none_of(self.valid))
+
+
+@dataclass(frozen=True)
+class _Request:
+    valid: float
+    test: float
+    shots: int
+    cold_share: float
+    seed: int
+
+    def generator(self, stream: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, stream])
+
+
+def make_split(
+    dataset: Dataset,
+    name: str | None = None,
+    *,
+    valid: float = 0.1,
+    test: float = 0.2,
+    shots: int = 0,
+    cold_share: float = 0.2,
+    train_fraction: float = 1.0,
+    seed: int = 0,
+) -> Split:
+    """Divide the pairs of a data set into training, validation and test pairs.
+
+    The same arguments give the same split, whatever the order of the rows in the file; where the order
+    of rows has a meaning (ties in time), it decides.
+
+    Args:
+        dataset: what to divide; not modified.
+        name: name in ``SPLITS``; the data set's own default if ``None``.
+        valid: share of the pairs for validation, in ``[0, 1)``. For ``given`` it is the share of the
+            training part, and used only where no validation part was published.
+        test: share of the pairs for test, in ``[0, 1)``; ``valid + test < 1``. Not used by ``given`` and
+            ``leave_one_out``.
+        shots: training pairs that a cold item (or user) keeps at most; 0 makes it truly cold. For
+            ``cold_items`` and ``cold_users`` only.
+        cold_share: share of the items (or users) that is cold, in ``(0, 1)``.
+        train_fraction: share of the training pairs that is kept, in ``(0, 1]``: a sparsity study. Smaller
+            shares are subsets of larger ones; validation and test pairs stay as they are.
+        seed: decides every random choice; at least 0.
+
+    Raises:
+        InputError: an argument is out of range, or the data set cannot be divided this way.
+    """
+    name = dataset.default_split if name is None else name
+    if name not in SPLITS:
+        raise InputError(f"unknown split {name!r}: choose one of {', '.join(SPLITS)}")
+    _check(
+        name, valid=valid, test=test, shots=shots, cold_share=cold_share, fraction=train_fraction, seed=seed
+    )
+    if len(dataset.interactions) == 0:
+        raise InputError(f"{dataset.name}: no interactions to split")
+    request = _Request(valid, test, shots, cold_share, seed)
+    train, valid_part, test_part = SPLITS[name](dataset, request)
+    if len(train) == 0:
+        raise InputError(
+            f"{dataset.name}: split {name!r} leaves no training pair; ask for smaller valid and test shares"
+        )
+    return Split(_thinned(train, train_fraction, seed), valid_part, test_part, name, train_fraction, seed)
+
+
+def _check(
+    name: str, *, valid: float, test: float, shots: int, cold_share: float, fraction: float, seed: int
+) -> None:
+    if not 0 <= valid < 1:
+        raise InputError(f"the validation share must be in [0, 1), got {valid:g}")
+    if not 0 <= test < 1:
+        raise InputError(f"the test share must be in [0, 1), got {test:g}")
+    if valid + test >= 1:
+        raise InputError(f"validation share {valid:g} and test share {test:g} leave nothing to train on")
+    if shots < 0:
+        raise InputError(f"shots must be 0 or more, got {shots}")
+    if shots and name not in ("cold_items", "cold_users"):
+        raise InputError(f"shots={shots} needs split cold_items or cold_users, not {name!r}")
+    if not 0 < cold_share < 1:
+        raise InputError(f"the share of cold users or items must be in (0, 1), got {cold_share:g}")
+    if not 0 < fraction <= 1:
+        raise InputError(f"the training fraction must be in (0, 1], got {fraction:g}")
+    if seed < 0:
+        raise InputError(f"the seed must be 0 or more, got {seed}")
+
+
+def given(dataset: Dataset, request: _Request) -> Parts:
+    """Return the published parts; validation pairs are taken out of train.
+
+    Without a published validation part, the share ``valid`` of each user's training pairs is held out.
+    A published training pair that is also a test pair is taken out of train, with a notice.
+    """
+    parts = dataset.parts
+    others = ", ".join(name for name in SPLITS if name != "given")
+    if "train" not in parts or "test" not in parts:
+        found = f"only {' and '.join(sorted(parts))}" if parts else "none"
+        raise InputError(
+            f"{dataset.name}: split 'given' needs published train and test parts, found {found}; "
+            f"choose one of {others}"
+        )
+    train, test = parts["train"], parts["test"]
+    kept = train.without(test)
+    if len(kept) < len(train):
+        message = (
+            f"{dataset.name}: {len(train) - len(kept):,} training pairs are also test pairs; they leave train"
+        )
+        warnings.warn(message, InputWarning, stacklevel=3)
+    if "valid" in parts:
+        valid = parts["valid"].without(test)
+        return kept.without(valid), valid, test
+    label = _per_user_label(kept, request.valid, 0.0, request)
+    return kept.select(label == TRAIN), kept.select(label == VALID), test
+
+
+def random(dataset: Dataset, request: _Request) -> Parts:
+    """Return a random share of each user's pairs for validation and test; each user keeps a training pair."""
+    pairs = dataset.interactions
+    return _by_label(pairs, _per_user_label(pairs, request.valid, request.test, request))
+
+
+def leave_one_out(dataset: Dataset, request: _Request) -> Parts:
+    """Return each user's last pair for test and the one before it for validation.
+
+    Users with fewer than three pairs stay in train. Of pairs at the same time the later row is the later
+    pair. Where no times are known the order of a user's pairs is random, with a notice.
+    """
+    pairs = dataset.interactions
+    if pairs.time is None:
+        message = (
+            f"no times, so leave_one_out calls a random pair of each user the last (seed {request.seed})"
+        )
+        warnings.warn(f"{dataset.name}: {message}", InputWarning, stacklevel=3)
+        when = _noise(pairs, request.generator(_ORDER))
+    else:
+        when = pairs.time
+    rank = _rank(pairs.user, when)
+    degree = pairs.user_degrees()[pairs.user]
+    enough = degree >= 3
+    label = np.zeros(len(pairs), dtype=np.int8)
+    label[enough & (rank == degree - 1)] = TEST
+    label[enough & (rank == degree - 2)] = VALID
+    return _by_label(pairs, label)
+
+
+def temporal(dataset: Dataset, request: _Request) -> Parts:
+    """Return the earliest pairs for training, the next for validation, the latest for test.
+
+    The cuts are quantiles of all times. Pairs at exactly the time of a cut go to the later side, all of
+    them, so no moment is on both sides.
+    """
+    pairs = dataset.interactions
+    if pairs.time is None:
+        raise InputError(
+            f"{dataset.name}: split 'temporal' needs a time for each interaction, and there is none"
+        )
+    if dataset.time_is_order:
+        raise InputError(
+            f"{dataset.name}: split 'temporal' needs times on one clock, and here each user's pairs are only "
+            "in order; choose leave_one_out"
+        )
+    ordered = np.sort(pairs.time)
+    if ordered[0] == ordered[-1] and request.valid + request.test > 0:
+        raise InputError(
+            f"{dataset.name}: split 'temporal' needs different times, and all are {ordered[0]:g}"
+        )
+    first_valid = _cut(ordered, 1.0 - request.valid - request.test)
+    first_test = _cut(ordered, 1.0 - request.test)
+    label = (pairs.time >= first_valid).astype(np.int8) + (pairs.time >= first_test).astype(np.int8)
+    return _by_label(pairs, label)
+
+
+def cold_items(dataset: Dataset, request: _Request) -> Parts:
+    """Return a split where a random share of the items is cold: its pairs are for validation or test only.
+
+    Half of the cold items is for validation, half for test. With ``shots`` each keeps at most so many
+    training pairs (the earliest, where times on one clock are known). The pairs of the other items are
+    divided per user like ``random``.
+    """
+    pairs = dataset.interactions
+    when = None if dataset.time_is_order else pairs.time
+    return _by_label(
+        pairs, _cold_label(dataset.name, "items", pairs, pairs.item, pairs.item_degrees(), when, request)
+    )
+
+
+def cold_users(dataset: Dataset, request: _Request) -> Parts:
+    """Return a split where a random share of the users is cold; the mirror of :func:`cold_items`."""
+    pairs = dataset.interactions
+    label = _cold_label(dataset.name, "users", pairs, pairs.user, pairs.user_degrees(), pairs.time, request)
+    return _by_label(pairs, label)
+
+
+def _cold_label(
+    name: str,
+    kind: str,
+    pairs: Interactions,
+    node: IntArray,
+    degree: IntArray,
+    when: npt.NDArray[np.float64] | None,
+    request: _Request,
+) -> Label:
+    """Label pairs where some nodes (``node`` names each pair's item or user) are cold."""
+    if request.valid + request.test == 0:
+        raise InputError(f"split 'cold_{kind}' needs a validation or a test share above 0")
+    present = np.flatnonzero(degree)
+    wanted_parts = [part for part, share in ((VALID, request.valid), (TEST, request.test)) if share > 0]
+    num_cold = max(round(request.cold_share * len(present)), len(wanted_parts))
+    if num_cold >= len(present):
+        raise InputError(
+            f"{name}: {len(present)} {kind} with interactions are too few for split 'cold_{kind}'"
+        )
+    chosen = request.generator(_NODES).permutation(present)[:num_cold]
+    part_of = np.full(len(degree), -1, dtype=np.int8)
+    for part, rows in zip(wanted_parts, np.array_split(chosen, len(wanted_parts)), strict=True):
+        part_of[rows] = part
+
+    is_cold = part_of[node] >= 0
+    label = np.zeros(len(pairs), dtype=np.int8)
+    warm = pairs.select(~is_cold)
+    label[~is_cold] = _per_user_label(warm, request.valid, request.test, request)
+    label[is_cold] = part_of[node][is_cold]
+    if request.shots:
+        noise = _noise(pairs, request.generator(_SHOTS))
+        rank = _rank(node, when if when is not None else noise)
+        shown = np.minimum(request.shots, degree - 1)[node]
+        label[is_cold & (rank < shown)] = TRAIN
+    return label
+
+
+def _per_user_label(pairs: Interactions, valid: float, test: float, request: _Request) -> Label:
+    """Label each user's pairs at random: about ``test`` and ``valid`` of them, at least one for training.
+
+    A user with ``n`` pairs has ``(valid + test) * n`` held-out pairs on average: the part after the decimal
+    point is rounded up with that probability. So the shares hold for users with few pairs too.
+    """
+    generator = request.generator(_SHARE)
+    degree = pairs.user_degrees()
+    luck = generator.random(len(degree))
+    most = np.maximum(degree - 1, 0)
+    held_out = np.minimum(np.floor((valid + test) * degree + luck).astype(np.int64), most)
+    for_test = np.minimum(np.floor(test * degree + luck).astype(np.int64), held_out)
+    rank = _rank(pairs.user, _noise(pairs, generator))
+    label = np.zeros(len(pairs), dtype=np.int8)
+    label[rank < held_out[pairs.user]] = VALID
+    label[rank < for_test[pairs.user]] = TEST
+    return label
+
+
+def _noise(pairs: Interactions, generator: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Return a random number for each pair that does not depend on the order of the rows."""
+    noise = np.empty(len(pairs))
+    noise[np.argsort(pairs.pair_keys, kind="stable")] = generator.random(len(pairs))
+    return noise
+
+
+def _rank(group: IntArray, value: npt.NDArray[np.float64]) -> IntArray:
+    """Return each row's place, from 0, among the rows of its group in order of value, then of row."""
+    order = np.lexsort((value, group))
+    ordered = group[order]
+    starts = np.searchsorted(ordered, ordered, side="left")
+    rank = np.empty(len(group), dtype=np.int64)
+    rank[order] = np.arange(len(group)) - starts
+    return rank
+
+
+def _cut(ordered: npt.NDArray[np.float64], share: float) -> float:
+    """Return the first time that lies after the earliest ``share`` of all pairs."""
+    place = round(share * len(ordered))
+    return float(ordered[place]) if place < len(ordered) else np.inf
+
+
+def _by_label(pairs: Interactions, label: Label) -> Parts:
+    return pairs.select(label == TRAIN), pairs.select(label == VALID), pairs.select(label == TEST)
+
+
+def _none_of(pairs: Interactions) -> Interactions:
+    nothing: BoolArray = np.zeros(len(pairs), dtype=np.bool_)
+    return pairs.select(nothing)
+
+
+def _thinned(pairs: Interactions, fraction: float, seed: int) -> Interactions:
+    """Return a random share of the pairs; a smaller share is a subset of a larger one."""
+    if fraction == 1.0 or len(pairs) == 0:
+        return pairs
+    noise = _noise(pairs, np.random.default_rng([seed, _THIN]))
+    kept = np.argsort(noise, kind="stable")[: max(1, round(fraction * len(pairs)))]
+    return pairs.select(np.sort(kept))
+
+
+SPLITS: dict[str, Callable[[Dataset, _Request], Parts]] = {
+    "given": given,
+    "random": random,
+    "leave_one_out": leave_one_out,
+    "temporal": temporal,
+    "cold_items": cold_items,
+    "cold_users": cold_users,
+}

@@ -1,0 +1,71 @@
+"""Matrix factorisation: the encoder that does not look at the graph."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor, nn
+
+from gclrec.encoders.embeddings import Embeddings, GraphLike, Perturbation
+
+
+class MF(nn.Module):
+    r"""One free vector a user and an item (matrix factorisation, [1]).
+
+    .. math:: s(u, i) = x_u^\top x_i
+
+    The graph is accepted and ignored, so that MF stands wherever a graph encoder does.
+
+    Args:
+        num_users: ``U``.
+        num_items: ``I``.
+        dim: ``D``.
+        init_std: standard deviation of the normal start.
+        generator: where the start is drawn from; the global one if ``None``.
+
+    Shapes:
+        - **output:** users ``(U, D)`` and items ``(I, D)``
+
+    Example:
+        >>> users, items = MF(num_users=3, num_items=2, dim=8)()
+        >>> users.shape, items.shape
+        (torch.Size([3, 8]), torch.Size([2, 8]))
+
+    [1] Rendle et al., BPR, UAI 2009, https://arxiv.org/abs/1205.2618
+    """
+
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        dim: int = 64,
+        *,
+        init_std: float = 0.1,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.users = nn.Parameter(torch.empty(num_users, dim).normal_(0.0, init_std, generator=generator))
+        self.items = nn.Parameter(torch.empty(num_items, dim).normal_(0.0, init_std, generator=generator))
+
+    @property
+    def layer_zero(self) -> tuple[Tensor, Tensor]:
+        """The free vectors themselves, users ``(U, D)`` and items ``(I, D)``: what L2 acts on."""
+        return self.users, self.items
+
+    def forward(
+        self,
+        graph: GraphLike | None = None,  # noqa: ARG002 - the encoders' common signature
+        *,
+        layers: bool = False,
+        perturb: Perturbation | None = None,
+    ) -> Embeddings:
+        """Return the vectors; ``graph`` has no influence.
+
+        Args:
+            graph: ignored.
+            layers: also return layer 0, the only one there is.
+            perturb: applied to the vectors as input (layer 0) and again as output (layer 1).
+        """
+        users, items = self.layer_zero
+        if perturb is not None:
+            users, items = perturb(1, *perturb(0, users, items))
+        return Embeddings(users, items, ((users, items),) if layers else ())

@@ -1,0 +1,299 @@
+"""From vectors or ranked lists to a table of figures: every metric, every group, in one ranking pass."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+
+from gclrec.data.interactions import Interactions
+from gclrec.errors import InputError, InputWarning
+from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS
+from gclrec.evaluation.metrics import CATALOGUE_METRICS, METRICS, BoolArray, IntArray
+from gclrec.evaluation.ranking import Seen, Vectors, as_vectors, top_k
+
+Pairs: TypeAlias = Interactions | tuple[npt.ArrayLike, npt.ArrayLike]
+
+ALL_METRICS = (*METRICS, *CATALOGUE_METRICS)
+ALL_GROUPS = (*USER_GROUPS, *ITEM_GROUPS)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What an evaluation found.
+
+    Args:
+        values: figures by name, ``group/metric@k``, such as ``all/recall@20``, ``cold_items/ndcg@10`` or
+            ``all/coverage@20``; plain finite floats. A group without cases has no entry.
+        cases: the number of users that each group's figures are averaged over, 0 included.
+        pairs: the number of test pairs in each group, 0 included.
+        per_user: one row per user with test pairs: ``user`` (row number), one column per accuracy metric and
+            cut (``recall@20``, over all items), ``degree`` (training pairs), ``num_relevant`` (test pairs).
+        seconds: wall time of the evaluation.
+    """
+
+    values: dict[str, float]
+    cases: dict[str, int]
+    pairs: dict[str, int]
+    per_user: pl.DataFrame
+    seconds: float
+
+
+def evaluate(
+    user_vectors: Vectors,
+    item_vectors: Vectors,
+    train: Pairs,
+    test: Pairs,
+    *,
+    ks: Sequence[int] = (10, 20, 50),
+    metrics: Sequence[str] = ALL_METRICS,
+    groups: Sequence[str] = ALL_GROUPS,
+    near_cold: int = 5,
+    exclude: Pairs | None = None,
+    block_size: int | None = None,
+) -> Evaluation:
+    """Rank the whole catalogue by inner product for every user with test pairs, and score the lists.
+
+    A user's training items are left out of the lists; nothing else is, unless ``exclude`` says so. Degrees
+    come from ``train`` alone. See :func:`~gclrec.evaluation.ranking.top_k` for the order of equal scores.
+
+    For a group of users the figures are means over its users with test pairs. For a group of items the
+    relevant items are the user's test items in that group, the ranking is still over the full catalogue, and
+    the mean is over users with at least one such item. Catalogue figures are of all ranked users together.
+
+    Args:
+        user_vectors: ``(U, D)``, on any device.
+        item_vectors: ``(I, D)``, likewise.
+        train: known pairs, as :class:`~gclrec.data.interactions.Interactions` or as ``(user, item)`` arrays.
+        test: pairs to be found; a repeated pair counts once.
+        ks: cuts of the lists.
+        metrics: names in ``METRICS`` and ``CATALOGUE_METRICS``.
+        groups: names in ``USER_GROUPS`` and ``ITEM_GROUPS``.
+        near_cold: users and items with 1 to ``near_cold`` training pairs are near-cold, with more warm.
+        exclude: more pairs to leave out of the lists, such as validation pairs while testing.
+        block_size: users ranked at a time; chosen by the catalogue's size if ``None``.
+
+    Raises:
+        InputError: a name is unknown, a cut is below 1, a pair lies outside the vectors, or the vectors
+            cannot be ranked.
+    """
+    started = time.perf_counter()
+    wanted = _Wanted.of(ks, metrics, groups, near_cold)
+    num_users, num_items = len(user_vectors), len(item_vectors)
+    known = _pairs(train, "train", num_users, num_items)
+    relevant = _Relevant.of(_pairs(test, "test", num_users, num_items), num_users, num_items)
+    hidden = [known] if exclude is None else [known, _pairs(exclude, "exclude", num_users, num_items)]
+    hidden_user, hidden_item = (np.concatenate(part) for part in zip(*hidden, strict=True))
+    if lost := int(relevant.contains(hidden_user, hidden_item).sum()):
+        message = f"{lost:,} test pairs are also among the pairs left out of the lists: they count as misses"
+        warnings.warn(message, InputWarning, stacklevel=2)
+    users = np.flatnonzero(relevant.per_user)
+    seen = Seen.from_pairs(hidden_user, hidden_item, num_users).take(users)
+    rows = as_vectors(user_vectors, "user_vectors")[torch.from_numpy(users)]
+    items, _ = top_k(rows, item_vectors, wanted.ks[-1], seen=seen, block_size=block_size)
+    found = _score(items.cpu().numpy(), users, known, relevant, wanted)
+    return replace(found, seconds=time.perf_counter() - started)
+
+
+def evaluate_ranking(
+    items: npt.ArrayLike,
+    users: npt.ArrayLike,
+    train: Pairs,
+    test: Pairs,
+    *,
+    num_users: int | None = None,
+    num_items: int | None = None,
+    ks: Sequence[int] = (10, 20, 50),
+    metrics: Sequence[str] = ALL_METRICS,
+    groups: Sequence[str] = ALL_GROUPS,
+    near_cold: int = 5,
+) -> Evaluation:
+    """Score ranked lists that were made in any way, as :func:`evaluate` scores those it makes.
+
+    Nothing is left out of the lists here: that is the business of who ranked. Users without test pairs are
+    skipped.
+
+    Args:
+        items: ``(B, K)`` item rows, best first, ``K >= max(ks)``; ``-1`` in a place left empty.
+        users: ``(B,)`` distinct user rows; row ``b`` of ``items`` is the list of ``users[b]``. Every user
+            with test pairs must be among them.
+        train: known pairs; only degrees are taken from them.
+        test: pairs to be found; a repeated pair counts once.
+        num_users: ``U``; read from ``train`` if that is an ``Interactions``.
+        num_items: ``I``; likewise.
+        ks: cuts of the lists.
+        metrics: names in ``METRICS`` and ``CATALOGUE_METRICS``.
+        groups: names in ``USER_GROUPS`` and ``ITEM_GROUPS``.
+        near_cold: users and items with 1 to ``near_cold`` training pairs are near-cold, with more warm.
+
+    Raises:
+        InputError: a name is unknown, a cut is below 1, a number is out of range, a list is too short or
+            names an item twice, a user is listed twice, or a user with test pairs has no list.
+    """
+    started = time.perf_counter()
+    wanted = _Wanted.of(ks, metrics, groups, near_cold)
+    if isinstance(train, Interactions):
+        num_users = train.num_users if num_users is None else num_users
+        num_items = train.num_items if num_items is None else num_items
+    if num_users is None or num_items is None:
+        raise InputError("train is a pair of arrays: num_users and num_items must be given")
+    known = _pairs(train, "train", num_users, num_items)
+    relevant = _Relevant.of(_pairs(test, "test", num_users, num_items), num_users, num_items)
+    lists, rows = np.asarray(items, dtype=np.int64), np.asarray(users, dtype=np.int64)
+    _check_lists(lists, rows, relevant, wanted.ks[-1])
+    kept = relevant.per_user[rows] > 0
+    found = _score(lists[kept], rows[kept], known, relevant, wanted)
+    return replace(found, seconds=time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The options of an evaluation, checked before any work is done."""
+
+    ks: tuple[int, ...]
+    metrics: tuple[str, ...]
+    groups: tuple[str, ...]
+    near_cold: int
+
+    @classmethod
+    def of(cls, ks: Sequence[int], metrics: Sequence[str], groups: Sequence[str], near_cold: int) -> _Wanted:
+        if not len(ks) or min(ks) < 1:
+            raise InputError(f"ks must be one or more whole numbers of at least 1, got {list(ks)}")
+        if near_cold < 0:
+            raise InputError(f"near_cold must not be negative, got {near_cold}")
+        _check_names("metric", metrics, ALL_METRICS)
+        _check_names("group", groups, ALL_GROUPS)
+        return cls(tuple(sorted({int(k) for k in ks})), tuple(metrics), tuple(groups), near_cold)
+
+    def columns(self) -> list[tuple[str, str, int]]:
+        """Return (column, metric, k) of every accuracy figure."""
+        return [(f"{name}@{k}", name, k) for k in self.ks for name in self.metrics if name in METRICS]
+
+    def catalogue(self) -> list[tuple[str, str, int]]:
+        """Return (column, metric, k) of every catalogue figure."""
+        return [
+            (f"{name}@{k}", name, k) for k in self.ks for name in self.metrics if name in CATALOGUE_METRICS
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Relevant:
+    """Distinct test pairs, sorted by user and item, and how many each user has."""
+
+    num_items: int
+    keys: IntArray
+    user: IntArray
+    item: IntArray
+    per_user: IntArray
+
+    @classmethod
+    def of(cls, pairs: tuple[IntArray, IntArray], num_users: int, num_items: int) -> _Relevant:
+        keys = np.unique(pairs[0] * num_items + pairs[1])
+        user, item = np.divmod(keys, max(num_items, 1))
+        return cls(num_items, keys, user, item, np.bincount(user, minlength=num_users))
+
+    def contains(self, user: IntArray, item: IntArray) -> BoolArray:
+        """Return for each pair whether it is a test pair; never for item ``-1``."""
+        if not len(self.keys):
+            return np.zeros(np.broadcast_shapes(user.shape, item.shape), dtype=np.bool_)
+        wanted = user * self.num_items + item
+        at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return np.asarray((self.keys[at] == wanted) & (item >= 0), dtype=np.bool_)
+
+
+def _score(
+    items: IntArray, users: IntArray, train: tuple[IntArray, IntArray], test: _Relevant, wanted: _Wanted
+) -> Evaluation:
+    """Compute all figures of lists whose users all have test pairs; ``seconds`` is left at 0."""
+    user_degrees = np.bincount(train[0], minlength=len(test.per_user))
+    item_degrees = np.bincount(train[1], minlength=test.num_items)
+    hits = test.contains(users[:, None], items)
+    num_relevant = test.per_user[users]
+    columns = wanted.columns()
+    scores = {column: METRICS[name](hits, num_relevant, k) for column, name, k in columns}
+
+    values: dict[str, float] = {}
+    cases: dict[str, int] = {}
+    pairs: dict[str, int] = {}
+    for group in wanted.groups:
+        if group in USER_GROUPS:
+            inside = USER_GROUPS[group](user_degrees, wanted.near_cold)[users]
+            cases[group], pairs[group] = int(inside.sum()), int(num_relevant[inside].sum())
+            if cases[group]:
+                values |= {
+                    f"{group}/{column}": float(scores[column][inside].mean()) for column, _, _ in columns
+                }
+        else:
+            members = ITEM_GROUPS[group](item_degrees, wanted.near_cold)
+            of_user = np.bincount(test.user[members[test.item]], minlength=len(test.per_user))[users]
+            rows = of_user > 0
+            cases[group], pairs[group] = int(rows.sum()), int(of_user.sum())
+            if cases[group]:
+                group_hits, of_user = hits[rows] & members[items[rows]], of_user[rows]
+                values |= {
+                    f"{group}/{column}": float(METRICS[name](group_hits, of_user, k).mean())
+                    for column, name, k in columns
+                }
+        if group == "all" and cases[group]:
+            found = {
+                column: CATALOGUE_METRICS[name](items, item_degrees, k)
+                for column, name, k in wanted.catalogue()
+            }
+            values |= {f"all/{column}": value for column, value in found.items() if np.isfinite(value)}
+    per_user = {"user": users, **scores, "degree": user_degrees[users], "num_relevant": num_relevant}
+    return Evaluation(values, cases, pairs, pl.DataFrame(per_user), seconds=0.0)
+
+
+def _pairs(pairs: Pairs, name: str, num_users: int, num_items: int) -> tuple[IntArray, IntArray]:
+    """Return user and item rows, checked against the numbers of users and items."""
+    if isinstance(pairs, Interactions):
+        user, item = pairs.user, pairs.item
+        if (pairs.num_users, pairs.num_items) != (num_users, num_items):
+            found = f"{pairs.num_users:,} users and {pairs.num_items:,} items"
+            raise InputError(f"{name}: found {found}, expected {num_users:,} and {num_items:,}")
+    else:
+        user, item = (np.asarray(part, dtype=np.int64) for part in pairs)
+    if user.ndim != 1 or user.shape != item.shape:
+        raise InputError(f"{name}: found users {user.shape} and items {item.shape}, expected (E,) each")
+    for kind, rows, size in (("user", user, num_users), ("item", item, num_items)):
+        if len(rows) and (rows.min() < 0 or rows.max() >= size):
+            raise InputError(
+                f"{name}: {kind} rows run from {rows.min()} to {rows.max()}, expected [0, {size})"
+            )
+    return user, item
+
+
+def _check_lists(items: IntArray, users: IntArray, test: _Relevant, k: int) -> None:
+    """Say what is wrong with lists that a caller ranked."""
+    if items.ndim != 2 or users.shape != items.shape[:1]:
+        raise InputError(f"found items {items.shape} and users {users.shape}, expected (B, K) and (B,)")
+    if items.shape[1] < k:
+        raise InputError(f"the lists have {items.shape[1]} places, the largest cut needs {k}")
+    if items.size and (items.min() < -1 or items.max() >= test.num_items):
+        raise InputError(
+            f"items run from {items.min()} to {items.max()}, expected -1 or [0, {test.num_items})"
+        )
+    if len(users) and (users.min() < 0 or users.max() >= len(test.per_user)):
+        raise InputError(f"users run from {users.min()} to {users.max()}, expected [0, {len(test.per_user)})")
+    listed = np.bincount(users, minlength=len(test.per_user))
+    if (listed > 1).any():
+        raise InputError(f"user {int(listed.argmax())} has {int(listed.max())} lists, expected one each")
+    if missing := int(((test.per_user > 0) & (listed == 0)).sum()):
+        raise InputError(f"{missing:,} users with test pairs have no list")
+    ordered = np.sort(items, axis=1)
+    repeated = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1)
+    if repeated.any():
+        raise InputError(f"the list of user {int(users[repeated.argmax()])} names an item more than once")
+
+
+def _check_names(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise InputError(f"unknown {kind} {name!r}: expected some of {', '.join(known)}")

@@ -1,0 +1,290 @@
+"""The k best unseen items of every user by inner product: exact, in blocks, ties settled."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gclrec.errors import InputError
+
+Vectors = Tensor | npt.NDArray[np.floating]
+
+# Scores held at a time. Enough rows for a fast matrix product, few enough to be read again from cache.
+_CPU_SCORES, _CUDA_SCORES = 2**24, 2**27
+_SMALLEST_CHUNK = 32  # shorter chunks are not worth their pass
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The items that each user must not be shown, as a compressed sparse row list.
+
+    Args:
+        indptr: ``(U + 1,)`` int64; the items of user ``u`` are ``items[indptr[u]:indptr[u + 1]]``.
+        items: ``(E,)`` int64 item rows.
+
+    Example:
+        >>> seen = Seen.from_pairs([2, 0, 2], [7, 5, 1], num_users=3)
+        >>> seen.of(2).tolist()
+        [7, 1]
+        >>> seen.take([2, 1]).indptr.tolist()
+        [0, 2, 2]
+    """
+
+    indptr: Tensor
+    items: Tensor
+
+    @classmethod
+    def from_pairs(cls, user: npt.ArrayLike, item: npt.ArrayLike, num_users: int) -> Seen:
+        """Group ``(E,)`` pairs, in any order, by user.
+
+        Raises:
+            InputError: a user is outside ``[0, num_users)``, an item is negative, or the lengths differ.
+        """
+        user, item = np.asarray(user, dtype=np.int64), np.asarray(item, dtype=np.int64)
+        if user.shape != item.shape or user.ndim != 1:
+            raise InputError(
+                f"seen pairs: found users {user.shape} and items {item.shape}, expected (E,) each"
+            )
+        if len(user) and (user.min() < 0 or user.max() >= num_users or item.min() < 0):
+            raise InputError(f"seen pairs: users must lie in [0, {num_users}) and items must not be negative")
+        order = np.argsort(user, kind="stable")
+        indptr = np.zeros(num_users + 1, dtype=np.int64)
+        np.cumsum(np.bincount(user, minlength=num_users), out=indptr[1:])
+        return cls(torch.from_numpy(indptr), torch.from_numpy(item[order]))
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def of(self, user: int) -> Tensor:
+        """Return the seen items of one user."""
+        return self.items[self.indptr[user] : self.indptr[user + 1]]
+
+    def take(self, users: npt.ArrayLike | Tensor) -> Seen:
+        """Return the lists of some users: row ``r`` of the result belongs to ``users[r]``."""
+        rows = torch.as_tensor(users, dtype=torch.int64, device=self.indptr.device)
+        start, count = self.indptr[rows], self.indptr[rows + 1] - self.indptr[rows]
+        indptr = torch.nn.functional.pad(count.cumsum(0), (1, 0))
+        shift = (start - indptr[:-1]).repeat_interleave(count)
+        return Seen(indptr, self.items[torch.arange(len(shift), device=shift.device) + shift])
+
+
+def as_vectors(vectors: Vectors, name: str) -> Tensor:
+    """Return ``(rows, D)`` vectors as they are scored: float64 as given, anything else as float32.
+
+    Raises:
+        InputError: the shape is wrong, or a row is not finite (the message names the first such row).
+    """
+    tensor = torch.as_tensor(vectors).detach()
+    if tensor.ndim != 2:
+        raise InputError(f"{name}: found shape {tuple(tensor.shape)}, expected two dimensions (rows, D)")
+    if tensor.dtype != torch.float64:
+        tensor = tensor.to(torch.float32)
+    finite = tensor.isfinite()
+    if not finite.all():
+        row = int(finite.all(1).logical_not().nonzero()[0])
+        raise InputError(f"{name}: row {row} holds NaN or infinity, expected finite numbers")
+    return tensor
+
+
+@torch.no_grad()
+def top_k(
+    user_vectors: Vectors,
+    item_vectors: Vectors,
+    k: int,
+    *,
+    seen: Seen | None = None,
+    block_size: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    r"""Return the ``k`` unseen items with the largest inner product for every user.
+
+    .. math:: s_{ui} = x_u^\top x_i
+
+    Items come in order of score; equal scores in order of item number, also where the list is cut, so that
+    the answer depends on the scores alone. A user with fewer than ``k`` unseen items gets item ``-1`` with
+    score ``-inf`` in the places left.
+
+    Scores are made for a block of users at a time. The items are dealt into chunks; the ``k``-th largest
+    maximum of a chunk is a bound that at least ``k`` items reach, so only the chunks whose maximum reaches
+    it are looked into, and only the items that reach it are sorted. This is exact.
+
+    Args:
+        user_vectors: ``(B, D)``; half precision and integers are scored in float32.
+        item_vectors: ``(I, D)``, on the same device.
+        k: length of the lists, at least 1; may exceed ``I``.
+        seen: row ``b`` lists what user ``b`` must not get; nothing is left out if ``None``.
+        block_size: users scored at a time; chosen by the number of items if ``None``. It bounds memory
+            (``block_size * I`` scores) and does not change the answer.
+
+    Returns:
+        Items ``(B, k)`` int64 and scores ``(B, k)`` in the type they were computed in.
+
+    Raises:
+        InputError: shapes do not fit, a vector is not finite, a score overflows, or ``k`` is below 1.
+    """
+    users, items = as_vectors(user_vectors, "user_vectors"), as_vectors(item_vectors, "item_vectors")
+    _check(users, items, k, seen, block_size)
+    dtype = torch.promote_types(users.dtype, items.dtype)
+    users, items = users.to(dtype), items.to(dtype)
+    best = torch.full((len(users), k), -1, dtype=torch.int64, device=users.device)
+    best_scores = torch.full((len(users), k), -math.inf, dtype=dtype, device=users.device)
+    if not len(users) or not len(items):
+        return best, best_scores
+
+    layout = _Layout.of(len(items), k)
+    columns = layout.arrange(items).T
+    budget = _CUDA_SCORES if users.is_cuda else _CPU_SCORES
+    block = min(len(users), block_size or min(max(budget // layout.width, 64), 8192))
+    buffer = torch.empty(block, layout.width, dtype=dtype, device=users.device)
+    padding = layout.column(torch.arange(layout.num_items, layout.width, device=users.device))
+    length = min(k, layout.num_items)
+    for start in range(0, len(users), block):
+        stop = min(start + block, len(users))
+        scores = buffer[: stop - start]
+        torch.mm(users[start:stop], columns, out=scores)
+        scores.index_fill_(1, padding, -math.inf)
+        if seen is not None:
+            _hide_seen(scores, seen, start, stop, layout)
+        best[start:stop, :length], best_scores[start:stop, :length] = _best(scores, length, layout)
+    return best, best_scores
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How items are dealt into chunks of neighbouring columns: item ``i`` goes to chunk ``i % chunks``.
+
+    Dealing spreads items that resemble each other, such as those numbered by popularity, over the chunks,
+    which keeps the bound of :func:`top_k` tight.
+    """
+
+    num_items: int
+    chunk: int
+    chunks: int
+
+    @classmethod
+    def of(cls, num_items: int, k: int) -> _Layout:
+        # Work per user: a selection among I / chunk maxima and a look at k * chunk scores. The factor weighs
+        # the two by their measured cost; half or twice the length is nearly as good.
+        chunk = 2 ** round(math.log2(2.5 * math.sqrt(num_items / min(k, num_items))))
+        if chunk < _SMALLEST_CHUNK:
+            chunk = 1
+        return cls(num_items, chunk, -(-num_items // chunk))
+
+    @property
+    def width(self) -> int:
+        return self.chunk * self.chunks
+
+    def arrange(self, items: Tensor) -> Tensor:
+        """Return the item vectors in column order, zeros in the places that no item fills."""
+        padded = torch.nn.functional.pad(items, (0, 0, 0, self.width - self.num_items))
+        return padded.view(self.chunk, self.chunks, -1).transpose(0, 1).reshape(self.width, -1)
+
+    def column(self, item: Tensor) -> Tensor:
+        row = torch.div(item, self.chunks, rounding_mode="floor")
+        return (item - row * self.chunks) * self.chunk + row
+
+    def item(self, column: Tensor) -> Tensor:
+        chunk = torch.div(column, self.chunk, rounding_mode="floor")
+        return (column - chunk * self.chunk) * self.chunks + chunk
+
+
+def _hide_seen(scores: Tensor, seen: Seen, start: int, stop: int, layout: _Layout) -> None:
+    """Give the seen items of users ``[start, stop)`` the score ``-inf``."""
+    indptr = seen.indptr[start : stop + 1]
+    item = seen.items[indptr[0] : indptr[-1]].to(scores.device)
+    row = torch.arange(stop - start, device=scores.device).repeat_interleave(indptr.diff().to(scores.device))
+    scores.view(-1).index_fill_(0, row * layout.width + layout.column(item), -math.inf)
+
+
+def _best(scores: Tensor, k: int, layout: _Layout) -> tuple[Tensor, Tensor]:
+    """Return the best ``k`` items of each row of a ``(b, width)`` block of scores."""
+    rows = len(scores)
+    maxima = scores.view(rows, layout.chunks, layout.chunk).amax(2) if layout.chunk > 1 else scores
+    if maxima.isnan().any():
+        raise InputError("scores: found NaN, expected vectors whose inner products do not overflow")
+    # At least k scores of a row reach the bound; excluded ones (-inf) never do.
+    bound = maxima.topk(k, dim=1, sorted=False).values.amin(1).clamp_min(torch.finfo(scores.dtype).min)
+
+    # Rows where many more than k chunks or items reach the bound hold a large tie (or a very odd spread).
+    reached = maxima >= bound[:, None]
+    wide = reached.sum(1) > 2 * k
+    reached &= ~wide[:, None]
+    chunk = reached.view(-1).nonzero().view(-1)
+    chunk_row = torch.div(chunk, layout.chunks, rounding_mode="floor")
+    candidates = scores.view(-1, layout.chunk)[chunk]
+    place = (candidates >= bound[chunk_row, None]).view(-1).nonzero().view(-1)
+    which = torch.div(place, layout.chunk, rounding_mode="floor")
+    row = chunk_row[which]
+    item = (place - which * layout.chunk) * layout.chunks + chunk[which] - row * layout.chunks
+    score = candidates.view(-1)[place]
+
+    count = torch.bincount(row, minlength=rows)
+    if (count > 4 * k + 64).any():
+        wide |= count > 4 * k + 64
+        keep = ~wide[row]
+        row, item, score = row[keep], item[keep], score[keep]
+        count = count.masked_fill(wide, 0)
+    width = max(int(count.max()), k)
+    at = row * width + torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
+    padded_items = torch.full((rows, width), -1, device=row.device)
+    padded_scores = torch.full((rows, width), -math.inf, dtype=scores.dtype, device=row.device)
+    padded_items.view(-1)[at] = item
+    padded_scores.view(-1)[at] = score
+    items, values = _sorted(padded_items, padded_scores, k)
+    if wide.any():
+        items[wide], values[wide] = _best_among_ties(scores[wide], k, layout)
+    return items, values
+
+
+def _sorted(items: Tensor, scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Order rows by score, equal scores by item, and return the first ``k`` columns."""
+    values, order = scores.sort(dim=1, descending=True)
+    best = items.gather(1, order[:, :k])
+    tied = (values[:, :-1] == values[:, 1:])[:, :k] & (values[:, 1 : k + 1] > -math.inf)
+    rows = tied.any(1).nonzero().view(-1)
+    if len(rows):
+        by_item, order = items[rows].sort(dim=1)
+        _, order = scores[rows].gather(1, order).sort(dim=1, descending=True, stable=True)
+        best[rows] = by_item.gather(1, order[:, :k])
+    return best, values[:, :k]
+
+
+def _best_among_ties(scores: Tensor, k: int, layout: _Layout) -> tuple[Tensor, Tensor]:
+    """Return the best ``k`` items of rows where many more than ``k`` could be, without sorting them all."""
+    values, columns = scores.topk(k, dim=1, sorted=False)
+    last = values.amin(1, keepdim=True)
+    items = layout.item(columns)
+    # Above the last score the selection has every item; at the last score it has any, so find the first.
+    numbers = layout.item(torch.arange(layout.width, device=scores.device)).to(torch.int32)
+    level = (
+        torch.where(scores == last, numbers, layout.width).topk(k, dim=1, largest=False, sorted=False).values
+    )
+    items = torch.cat([items, level.to(torch.int64)], dim=1)
+    level_scores = last.expand_as(values).masked_fill(level == layout.width, -math.inf)
+    values = torch.cat([values.masked_fill(values == last, -math.inf), level_scores], dim=1)
+    return _sorted(items, values, k)
+
+
+def _check(users: Tensor, items: Tensor, k: int, seen: Seen | None, block_size: int | None) -> None:
+    if users.shape[1] != items.shape[1]:
+        raise InputError(
+            f"user_vectors have {users.shape[1]} dimensions and item_vectors {items.shape[1]}: must be equal"
+        )
+    if users.device != items.device:
+        raise InputError(
+            f"user_vectors are on {users.device} and item_vectors on {items.device}: must be one device"
+        )
+    if k < 1:
+        raise InputError(f"k must be at least 1, got {k}")
+    if block_size is not None and block_size < 1:
+        raise InputError(f"block_size must be at least 1, got {block_size}")
+    if seen is None:
+        return
+    if len(seen) != len(users):
+        raise InputError(f"seen lists {len(seen):,} users, user_vectors {len(users):,}: must be equal")
+    if len(seen.items) and int(seen.items.max()) >= len(items):
+        raise InputError(f"seen names item {int(seen.items.max())}, item_vectors end at {len(items) - 1}")

@@ -1,0 +1,1 @@
+"""The user-item graph, its propagation and its augmentations."""

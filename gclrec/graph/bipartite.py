@@ -1,0 +1,335 @@
+"""The user-item graph: each interaction stored once, everything else derived from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gclrec.graph.arrangement import Arrangement, positions, search
+from gclrec.graph.low_rank import LowRank
+from gclrec.graph.propagation import Adjacency
+
+if TYPE_CHECKING:
+    import networkx
+    import scipy.sparse
+    from torch_geometric.data import HeteroData
+
+    from gclrec.data.interactions import Interactions
+
+EDGE_TYPE = ("user", "interacts", "item")
+"""The edge type under which a PyG ``HeteroData`` holds the interactions."""
+
+
+class BipartiteGraph:
+    """A graph of users and items whose edges are interactions, each stored once.
+
+    The graph never changes: what alters it returns a new graph. Views that only drop edges share the
+    arrangement of the graph they come from until their own is asked for.
+
+    Args:
+        num_users: ``U``.
+        num_items: ``I``.
+        edge_index: ``(2, E)`` int64, distinct pairs; row 0 users in ``[0, U)``, row 1 items in ``[0, I)``.
+        user_x: node attributes ``(U, F)``, or ``None``.
+        item_x: the same for items.
+
+    Raises:
+        ValueError: a number is out of range, the shape is not ``(2, E)``, or a pair occurs twice.
+
+    Example:
+        >>> graph = BipartiteGraph(2, 3, torch.tensor([[0, 0, 1], [0, 1, 2]]))
+        >>> graph.degrees()[0].tolist(), graph.degrees()[1].tolist()
+        ([2, 1], [1, 1, 1])
+        >>> graph.keep_edges(torch.tensor([True, False, True])).num_edges
+        2
+    """
+
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        edge_index: Tensor,
+        *,
+        user_x: Tensor | None = None,
+        item_x: Tensor | None = None,
+    ) -> None:
+        _check_edges(edge_index, num_users, num_items)
+        self.num_users = num_users
+        self.num_items = num_items
+        self.user_x = user_x
+        self.item_x = item_x
+        user, item = edge_index
+        keys = user * num_items + item
+        self._given: Tensor | None = edge_index
+        self._order: Tensor | None = None  # (E,) edges as given, listed by (user, item)
+        if len(keys) > 1 and not bool((keys[1:] >= keys[:-1]).all()):
+            self._order = torch.argsort(keys, stable=True)
+            user, item, keys = (x.index_select(0, self._order) for x in (user, item, keys))
+        if bool((keys[1:] == keys[:-1]).any()):
+            raise ValueError("edge_index holds a pair twice; an interaction is stored once")
+        self._whole = Arrangement.of(user, item, num_users, num_items)
+        self._kept: Tensor | None = None  # which edges of the whole are here, bool in user order
+        self._remembered: dict[Hashable, Any] = {}
+
+    # -- making one ------------------------------------------------------------------------------
+
+    @classmethod
+    def from_interactions(cls, interactions: Interactions) -> BipartiteGraph:
+        """Return the graph of numbered pairs, its edges sorted by user, then item."""
+        pairs = interactions.sorted()
+        edge_index = torch.from_numpy(np.stack([pairs.user, pairs.item]))
+        return cls(pairs.num_users, pairs.num_items, edge_index)
+
+    @classmethod
+    def from_hetero_data(
+        cls, data: HeteroData, edge_type: tuple[str, str, str] = EDGE_TYPE
+    ) -> BipartiteGraph:
+        """Return the graph of one edge type of a PyG ``HeteroData``; ``x`` of both ends is taken along."""
+        user, _, item = edge_type
+        users, items = data[user], data[item]
+        return cls(
+            int(users.num_nodes),
+            int(items.num_nodes),
+            data[edge_type].edge_index,
+            user_x=users.x if "x" in users else None,
+            item_x=items.x if "x" in items else None,
+        )
+
+    @classmethod
+    def from_scipy(cls, matrix: scipy.sparse.sparray | scipy.sparse.spmatrix) -> BipartiteGraph:
+        """Return the graph of the non-zero entries of a sparse matrix; rows are users."""
+        coo = matrix.tocoo()
+        held = coo.data != 0
+        edge_index = torch.from_numpy(np.stack([coo.row[held], coo.col[held]]).astype(np.int64))
+        return cls(coo.shape[0], coo.shape[1], edge_index)
+
+    @classmethod
+    def from_networkx(cls, graph: networkx.Graph) -> BipartiteGraph:
+        """Return the graph of nodes ``("user", n)`` and ``("item", n)``, the names of :meth:`to_networkx`."""
+        counts = {side: sum(node[0] == side for node in graph) for side in ("user", "item")}
+        pairs = sorted((dict((a, b))["user"], dict((a, b))["item"]) for a, b in graph.edges)
+        edge_index = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T.contiguous()
+        return cls(counts["user"], counts["item"], edge_index)
+
+    # -- what it holds ---------------------------------------------------------------------------
+
+    @cached_property
+    def edge_index(self) -> Tensor:
+        """``(2, E)`` int64 interactions, in the order they were given."""
+        if self._given is None:
+            user, item = self.arrangement.user_of, self.arrangement.user_to
+            return torch.stack([user.long(), item.long()])
+        if self._kept is None:
+            return self._given
+        return self._given.index_select(1, positions(self._kept_as_given))
+
+    @property
+    def num_edges(self) -> int:
+        """Number of interactions ``E``."""
+        return self.arrangement.num_edges if "arrangement" in self.__dict__ else self._count
+
+    @property
+    def device(self) -> torch.device:
+        """Where the edges lie."""
+        return self._whole.user_of.device
+
+    @cached_property
+    def arrangement(self) -> Arrangement:
+        """The interactions in compressed rows, by user and by item; made once."""
+        return self._whole if self._kept is None else self._whole.select(self._kept)
+
+    def degrees(self) -> tuple[Tensor, Tensor]:
+        """Return the number of interactions of each user ``(U,)`` and of each item ``(I,)``, int64."""
+        return self.arrangement.degrees
+
+    @cached_property
+    def user_degrees(self) -> Tensor:
+        """Number of interactions of each user, ``(U,)`` int64; counted once."""
+        return self.degrees()[0]
+
+    @property
+    def adjacency(self) -> Adjacency:
+        """The symmetrically normalised adjacency, by the degrees of this very graph; made once."""
+        return self.arrangement.adjacency
+
+    def low_rank(self, rank: int) -> LowRank:
+        """Return the best operator of that rank in place of :attr:`adjacency`; found once for each rank."""
+        return self.remember(("low_rank", rank), lambda: LowRank.of(self.adjacency, rank))
+
+    def remember(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return what ``make()`` gave when it was first asked for under ``key``; it lives with the graph."""
+        if key not in self._remembered:
+            self._remembered[key] = make()
+        return self._remembered[key]
+
+    def contains(self, user: Tensor, item: Tensor) -> Tensor:
+        """Return for each pair whether it is an interaction, ``(B,)`` bool."""
+        keys, wanted = self._whole.keys, user * self.num_items + item
+        if len(keys) == 0:
+            return torch.zeros_like(wanted, dtype=torch.bool)
+        place = torch.searchsorted(keys, wanted).clamp_(max=len(keys) - 1)
+        found = keys[place] == wanted
+        return found if self._kept is None else found & self._kept[place]
+
+    def nth_missing_item(self, user: Tensor, n: Tensor) -> Tensor:
+        """Return the ``n``-th item (from 0) that the user has *no* interaction with, ``(B,)``.
+
+        With ``n`` uniform in ``[0, I - degree)`` this draws a negative exactly uniformly, without trying
+        again. Item ``n + j`` is the answer when ``j`` of the user's items lie before it.
+        """
+        wanted = user * self.num_items + n
+        before = torch.searchsorted(self.arrangement.missing_in_row, wanted, right=True)
+        return n + before - self.arrangement.user_ptr.index_select(0, user)
+
+    def nth_missing_pair(self, n: Tensor) -> tuple[Tensor, Tensor]:
+        """Return users and items of the ``n``-th pairs (from 0) that are *no* interaction, ``(B,)`` each.
+
+        Pairs are counted by user, then item; there are ``U * I - E`` of them. It is quick for ascending
+        ``n``. Pair ``n + j`` of all pairs is the answer when ``j`` interactions lie before it.
+        """
+        key = n + search(self.arrangement.missing_before, n, right=True)
+        user = torch.div(key, self.num_items, rounding_mode="floor")
+        return user, key - user * self.num_items
+
+    # -- other graphs ----------------------------------------------------------------------------
+
+    def keep_edges(self, mask: Tensor) -> BipartiteGraph:
+        """Return the graph of the interactions where ``mask (E,)`` is true; nodes keep their numbers."""
+        if mask.shape != (self.num_edges,) or mask.dtype != torch.bool:
+            raise ValueError(f"mask must be bool ({self.num_edges},), got {mask.dtype} {tuple(mask.shape)}")
+        if self._kept is not None:
+            places = positions(self._kept_as_given)
+            mask = torch.zeros_like(self._kept).index_copy_(0, places, mask)
+        return self._sibling(_kept=mask if self._order is None else mask.index_select(0, self._order))
+
+    def keep_nodes(self, users: Tensor, items: Tensor) -> BipartiteGraph:
+        """Return the graph of the interactions of which both ends are kept; nodes keep their numbers.
+
+        Args:
+            users: ``(U,)`` bool.
+            items: ``(I,)`` bool.
+        """
+        kept = users.index_select(0, self._whole.user_of)
+        kept &= items.index_select(0, self._whole.user_to)
+        return self._sibling(_kept=kept if self._kept is None else kept & self._kept)
+
+    def add_edges(self, edge_index: Tensor) -> BipartiteGraph:
+        """Return the graph with further interactions ``(2, n)``, none of which may be here already."""
+        joined = torch.cat([self.edge_index, edge_index], dim=1)
+        return BipartiteGraph(self.num_users, self.num_items, joined, user_x=self.user_x, item_x=self.item_x)
+
+    def exchange_edges(self, mask: Tensor, user: Tensor, item: Tensor) -> BipartiteGraph:
+        """Return the graph of the interactions where ``mask (E,)`` is true, and of further ones.
+
+        The same as :meth:`keep_edges` and :meth:`add_edges` without sorting anew: the further ones are
+        merged into the order there is. The result's interactions are in the order of user, then item.
+
+        Args:
+            mask: bool over the interactions in the order of :attr:`arrangement` (user, then item).
+            user: ``(n,)`` users of the further pairs, distinct and sorted by user, then item; none of
+                the pairs is an interaction of this graph, kept or not. This is not checked.
+            item: ``(n,)`` their items.
+        """
+        arrangement = self.arrangement.exchange(mask, user, item)
+        return self._sibling(_whole=arrangement, _kept=None, _order=None, _given=None)
+
+    def with_features(self, user_x: Tensor | None, item_x: Tensor | None) -> BipartiteGraph:
+        """Return the same edges with other node attributes."""
+        prepared = {name: value for name, value in self.__dict__.items() if name == "arrangement"}
+        return self._sibling(user_x=user_x, item_x=item_x, **prepared)
+
+    def to(self, device: torch.device | str) -> BipartiteGraph:
+        """Return the graph on another device (itself if it is there already)."""
+        if self.device == torch.device(device):
+            return self
+        user_x, item_x = (x if x is None else x.to(device) for x in (self.user_x, self.item_x))
+        return BipartiteGraph(
+            self.num_users, self.num_items, self.edge_index.to(device), user_x=user_x, item_x=item_x
+        )
+
+    @cached_property
+    def _kept_as_given(self) -> Tensor:
+        """Which edges of the whole are here, bool in the order given."""
+        assert self._kept is not None
+        if self._order is None:
+            return self._kept
+        return torch.empty_like(self._kept).index_copy_(0, self._order, self._kept)
+
+    @cached_property
+    def _count(self) -> int:
+        return self._whole.num_edges if self._kept is None else int(torch.count_nonzero(self._kept))
+
+    def _sibling(self, **changes: Any) -> BipartiteGraph:
+        other = object.__new__(BipartiteGraph)
+        names = ("num_users", "num_items", "user_x", "item_x", "_given", "_order", "_whole", "_kept")
+        other.__dict__.update({name: getattr(self, name) for name in names} | changes)
+        other._remembered = {}
+        return other
+
+    def components(self) -> tuple[int, Tensor, Tensor]:
+        """Return the number of connected components and each user's and item's component number."""
+        import scipy.sparse
+        import scipy.sparse.csgraph
+
+        num_nodes = self.num_users + self.num_items
+        user, item = self.edge_index.cpu().numpy()
+        ones = np.ones(len(user), dtype=np.int8)
+        matrix = scipy.sparse.csr_array((ones, (user, item + self.num_users)), shape=(num_nodes, num_nodes))
+        count, label = scipy.sparse.csgraph.connected_components(matrix, directed=False)
+        labels = torch.from_numpy(label.astype(np.int64))
+        return int(count), labels[: self.num_users], labels[self.num_users :]
+
+    # -- other libraries -------------------------------------------------------------------------
+
+    def to_hetero_data(self) -> HeteroData:
+        """Return a PyG ``HeteroData`` with node types ``user`` and ``item`` and :data:`EDGE_TYPE`."""
+        from torch_geometric.data import HeteroData
+
+        data = HeteroData()
+        for name, count, x in (("user", self.num_users, self.user_x), ("item", self.num_items, self.item_x)):
+            data[name].num_nodes = count
+            if x is not None:
+                data[name].x = x
+        data[EDGE_TYPE].edge_index = self.edge_index
+        return data
+
+    def to_scipy(self) -> scipy.sparse.csr_array:
+        """Return the ``(U, I)`` matrix of ones, float32."""
+        import scipy.sparse
+
+        user, item = self.edge_index.cpu().numpy()
+        ones = np.ones(len(user), dtype=np.float32)
+        return scipy.sparse.csr_array((ones, (user, item)), shape=(self.num_users, self.num_items))
+
+    def to_networkx(self) -> networkx.Graph:
+        """Return an undirected graph of nodes ``("user", n)`` and ``("item", n)``; for small graphs."""
+        import networkx
+
+        graph = networkx.Graph()
+        graph.add_nodes_from((("user", n) for n in range(self.num_users)), bipartite=0)
+        graph.add_nodes_from((("item", n) for n in range(self.num_items)), bipartite=1)
+        graph.add_edges_from((("user", u), ("item", i)) for u, i in self.edge_index.T.tolist())
+        return graph
+
+    def __repr__(self) -> str:
+        return f"BipartiteGraph(users={self.num_users:,}, items={self.num_items:,}, edges={self.num_edges:,})"
+
+
+def _check_edges(edge_index: Tensor, num_users: int, num_items: int) -> None:
+    if edge_index.dim() != 2 or edge_index.shape[0] != 2 or edge_index.dtype != torch.int64:
+        found = f"{edge_index.dtype} {tuple(edge_index.shape)}"
+        raise ValueError(f"edge_index must be int64 (2, E), row 0 users and row 1 items; got {found}")
+    if edge_index.shape[1] == 0:
+        return
+    for row, count, kind in ((0, num_users, "user"), (1, num_items, "item")):
+        low, high = (int(bound) for bound in edge_index[row].aminmax())
+        if low < 0 or high >= count:
+            wrong = low if low < 0 else high
+            raise ValueError(
+                f"edge_index row {row} holds {kind} {wrong}; {kind}s are numbered 0 to {count - 1}"
+            )

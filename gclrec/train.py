@@ -1,0 +1,259 @@
+"""``gclrec train``: from interactions to a trained encoder in a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter, Token
+from cyclopts.argument import ArgumentCollection
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from gclrec.command_line import Json, command, emit_json, main_of, output, progress_console
+from gclrec.contrast.methods import METHODS
+from gclrec.data.catalog import load
+from gclrec.data.interactions import Dataset, Interactions
+from gclrec.data.readers import Columns
+from gclrec.data.splits import make_split
+from gclrec.errors import InputError
+from gclrec.evaluation.evaluator import Evaluation
+from gclrec.training.config import TrainConfig, flag, method_settings
+from gclrec.training.fit import Result, fit
+from gclrec.training.run import RunFolder, free_name, read_toml
+
+app = command("train")
+
+
+def layered(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:  # noqa: ARG001
+    """Fill in what no flag said: first from ``--config FILE.toml``, then from ``--method NAME``."""
+    by_name = {argument.name.removeprefix("--").replace("-", "_"): argument for argument in arguments}
+    given = {name: argument.tokens[0].value for name, argument in by_name.items() if argument.tokens}
+    if "resume" in given:
+        for name in given.keys() - {"resume", "epochs", "json"}:
+            raise InputError(f"--resume: {flag(name)} cannot be given; only --epochs may change in a run")
+        folder = RunFolder.open(Path(given["resume"]))
+        _fill(by_name, folder.config().to_dict(), source=str(folder.path / "config.toml"))
+        return
+    if "config" in given:
+        settings = read_toml(Path(given["config"]))
+        if "method" in settings and "method" not in given:
+            given["method"] = str(settings["method"])
+        _fill(by_name, settings, source=given["config"])
+    if "method" in given:
+        _fill(by_name, method_settings(given["method"]), source=f"method {given['method']}")
+
+
+def _fill(by_name: Mapping[str, Any], settings: Mapping[str, Any], *, source: str) -> None:
+    for name, value in settings.items():
+        key = name.replace("-", "_")
+        if key not in by_name or key in ("config", "resume", "json"):
+            raise InputError(f"{source}: unknown setting {name!r}; see gclrec train --help")
+        if by_name[key].tokens:
+            continue
+        for part in value if isinstance(value, list) else [value]:
+            text = str(part).lower() if isinstance(part, bool) else str(part)
+            if isinstance(part, bool):
+                by_name[key].append(Token(keyword=flag(key), implicit_value=part, source=source))
+            else:
+                by_name[key].append(Token(keyword=flag(key), value=text, source=source))
+
+
+app.config = (layered,)
+
+
+@app.default
+def train(
+    config: TrainConfig | None = None,
+    *,
+    method: Annotated[  # noqa: ARG001 - read by layered()
+        str | None,
+        Parameter(help=f"A published model's settings: {', '.join(METHODS)}. Flags override them."),
+    ] = None,
+    config_file: Annotated[  # noqa: ARG001 - read by layered()
+        Path | None, Parameter(name="--config", help="TOML file with settings, named as the flags are.")
+    ] = None,
+    run: Annotated[
+        Path | None, Parameter(help="Folder to make for the run. Default: runs/DATASET-ENCODER-AUG-N.")
+    ] = None,
+    resume: Annotated[
+        Path | None, Parameter(help="Continue an interrupted run; only --epochs may be given besides.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train an encoder on user-item interactions; ends with test figures and a run folder.
+
+    With no flag it trains on a small synthetic data set. Flags override --config, which overrides --method.
+    """
+    config = config or TrainConfig()
+    if resume is not None:
+        folder = RunFolder.open(resume)
+        config = _continued(folder, config)
+        title = f"resuming {config.dataset}"
+    else:
+        config = config.checked()
+        dataset = prepared_dataset(config)
+        split = make_split(
+            dataset,
+            config.split,
+            valid=config.valid,
+            test=config.test,
+            shots=config.shots,
+            cold_share=config.cold_share,
+            train_fraction=config.train_fraction,
+            seed=config.seed,
+        )
+        config = dataclasses.replace(config, split=split.name)
+        stem = f"{Path(config.dataset).name}-{config.encoder}-{config.aug}"
+        folder = RunFolder.create(run or free_name(Path("runs"), stem), config, split)
+        title = describe(dataset.name, dataset, split.train)
+    console = output(json)
+    console.print(f"[bold]{title}[/bold]\nrun folder {folder.path}", soft_wrap=True)
+    try:
+        with Bars(progress_console()) as bars:
+            result = fit(config, folder, bars)
+    except KeyboardInterrupt:
+        console.print(f"stopped; continue with: gclrec train --resume {folder.path}", soft_wrap=True)
+        raise
+    report(console, config, result)
+    if json:
+        emit_json(result.values)
+
+
+def prepared_dataset(config: TrainConfig) -> Dataset:
+    """Return the data set that the settings name, filtered as they say."""
+    columns = Columns(
+        user=config.user_column, item=config.item_column, time=config.time_column, weight=config.weight_column
+    )
+    dataset = load(config.dataset, columns=columns, format=config.format)
+    if config.min_rating is None and config.k_core is None:
+        return dataset
+    pairs = dataset.interactions
+    if config.min_rating is not None:
+        pairs = pairs.with_min_rating(config.min_rating)
+    if config.k_core is not None:
+        pairs = pairs.k_core(config.k_core)
+    # A published split does not survive filtering: what is left is split anew.
+    default = "random" if dataset.parts else dataset.default_split
+    return dataclasses.replace(dataset, interactions=pairs, parts={}, default_split=default)
+
+
+def describe(name: str, dataset: Dataset, train: Interactions) -> str:
+    """Return one line about the data."""
+    kind = " (synthetic: made by code, not by people)" if dataset.synthetic else ""
+    pairs = dataset.interactions
+    return (
+        f"{name}{kind}: {pairs.num_users:,} users, {pairs.num_items:,} items, {len(pairs):,} interactions, "
+        f"{len(train):,} of them to train on"
+    )
+
+
+def _continued(folder: RunFolder, config: TrainConfig) -> TrainConfig:
+    """Return the settings to go on with: those of the run, with more epochs if asked."""
+    before = folder.config()
+    if config.epochs != before.epochs:
+        if config.refit:
+            raise InputError("--resume: --epochs cannot change in a run with --refit")
+        folder.write_config(config)
+    return config.checked()
+
+
+class Bars:
+    """Progress on a terminal: one bar for the epochs, one for the batches of the running epoch."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=console,
+            transient=True,
+        )
+        self._epochs = self._progress.add_task("epochs", total=None, figures="")
+        self._batches = self._progress.add_task("batches", total=None, figures="")
+        self._began = time.perf_counter()
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def phase(self, name: str, first_epoch: int, epochs: int) -> None:
+        """Begin the bar of a phase."""
+        name = {"select": "epochs", "refit": "refit on train + valid"}[name]
+        self._progress.reset(self._epochs, total=epochs, completed=first_epoch - 1, description=name)
+        self._began = time.perf_counter()
+
+    def batch(self, done: int, count: int, loss: dict[str, float]) -> None:
+        """Move the bar of the epoch."""
+        if done <= 10:
+            self._began = time.perf_counter()
+        speed = (done - 10) / max(time.perf_counter() - self._began, 1e-9)
+        parts = "  ".join(f"{name} {value:.4f}" for name, value in loss.items())
+        figures = f"{parts}  {speed:.1f} batches/s" if done > 10 else parts
+        self._progress.update(self._batches, total=count, completed=done, figures=figures)
+
+    def epoch(self, record: dict[str, Any], best_epoch: int | None) -> None:
+        """Move the bar of the run."""
+        valid = next(
+            (f"{name} {value:.4f}" for name, value in record.items() if name.startswith("valid/all")), ""
+        )
+        best = f"  best epoch {best_epoch}" if best_epoch else ""
+        self._progress.update(self._epochs, advance=1, figures=valid + best)
+
+
+def report(console: Console, config: TrainConfig, result: Result) -> None:
+    """Print the final table, the run folder and what to type next."""
+    folder = result.values["run"]
+    console.print(figures_table(result.evaluation, config.ks, config.metrics))
+    seconds, trained = result.values["seconds"], result.values["epochs_trained"]
+    chosen = f"epoch {result.values['epochs']} of {trained}"
+    how = (
+        f"by validation {config.select}"
+        if result.validated
+        else "the last one: there was nothing to validate on"
+    )
+    refit = ", then refit on train + valid" if config.refit and result.validated else ""
+    console.print(f"chosen: {chosen}, {how}{refit}; {seconds:.1f} s in all", soft_wrap=True)
+    console.print(f"run folder: {folder}", soft_wrap=True)
+    console.print(
+        f"next: gclrec export {folder}    then: gclrec recommend {folder} --user ID -k 10", soft_wrap=True
+    )
+
+
+def figures_table(
+    evaluation: Evaluation, ks: tuple[int, ...], metrics: tuple[str, ...], *, title: str = "test"
+) -> Table:
+    """Return the figures by group: one row a group, recall and ndcg at the middle cut-off first."""
+    k = 20 if 20 in ks else ks[len(ks) // 2]
+    shown = [name for name in ("recall", "ndcg", "hit") if name in metrics] or list(metrics[:3])
+    table = Table(title, "users", "pairs", *(f"{name}@{k}" for name in shown))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for group, users in evaluation.cases.items():
+        values = [evaluation.values.get(f"{group}/{name}@{k}") for name in shown]
+        cells = ["-" if value is None else f"{value:.4f}" for value in values]
+        table.add_row(group.replace("_", " "), f"{users:,}", f"{evaluation.pairs[group]:,}", *cells)
+    return table
+
+
+main = main_of(app)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Training: settings, batches, the objective, the loop, checkpoints and the run folder."""

@@ -1,0 +1,62 @@
+"""Batches of (user, positive, negative), drawn without a Python loop over pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from gclrec.contrast.negatives import Sampler
+from gclrec.graph.bipartite import BipartiteGraph
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training pairs with a negative each; all ``(B,)`` int64."""
+
+    users: Tensor
+    positives: Tensor
+    negatives: Tensor
+
+
+class PairBatches:
+    """Every training pair once an epoch, in a new order each time.
+
+    Args:
+        graph: the training interactions.
+        batch_size: pairs in a batch; the last of an epoch may be smaller.
+        negatives: how negatives are drawn.
+        generator: all randomness comes from here.
+
+    Pairs of users who have interacted with *every* item are left out: such a user has no negative.
+
+    Raises:
+        ValueError: no pair is left to train on.
+    """
+
+    def __init__(
+        self, graph: BipartiteGraph, batch_size: int, negatives: Sampler, generator: Generator
+    ) -> None:
+        self.graph = graph
+        self.batch_size = batch_size
+        self.negatives = negatives
+        self.generator = generator
+        users, items = graph.edge_index
+        usable = graph.user_degrees[users] < graph.num_items
+        self.users, self.items = users[usable], items[usable]
+        if len(self.users) == 0:
+            raise ValueError(
+                "there is nothing to train on: no user has both an interaction and an item left over"
+            )
+
+    def __len__(self) -> int:
+        return -(-len(self.users) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = torch.randperm(len(self.users), generator=self.generator, device=self.users.device)
+        for places in order.split(self.batch_size):
+            users = self.users[places]
+            negatives = self.negatives(self.graph, users, generator=self.generator)
+            yield Batch(users, self.items[places], negatives)

@@ -1,0 +1,232 @@
+"""Every setting of a training run, typed once: flags, TOML files and ``--help`` are read off this class."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from gclrec.contrast.methods import METHODS
+from gclrec.contrast.negatives import NEGATIVES
+from gclrec.contrast.views import VIEWS, parse_augmentations
+from gclrec.data.splits import SPLITS
+from gclrec.encoders import ENCODERS, LAYER_WEIGHTS
+from gclrec.errors import InputError
+from gclrec.evaluation.metrics import METRICS
+
+DATA = Group("Data", sort_key=1)
+MODEL = Group("Model", sort_key=2)
+CONTRAST = Group("Contrast", sort_key=3)
+TRAINING = Group("Training", sort_key=4)
+EVALUATION = Group("Evaluation", sort_key=5)
+
+
+def _options(names: Mapping[str, object] | tuple[str, ...]) -> str:
+    return ", ".join(names)
+
+
+@Parameter(name="*", negative=())
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """All settings of a training run. Immutable; :meth:`checked` says what is out of range."""
+
+    dataset: Annotated[str, Parameter(group=DATA)] = "synthetic"
+    """Catalogue name (see `gclrec data list`), or a file or folder of interactions."""
+    user_column: Annotated[str | None, Parameter(group=DATA)] = None
+    """Column with user ids, where it cannot be guessed."""
+    item_column: Annotated[str | None, Parameter(group=DATA)] = None
+    """Column with item ids."""
+    time_column: Annotated[str | None, Parameter(group=DATA)] = None
+    """Column with timestamps."""
+    weight_column: Annotated[str | None, Parameter(group=DATA)] = None
+    """Column with ratings or other weights."""
+    format: Annotated[str, Parameter(group=DATA)] = "auto"
+    """File format, where it is not recognised by suffix or content."""
+    min_rating: Annotated[float | None, Parameter(group=DATA)] = None
+    """Keep interactions with at least this rating."""
+    k_core: Annotated[int | None, Parameter(group=DATA)] = None
+    """Keep users and items with at least this many interactions, to a fixed point."""
+    split: Annotated[
+        str | None, Parameter(group=DATA, help=f"One of {_options(SPLITS)}. Default: the data set's own.")
+    ] = None
+    valid: Annotated[float, Parameter(group=DATA)] = 0.1
+    """Share held out for validation, on which the best epoch is chosen."""
+    test: Annotated[float, Parameter(group=DATA)] = 0.2
+    """Share held out for the test, which is read once."""
+    cold_share: Annotated[float, Parameter(group=DATA)] = 0.2
+    """Share of items (or users) made cold by the cold splits."""
+    shots: Annotated[int, Parameter(group=DATA)] = 0
+    """Training interactions that a cold item (or user) keeps; above 0 they are near-cold."""
+    train_fraction: Annotated[float, Parameter(group=DATA)] = 1.0
+    """Share of the training interactions to train on (sparsity study)."""
+
+    encoder: Annotated[str, Parameter(group=MODEL, help=f"One of {_options(ENCODERS)}.")] = "lightgcn"
+    dim: Annotated[int, Parameter(group=MODEL)] = 64
+    """Length of an embedding."""
+    num_layers: Annotated[int, Parameter(group=MODEL)] = 3
+    """Propagation steps."""
+    layer_weights: Annotated[str, Parameter(group=MODEL, help=f"One of {_options(LAYER_WEIGHTS)}.")] = "mean"
+    init_std: Annotated[float, Parameter(group=MODEL)] = 0.1
+    """Standard deviation of the normal start."""
+
+    aug: Annotated[
+        str,
+        Parameter(
+            group=CONTRAST,
+            help=f"How views are made: names from {_options(VIEWS)}. NAME:P sets a strength; A+B applies "
+            "both in sequence; A,B makes a different one for each view; none is training without contrast.",
+        ),
+    ] = "edge_drop"
+    aug_p: Annotated[float, Parameter(group=CONTRAST)] = 0.1
+    """Strength of every augmentation that names none: mostly the share that is dropped."""
+    views_every: Annotated[str, Parameter(group=CONTRAST)] = "batch"
+    """Draw fresh views for every batch or epoch."""
+    ssl_weight: Annotated[float, Parameter(group=CONTRAST)] = 0.1
+    """Weight of the contrastive loss, beside 1 for the ranking loss (both are means)."""
+    temperature: Annotated[float, Parameter(group=CONTRAST)] = 0.2
+    """Temperature of the contrastive loss."""
+    negatives: Annotated[str, Parameter(group=CONTRAST, help=f"One of {_options(NEGATIVES)}.")] = "uniform"
+
+    epochs: Annotated[int, Parameter(group=TRAINING)] = 30
+    """Passes over the training pairs, at most."""
+    batch_size: Annotated[int, Parameter(group=TRAINING)] = 2048
+    """Training pairs in a batch."""
+    learning_rate: Annotated[float, Parameter(group=TRAINING)] = 1e-3
+    """Step size of Adam."""
+    l2_weight: Annotated[float, Parameter(group=TRAINING)] = 1e-4
+    """Weight of L2 on the batch's layer-0 vectors."""
+    patience: Annotated[int, Parameter(group=TRAINING)] = 0
+    """Stop after this many validations without a better one; 0 never stops early."""
+    refit: Annotated[bool, Parameter(group=TRAINING)] = False
+    """After choosing the length, train anew on training and validation pairs together."""
+    seed: Annotated[int, Parameter(group=TRAINING)] = 0
+    """Seed of the split, the start and the batches."""
+    device: Annotated[str, Parameter(group=TRAINING)] = "auto"
+    """auto, cpu or cuda."""
+    tensorboard: Annotated[bool, Parameter(group=TRAINING)] = False
+    """Also write TensorBoard scalars into the run folder."""
+
+    eval_every: Annotated[int, Parameter(group=EVALUATION)] = 1
+    """Epochs between validations."""
+    select: Annotated[str, Parameter(group=EVALUATION)] = "recall@20"
+    """Validation figure that chooses the best epoch."""
+    ks: Annotated[tuple[int, ...], Parameter(group=EVALUATION, consume_multiple=True)] = (10, 20, 50)
+    """Cut-offs of the ranked lists."""
+    metrics: Annotated[
+        tuple[str, ...], Parameter(group=EVALUATION, consume_multiple=True, help=f"From {_options(METRICS)}.")
+    ] = tuple(METRICS)
+    near_cold: Annotated[int, Parameter(group=EVALUATION)] = 5
+    """Users and items with 1 to this many training interactions are called near-cold."""
+
+    def checked(self) -> TrainConfig:
+        """Return the settings themselves.
+
+        Raises:
+            InputError: a setting is out of range or not a known name; the message names the flag.
+        """
+        for name, table in (
+            ("split", SPLITS),
+            ("encoder", ENCODERS),
+            ("layer_weights", LAYER_WEIGHTS),
+            ("negatives", NEGATIVES),
+            ("views_every", ("batch", "epoch")),
+            ("device", ("auto", "cpu", "cuda")),
+        ):
+            value = getattr(self, name)
+            if value is not None and value not in table:
+                raise InputError(f"{flag(name)}: {value!r} is not one of {_options(tuple(table))}")
+        for name in self.metrics:
+            if name not in METRICS:
+                raise InputError(f"--metrics: {name!r} is not one of {_options(METRICS)}")
+        for name, (low, high, closed) in _RANGES.items():
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if not (low <= value <= high if closed else low < value < high):
+                left, right = ("[", "]") if closed else ("(", ")")
+                bound = (
+                    f"{left}{low:g}, {high:g}{right}"
+                    if high < _HUGE
+                    else f"{'at least' if closed else 'above'} {low:g}"
+                )
+                raise InputError(
+                    f"{flag(name)}: must be {'in ' if high < _HUGE else ''}{bound}, got {value!r}"
+                )
+        if not self.ks or min(self.ks) < 1:
+            raise InputError(f"--ks: cut-offs must be at least 1, got {list(self.ks)}")
+        metric, _, k = self.select.partition("@")
+        if metric not in self.metrics or k not in map(str, self.ks):
+            raise InputError(
+                f"--select: {self.select!r} is not measured; choose METRIC@K from --metrics and --ks"
+            )
+        parse_augmentations(self.aug, self.aug_p)
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values; what is ``None`` is left out, as in a TOML file."""
+        values = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, source: str) -> TrainConfig:
+        """Return settings from plain values, such as a run's ``config.toml``.
+
+        Raises:
+            InputError: a name is unknown or a value has the wrong type; ``source`` is named.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        clean: dict[str, Any] = {}
+        for name, value in values.items():
+            if name not in fields:
+                raise InputError(f"{source}: unknown setting {name!r}")
+            default = fields[name].default
+            clean[name] = tuple(value) if isinstance(default, tuple) and isinstance(value, list) else value
+        try:
+            return cls(**clean).checked()
+        except TypeError as error:
+            raise InputError(f"{source}: a setting has the wrong type ({error})") from error
+
+
+def flag(name: str) -> str:
+    """Return the command-line spelling of a setting."""
+    return "--" + name.replace("_", "-")
+
+
+_HUGE = 1e18
+_RANGES: Mapping[str, tuple[float, float, bool]] = {
+    "valid": (0, 1, False),
+    "test": (0, 1, False),
+    "cold_share": (0, 1, False),
+    "shots": (0, _HUGE, True),
+    "train_fraction": (1e-9, 1, True),
+    "min_rating": (-_HUGE, _HUGE, True),
+    "k_core": (1, _HUGE, True),
+    "dim": (1, 65536, True),
+    "num_layers": (0, 100, True),
+    "init_std": (0, _HUGE, False),
+    "ssl_weight": (0, _HUGE, True),
+    "temperature": (0, _HUGE, False),
+    "epochs": (1, _HUGE, True),
+    "batch_size": (1, _HUGE, True),
+    "learning_rate": (0, _HUGE, False),
+    "l2_weight": (0, _HUGE, True),
+    "patience": (0, _HUGE, True),
+    "seed": (0, 2**63 - 1, True),
+    "eval_every": (1, _HUGE, True),
+    "near_cold": (1, _HUGE, True),
+}
+"""Range of each numeric setting: lowest, highest, and whether the ends belong to it."""
+
+
+def method_settings(name: str) -> Mapping[str, Any]:
+    """Return the settings of a named method.
+
+    Raises:
+        InputError: there is no such method; the message lists those there are.
+    """
+    if name not in METHODS:
+        raise InputError(f"--method: {name!r} is not one of {_options(METHODS)}")
+    return METHODS[name].settings

@@ -1,0 +1,72 @@
+"""What one training step minimises: the ranking loss, the contrast between two views, and L2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from gclrec.contrast.losses import bpr, info_nce, l2
+from gclrec.contrast.views import View
+from gclrec.encoders import Encoder
+from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.training.batches import Batch
+
+Parts: TypeAlias = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Objective:
+    r"""Ranking beside contrast (SGL's multi-task loss, [1] equation 13), every part a mean over its rows.
+
+    .. math:: L = L_\text{BPR} + \lambda_2 L_2
+        + \lambda \left( L_\text{InfoNCE}^\text{users} + L_\text{InfoNCE}^\text{items} \right)
+
+    The contrast is between the two views of the *distinct* users and the distinct positive items of the
+    batch; the other nodes of the batch are the negatives. L2 acts on the batch's layer-0 rows.
+
+    Args:
+        l2_weight: :math:`\lambda_2`.
+        ssl_weight: :math:`\lambda`; used when views are given.
+        temperature: of the contrast.
+
+    [1] Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783
+    """
+
+    l2_weight: float = 1e-4
+    ssl_weight: float = 0.1
+    temperature: float = 0.2
+
+    def __call__(
+        self,
+        batch: Batch,
+        encoder: Encoder,
+        graph: BipartiteGraph,
+        views: tuple[View, View] | None = None,
+    ) -> tuple[Tensor, Parts]:
+        """Return the loss of a batch and its parts, weighted, without gradient.
+
+        Args:
+            batch: users, positives and negatives, ``(B,)`` each.
+            encoder: encodes the graph and its views.
+            graph: the training graph.
+            views: two prepared views, or ``None`` for no contrast.
+        """
+        final = encoder(graph)
+        user = final.users[batch.users]
+        positive, negative = final.items[batch.positives], final.items[batch.negatives]
+        parts = {"bpr": bpr((user * positive).sum(1), (user * negative).sum(1))}
+        if self.l2_weight:
+            users, items = encoder.layer_zero
+            rows = users[batch.users], items[batch.positives], items[batch.negatives]
+            parts["l2"] = self.l2_weight * l2(*rows)
+        if views is not None:
+            first, second = (view.encode(encoder) for view in views)
+            users, items = batch.users.unique(), batch.positives.unique()
+            contrast = info_nce(first.users[users], second.users[users], self.temperature)
+            contrast = contrast + info_nce(first.items[items], second.items[items], self.temperature)
+            parts["ssl"] = self.ssl_weight * contrast
+        total = torch.stack(list(parts.values())).sum()
+        return total, {name: part.detach() for name, part in parts.items()}

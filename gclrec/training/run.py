@@ -1,0 +1,230 @@
+"""The run folder: everything a run needs to be resumed, evaluated, exported and served."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import tomli_w
+
+from gclrec.data.interactions import Interactions, Vocabulary
+from gclrec.data.splits import Split
+from gclrec.errors import InputError
+from gclrec.training.checkpoint import write_atomically
+from gclrec.training.config import TrainConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PARTS = ("train", "valid", "test")
+
+
+class RunFolder:
+    """A folder ``runs/NAME`` with settings, split, checkpoints, figures, embeddings and index.
+
+    ======================  ==========================================================
+    ``config.toml``         every setting, resolved
+    ``split/``              raw ids by row number, and the pairs of train, valid, test
+    ``metrics.jsonl``       one line an epoch
+    ``checkpoint/``         ``last`` (to resume) and ``best`` (the chosen epoch)
+    ``embeddings/``         final vectors of users and items with their raw ids
+    ``per_user.parquet``    test scores of each user
+    ``result.json``         what ``train --json`` prints
+    ``index/``              written by ``gclrec export``
+    ======================  ==========================================================
+
+    Every file is written under a temporary name and renamed, so none is ever half there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, config: TrainConfig, split: Split) -> RunFolder:
+        """Make the folder with its settings and split; it appears whole or not at all.
+
+        Raises:
+            InputError: the folder exists already.
+        """
+        if path.exists():
+            raise InputError(
+                f"{path}: exists already; continue it with --resume {path}, or choose another --run"
+            )
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            run = cls(temporary)
+            write_atomically(temporary / "config.toml", tomli_w.dumps(config.to_dict()))
+            run._write_split(split)
+            temporary.rename(path)
+        except OSError:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Return an existing run folder.
+
+        Raises:
+            InputError: it is not there or has no ``config.toml``.
+        """
+        if not (path / "config.toml").is_file():
+            what = "not a run folder (it has no config.toml)" if path.is_dir() else "no such run folder"
+            raise InputError(f"{path}: {what}")
+        return cls(path)
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """State after the last whole epoch."""
+        return self.path / "checkpoint" / "last.safetensors"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """Encoder of the chosen epoch."""
+        return self.path / "checkpoint" / "best.safetensors"
+
+    def config(self) -> TrainConfig:
+        """Return the settings of the run."""
+        return TrainConfig.from_dict(
+            read_toml(self.path / "config.toml"), source=str(self.path / "config.toml")
+        )
+
+    def write_config(self, config: TrainConfig) -> None:
+        """Replace the settings, as when a run is continued for more epochs."""
+        write_atomically(self.path / "config.toml", tomli_w.dumps(config.to_dict()))
+
+    # -- the split -------------------------------------------------------------------------------
+
+    def _write_split(self, split: Split) -> None:
+        folder = self.path / "split"
+        for side, vocabulary in (("users", split.train.users), ("items", split.train.items)):
+            write_parquet(folder / f"{side}.parquet", pl.DataFrame({"id": vocabulary.ids}))
+        for part in PARTS:
+            pairs: Interactions = getattr(split, part)
+            write_parquet(folder / f"{part}.parquet", pl.DataFrame({"user": pairs.user, "item": pairs.item}))
+        how = {"name": split.name, "train_fraction": split.train_fraction, "seed": split.seed}
+        write_atomically(folder / "split.json", json.dumps(how))
+
+    def split(self) -> Split:
+        """Return the split that the run was made with.
+
+        Raises:
+            InputError: a file of it is missing or damaged.
+        """
+        folder = self.path / "split"
+        users, items = (
+            Vocabulary(read_parquet(folder / f"{side}.parquet")["id"]) for side in ("users", "items")
+        )
+        parts = {}
+        for part in PARTS:
+            frame = read_parquet(folder / f"{part}.parquet")
+            rows = (frame[name].to_numpy().astype(np.int64, copy=False) for name in ("user", "item"))
+            parts[part] = Interactions(users, items, *rows)
+        how = read_json(folder / "split.json")
+        return Split(
+            **parts,
+            name=str(how.get("name")),
+            train_fraction=float(how.get("train_fraction", 1.0)),
+            seed=int(how.get("seed", 0)),
+        )
+
+    # -- figures ---------------------------------------------------------------------------------
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the lines of ``metrics.jsonl``; a last line that was cut off is left out."""
+        return list(self._whole_lines())
+
+    def _whole_lines(self) -> Iterator[dict[str, Any]]:
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                return
+
+    def append_metrics(self, record: Mapping[str, Any]) -> None:
+        """Add one line to ``metrics.jsonl``."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def keep_metrics(self, lines: int) -> None:
+        """Keep the first lines of ``metrics.jsonl``: those of epochs that a checkpoint holds."""
+        kept = [json.dumps(record) + "\n" for record in self.metrics()[:lines]]
+        write_atomically(self.path / "metrics.jsonl", "".join(kept))
+
+    def write_result(self, result: Mapping[str, Any], per_user: pl.DataFrame) -> None:
+        """Write the final figures."""
+        write_parquet(self.path / "per_user.parquet", per_user)
+        write_atomically(self.path / "result.json", json.dumps(dict(result), indent=2))
+
+
+def free_name(parent: Path, stem: str) -> Path:
+    """Return ``parent/STEM-N`` with the first number ``N`` that is not taken."""
+    taken = {path.name for path in parent.iterdir()} if parent.is_dir() else set()
+    stem = re.sub(r"[^A-Za-z0-9_.+,-]+", "_", stem).strip("_")
+    return next(parent / f"{stem}-{n}" for n in range(1, len(taken) + 2) if f"{stem}-{n}" not in taken)
+
+
+def write_parquet(path: Path, frame: pl.DataFrame) -> None:
+    """Write a Parquet file at once or not at all."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def read_parquet(path: Path) -> pl.DataFrame:
+    """Read a Parquet file of a run.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    try:
+        return pl.read_parquet(io.BytesIO(path.read_bytes()))
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing from the run folder") from None
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{path}: damaged or cut off ({' '.join(str(error).split())})") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a run.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing from the run folder") from None
+    except ValueError as error:
+        raise InputError(f"{path}: damaged or cut off ({error})") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    return values
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file of settings.
+
+    Raises:
+        InputError: it is missing or is not TOML; the line is named.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file ({error})") from None

@@ -1,0 +1,150 @@
+"""One phase of training: an encoder, its optimiser, and an epoch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import torch
+from torch import Generator, Tensor
+
+from gclrec.contrast.negatives import NEGATIVES
+from gclrec.contrast.views import View, make_view, parse_augmentations
+from gclrec.encoders import Embeddings, Encoder, build_encoder
+from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.training.batches import PairBatches
+from gclrec.training.config import TrainConfig
+from gclrec.training.objective import Objective
+
+OnBatch = Callable[[int, int, dict[str, float]], None]
+"""Told after some batches: batches done, batches in all, mean of each loss part so far."""
+
+
+class Trainer:
+    """Trains one encoder on one graph. All its state can be taken out and put back.
+
+    Args:
+        config: the settings.
+        graph: the training interactions, on the device to train on.
+
+    The start is drawn on the CPU from ``config.seed``, everything later from one generator on the
+    device of ``graph``; so the same seed on the same machine gives the same numbers, bit for bit.
+    """
+
+    def __init__(self, config: TrainConfig, graph: BipartiteGraph) -> None:
+        self.config = config
+        self.graph = graph
+        module = build_encoder(
+            config.encoder,
+            graph.num_users,
+            graph.num_items,
+            dim=config.dim,
+            num_layers=config.num_layers,
+            layer_weights=config.layer_weights,
+            init_std=config.init_std,
+            generator=Generator().manual_seed(config.seed),
+        ).to(graph.device)
+        self.module = module
+        self.encoder = cast("Encoder", module)
+        self.optimizer = torch.optim.Adam(module.parameters(), lr=config.learning_rate, fused=True)
+        self.generator = Generator(graph.device).manual_seed(config.seed)
+        self.batches = PairBatches(graph, config.batch_size, NEGATIVES[config.negatives], self.generator)
+        self.objective = Objective(config.l2_weight, config.ssl_weight, config.temperature)
+        chains = parse_augmentations(config.aug, config.aug_p)
+        contrasts = config.ssl_weight > 0 and any(step.name != "none" for chain in chains for step in chain)
+        self.chains = chains if contrasts else None
+
+    def run_epoch(self, on_batch: OnBatch | None = None) -> dict[str, float]:
+        """Train on every pair once and return the mean of each loss part, ``total`` included.
+
+        Raises:
+            FloatingPointError: the loss is no longer finite.
+        """
+        sums: dict[str, Tensor] = {}
+        pairs = 0
+        count = len(self.batches)
+        views = self._views()
+        for number, batch in enumerate(self.batches, start=1):
+            loss, parts = self.objective(batch, self.encoder, self.graph, next(views))
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+            size = len(batch.users)
+            pairs += size
+            for name, part in {"total": loss.detach(), **parts}.items():
+                sums[name] = sums[name] + part * size if name in sums else part * size
+            if on_batch is not None and (number % 10 == 0 or number == count):
+                on_batch(number, count, {name: float(value) / pairs for name, value in sums.items()})
+        means = {name: float(value) / pairs for name, value in sums.items()}
+        if not all(map(torch.isfinite, sums.values())):
+            raise FloatingPointError(f"the loss is no longer finite ({means}); try a smaller --learning-rate")
+        return means
+
+    def _views(self) -> Iterator[tuple[View, View] | None]:
+        """Yield the views for one batch after another."""
+        if self.chains is None:
+            while True:
+                yield None
+        first, second = self.chains
+        while True:
+            views = tuple(
+                make_view(chain, self.graph, generator=self.generator, num_layers=self.config.num_layers)
+                for chain in (first, second)
+            )
+            yield cast("tuple[View, View]", views)
+            while self.config.views_every == "epoch":
+                yield cast("tuple[View, View]", views)
+
+    @torch.no_grad()
+    def embeddings(self) -> Embeddings:
+        """Return the final embeddings on the whole training graph, as evaluation and the index see them."""
+        return self.encoder(self.graph)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return every tensor that the next step depends on."""
+        tensors = {f"encoder.{name}": value for name, value in self.module.state_dict().items()}
+        for name, parameter in self.module.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"adam.{name}.{key}"] = value
+        tensors["generator"] = self.generator.get_state()
+        return tensors
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what :meth:`state` returned."""
+        self.load_encoder(tensors)
+        for name, parameter in self.module.named_parameters():
+            prefix = f"adam.{name}."
+            saved = {
+                key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
+            }
+            if saved:
+                self.optimizer.state[parameter] = {
+                    key: value.to(parameter.device) for key, value in saved.items()
+                }
+        self.generator.set_state(tensors["generator"].cpu())
+
+    def encoder_state(self) -> dict[str, Tensor]:
+        """Return the encoder's tensors alone."""
+        return {name: value for name, value in self.state().items() if name.startswith("encoder.")}
+
+    def load_encoder(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what :meth:`encoder_state` (or :meth:`state`) returned."""
+        encoder: dict[str, Any] = {
+            name.removeprefix("encoder."): value
+            for name, value in tensors.items()
+            if name.startswith("encoder.")
+        }
+        self.module.load_state_dict(encoder)
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device that ``auto``, ``cpu`` or ``cuda`` means here.
+
+    Raises:
+        ValueError: CUDA was asked for and there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("no CUDA device is available here")
+    return torch.device(name)

@@ -1,0 +1,93 @@
+"""Settings: what is out of range is said with its flag; TOML and back is the identity."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import tomli_w
+
+from gclrec.contrast.methods import METHODS
+from gclrec.errors import InputError
+from gclrec.training.config import TrainConfig, flag, method_settings
+from gclrec.training.run import read_toml
+
+BAD = {
+    "split": "sideways",
+    "valid": 1.0,
+    "test": 0.0,
+    "cold_share": 1.5,
+    "shots": -1,
+    "train_fraction": 0.0,
+    "k_core": 0,
+    "encoder": "transformer",
+    "dim": 0,
+    "num_layers": -1,
+    "layer_weights": "median",
+    "init_std": 0.0,
+    "views_every": "hour",
+    "ssl_weight": -0.1,
+    "temperature": 0.0,
+    "negatives": "none",
+    "epochs": 0,
+    "batch_size": 0,
+    "learning_rate": 0.0,
+    "l2_weight": -1.0,
+    "patience": -1,
+    "seed": -1,
+    "device": "tpu",
+    "eval_every": 0,
+    "select": "recall@21",
+    "ks": (0,),
+    "metrics": ("recall", "charm"),
+    "near_cold": 0,
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_setting_names_its_flag(name: str) -> None:
+    with pytest.raises(InputError, match=f"^{flag(name)}: ") as caught:
+        dataclasses.replace(TrainConfig(), **{name: BAD[name]}).checked()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["learning_rate", "temperature", "ssl_weight", "valid", "min_rating"])
+def test_numbers_must_be_numbers(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=flag(name)):
+        dataclasses.replace(TrainConfig(), **{name: value}).checked()
+
+
+@pytest.mark.parametrize("aug", ["edge_drop:1.5", "nonsense", "edge_drop,none,edge_drop", "edge_drop:x", ""])
+def test_a_bad_augmentation_is_one_line(aug: str) -> None:
+    with pytest.raises(InputError) as caught:
+        TrainConfig(aug=aug).checked()
+    assert "\n" not in str(caught.value)
+
+
+def test_toml_and_back(tmp_path) -> None:
+    config = TrainConfig(
+        dataset="x", k_core=5, ks=(5, 20), metrics=("recall",), learning_rate=0.5, refit=True
+    )
+    path = tmp_path / "config.toml"
+    path.write_text(tomli_w.dumps(config.to_dict()))
+    assert TrainConfig.from_dict(read_toml(path), source="x") == config
+
+
+def test_unknown_settings_and_wrong_types_are_refused() -> None:
+    with pytest.raises(InputError, match="unknown setting 'speed'"):
+        TrainConfig.from_dict({"speed": 3}, source="a.toml")
+    with pytest.raises(InputError, match=r"a\.toml"):
+        TrainConfig.from_dict({"epochs": "many"}, source="a.toml")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_made_of_settings(name: str) -> None:
+    config = dataclasses.replace(TrainConfig(), **method_settings(name)).checked()
+    assert METHODS[name].source.split()[-1].startswith("https://")
+    assert config == config.checked()
+
+
+def test_unknown_method() -> None:
+    with pytest.raises(InputError, match="lightgcn"):
+        method_settings("oracle")

@@ -1,0 +1,261 @@
+"""The loop: batches, the objective beside loops, state, resuming, and data whose right answer is known."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from gclrec.contrast.negatives import uniform
+from gclrec.contrast.views import make_view, parse_augmentations
+from gclrec.data.interactions import Interactions, Vocabulary
+from gclrec.data.splits import Split
+from gclrec.encoders import LightGCN
+from gclrec.errors import InputError
+from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.training.batches import Batch, PairBatches
+from gclrec.training.checkpoint import load_state, save_state
+from gclrec.training.config import TrainConfig
+from gclrec.training.fit import fit
+from gclrec.training.objective import Objective
+from gclrec.training.run import RunFolder, free_name
+from gclrec.training.trainer import Trainer
+
+SMALL = {
+    "dim": 8,
+    "num_layers": 2,
+    "batch_size": 16,
+    "ks": (1, 5),
+    "select": "recall@5",
+    "metrics": ("recall", "ndcg"),
+}
+
+
+def pairs_of(users: int, items: int, user: np.ndarray, item: np.ndarray) -> Interactions:
+    names = Vocabulary(pl.Series([f"u{n:03d}" for n in range(users)])), Vocabulary(pl.Series(range(items)))
+    return Interactions(*names, np.asarray(user, dtype=np.int64), np.asarray(item, dtype=np.int64))
+
+
+def checkerboard(users: int = 24, items: int = 16) -> Split:
+    """Even users have all even items, odd users all odd ones; one item of each user is held out."""
+    user, item = np.nonzero((np.add.outer(np.arange(users), np.arange(items)) % 2) == 0)
+    place = np.concatenate([np.arange(count) for count in np.bincount(user)])
+    held = place == user // 2 % (items // 2)
+    valid = place == (user // 2 + 1) % (items // 2)
+    every = pairs_of(users, items, user, item)
+    return Split(every.select(~held & ~valid), every.select(valid), every.select(held), name="random")
+
+
+def test_batches_hold_every_pair_once(toy_graph: BipartiteGraph) -> None:
+    batches = PairBatches(toy_graph, 7, uniform, torch.Generator().manual_seed(0))
+    seen = [torch.stack([batch.users, batch.positives]) for batch in batches]
+    assert len(seen) == len(batches) == math.ceil(40 / 7)
+    keys = torch.cat(seen, dim=1)
+    found = sorted(map(tuple, keys.T.tolist()))
+    assert found == sorted(map(tuple, toy_graph.edge_index.T.tolist()))
+    again = [torch.stack([batch.users, batch.positives]) for batch in batches]
+    assert not torch.equal(torch.cat(again, dim=1), keys)  # a new order
+
+
+def test_a_user_who_has_seen_everything_does_not_hang_training() -> None:
+    edges = torch.tensor([[0, 0, 0, 1], [0, 1, 2, 1]])
+    batches = PairBatches(BipartiteGraph(2, 3, edges), 8, uniform, torch.Generator())
+    assert [batch.users.tolist() for batch in batches] == [[1]]
+    with pytest.raises(ValueError, match="nothing to train on"):
+        PairBatches(BipartiteGraph(1, 3, edges[:, :3]), 8, uniform, torch.Generator())
+
+
+def test_objective_is_the_sum_of_its_formulas(toy_graph: BipartiteGraph) -> None:
+    encoder = LightGCN(12, 10, dim=4, num_layers=2, generator=torch.Generator().manual_seed(1))
+    batch = Batch(torch.tensor([0, 3, 3, 7]), torch.tensor([1, 2, 1, 8]), torch.tensor([4, 5, 0, 9]))
+    chain, _ = parse_augmentations("edge_drop:0.4")
+    generator = torch.Generator().manual_seed(5)
+    views = tuple(make_view(chain, toy_graph, generator=generator, num_layers=2) for _ in range(2))
+    total, parts = Objective(l2_weight=0.3, ssl_weight=0.7, temperature=0.5)(batch, encoder, toy_graph, views)
+
+    users, items = encoder(toy_graph)
+    expected = 0.0
+    for u, p, n in zip(batch.users, batch.positives, batch.negatives, strict=True):
+        margin = float(users[u] @ items[p] - users[u] @ items[n])
+        expected += math.log(1 + math.exp(-margin)) / 4
+        rows = (encoder.users[u], encoder.items[p], encoder.items[n])
+        expected += 0.3 * sum(float(row @ row) for row in rows) / 2 / 4
+    for side, nodes in ((0, {0, 3, 7}), (1, {1, 2, 8})):
+        first, second = (list(view.encode(encoder))[side] for view in views)
+        for a in nodes:
+            cosines = {b: float(torch.cosine_similarity(first[a], second[b], dim=0)) / 0.5 for b in nodes}
+            expected -= 0.7 * (cosines[a] - math.log(sum(map(math.exp, cosines.values())))) / len(nodes)
+    assert float(total) == pytest.approx(expected, rel=1e-4)
+    assert float(sum(parts.values())) == pytest.approx(expected, rel=1e-4)
+    for gradient in torch.autograd.grad(total, encoder.layer_zero):
+        assert (gradient != 0).any()
+
+
+@pytest.mark.parametrize("aug", ["none", "edge_drop"])
+@pytest.mark.parametrize("encoder", ["mf", "lightgcn"])
+def test_same_seed_same_numbers(toy_graph: BipartiteGraph, aug: str, encoder: str) -> None:
+    def trained(seed: int) -> torch.Tensor:
+        trainer = Trainer(TrainConfig(aug=aug, encoder=encoder, seed=seed, **SMALL), toy_graph)
+        trainer.run_epoch()
+        return trainer.embeddings().users
+
+    assert torch.equal(trained(0), trained(0))
+    assert not torch.equal(trained(0), trained(1))
+
+
+def test_state_taken_out_and_put_back_goes_on_bit_for_bit(toy_graph: BipartiteGraph, tmp_path: Path) -> None:
+    config = TrainConfig(aug="edge_drop:0.3", layer_weights="learned", **SMALL)
+    straight = Trainer(config, toy_graph)
+    straight.run_epoch()
+    save_state(tmp_path / "s", straight.state(), {"epoch": 1})
+    expected = straight.run_epoch()
+
+    tensors, values = load_state(tmp_path / "s")
+    other = Trainer(config, toy_graph)
+    other.load_state(tensors)
+    assert values == {"epoch": 1}
+    assert other.run_epoch() == expected
+    for name, value in other.state().items():
+        assert torch.equal(value, straight.state()[name]), name
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"not a checkpoint"])
+def test_a_damaged_checkpoint_is_one_line(tmp_path: Path, damage) -> None:
+    path = tmp_path / "last.safetensors"
+    save_state(path, {"x": torch.ones(100)}, {})
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=r"last\.safetensors") as caught:
+        load_state(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("aug", ["none", "edge_drop:0.2"])
+def test_checkerboard_is_solved(tmp_path: Path, aug: str) -> None:
+    """Every user's held-out item has the colour of the others, so it must be ranked first."""
+    config = TrainConfig(aug=aug, epochs=40, learning_rate=0.05, **SMALL)
+    folder = RunFolder.create(tmp_path / "run", config, checkerboard())
+    result = fit(config, folder)
+    assert result.values["metrics"]["test/all/recall@1"] == 1.0
+    assert result.validated
+
+
+def test_losses_fall(tmp_path: Path) -> None:
+    config = TrainConfig(epochs=15, learning_rate=0.05, **SMALL)
+    folder = RunFolder.create(tmp_path / "run", config, checkerboard())
+    fit(config, folder)
+    lines = folder.metrics()
+    assert [line["epoch"] for line in lines] == list(range(1, 16))
+    for part in ("total", "bpr", "ssl"):
+        assert lines[-1][f"loss/{part}"] < lines[0][f"loss/{part}"]
+    needed = {"epoch", "loss/total", "train_seconds", "eval_seconds", "peak_rss_mb", "valid/all/recall@5"}
+    assert all(needed <= line.keys() for line in lines)
+
+
+class StopAfter:
+    """A listener that interrupts a run in the middle of an epoch, as Ctrl-C does."""
+
+    def __init__(self, epoch: int, phase: str = "select") -> None:
+        self.stop, self.where, self.at = epoch, phase, ""
+
+    def phase(self, name: str, first_epoch: int, epochs: int) -> None:
+        self.at, self.now = name, first_epoch
+
+    def batch(self, done: int, count: int, loss: dict[str, float]) -> None:
+        if (self.at, self.now) == (self.where, self.stop):
+            raise KeyboardInterrupt
+
+    def epoch(self, record: dict[str, object], best_epoch: int | None) -> None:
+        self.now += 1
+
+
+@pytest.mark.parametrize(
+    ("phase", "epoch", "refit"), [("select", 1, False), ("select", 4, True), ("refit", 2, True)]
+)
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
+    tmp_path: Path, phase: str, epoch: int, refit: bool
+) -> None:
+    config = TrainConfig(epochs=6, learning_rate=0.02, aug="edge_drop:0.2", refit=refit, **SMALL)
+    straight = fit(config, RunFolder.create(tmp_path / "a", config, checkerboard()))
+
+    broken = RunFolder.create(tmp_path / "b", config, checkerboard())
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, broken, StopAfter(epoch, phase))
+    with (broken.path / "metrics.jsonl").open("a") as file:
+        file.write('{"phase": "select", "epoch": 99}\n{"phase"')  # what a kill in the middle may leave
+    resumed = fit(config, RunFolder.open(broken.path))
+
+    assert resumed.values["metrics"] == straight.values["metrics"]
+    first, second = RunFolder(tmp_path / "a"), RunFolder(tmp_path / "b")
+    timeless = [
+        [{k: v for k, v in line.items() if "seconds" not in k and "rss" not in k} for line in run.metrics()]
+        for run in (first, second)
+    ]
+    assert timeless[0] == timeless[1]
+    for name in ("last", "best"):
+        tensors = [load_state(run.path / "checkpoint" / f"{name}.safetensors")[0] for run in (first, second)]
+        assert tensors[0].keys() == tensors[1].keys()
+        assert all(torch.equal(tensors[0][key], tensors[1][key]) for key in tensors[0])
+
+
+def test_best_epoch_is_chosen_on_validation_and_patience_stops(tmp_path: Path) -> None:
+    config = TrainConfig(epochs=60, learning_rate=0.05, patience=3, **SMALL)
+    folder = RunFolder.create(tmp_path / "run", config, checkerboard())
+    result = fit(config, folder)
+    lines = folder.metrics()
+    values = [line["valid/all/recall@5"] for line in lines]
+    assert result.values["epochs"] == values.index(max(values)) + 1
+    assert len(lines) == result.values["epochs"] + 3 < 60
+
+
+def test_refit_trains_on_validation_pairs_too_for_the_chosen_length(tmp_path: Path) -> None:
+    config = TrainConfig(epochs=5, learning_rate=0.02, refit=True, **SMALL)
+    split = checkerboard()
+    folder = RunFolder.create(tmp_path / "run", config, split)
+    result = fit(config, folder)
+    refitted = [line for line in folder.metrics() if line["phase"] == "refit"]
+    assert len(refitted) == result.values["epochs"]
+    assert not any(name.startswith("valid/") for line in refitted for name in line)
+    degrees = pl.read_parquet(folder.path / "embeddings" / "users.parquet")["degree"]
+    assert degrees.sum() == len(split.train) + len(split.valid)
+
+
+def test_without_validation_the_last_epoch_stands(tmp_path: Path) -> None:
+    split = checkerboard()
+    nothing = split.valid.select(np.zeros(len(split.valid), dtype=bool))
+    config = TrainConfig(epochs=3, **SMALL)
+    folder = RunFolder.create(
+        tmp_path / "run", config, Split(split.train, nothing, split.test, name="random")
+    )
+    result = fit(config, folder)
+    assert not result.validated
+    assert result.values["epochs"] == 3
+
+
+def test_run_folder_is_whole_or_not_there(tmp_path: Path) -> None:
+    config = TrainConfig(**SMALL)
+    folder = RunFolder.create(tmp_path / "run", config, checkerboard())
+    assert folder.config() == config
+    stored, made = folder.split(), checkerboard()
+    assert stored.train.users == made.train.users
+    assert (stored.test.pair_keys == made.test.pair_keys).all()
+    with pytest.raises(InputError, match="exists already"):
+        RunFolder.create(tmp_path / "run", config, checkerboard())
+    with pytest.raises(InputError, match="no such run folder"):
+        RunFolder.open(tmp_path / "other")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        RunFolder.create(tmp_path / "file" / "run", config, checkerboard())
+    (folder.path / "split" / "test.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"test\.parquet"):
+        folder.split()
+
+
+def test_names_of_runs_do_not_collide(tmp_path: Path) -> None:
+    first = free_name(tmp_path, "gowalla-lightgcn-edge_drop:0.1")
+    assert first.name == "gowalla-lightgcn-edge_drop_0.1-1"
+    first.mkdir()
+    assert free_name(tmp_path, "gowalla-lightgcn-edge_drop:0.1").name.endswith("-2")
