@@ -32,4 +32,34 @@ METHODS: Mapping[str, Method] = {
         {"encoder": "lightgcn", "aug": "edge_drop:0.1", "ssl_weight": 0.1, "temperature": 0.2},
         "Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783",
     ),
+    "sgl_nd": Method(
+        {"encoder": "lightgcn", "aug": "node_drop:0.1", "ssl_weight": 0.1, "temperature": 0.2},
+        "Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783",
+    ),
+    "sgl_rw": Method(
+        {"encoder": "lightgcn", "aug": "layer_edge_drop:0.1", "ssl_weight": 0.1, "temperature": 0.2},
+        "Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783",
+    ),
+    "simgcl": Method(
+        {
+            "encoder": "lightgcn",
+            "layer_weights": "mean_without_0",
+            "aug": "noise:0.1",
+            "ssl_weight": 0.5,
+            "temperature": 0.2,
+        },
+        "Yu et al., SIGIR 2022, https://arxiv.org/abs/2112.08679",
+    ),
+    "xsimgcl": Method(
+        {
+            "encoder": "lightgcn",
+            "layer_weights": "mean_without_0",
+            "aug": "noise:0.2",
+            "ssl": "cross_layer",
+            "ssl_layer": 1,
+            "ssl_weight": 0.2,
+            "temperature": 0.15,
+        },
+        "Yu et al., TKDE 2023, https://arxiv.org/abs/2209.02544",
+    ),
 }

@@ -20,7 +20,7 @@ from gclrec.data.readers import GUESSED, detect_format, read_dataset
 from gclrec.data.synthetic import make_synthetic
 from gclrec.errors import InputError, InputWarning
 
-__all__ = ["CATALOG", "VARIABLE", "Entry", "find", "load", "locate"]
+__all__ = ["CATALOG", "VARIABLE", "Entry", "cache_folder", "find", "load", "locate"]
 
 VARIABLE = "GCLREC_DATASETS"
 """Environment variable with the folder that holds a folder for each data set."""
@@ -38,7 +38,7 @@ def locate(name: str) -> Path | None:
     for place in _places(name, entry):
         if any(layout.files_in(place) is not None for layout in entry.layouts):
             return place
-        if place.is_dir() and place.parent != _cache():
+        if place.is_dir() and place.parent != cache_folder():
             raise InputError(f"{place}: not a complete {name}; expected {_wanted(entry)}")
     return None
 
@@ -116,10 +116,8 @@ def load(
         if files is not None:
             dataset = layout.read(files)
             if len(dataset.interactions) != entry.interactions:
-                message = (
-                    f"{len(dataset.interactions):,} interactions, where {entry.interactions:,} were published"
-                )
-                warnings.warn(f"{folder}: {message}; another version of {text}?", InputWarning, stacklevel=2)
+                counts = f"{len(dataset.interactions):,} interactions and not {entry.interactions:,}"
+                warnings.warn(f"{folder}: {counts}; another version of {text}?", InputWarning, stacklevel=2)
             # The original files of a published split may come without it.
             usable = entry.default_split != "given" or "test" in dataset.parts
             return replace(dataset, name=text, default_split=entry.default_split if usable else "random")
@@ -174,7 +172,8 @@ def _unknown(name: str) -> InputError:
     return InputError(f"unknown data set {name!r}, and no such file or folder; {guess}catalogue: {known}")
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Return the folder of this user where downloaded data sets are kept, one folder for each."""
     import pooch
 
     return Path(pooch.os_cache("gclrec"))
@@ -183,7 +182,7 @@ def _cache() -> Path:
 def _places(name: str, entry: Entry) -> list[Path]:
     """Return the folders where a data set may lie; the cache comes last."""
     roots = [Path(root).expanduser() for root in [os.environ.get(VARIABLE)] if root]
-    return [root / (entry.folder or name) for root in [*roots, _cache()]]
+    return [root / (entry.folder or name) for root in [*roots, cache_folder()]]
 
 
 def _wanted(entry: Entry) -> str:

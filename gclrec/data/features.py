@@ -105,6 +105,8 @@ def infer_attribute(text: pl.Series) -> pl.Series:
     """
     text = text.str.strip_chars()
     text = text.set(text == "", None)
+    if text.null_count() == len(text):
+        return text
     numbers = _as_numbers(text)
     if numbers is not None:
         return numbers
@@ -118,8 +120,6 @@ def infer_attribute(text: pl.Series) -> pl.Series:
 
 def _as_numbers(text: pl.Series) -> pl.Series | None:
     """Return text as ``Int64`` or ``Float64`` (NaN is missing), ``None`` if some of it is neither."""
-    if text.null_count() == len(text):
-        return None
     for dtype in (pl.Int64, pl.Float64):
         numbers = text.cast(dtype, strict=False)
         if numbers.null_count() == text.null_count():

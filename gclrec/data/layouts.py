@@ -123,7 +123,7 @@ def citeulike_parts(files: Files) -> Dataset:
 
 
 def citeulike_original(files: Files) -> Dataset:
-    """Read the original files: line ``k`` holds how many items user ``k`` has, then the items; tags likewise."""
+    """Read the original files: line ``k`` holds how many items user ``k`` has, then them; tags likewise."""
     frame = _read_counted_lists(files["pairs"]).rename({"row": "user", "value": "item"})
     attributes = None
     if "items" in files:

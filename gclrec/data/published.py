@@ -38,7 +38,8 @@ class Entry:
         title: a few words.
         about: what a pair is, and what comes with it.
         origin: page of those who made it.
-        terms: who may use it for what, in short.
+        terms: who may use it for what, in short; those of the source hold.
+        cite: what its makers ask to cite.
         format: how its files are written.
         default_split: the name in ``SPLITS`` that is used when none is asked for.
         users: number of users with at least one interaction.
@@ -53,6 +54,7 @@ class Entry:
     about: str
     origin: str
     terms: str
+    cite: str
     format: str
     default_split: str
     users: int
@@ -73,10 +75,14 @@ _PARTS = FolderLayout(
     {"train": "train.txt", "test": "test.txt"},
     {"valid": "valid.txt", "other_valid": "valid_lightgcnpp.txt"},
 )
-_YELP_TERMS = "Yelp Open Dataset: academic, non-commercial use; not to be passed on"
-_AMAZON_TERMS = "Amazon reviews (UCSD): research use, cite it; no licence stated"
-_MOVIELENS_TERMS = "GroupLens: research use, cite it; no commercial use, no redistribution"
-_CITEULIKE_TERMS = "no licence stated; cite Wang et al. (IJCAI 2013) and Wang & Blei (KDD 2011)"
+_YELP_TERMS = "Yelp: academic, non-commercial; not to be passed on"
+_AMAZON_TERMS = "none stated; Amazon reviews: research, cite"
+_MOVIELENS_TERMS = "GroupLens: research, not commercial; not to be passed on"
+_CITEULIKE_TERMS = "none stated; cite"
+_LIGHTGCN_PAPER = "He et al., LightGCN, SIGIR 2020, https://arxiv.org/abs/2002.02126"
+_S3REC_PAPER = "Zhou et al., S3-Rec, CIKM 2020, https://arxiv.org/abs/2008.07873; He and McAuley, WWW 2016"
+_MOVIELENS_PAPER = "Harper and Konstan, TiiS 2015, https://doi.org/10.1145/2827872"
+_CITEULIKE_PAPER = "Wang, Chen and Li, IJCAI 2013; Wang and Blei, KDD 2011"
 
 
 def _lightgcn_files(name: str) -> tuple[Download, ...]:
@@ -107,6 +113,7 @@ CATALOG: dict[str, Entry] = {
         about="Not people: a small world with interests, popularity, times and attributes, and known causes.",
         origin="gclrec.data.synthetic",
         terms="none; made by gclrec itself",
+        cite="nothing",
         format="made in code",
         default_split="random",
         users=2000,
@@ -115,9 +122,10 @@ CATALOG: dict[str, Entry] = {
     ),
     "gowalla": Entry(
         title="Gowalla check-ins, LightGCN split",
-        about="User checked in at a place; 10-core. LightGCN++'s validation set is used where it lies beside.",
+        about="User checked in at a place; 10-core. LightGCN++'s validation set is used where it is there.",
         origin="https://github.com/gusye1234/LightGCN-PyTorch",
-        terms="none stated; raw data is SNAP loc-gowalla: cite Cho et al. (KDD 2011)",
+        terms="none stated; raw data is SNAP loc-gowalla",
+        cite=f"Cho, Myers and Leskovec, KDD 2011; {_LIGHTGCN_PAPER}",
         format="adjacency",
         default_split="given",
         users=29_858,
@@ -128,9 +136,10 @@ CATALOG: dict[str, Entry] = {
     ),
     "yelp2018": Entry(
         title="Yelp 2018 businesses, LightGCN split",
-        about="User reviewed a business; 10-core. LightGCN++'s validation set is used where it lies beside.",
+        about="User reviewed a business; 10-core. LightGCN++'s validation set is used where it is there.",
         origin="https://github.com/gusye1234/LightGCN-PyTorch",
         terms=_YELP_TERMS,
+        cite=_LIGHTGCN_PAPER,
         format="adjacency",
         default_split="given",
         users=31_668,
@@ -144,6 +153,7 @@ CATALOG: dict[str, Entry] = {
         about="User reviewed a book; 10-core.",
         origin="https://github.com/gusye1234/LightGCN-PyTorch",
         terms=_AMAZON_TERMS,
+        cite=f"He and McAuley, WWW 2016; {_LIGHTGCN_PAPER}",
         format="adjacency",
         default_split="given",
         users=52_643,
@@ -157,6 +167,7 @@ CATALOG: dict[str, Entry] = {
         about="User rated a movie 1 to 5, with time; attributes of users and movies.",
         origin="https://grouplens.org/datasets/movielens/100k/",
         terms=_MOVIELENS_TERMS,
+        cite=_MOVIELENS_PAPER,
         format="atomic or movielens",
         default_split="random",
         users=943,
@@ -182,6 +193,7 @@ CATALOG: dict[str, Entry] = {
         "`ratings.tsv` has each user's order only (column `order`, -1 where unknown).",
         origin="https://grouplens.org/datasets/movielens/1m/",
         terms=_MOVIELENS_TERMS,
+        cite=_MOVIELENS_PAPER,
         format="movielens or table",
         default_split="random",
         users=6040,
@@ -210,7 +222,8 @@ CATALOG: dict[str, Entry] = {
         about="User listened to an artist (HetRec 2011). The original files count ids from 1 and have play "
         "counts.",
         origin="https://github.com/gusye1234/LightGCN-PyTorch",
-        terms="HetRec 2011: non-commercial research use, cite Cantador et al.",
+        terms="HetRec 2011: non-commercial research, cite",
+        cite="Cantador, Brusilovsky and Kuflik, HetRec 2011, https://grouplens.org/datasets/hetrec-2011/",
         format="adjacency or pairs",
         default_split="given",
         users=1880,
@@ -230,6 +243,7 @@ CATALOG: dict[str, Entry] = {
         "in train; what is downloaded comes without it, and the default is then `random`.",
         origin="https://github.com/js05212/citeulike-a",
         terms=_CITEULIKE_TERMS,
+        cite=_CITEULIKE_PAPER,
         format="adjacency",
         default_split="given",
         users=5551,
@@ -248,6 +262,7 @@ CATALOG: dict[str, Entry] = {
         about="The same pairs; published split by items: test items are in neither train nor validation.",
         origin="https://github.com/Zziwei/Heater--Cold-Start-Recommendation",
         terms=_CITEULIKE_TERMS,
+        cite=f"{_CITEULIKE_PAPER}; Volkovs et al., DropoutNet, NIPS 2017; Zhu et al., Heater, SIGIR 2020",
         format="adjacency",
         default_split="given",
         users=5551,
@@ -261,6 +276,7 @@ CATALOG: dict[str, Entry] = {
         about="User reviewed a product; each user's order, no clock; categories and brand of the items.",
         origin="https://github.com/RUCAIBox/CIKM2020-S3Rec",
         terms=_AMAZON_TERMS,
+        cite=_S3REC_PAPER,
         format="sequence",
         default_split="leave_one_out",
         users=22_363,
@@ -274,6 +290,7 @@ CATALOG: dict[str, Entry] = {
         about="User reviewed a product; each user's order, no clock; categories and brand of the items.",
         origin="https://github.com/RUCAIBox/CIKM2020-S3Rec",
         terms=_AMAZON_TERMS,
+        cite=_S3REC_PAPER,
         format="sequence",
         default_split="leave_one_out",
         users=35_598,
@@ -288,6 +305,7 @@ CATALOG: dict[str, Entry] = {
         "last two events, which are not in these files.",
         origin="https://github.com/THUwangcy/ReChorus",
         terms=_AMAZON_TERMS,
+        cite="He and McAuley, WWW 2016; ReChorus, https://github.com/THUwangcy/ReChorus",
         format="table",
         default_split="temporal",
         users=14_681,
@@ -307,6 +325,7 @@ CATALOG: dict[str, Entry] = {
         "has pickled matrices, which gclrec does not open: write them as lines `user item item ...`.",
         origin="https://github.com/HKUDS/SSLRec",
         terms=_YELP_TERMS,
+        cite="Ren et al., SSLRec, WSDM 2024, https://arxiv.org/abs/2308.05697",
         format="adjacency",
         default_split="given",
         users=42_712,
@@ -320,11 +339,12 @@ CATALOG: dict[str, Entry] = {
     ),
     "yelp-2019-temporal": Entry(
         title="Yelp 2019, with times and categories",
-        about="User reviewed a business in 2019, with rating and time; categories of the items. The published "
-        "test pairs have no times and are left out. KCGN has pickled matrices, which gclrec does not open: "
-        "write a table user, item, rating, timestamp.",
+        about="User reviewed a business in 2019, with rating and time; categories of the items. The "
+        "published test pairs have no times and are left out. KCGN has pickled matrices, which gclrec does "
+        "not open: write a table user, item, rating, timestamp.",
         origin="https://github.com/xhcdream/KCGN",
         terms=_YELP_TERMS,
+        cite="Huang et al., KCGN, AAAI 2021; Ren et al., SSLRec, WSDM 2024",
         format="table",
         default_split="temporal",
         users=43_043,

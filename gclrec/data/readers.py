@@ -176,8 +176,8 @@ def detect_format(path: AnyPath) -> str:
     5. Whole numbers, with more columns or not the same number on every line: ``adjacency``.
     6. A first line with commas, semicolons, tabs or ``|``: ``table``.
 
-    Only the first 256 kB are looked at. A file of three items a user on every line, or the like,
-    cannot be told from pairs with a weight: say ``format="adjacency"``.
+    Only the first 256 kB are looked at. A list of exactly two items a user on every line cannot be
+    told from pairs with a weight: say ``format="adjacency"``.
 
     Raises:
         InputError: the file cannot be read, or is none of these.
@@ -302,8 +302,10 @@ def _warn_between_parts(paths: Mapping[str, Path], parts: Mapping[str, Interacti
             warnings.warn(message, InputWarning, stacklevel=3)
         for role in ("time", "weight"):
             if (getattr(pairs, role) is None) != (getattr(train, role) is None):
-                message = f"{paths[part]}: has {role} where train has none, or the other way round"
-                warnings.warn(f"{message}; the union of the parts has none", InputWarning, stacklevel=3)
+                message = (
+                    f"{paths[part]}: has {'no' if getattr(pairs, role) is None else 'a'} {role}, unlike train"
+                )
+                warnings.warn(f"{message}; all parts together have none", InputWarning, stacklevel=3)
     for part in set(parts) - {"test"} if "test" in parts else ():
         shared = np.count_nonzero(parts["test"].shared_with(parts[part]))
         if shared:

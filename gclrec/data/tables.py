@@ -83,7 +83,6 @@ def read_text_table(
             infer_schema=False,
         )
     except pl.exceptions.PolarsError as error:
-        decoded(path, data)
         _refuse_ragged(path, data, separator, quote, len(names))
         problem = str(error).partition("\n")[0]
         raise InputError(f"{path}: cannot be read as a table ({problem})") from error
@@ -161,10 +160,10 @@ def open_csv(path: Path) -> TextTable:
     """
     data = read_bytes(path)
     line = first_line(data)
+    decoded(path, line)
     separator = sniff_separator(line)
     names = header_fields(line, separator, '"')
     if len(names) < 2:
-        decoded(path, data)
         raise InputError(
             f"{path}: found one column, {names[0]!r}; "
             "expected a header of columns separated by tab, comma, semicolon or |"
@@ -277,6 +276,7 @@ def read_atomic(path: Path, columns: Columns) -> RawInteractions:
 
 
 def _refuse_ragged(path: Path, data: bytes, separator: str, quote: str | None, width: int) -> None:
+    decoded(path, data)
     line, fields = 1, [""]
     for line, fields in records(data, separator, quote):
         if any(fields) and len(fields) != width:

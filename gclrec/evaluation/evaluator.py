@@ -34,8 +34,9 @@ class Evaluation:
             ``all/coverage@20``; plain finite floats. A group without cases has no entry.
         cases: the number of users that each group's figures are averaged over, 0 included.
         pairs: the number of test pairs in each group, 0 included.
-        per_user: one row per user with test pairs: ``user`` (row number), one column per accuracy metric and
-            cut (``recall@20``, over all items), ``degree`` (training pairs), ``num_relevant`` (test pairs).
+        per_user: one row per user with test pairs, in order of ``user`` (row number), then one column per
+            accuracy metric and cut (``recall@20``, over all items), ``degree`` (training pairs) and
+            ``num_relevant`` (test pairs).
         seconds: wall time of the evaluation.
     """
 
@@ -148,8 +149,9 @@ def evaluate_ranking(
     relevant = _Relevant.of(_pairs(test, "test", num_users, num_items), num_users, num_items)
     lists, rows = np.asarray(items, dtype=np.int64), np.asarray(users, dtype=np.int64)
     _check_lists(lists, rows, relevant, wanted.ks[-1])
-    kept = relevant.per_user[rows] > 0
-    found = _score(lists[kept], rows[kept], known, relevant, wanted)
+    order = np.argsort(rows)
+    order = order[relevant.per_user[rows[order]] > 0]
+    found = _score(lists[order], rows[order], known, relevant, wanted)
     return replace(found, seconds=time.perf_counter() - started)
 
 

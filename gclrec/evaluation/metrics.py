@@ -60,7 +60,7 @@ def ndcg(hits: BoolArray, num_relevant: IntArray, k: int) -> FloatArray:
     discount = 1.0 / np.log2(np.arange(2, k + 2))
     ideal = np.concatenate([[0.0], np.cumsum(discount)])
     first = hits[:, :k]
-    return _ratio(first @ discount[: first.shape[1]], ideal[np.minimum(num_relevant, k)])
+    return _ratio((first * discount[: first.shape[1]]).sum(axis=1), ideal[np.minimum(num_relevant, k)])
 
 
 def mrr(hits: BoolArray, num_relevant: IntArray, k: int) -> FloatArray:
@@ -84,9 +84,8 @@ def average_precision(hits: BoolArray, num_relevant: IntArray, k: int) -> FloatA
     """
     first = hits[:, :k]
     found = np.cumsum(first, axis=1, dtype=np.float64)
-    found *= first
-    total = found @ (1.0 / np.arange(1, first.shape[1] + 1))
-    return _ratio(total, np.minimum(num_relevant, k))
+    found *= first / np.arange(1, first.shape[1] + 1)
+    return _ratio(found.sum(axis=1), np.minimum(num_relevant, k))
 
 
 def coverage(items: IntArray, item_degrees: IntArray, k: int) -> float:

@@ -15,7 +15,7 @@ from gclrec.errors import InputError
 Vectors = Tensor | npt.NDArray[np.floating]
 
 # Scores held at a time. Enough rows for a fast matrix product, few enough to be read again from cache.
-_CPU_SCORES, _CUDA_SCORES = 2**24, 2**27
+_CPU_SCORES, _CUDA_SCORES = 2**25, 2**27
 _SMALLEST_CHUNK = 32  # shorter chunks are not worth their pass
 
 

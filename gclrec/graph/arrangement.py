@@ -92,7 +92,7 @@ class Arrangement:
 
     @cached_property
     def neighbours(self) -> tuple[Tensor, Tensor]:
-        """Both halves as one graph of ``U + I`` nodes, items after users: ``ptr (U + I + 1,)``, ``to (2E,)``."""
+        """A graph of ``U + I`` nodes, items after users: pointers ``(U + I + 1,)``, neighbours ``(2E,)``."""
         ptr = torch.cat([self.user_ptr, self.item_ptr[1:] + self.num_edges])
         return ptr, torch.cat([self.user_to + self.num_users, self.item_to])
 
@@ -126,56 +126,75 @@ class Arrangement:
             halves.append(_running(mask, ptr.dtype).index_select(0, ptr))
         return Arrangement(self.num_users, self.num_items, *halves)
 
-    def exchange(self, kept: Tensor, user: Tensor, item: Tensor) -> Arrangement:
-        """Return the edges where ``kept (E,)`` is true, and further ones merged into their places.
+    def missing(self, ranks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the users and items of pairs that are no edges, and the number of edges before each.
 
         Args:
-            kept: bool in user order.
-            user: ``(n,)`` users of the further edges, none of which is an edge of these, kept or not.
-            item: ``(n,)`` items of the further edges; the pairs are sorted by (user, item).
+            ranks: ``(n,)`` numbers in ``[0, U * I - E)`` among the missing pairs by (user, item); it is
+                quick if they ascend. Pair ``rank + j`` of all pairs is meant when ``j`` edges lie before it.
         """
-        by_item = torch.argsort(item.to(self.user_to.dtype), stable=True)
-        halves = []
-        for mask, keys, of, to, ptr, new_of, new_to, width in (
-            (kept, self.keys, self.user_of, self.user_to, self.user_ptr, user, item, self.num_items),
-            (
-                kept.index_select(0, self.item_order),
-                self.item_keys,
-                self.item_of,
-                self.item_to,
-                self.item_ptr,
-                item.index_select(0, by_item),
-                user.index_select(0, by_item),
-                self.num_users,
-            ),
-        ):
-            running = _running(mask, torch.int64)
-            # A further edge stands behind those that are new and smaller, and those kept and smaller.
-            before = running.index_select(0, search(keys, new_of * width + new_to))
-            new_places = before + torch.arange(len(before), device=before.device)
-            free = torch.ones(int(running[-1]) + len(before), dtype=torch.bool, device=kept.device)
-            old_places = positions(free.index_fill_(0, new_places, False))
-            chosen = positions(mask)
-            for old, new in ((of, new_of), (to, new_to)):
-                merged = old.new_empty(len(free)).scatter_(0, old_places, old.index_select(0, chosen))
-                halves.append(merged.scatter_(0, new_places, new.to(old.dtype)))
-            halves.append(running.index_select(0, ptr).to(ptr.dtype) + _pointers(new_of, len(ptr) - 1).to(ptr))
-        return Arrangement(self.num_users, self.num_items, *halves)
+        before = search(self.missing_before, ranks, right=True)
+        keys = ranks + before
+        user = torch.div(keys, self.num_items, rounding_mode="floor")
+        return user, keys - user * self.num_items, before
+
+    def exchange(self, kept: Tensor, ranks: Tensor) -> Arrangement:
+        """Return the edges where ``kept`` is true and further ones, which are merged into their places.
+
+        Args:
+            kept: ``(E,)`` bool in user order.
+            ranks: ``(n,)`` ascending: which of the missing pairs come in, as in :meth:`missing`.
+        """
+        user, item, before = self.missing(ranks)
+        user_half = _merge(kept, self.user_to, self.user_ptr, before, user, item)
+        item_keys = ascending(item * self.num_users + user)
+        before = search(self.item_keys, item_keys)
+        item = torch.div(item_keys, self.num_users, rounding_mode="floor")
+        user = item_keys - item * self.num_users
+        kept = kept.index_select(0, self.item_order)
+        item_half = _merge(kept, self.item_to, self.item_ptr, before, item, user)
+        return Arrangement(self.num_users, self.num_items, *user_half, *item_half)
+
+
+def _merge(
+    kept: Tensor, to: Tensor, ptr: Tensor, before: Tensor, new_of: Tensor, new_to: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``of, to, ptr`` of one half when new edges join those kept; ``before`` counts old ones."""
+    running = _running(kept, ptr.dtype)
+    count = torch.arange(len(before), device=before.device)
+    # A new edge stands behind the new ones that are smaller and the kept ones that are smaller.
+    new_places = running.index_select(0, before) + count
+    free = torch.ones(int(running[-1]) + len(before), dtype=torch.bool, device=kept.device)
+    old_places = positions(free.index_fill_(0, new_places, False))
+    merged = to.new_empty(len(free)).scatter_(0, old_places, to.index_select(0, positions(kept)))
+    merged.scatter_(0, new_places, new_to.to(to.dtype))
+    ptr = running.index_select(0, ptr) + _pointers(new_of, len(ptr) - 1).to(ptr.dtype)
+    return _owners(ptr, len(free)), merged, ptr
 
 
 def positions(mask: Tensor) -> Tensor:
-    """Return the places where ``mask`` is true, ascending int64 (NumPy finds them faster on a CPU)."""
+    """Return the places where ``mask`` is true, ascending int64.
+
+    This and the two that follow go through NumPy on a CPU, where it is several times faster.
+    """
     if mask.device.type == "cpu":
         return torch.from_numpy(np.flatnonzero(mask.numpy()))
     return mask.nonzero().squeeze(1)
 
 
-def search(ascending: Tensor, wanted: Tensor, *, right: bool = False) -> Tensor:
-    """Return how many of ``ascending`` lie below each of ``wanted`` (with ``right``: or are equal)."""
+def ascending(x: Tensor) -> Tensor:
+    """Return the values of ``x (n,)`` in ascending order."""
+    if x.device.type == "cpu":
+        return torch.from_numpy(np.sort(x.numpy()))
+    return x.sort().values
+
+
+def search(among: Tensor, wanted: Tensor, *, right: bool = False) -> Tensor:
+    """Return how many of ``among``, ascending, lie below each of ``wanted`` (``right``: or equal it)."""
     if wanted.device.type == "cpu":
-        side = "right" if right else "left"
-        return torch.from_numpy(np.searchsorted(ascending.numpy(), wanted.numpy(), side=side))
-    return torch.searchsorted(ascending, wanted, right=right)
+        places = np.searchsorted(among.numpy(), wanted.numpy(), side="right" if right else "left")
+        return torch.from_numpy(places)
+    return torch.searchsorted(among, wanted, right=right)
 
 
 def _pointers(numbers: Tensor, count: int) -> Tensor:
@@ -183,6 +202,11 @@ def _pointers(numbers: Tensor, count: int) -> Tensor:
     ptr = numbers.new_zeros(count + 1)
     torch.cumsum(torch.bincount(numbers, minlength=count), 0, dtype=ptr.dtype, out=ptr[1:])
     return ptr
+
+
+def _owners(ptr: Tensor, total: int) -> Tensor:
+    """Return which row each of ``total`` places belongs to, ``(E,)``."""
+    return torch.repeat_interleave(ptr.diff(), output_size=total)
 
 
 def _running(mask: Tensor, dtype: torch.dtype) -> Tensor:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gclrec.graph.arrangement import Arrangement, positions, search
+from gclrec.graph.arrangement import Arrangement, positions
 from gclrec.graph.low_rank import LowRank
 from gclrec.graph.propagation import Adjacency
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
 
     from gclrec.data.interactions import Interactions
+
+T = TypeVar("T")
 
 EDGE_TYPE = ("user", "interacts", "item")
 """The edge type under which a PyG ``HeteroData`` holds the interactions."""
@@ -161,11 +163,11 @@ class BipartiteGraph:
         """Return the best operator of that rank in place of :attr:`adjacency`; found once for each rank."""
         return self.remember(("low_rank", rank), lambda: LowRank.of(self.adjacency, rank))
 
-    def remember(self, key: Hashable, make: Callable[[], Any]) -> Any:
+    def remember(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return what ``make()`` gave when it was first asked for under ``key``; it lives with the graph."""
         if key not in self._remembered:
             self._remembered[key] = make()
-        return self._remembered[key]
+        return cast("T", self._remembered[key])
 
     def contains(self, user: Tensor, item: Tensor) -> Tensor:
         """Return for each pair whether it is an interaction, ``(B,)`` bool."""
@@ -187,14 +189,12 @@ class BipartiteGraph:
         return n + before - self.arrangement.user_ptr.index_select(0, user)
 
     def nth_missing_pair(self, n: Tensor) -> tuple[Tensor, Tensor]:
-        """Return users and items of the ``n``-th pairs (from 0) that are *no* interaction, ``(B,)`` each.
+        """Return the users and items of the ``n``-th pairs (from 0) that are *no* interaction, ``(B,)`` each.
 
-        Pairs are counted by user, then item; there are ``U * I - E`` of them. It is quick for ascending
-        ``n``. Pair ``n + j`` of all pairs is the answer when ``j`` interactions lie before it.
+        Pairs are counted by user, then item; there are ``U * I - E`` of them. It is quick if ``n`` ascends.
         """
-        key = n + search(self.arrangement.missing_before, n, right=True)
-        user = torch.div(key, self.num_items, rounding_mode="floor")
-        return user, key - user * self.num_items
+        user, item, _ = self.arrangement.missing(n)
+        return user, item
 
     # -- other graphs ----------------------------------------------------------------------------
 
@@ -223,19 +223,17 @@ class BipartiteGraph:
         joined = torch.cat([self.edge_index, edge_index], dim=1)
         return BipartiteGraph(self.num_users, self.num_items, joined, user_x=self.user_x, item_x=self.item_x)
 
-    def exchange_edges(self, mask: Tensor, user: Tensor, item: Tensor) -> BipartiteGraph:
-        """Return the graph of the interactions where ``mask (E,)`` is true, and of further ones.
+    def exchange_edges(self, mask: Tensor, missing: Tensor) -> BipartiteGraph:
+        """Return the graph of some interactions and of some pairs that are none as yet.
 
-        The same as :meth:`keep_edges` and :meth:`add_edges` without sorting anew: the further ones are
-        merged into the order there is. The result's interactions are in the order of user, then item.
+        The same as :meth:`keep_edges` followed by :meth:`add_edges`, without sorting anew: what comes in
+        is merged into the order there is. The result's interactions are in the order of user, then item.
 
         Args:
-            mask: bool over the interactions in the order of :attr:`arrangement` (user, then item).
-            user: ``(n,)`` users of the further pairs, distinct and sorted by user, then item; none of
-                the pairs is an interaction of this graph, kept or not. This is not checked.
-            item: ``(n,)`` their items.
+            mask: bool ``(E,)``, which interactions stay, in the order of user, then item.
+            missing: ``(n,)`` ascending, distinct; which pairs come in, as in :meth:`nth_missing_pair`.
         """
-        arrangement = self.arrangement.exchange(mask, user, item)
+        arrangement = self.arrangement.exchange(mask, missing)
         return self._sibling(_whole=arrangement, _kept=None, _order=None, _given=None)
 
     def with_features(self, user_x: Tensor | None, item_x: Tensor | None) -> BipartiteGraph:

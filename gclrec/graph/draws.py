@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Generator, Tensor
 
+from gclrec.graph.arrangement import ascending
+
 _FEW = 0.125
 """Up to this probability it is faster to draw the gaps between hits than a number for each place."""
 
@@ -51,8 +53,9 @@ def distinct(
 ) -> Tensor:
     """Return ``count`` distinct numbers of ``[0, population)``, ascending; every such set is equally likely.
 
-    Numbers are drawn with repetition until ``count`` different ones have come up, which are a sample
-    without repetition; a large part of a small population is cut from a permutation instead.
+    Slightly more numbers than needed are drawn with repetition and sorted. The different ones among them
+    are an equally likely set of their size, from which as many are taken out, at random, as are too many.
+    A large part of a small population is cut from a permutation instead.
 
     Raises:
         ValueError: there are not that many numbers.
@@ -60,12 +63,18 @@ def distinct(
     if count > population:
         raise ValueError(f"cannot draw {count} distinct numbers of {population}")
     if count * 4 > population:
-        return torch.randperm(population, generator=generator, device=device)[:count].sort().values
+        return ascending(torch.randperm(population, generator=generator, device=device)[:count])
     found = torch.empty(0, dtype=torch.int64, device=device)
     while len(found) < count:
-        more = torch.randint(population, (count - len(found),), generator=generator, device=device)
-        found = torch.unique_consecutive(torch.cat([found, more]).sort().values)
-    return found
+        # Among n numbers drawn of N, about n^2 / 2N come up again.
+        draws = count - len(found) + count * count // population + 16
+        more = torch.randint(population, (draws,), generator=generator, device=device)
+        found = torch.unique_consecutive(ascending(torch.cat([found, more])))
+    if len(found) == count:
+        return found
+    stays = torch.ones(len(found), dtype=torch.bool, device=device)
+    surplus = distinct(len(found) - count, len(found), generator=generator, device=device)
+    return found[stays.index_fill_(0, surplus, False)]
 
 
 def hits(probabilities: Tensor, *, generator: Generator | None = None) -> Tensor:
@@ -75,3 +84,16 @@ def hits(probabilities: Tensor, *, generator: Generator | None = None) -> Tensor
     )
     return uniform < probabilities
 
+
+def coarse_uniform(like: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """Return numbers uniform in ``(0, 1)`` in the shape of ``like``, on a CPU in steps of ``2**-16``.
+
+    A 64-bit draw gives four of them there, which is several times cheaper than ``torch.rand``.
+    """
+    if like.device.type != "cpu":
+        return torch.rand(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+    bits = torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_(
+        -(2**63), None, generator=generator
+    )
+    parts = bits.view(torch.int16)[: like.numel()].view(like.shape)
+    return parts.to(like.dtype).add_(2**15 + 0.5).mul_(2**-16)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from gclrec.graph.propagation import Adjacency
 
@@ -35,9 +35,9 @@ class LowRank:
     one of this one, which is how LightGCL writes its layers.
 
     Args:
-        user_vectors: ``(U, q)`` orthonormal columns, or columns of zeros where ``values`` is zero.
+        user_vectors: ``(U, q)`` orthonormal columns.
         values: ``(q,)`` descending, in ``[0, 1]``.
-        item_vectors: ``(I, q)`` likewise.
+        item_vectors: ``(I, q)`` orthonormal columns.
     """
 
     user_vectors: Tensor
@@ -111,7 +111,8 @@ class LowRank:
         :math:`b = V^\top x_I`, :math:`e = \sum_{l = 2, 4, \dots} w_l s^l` and
         :math:`o = \sum_{l = 1, 3, \dots} w_l s^l`:
 
-        .. math:: x_U' = w_0 x_U + U (e \odot a + o \odot b), \qquad x_I' = w_0 x_I + V (e \odot b + o \odot a)
+        .. math::
+            x_U' = w_0 x_U + U (e \odot a + o \odot b), \qquad x_I' = w_0 x_I + V (e \odot b + o \odot a)
 
         Shapes:
             - **users:** ``(U, D)``; **items:** ``(I, D)``
@@ -124,11 +125,14 @@ class LowRank:
         even = sum((w * values**power for power, w in enumerate(weights) if power and power % 2 == 0), zero)
         odd = sum((w * values**power for power, w in enumerate(weights) if power % 2), zero)
         from_users, from_items = user_vectors.mT @ users, item_vectors.mT @ items
-        to_users = user_vectors @ (even[:, None] * from_users + odd[:, None] * from_items)
-        to_items = item_vectors @ (even[:, None] * from_items + odd[:, None] * from_users)
-        if weights[0]:
-            to_users, to_items = to_users.add(users, alpha=weights[0]), to_items.add(items, alpha=weights[0])
-        return to_users, to_items
+        return (
+            torch.addmm(
+                users, user_vectors, even[:, None] * from_users + odd[:, None] * from_items, beta=weights[0]
+            ),
+            torch.addmm(
+                items, item_vectors, even[:, None] * from_items + odd[:, None] * from_users, beta=weights[0]
+            ),
+        )
 
 
 def _amplified(adjacency: Adjacency, found: LowRank) -> Tensor:

@@ -11,6 +11,7 @@ from cyclopts import Group, Parameter
 
 from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
+from gclrec.contrast.ssl import SSL
 from gclrec.contrast.views import VIEWS, parse_augmentations
 from gclrec.data.splits import SPLITS
 from gclrec.encoders import ENCODERS, LAYER_WEIGHTS
@@ -84,6 +85,10 @@ class TrainConfig:
     """Strength of every augmentation that names none: mostly the share that is dropped."""
     views_every: Annotated[str, Parameter(group=CONTRAST)] = "batch"
     """Draw fresh views for every batch or epoch."""
+    ssl: Annotated[str, Parameter(group=CONTRAST, help="What is contrasted: infonce is two views of a node; "
+        "cross_layer is the final embedding and one layer of a single view.")] = "infonce"
+    ssl_layer: Annotated[int, Parameter(group=CONTRAST)] = 1
+    """Layer that cross_layer contrasts with; 0 is the input."""
     ssl_weight: Annotated[float, Parameter(group=CONTRAST)] = 0.1
     """Weight of the contrastive loss, beside 1 for the ranking loss (both are means)."""
     temperature: Annotated[float, Parameter(group=CONTRAST)] = 0.2
@@ -132,6 +137,7 @@ class TrainConfig:
             ("encoder", ENCODERS),
             ("layer_weights", LAYER_WEIGHTS),
             ("negatives", NEGATIVES),
+            ("ssl", SSL),
             ("views_every", ("batch", "epoch")),
             ("device", ("auto", "cpu", "cuda")),
         ):
@@ -162,6 +168,9 @@ class TrainConfig:
             raise InputError(
                 f"--select: {self.select!r} is not measured; choose METRIC@K from --metrics and --ks"
             )
+        depth = 0 if self.encoder == "mf" else self.num_layers
+        if self.ssl == "cross_layer" and not 0 <= self.ssl_layer <= depth:
+            raise InputError(f"--ssl-layer: must be one of the encoder's layers 0 to {depth}, got {self.ssl_layer}")
         parse_augmentations(self.aug, self.aug_p)
         return self
 

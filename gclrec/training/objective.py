@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gclrec.contrast.losses import bpr, info_nce, l2
+from gclrec.contrast.ssl import SSL
 from gclrec.contrast.views import View
 from gclrec.encoders import Encoder
 from gclrec.graph.bipartite import BipartiteGraph
@@ -31,6 +32,8 @@ class Objective:
         l2_weight: :math:`\lambda_2`.
         ssl_weight: :math:`\lambda`; used when views are given.
         temperature: of the contrast.
+        ssl: what is contrasted with what, a name in :data:`gclrec.contrast.ssl.SSL`.
+        ssl_layer: the layer that ``cross_layer`` contrasts with.
 
     [1] Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783
     """
@@ -38,6 +41,8 @@ class Objective:
     l2_weight: float = 1e-4
     ssl_weight: float = 0.1
     temperature: float = 0.2
+    ssl: str = "infonce"
+    ssl_layer: int = 1
 
     def __call__(
         self,
@@ -54,7 +59,10 @@ class Objective:
             graph: the training graph.
             views: two prepared views, or ``None`` for no contrast.
         """
-        final = encoder(graph)
+        passes = None
+        if views is not None:
+            passes = SSL[self.ssl](encoder, graph, views, layer=self.ssl_layer)
+        final = encoder(graph) if passes is None else passes.main
         user = final.users[batch.users]
         positive, negative = final.items[batch.positives], final.items[batch.negatives]
         parts = {"bpr": bpr((user * positive).sum(1), (user * negative).sum(1))}
@@ -62,11 +70,11 @@ class Objective:
             users, items = encoder.layer_zero
             rows = users[batch.users], items[batch.positives], items[batch.negatives]
             parts["l2"] = self.l2_weight * l2(*rows)
-        if views is not None:
-            first, second = (view.encode(encoder) for view in views)
-            users, items = batch.users.unique(), batch.positives.unique()
-            contrast = info_nce(first.users[users], second.users[users], self.temperature)
-            contrast = contrast + info_nce(first.items[items], second.items[items], self.temperature)
+        if passes is not None:
+            one, two = passes.first, passes.second
+            nodes, goods = batch.users.unique(), batch.positives.unique()
+            contrast = info_nce(one.users[nodes], two.users[nodes], self.temperature)
+            contrast = contrast + info_nce(one.items[goods], two.items[goods], self.temperature)
             parts["ssl"] = self.ssl_weight * contrast
         total = torch.stack(list(parts.values())).sum()
         return total, {name: part.detach() for name, part in parts.items()}

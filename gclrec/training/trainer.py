@@ -49,10 +49,13 @@ class Trainer:
         self.optimizer = torch.optim.Adam(module.parameters(), lr=config.learning_rate, fused=True)
         self.generator = Generator(graph.device).manual_seed(config.seed)
         self.batches = PairBatches(graph, config.batch_size, NEGATIVES[config.negatives], self.generator)
-        self.objective = Objective(config.l2_weight, config.ssl_weight, config.temperature)
+        self.objective = Objective(
+            config.l2_weight, config.ssl_weight, config.temperature, config.ssl, config.ssl_layer
+        )
         chains = parse_augmentations(config.aug, config.aug_p)
-        contrasts = config.ssl_weight > 0 and any(step.name != "none" for chain in chains for step in chain)
-        self.chains = chains if contrasts else None
+        differ = any(step.name != "none" for chain in chains for step in chain)
+        contrasts = config.ssl == "cross_layer" or differ
+        self.chains = chains if contrasts and config.ssl_weight > 0 else None
 
     def run_epoch(self, on_batch: OnBatch | None = None) -> dict[str, float]:
         """Train on every pair once and return the mean of each loss part, ``total`` included.

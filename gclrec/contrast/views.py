@@ -1,0 +1,314 @@
+"""Views: a graph and its embeddings, changed as a chain of augmentations says.
+
+The grammar, the same on the command line, in TOML and in Python::
+
+    edge_drop                     one augmentation, for both views
+    edge_drop:0.2                 with a strength of its own
+    edge_drop:0.2+feature_mask    several in sequence
+    edge_drop,random_walk         a different one for each view
+
+What is composed with what: first every step that changes the *graph* acts, in the order written; then
+``layer_edge_drop`` draws a graph for each layer from what has come out; then ``svd`` replaces each
+layer's adjacency by the low-rank operator of that very graph; and what changes *embeddings*
+(``noise``, ``feature_mask`` on nodes without attributes) acts while the encoder runs, in the order written.
+
+XSimGCL's cross-layer contrast is no view: it compares two outputs of one pass (see ``ssl``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from torch import Generator, Tensor
+
+from gclrec.encoders import Encoder
+from gclrec.encoders.embeddings import Embeddings, GraphLike, Perturbation
+from gclrec.errors import InputError
+from gclrec.graph.augmentations import AUGMENTATIONS, Augmentation, edge_drop
+from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.draws import bernoulli, coarse_uniform
+from gclrec.graph.propagation import Operator
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What an encoder is given in place of the graph.
+
+    Args:
+        graph: a graph, an operator, or one operator for each layer.
+        perturb: what happens to the layers' embeddings, or ``None``. It draws anew at every pass.
+    """
+
+    graph: GraphLike
+    perturb: Perturbation | None = None
+
+    def encode(self, encoder: Encoder, *, layers: bool = False) -> Embeddings:
+        """Return an encoder's embeddings of all users and items in this view."""
+        return encoder(self.graph, layers=layers, perturb=self.perturb)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One augmentation of a chain.
+
+    Args:
+        name: one of :data:`VIEWS`.
+        p: its strength, mostly the share that is dropped.
+    """
+
+    name: str
+    p: float
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.p:g}"
+
+
+Chain: TypeAlias = "tuple[Step, ...]"
+"""Augmentations in sequence."""
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A view in the making.
+
+    Args:
+        graph: what the graph augmentations have made of it so far.
+        layer_drops: drop probabilities of ``layer_edge_drop``.
+        rank: of ``svd``, or ``None``.
+        perturbations: what happens to the layers' embeddings, one after the other.
+    """
+
+    graph: BipartiteGraph
+    layer_drops: tuple[float, ...] = ()
+    rank: int | None = None
+    perturbations: tuple[Perturbation, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One entry of :data:`VIEWS`.
+
+    Args:
+        add: adds one step of a strength to a draft.
+        strength: what the number after the colon means.
+        default: the strength of a step that names none; ``None`` for the common one.
+        lowest: smallest strength allowed.
+        below: bound that the strength must stay below.
+        whole: whether the strength is a whole number.
+    """
+
+    add: Callable[[Draft, float, Generator | None], Draft]
+    strength: str
+    default: float | None = None
+    lowest: float = 0.0
+    below: float = 1.0
+    whole: bool = False
+
+
+def parse_augmentations(text: str, default_p: float = 0.1) -> tuple[Chain, Chain]:
+    """Return the two chains that a text such as ``edge_drop:0.2+feature_mask,random_walk`` describes.
+
+    Args:
+        text: see the grammar above; one chain stands for both views.
+        default_p: strength of every step that names none (``svd`` has its own).
+
+    Raises:
+        InputError: a name is not known, a strength is out of range, or there are more than two chains.
+
+    Example:
+        >>> first, second = parse_augmentations("edge_drop:0.2+feature_mask,random_walk")
+        >>> [str(step) for step in first], [str(step) for step in second]
+        (['edge_drop:0.2', 'feature_mask:0.1'], ['random_walk:0.1'])
+    """
+    chains = [
+        tuple(_step(part.strip(), text, default_p) for part in chain.split("+")) for chain in text.split(",")
+    ]
+    if len(chains) > 2:
+        raise InputError(f"augmentations {text!r}: there are two views, but {len(chains)} are described")
+    return chains[0], chains[-1]
+
+
+def _step(part: str, text: str, default_p: float) -> Step:
+    name, colon, number = (piece.strip() for piece in part.partition(":"))
+    where = f"augmentations {text!r}"
+    if name not in VIEWS:
+        raise InputError(f"{where}: {name!r} is not known; choose from {', '.join(VIEWS)}")
+    kind = VIEWS[name]
+    p = default_p if kind.default is None else kind.default
+    if colon:
+        try:
+            p = float(number)
+        except ValueError:
+            raise InputError(f"{where}: {number!r} behind {name!r} is no number ({kind.strength})") from None
+    if not kind.lowest <= p < kind.below or (kind.whole and p != int(p)):
+        kinds = "a whole number" if kind.whole else "a number"
+        bound = (
+            f"at least {kind.lowest:g}" if math.isinf(kind.below) else f"in [{kind.lowest:g}, {kind.below:g})"
+        )
+        raise InputError(f"{where}: {name} takes {kinds} {bound} ({kind.strength}), got {p:g}")
+    return Step(name, p)
+
+
+def make_view(
+    chain: Chain, graph: BipartiteGraph, *, generator: Generator | None = None, num_layers: int
+) -> View:
+    """Return one view of a graph; cheap enough to be called twice for every batch.
+
+    Args:
+        chain: augmentations, as :func:`parse_augmentations` returns them.
+        graph: never modified; what a chain needs only once for it (``svd``) is kept with it.
+        generator: all randomness comes from here, that of later passes included; the global one if ``None``.
+        num_layers: ``L`` of the encoder.
+    """
+    draft = _drafted(chain, graph, generator)
+    seen: GraphLike = draft.graph
+    if draft.layer_drops:
+        layers = [_dropped(draft.graph, draft.layer_drops, generator) for _ in range(num_layers)]
+        seen = [_operator(layer, graph, draft.rank) for layer in layers]
+    elif draft.rank is not None:
+        seen = _operator(draft.graph, graph, draft.rank)
+    return View(seen, _composed(draft.perturbations))
+
+
+def view_graph(chain: Chain, graph: BipartiteGraph, *, generator: Generator | None = None) -> BipartiteGraph:
+    """Return the graph that one layer of such a view propagates over (before ``svd``, if that is in it)."""
+    draft = _drafted(chain, graph, generator)
+    return _dropped(draft.graph, draft.layer_drops, generator)
+
+
+def _drafted(chain: Chain, graph: BipartiteGraph, generator: Generator | None) -> Draft:
+    draft = Draft(graph)
+    for step in chain:
+        draft = VIEWS[step.name].add(draft, step.p, generator)
+    return draft
+
+
+def _dropped(
+    graph: BipartiteGraph, probabilities: tuple[float, ...], generator: Generator | None
+) -> BipartiteGraph:
+    for p in probabilities:
+        graph = edge_drop(graph, p, generator=generator)
+    return graph
+
+
+def _operator(graph: BipartiteGraph, base: BipartiteGraph, rank: int | None) -> Operator:
+    if rank is None:
+        return graph.adjacency
+    low_rank = base.low_rank(rank)
+    return low_rank if graph is base else low_rank.refined(graph.adjacency)
+
+
+def _composed(perturbations: tuple[Perturbation, ...]) -> Perturbation | None:
+    if not perturbations:
+        return None
+
+    def perturb(layer: int, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        for perturbation in perturbations:
+            users, items = perturbation(layer, users, items)
+        return users, items
+
+    return perturb
+
+
+# -- what acts on embeddings ---------------------------------------------------------------------
+
+
+def add_noise(x: Tensor, eps: float, *, generator: Generator | None = None) -> Tensor:
+    r"""Add a random vector of length ``eps`` to each row, in the row's own orthant (SimGCL, [1]).
+
+    .. math:: x' = x + \varepsilon \, \mathrm{sign}(x) \odot \frac{\delta}{\lVert \delta \rVert}, \qquad
+        \delta \sim U(0, 1)^D
+
+    Where ``x`` is zero nothing is added.
+
+    Shapes:
+        - **x:** ``(N, D)``
+        - **output:** ``(N, D)``
+
+    [1] Yu et al., SIGIR 2022, https://arxiv.org/abs/2112.08679
+    """
+    delta = coarse_uniform(x, generator=generator)
+    length = delta.square().sum(1, keepdim=True).sqrt_()
+    return x + delta.mul_(eps / length).mul_(x.detach().sign())
+
+
+def mask_dimensions(x: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
+    """Set each number of each row to zero with probability ``p``; the others are not scaled up.
+
+    The attribute masking of GraphCL (https://arxiv.org/abs/2010.13902) for nodes whose only attribute is
+    their embedding: each node loses dimensions of its own, drawn independently of the other nodes'.
+
+    Shapes:
+        - **x:** ``(N, D)``
+        - **output:** ``(N, D)``
+    """
+    hidden = bernoulli(x.numel(), p, generator=generator, device=x.device)
+    return x.masked_fill(hidden.view(x.shape), 0.0)
+
+
+def _noise(draft: Draft, eps: float, generator: Generator | None) -> Draft:
+    def perturb(layer: int, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        if layer == 0 or eps == 0.0:
+            return users, items
+        return add_noise(users, eps, generator=generator), add_noise(items, eps, generator=generator)
+
+    return replace(draft, perturbations=(*draft.perturbations, perturb))
+
+
+def _feature_mask(draft: Draft, p: float, generator: Generator | None) -> Draft:
+    graph = AUGMENTATIONS["feature_mask"](draft.graph, p, generator=generator)
+    free = draft.graph.user_x is None, draft.graph.item_x is None
+    if p == 0.0 or not any(free):
+        return replace(draft, graph=graph)
+
+    def perturb(layer: int, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        if layer == 0:
+            users = mask_dimensions(users, p, generator=generator) if free[0] else users
+            items = mask_dimensions(items, p, generator=generator) if free[1] else items
+        return users, items
+
+    return replace(draft, graph=graph, perturbations=(*draft.perturbations, perturb))
+
+
+# -- what acts on the graph, or stands in its place ----------------------------------------------
+
+
+def _on_graph(augment: Augmentation) -> Callable[[Draft, float, Generator | None], Draft]:
+    def add(draft: Draft, p: float, generator: Generator | None) -> Draft:
+        return replace(draft, graph=augment(draft.graph, p, generator=generator))
+
+    return add
+
+
+def _layer_edge_drop(draft: Draft, p: float, generator: Generator | None) -> Draft:  # noqa: ARG001
+    return replace(draft, layer_drops=(*draft.layer_drops, p))
+
+
+def _svd(draft: Draft, rank: float, generator: Generator | None) -> Draft:  # noqa: ARG001
+    return replace(draft, rank=int(rank) if draft.rank is None else min(int(rank), draft.rank))
+
+
+_STRENGTHS = {
+    "none": "not used",
+    "edge_drop": "share of the interactions that leave",
+    "node_drop": "share of the users and items that lose their interactions",
+    "edge_perturb": "share of the interactions that are replaced",
+    "random_walk": "share of the nodes that the walks leave out",
+    "feature_mask": "share of the attributes, or of the embedding dimensions, that are hidden",
+    "degree_edge_drop": "share of the interactions that leave, between popular ends first",
+    "gca_edge_drop": "share of the interactions that leave, between unpopular ends first",
+}
+
+VIEWS: Mapping[str, Kind] = {
+    **{
+        name: Kind(_on_graph(augment), _STRENGTHS.get(name, "share of the graph that changes"))
+        for name, augment in AUGMENTATIONS.items()
+    },
+    "feature_mask": Kind(_feature_mask, _STRENGTHS["feature_mask"]),
+    "layer_edge_drop": Kind(_layer_edge_drop, "share of the interactions that leave, anew in each layer"),
+    "noise": Kind(_noise, "length of the noise added to each embedding", below=math.inf),
+    "svd": Kind(_svd, "rank", default=5, lowest=1, below=math.inf, whole=True),
+}

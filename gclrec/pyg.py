@@ -1,0 +1,53 @@
+"""Augmentations as a PyTorch Geometric transform. (Importing this imports ``torch_geometric``.)"""
+
+from __future__ import annotations
+
+from torch import Generator
+from torch_geometric.data import HeteroData
+from torch_geometric.transforms import BaseTransform
+
+from gclrec.contrast.foreign import augment
+
+
+class Augment(BaseTransform):
+    """Augment the user-item interactions of a ``HeteroData``, for use in any PyG pipeline.
+
+    Args:
+        augmentation: a name in :data:`~gclrec.graph.augmentations.AUGMENTATIONS`, or several in sequence
+            such as ``"edge_drop:0.2+feature_mask"``.
+        p: strength of those that name none.
+        generator: all randomness comes from here; the global one if ``None``.
+        edge_type: which edges are the interactions, where that is not plain.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.transforms import Compose, ToUndirected
+        >>> data = HeteroData()
+        >>> data["user"].num_nodes, data["item"].num_nodes = 3, 3
+        >>> data["user", "rates", "item"].edge_index = torch.tensor([[0, 0, 1, 2], [0, 1, 1, 2]])
+        >>> transform = Compose([ToUndirected(), Augment("edge_drop", p=0.5)])
+        >>> view = transform(data)
+        >>> there, back = (view[kind].edge_index for kind in view.edge_types)
+        >>> torch.equal(there, back.flip(0))
+        True
+    """
+
+    def __init__(
+        self,
+        augmentation: str = "edge_drop",
+        p: float = 0.1,
+        *,
+        generator: Generator | None = None,
+        edge_type: tuple[str, str, str] | None = None,
+    ) -> None:
+        self.augmentation = augmentation
+        self.p = p
+        self.generator = generator
+        self.edge_type = edge_type
+
+    def forward(self, data: HeteroData) -> HeteroData:
+        """Return an augmented copy."""
+        return augment(data, self.augmentation, self.p, generator=self.generator, edge_type=self.edge_type)
+
+    def __repr__(self) -> str:
+        return f"Augment({self.augmentation!r}, p={self.p:g})"

@@ -1,0 +1,347 @@
+"""The index: top-k items by inner product, with whatever must not be shown left out, however much it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+
+from gclrec.data.interactions import IntArray, Vocabulary
+from gclrec.errors import InputError
+from gclrec.evaluation.ranking import Seen, top_k
+from gclrec.recall.embeddings import METRIC, FloatArray, as_matrix, fingerprint, read_frame, write_frame
+from gclrec.recall.folder import MANIFEST, damaged, read_manifest, writing
+from gclrec.recall.quality import Quality
+from gclrec.recall.structures import Structure, load_structure
+
+KIND = "gclrec index"
+Lists = tuple[IntArray, IntArray]
+
+TUNED_K = 100
+"""List length that the effort of a structure is tuned for."""
+
+_FEW = 32  # queries that are scanned one by one; more make a matrix product worth its preparation
+_BLOCK = 2**23  # numbers gathered at a time to score proposals
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Items of a catalogue, searched by inner product.
+
+    A structure (graph or inverted lists) proposes items; their scores are then computed in float32 from the
+    stored vectors, and sorted, equal scores by item row. So a score is always the true inner product, and
+    only *which* items are found is approximate; ``quality`` says how well, measured.
+
+    Searching changes nothing in the index: threads may share one.
+
+    Args:
+        ids: raw item ids by row.
+        vectors: ``(I, D)`` float32.
+        backend: a name in ``gclrec.recall.building.BACKENDS``, except ``auto``.
+        structure: what proposes items; ``None`` for exact search.
+        effort: how hard the structure looks (``ef_search`` of a graph, ``nprobe`` of lists).
+        quality: figures measured when it was built; ``None`` if it was not measured.
+        trials: figures of all that was compared with it then, exact search first.
+
+    Example:
+        >>> index = Index.exact(np.eye(3, dtype=np.float32), Vocabulary.of(["milk", "rice", "tea"]))
+        >>> rows, scores = index.search(np.array([[0.1, 0.3, 0.2]]), k=2)
+        >>> index.ids.raw(rows[0]).to_list()
+        ['rice', 'tea']
+    """
+
+    ids: Vocabulary
+    vectors: FloatArray
+    backend: str = "exact"
+    structure: Structure | None = None
+    effort: int = 0
+    quality: Quality | None = None
+    trials: tuple[Quality, ...] = ()
+
+    @classmethod
+    def exact(cls, vectors: npt.NDArray[Any], ids: Vocabulary) -> Index:
+        """Return an index that looks at every item; nothing is built or measured.
+
+        Raises:
+            InputError: the shape is wrong, a vector is not finite, or there is no item.
+        """
+        matrix = as_matrix(vectors, "item vectors")
+        if len(matrix) != len(ids) or not len(ids):
+            raise InputError(f"{len(ids):,} ids and {len(matrix):,} vectors: must be equal and not zero")
+        return cls(ids, matrix)
+
+    @classmethod
+    def build(
+        cls,
+        vectors: npt.NDArray[Any],
+        ids: Vocabulary,
+        *,
+        backend: str = "auto",
+        queries: npt.NDArray[Any] | None = None,
+        target_recall: float = 0.95,
+        seed: int = 0,
+        say: Callable[[str], None] | None = None,
+    ) -> Index:
+        """Build an index, tune it until its measured recall@100 reaches a target, and measure it.
+
+        Args:
+            vectors: ``(I, D)`` item vectors.
+            ids: raw item ids by row.
+            backend: a name in ``gclrec.recall.building.BACKENDS``. ``auto`` takes exact search where that is
+                fast, else the fastest, one query at a time, among the backends that reach the target.
+            queries: ``(Q, D)`` vectors of users, to tune and measure with (on different ones); the item
+                vectors stand in if ``None``, which tells less.
+            target_recall: share of the exact 100 best that must be found on average.
+            seed: decides the structure and the sample of queries.
+            say: called with one line about what is being done.
+
+        Raises:
+            InputError: the arguments do not fit.
+        """
+        from gclrec.recall.building import build_index
+
+        bare = cls.exact(vectors, ids)
+        return build_index(bare, backend, queries=queries, target_recall=target_recall, seed=seed, say=say)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def dim(self) -> int:
+        """Dimension ``D`` of vectors and queries."""
+        return int(self.vectors.shape[1])
+
+    def search(
+        self, queries: npt.NDArray[Any], k: int, *, exclude: Lists | None = None
+    ) -> tuple[IntArray, FloatArray]:
+        """Return the ``k`` best items of each query that are not excluded.
+
+        Args:
+            queries: ``(B, D)`` user vectors.
+            k: length of the lists, at least 1.
+            exclude: ``(indptr, items)``: query ``b`` must not get ``items[indptr[b]:indptr[b + 1]]``.
+                Proposals are drawn until enough of them are left, at last by exact search.
+
+        Returns:
+            Item rows ``(B, k)`` int64 and scores ``(B, k)`` float32, best first; row ``-1`` with score
+            ``-inf`` in the places left where fewer than ``k`` items are not excluded.
+
+        Raises:
+            InputError: shapes do not fit, a query is not finite, or ``k`` is below 1.
+        """
+        matrix = as_matrix(queries, "queries")
+        if matrix.shape[1] != self.dim:
+            raise InputError(f"queries have {matrix.shape[1]} dimensions, the index has {self.dim}")
+        if k < 1:
+            raise InputError(f"k must be at least 1, got {k}")
+        lists = self._checked(exclude, len(matrix))
+        if self.structure is None:
+            return self._search_exactly(matrix, k, lists)
+        return self._search_structure(self.structure, matrix, k, lists)
+
+    def _checked(self, exclude: Lists | None, count: int) -> Lists:
+        if exclude is None:
+            return np.zeros(count + 1, dtype=np.int64), np.empty(0, dtype=np.int64)
+        indptr, items = (np.asarray(part, dtype=np.int64) for part in exclude)
+        if len(indptr) != count + 1 or indptr[0] != 0 or indptr[-1] != len(items):
+            raise InputError(
+                f"exclude: {len(indptr)} offsets do not fit {count} queries and {len(items)} items"
+            )
+        if len(items) and (items.min() < 0 or items.max() >= len(self)):
+            raise InputError(f"exclude: item rows must lie in [0, {len(self)})")
+        return indptr, items
+
+    def _search_exactly(self, queries: FloatArray, k: int, exclude: Lists) -> tuple[IntArray, FloatArray]:
+        """Rank all items: a lone query by a scan, more with the code that evaluates."""
+        indptr, items = exclude
+        if len(queries) > _FEW:
+            seen = Seen(torch.from_numpy(indptr), torch.from_numpy(items))
+            found, values = top_k(queries, self.vectors, k, seen=seen)
+            return found.numpy(), values.numpy()
+        rows, scores = _blank(len(queries), k)
+        for query in range(len(queries)):
+            all_scores = self.vectors @ queries[query]
+            all_scores[items[indptr[query] : indptr[query + 1]]] = -np.inf
+            best = _best_of_row(all_scores, k)
+            rows[query, : len(best)], scores[query, : len(best)] = best, all_scores[best]
+        return rows, scores
+
+    def _search_structure(
+        self, structure: Structure, queries: FloatArray, k: int, exclude: Lists
+    ) -> tuple[IntArray, FloatArray]:
+        """Ask for as many proposals as are surely enough, and for twice as many where they were not."""
+        rows, scores = _blank(len(queries), k)
+        hidden = np.diff(exclude[0])
+        wanted = np.minimum(k, len(self) - hidden)
+        count = k << np.ceil(np.log2((k + hidden) / k)).astype(np.int64)
+        # Beyond this a structure is slower than looking at everything.
+        limit = max(256, len(self) // 100)
+        left = np.arange(len(queries))
+        while len(left):
+            size = int(count[left].min())
+            now = left[count[left] == size] if size <= limit else left
+            part = exclude if len(now) == len(queries) else take_lists(*exclude, now)
+            if size > limit:
+                rows[now], scores[now] = self._search_exactly(queries[now], k, part)
+                break
+            effort = min(structure.efforts[1], -(-self.effort * max(size, TUNED_K) // TUNED_K))
+            proposed = _hide(structure.propose(queries[now], size, effort), part, len(self))
+            rows[now], scores[now] = self._score(queries[now], proposed, k)
+            short = (rows[now] >= 0).sum(axis=1) < wanted[now]
+            count[now] *= 2
+            left = np.setdiff1d(left, now[~short], assume_unique=True)
+        return rows, scores
+
+    def _score(self, queries: FloatArray, proposed: IntArray, k: int) -> tuple[IntArray, FloatArray]:
+        """Return the best ``k`` of ``(B, n)`` proposed rows (``-1``: none) by their true inner products."""
+        rows, scores = _blank(len(queries), k)
+        block = max(1, _BLOCK // max(1, proposed.shape[1] * self.dim))
+        for start in range(0, len(queries), block):
+            some = proposed[start : start + block]
+            products = np.matmul(self.vectors[some], queries[start : start + block, :, None])[:, :, 0]
+            found, values = _best_first(some, np.where(some < 0, np.float32(-np.inf), products), k)
+            rows[start : start + block, : found.shape[1]] = found
+            scores[start : start + block, : found.shape[1]] = values
+        return rows, scores
+
+    def save(self, folder: str | Path) -> None:
+        """Write the index to a folder, whole or not at all.
+
+        ``items.faiss`` holds the faiss index (its numbers are item rows), ``vectors.npy`` the vectors,
+        ``ids.parquet`` the raw ids and ``manifest.json`` the rest.
+
+        Raises:
+            InputError: the folder exists and is not an index.
+            OSError: the disk is full, or the place is not writable.
+        """
+        import faiss
+
+        if self.structure is None:
+            content: Any = faiss.IndexFlatIP(self.dim)
+            content.add(self.vectors)
+        else:
+            content = self.structure.faiss_index()
+        values = {
+            "backend": self.backend,
+            "metric": METRIC,
+            "dim": self.dim,
+            "count": len(self),
+            "vectors_sha256": fingerprint(self.vectors),
+            "settings": {} if self.structure is None else {**self.structure.settings, "effort": self.effort},
+            "measured": None if self.quality is None else asdict(self.quality),
+            "compared": [asdict(trial) for trial in self.trials],
+        }
+        with writing(Path(folder), KIND, values) as fresh:
+            np.save(fresh / "vectors.npy", self.vectors, allow_pickle=False)
+            write_frame(fresh / "ids.parquet", pl.DataFrame({"id": self.ids.ids}))
+            path = fresh / "items.faiss"
+            try:
+                faiss.write_index(content, str(path))
+            except RuntimeError as error:
+                raise OSError(f"{path}: cannot be written ({' '.join(str(error).split())})") from None
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Index:
+        """Return an index that :meth:`save` wrote; nothing is unpickled, and every file is checked.
+
+        The vectors stay on the disk and are read when needed; processes that load the same index share them.
+
+        Raises:
+            InputError: a file is missing, cut off or altered (it is named), or the folder is something else.
+        """
+        folder = Path(folder)
+        manifest = read_manifest(folder, KIND)
+        if manifest.get("metric") != METRIC:
+            raise InputError(f"{folder / MANIFEST}: metric {manifest.get('metric')!r}, expected {METRIC!r}")
+        try:
+            backend, shape = str(manifest["backend"]), (int(manifest["count"]), int(manifest["dim"]))
+            settings = dict(manifest["settings"])
+            effort = int(settings.get("effort", 0))
+            quality = Quality(**manifest["measured"]) if manifest["measured"] else None
+            trials = tuple(Quality(**trial) for trial in manifest["compared"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(folder / MANIFEST, error) from None
+        ids = Vocabulary(read_frame(folder / "ids.parquet")["id"])
+        vectors = _mapped(folder / "vectors.npy")
+        if vectors.dtype != np.float32 or vectors.shape != shape or len(ids) != shape[0]:
+            found = f"{vectors.shape} {vectors.dtype} vectors and {len(ids):,} ids"
+            raise InputError(f"{folder}: found {found}, the manifest says {shape} float32")
+        structure = None
+        if backend != "exact":
+            structure = load_structure(folder / "items.faiss", backend, vectors, settings)
+        return cls(ids, vectors, backend, structure, effort, quality, trials)
+
+
+def take_lists(indptr: IntArray, items: IntArray, rows: IntArray | Sequence[int]) -> Lists:
+    """Return some of the lists ``items[indptr[r]:indptr[r + 1]]``, in the order of ``rows``.
+
+    Example:
+        >>> indptr, items = take_lists(np.array([0, 2, 2, 3]), np.array([7, 8, 9]), [2, 0])
+        >>> indptr.tolist(), items.tolist()
+        ([0, 1, 3], [9, 7, 8])
+    """
+    rows = np.asarray(rows, dtype=np.int64)
+    start, count = indptr[rows], indptr[rows + 1] - indptr[rows]
+    taken = np.concatenate([[0], np.cumsum(count)])
+    return taken, items[np.arange(taken[-1]) + np.repeat(start - taken[:-1], count)]
+
+
+def _blank(count: int, k: int) -> tuple[IntArray, FloatArray]:
+    return np.full((count, k), -1, dtype=np.int64), np.full((count, k), -np.inf, dtype=np.float32)
+
+
+def _best_of_row(scores: FloatArray, k: int) -> IntArray:
+    """Return the places of the ``k`` best scores that are finite, equal scores in order of place."""
+    bound, chunks = np.float32(-np.inf), len(scores) // 32
+    if chunks > 4 * k:
+        # The k-th largest maximum of a chunk is a bound that at least k scores reach.
+        maxima = scores[: chunks * 32].reshape(32, chunks).max(axis=0)
+        bound = np.partition(maxima, chunks - k)[chunks - k]
+    elif len(scores) > k:
+        bound = np.partition(scores, len(scores) - k)[len(scores) - k]
+    places = np.flatnonzero(scores >= max(bound, np.finfo(np.float32).min))
+    order: IntArray = places[np.argsort(-scores[places], kind="stable")[:k]]
+    return order
+
+
+def _hide(proposed: IntArray, exclude: Lists, num_items: int) -> IntArray:
+    """Put ``-1`` in the place of proposals that are excluded."""
+    indptr, items = exclude
+    if not len(items):
+        return proposed
+    owner = np.repeat(np.arange(len(proposed)), np.diff(indptr))
+    keys = np.sort(owner * num_items + items)
+    asked = np.arange(len(proposed))[:, None] * num_items + proposed
+    place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
+    return np.where((keys[place] == asked) & (proposed >= 0), -1, proposed)
+
+
+def _best_first(rows: IntArray, scores: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+    """Order ``(B, n)`` rows by score, equal scores by row, and keep ``k``; score ``-inf`` means none.
+
+    Score and row are packed into one integer, so that a plain sort does both.
+    """
+    bits = (scores + np.float32(0)).view(np.uint32)  # adding zero makes -0.0 equal to 0.0
+    falling = np.where(bits >> 31, bits, ~(bits | np.uint32(2**31)))
+    keys = (falling.astype(np.uint64) << np.uint64(32)) | rows.astype(np.uint32)
+    keys.sort(axis=1)
+    falling = (keys[:, :k] >> np.uint64(32)).astype(np.uint32)
+    best = np.where(falling >> 31, falling, ~falling & np.uint32(2**31 - 1)).view(np.float32)
+    found = (keys[:, :k] & np.uint64(2**32 - 1)).astype(np.int64)
+    return np.where(np.isneginf(best), -1, found), best
+
+
+def _mapped(path: Path) -> FloatArray:
+    """Return an array that stays on the disk; changes to it are never written."""
+    try:
+        return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing from the index") from None
+    except (OSError, ValueError) as error:
+        raise damaged(path, error) from None

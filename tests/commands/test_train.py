@@ -1,0 +1,269 @@
+"""``gclrec train`` and ``gclrec evaluate``: every choice of every flag, layering, interruption, bad input."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from gclrec.contrast.methods import METHODS
+from gclrec.contrast.negatives import NEGATIVES
+from gclrec.contrast.ssl import SSL
+from gclrec.contrast.views import VIEWS
+from gclrec.data.splits import SPLITS
+from gclrec.encoders import ENCODERS, LAYER_WEIGHTS
+from gclrec.evaluation.metrics import METRICS
+from gclrec.training.config import TrainConfig
+from gclrec.training.run import RunFolder
+
+from .conftest import Outcome
+
+Run = Callable[..., Outcome]
+QUICK = ("--epochs", 2, "--dim", 8, "--batch-size", 128, "--num-layers", 2)
+
+
+@pytest.fixture
+def train(gclrec: Run, clicks: Path, tmp_path: Path) -> Run:
+    """Return a function that trains on the small table, into ``tmp_path / "run"``."""
+
+    def run(*flags: object) -> Outcome:
+        return gclrec("train", "--dataset", clicks, "--run", tmp_path / "run", *QUICK, "--json", *flags)
+
+    return run
+
+
+CHOICES = [
+    *(("--encoder", name) for name in ENCODERS),
+    *(("--layer-weights", name) for name in LAYER_WEIGHTS),
+    *(("--negatives", name) for name in NEGATIVES),
+    *(("--method", name) for name in METHODS),
+    *(("--split", name) for name in SPLITS if name != "given"),
+    *(("--aug", name) for name in VIEWS),
+    *(("--ssl", name) for name in SSL),
+    ("--ssl", "cross_layer", "--ssl-layer", 2, "--aug", "none"),
+    *(("--select", f"{name}@10") for name in METRICS),
+    ("--views-every", "epoch"),
+    ("--views-every", "batch"),
+    ("--device", "auto"),
+    ("--device", "cpu"),
+    ("--format", "table"),
+    ("--user-column", "user_id", "--item-column", "item_id", "--time-column", "timestamp", "--weight-column", "rating"),
+    ("--min-rating", 3),
+    ("--k-core", 4),
+    ("--valid", 0.2, "--test", 0.3),
+    ("--split", "cold_items", "--cold-share", 0.4, "--shots", 2),
+    ("--split", "cold_users", "--shots", 3),
+    ("--train-fraction", 0.5),
+    ("--init-std", 0.01),
+    ("--aug", "edge_drop:0.3,none", "--ssl-weight", 0.5, "--temperature", 0.1),
+    ("--aug", "edge_drop", "--ssl-weight", 0),
+    ("--learning-rate", 0.01, "--l2-weight", 0),
+    ("--patience", 1),
+    ("--refit",),
+    ("--seed", 11),
+    ("--eval-every", 2),
+    ("--ks", 1, 3, "--select", "recall@3"),
+    ("--metrics", "recall", "map"),
+    ("--near-cold", 7),
+]
+
+
+@pytest.mark.parametrize("flags", CHOICES, ids=lambda flags: "_".join(map(str, flags)))
+def test_every_choice_of_every_flag_trains(train: Run, tmp_path: Path, flags: tuple[object, ...]) -> None:
+    outcome = train(*flags)
+    assert outcome.code == 0, outcome.err
+    values = outcome.values
+    assert values["run"] == str(tmp_path / "run")
+    k = 3 if "--ks" in flags else 20
+    assert 0.0 <= values["metrics"][f"test/all/recall@{k}"] <= 1.0
+    assert values["seconds"] > 0
+    config = RunFolder.open(tmp_path / "run").config()
+    named = dict(zip(flags[::2], flags[1::2], strict=False))
+    for flag, value in named.items():
+        name = str(flag).removeprefix("--").replace("-", "_")
+        if hasattr(config, name) and not isinstance(getattr(config, name), tuple):
+            assert str(getattr(config, name)) == str(value) or float(getattr(config, name)) == float(value)
+
+
+def test_every_setting_is_driven_by_a_test() -> None:
+    """A setting nobody drives is broken: those of the table above, and those that other tests set."""
+    driven = {str(part).removeprefix("--").replace("-", "_") for flags in CHOICES for part in flags}
+    elsewhere = {"dataset", "epochs", "dim", "batch_size", "num_layers", "aug_p", "tensorboard"}
+    assert set(TrainConfig.__dataclass_fields__) <= driven | elsewhere
+
+
+def test_the_final_table_and_the_next_command(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
+    outcome = gclrec("train", "--dataset", clicks, "--run", tmp_path / "run", *QUICK, "--aug-p", 0.3)
+    assert outcome.code == 0
+    for text in ("warm users", "cold items", "head items", "tail items", "recall@20", "chosen: epoch"):
+        assert text in outcome.out
+    assert f"next: gclrec export {tmp_path / 'run'}" in outcome.out
+    assert outcome.err == ""  # quiet where nobody watches
+
+
+def test_flags_over_config_over_method_over_defaults(train: Run, tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_text('method = "sgl"\ntemperature = 0.3\nlearning-rate = 0.02\nks = [5, 20]\nrefit = true\n')
+    assert train("--config", tmp_path / "my.toml", "--learning-rate", 0.04).code == 0
+    config = RunFolder.open(tmp_path / "run").config()
+    assert config.learning_rate == 0.04  # the flag
+    assert (config.temperature, config.ks, config.refit) == (0.3, (5, 20), True)  # the file
+    assert config.aug == METHODS["sgl"].settings["aug"]  # the method
+    assert config.l2_weight == TrainConfig().l2_weight  # the default
+
+
+def test_a_run_config_reproduces_the_run(train: Run, gclrec: Run, tmp_path: Path) -> None:
+    first = train("--seed", 4)
+    again = gclrec("train", "--config", tmp_path / "run" / "config.toml", "--run", tmp_path / "again", "--json")
+    assert again.values["metrics"] == first.values["metrics"]
+
+
+def test_tensorboard_writes_scalars(train: Run, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    assert train("--tensorboard").code == 0
+    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+
+
+def test_evaluate_gives_the_same_figures_again(train: Run, gclrec: Run, tmp_path: Path) -> None:
+    trained = train()
+    scores = tmp_path / "scores.parquet"
+    outcome = gclrec("evaluate", tmp_path / "run", "--json", "--per-user", scores)
+    assert outcome.values["metrics"] == pytest.approx(trained.values["metrics"])
+    other = gclrec("evaluate", tmp_path / "run", "--ks", 7, "--metrics", "hit", "mrr", "--near-cold", 2, "--json")
+    assert {name.split("@")[1] for name in other.values["metrics"]} == {"7"}
+    valid = gclrec("evaluate", tmp_path / "run", "--part", "valid", "--json").values["metrics"]
+    best = max(RunFolder(tmp_path / "run").metrics(), key=lambda line: line["valid/all/recall@20"])
+    assert valid["valid/all/recall@20"] == pytest.approx(best["valid/all/recall@20"])
+    table = pl.read_parquet(scores)
+    assert table["user"].str.starts_with("user-").all()
+    assert table["recall@20"].mean() == pytest.approx(trained.values["metrics"]["test/all/recall@20"])
+    stored = pl.read_parquet(tmp_path / "run" / "per_user.parquet")
+    assert stored["recall@20"].to_list() == pytest.approx(table["recall@20"].to_list())
+
+
+def test_evaluate_refuses_what_it_cannot_do(train: Run, gclrec: Run, tmp_path: Path) -> None:
+    train("--refit")
+    assert "refitted" in gclrec("evaluate", tmp_path / "run", "--part", "valid").error
+    assert "--ks" in gclrec("evaluate", tmp_path / "run", "--ks", 0).error
+    assert "charm" in gclrec("evaluate", tmp_path / "run", "--metrics", "charm").error
+    items = tmp_path / "run" / "embeddings" / "items.parquet"
+    items.write_bytes(items.read_bytes()[:-40])
+    assert "items.parquet" in gclrec("evaluate", tmp_path / "run").error
+
+
+def test_more_epochs_for_a_finished_run(train: Run, gclrec: Run, tmp_path: Path) -> None:
+    train()
+    outcome = gclrec("train", "--resume", tmp_path / "run", "--epochs", 5, "--json")
+    assert outcome.values["epochs_trained"] == 5
+    assert [line["epoch"] for line in RunFolder(tmp_path / "run").metrics()] == [1, 2, 3, 4, 5]
+    assert "--resume" in gclrec("train", "--resume", tmp_path / "run", "--seed", 5).error
+
+
+def test_kill_minus_nine_then_resume_equals_an_uninterrupted_run(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
+    flags = ["--dataset", clicks, "--dim", 16, "--batch-size", 16, "--epochs", 12, "--device", "cpu"]
+    whole = gclrec("train", *flags, "--run", tmp_path / "whole", "--json")
+
+    command = [sys.executable, "-m", "gclrec.train", *map(str, flags), "--run", str(tmp_path / "killed")]
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    lines = tmp_path / "killed" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (lines.exists() and len(lines.read_text().splitlines()) >= 3):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, "ended before it could be killed"
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    resumed = gclrec("train", "--resume", tmp_path / "killed", "--json")
+    assert resumed.code == 0, resumed.err
+    assert resumed.values["metrics"] == whole.values["metrics"]
+    assert resumed.values["epochs"] == whole.values["epochs"]
+
+
+def test_interrupting_says_how_to_go_on(train: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gclrec.train.fit", interrupted)
+    outcome = train()
+    assert outcome.code == 130
+    assert f"gclrec train --resume {tmp_path / 'run'}" in outcome.err
+
+
+BAD_FLAGS = {
+    "--epochs 0": "--epochs",
+    "--epochs many": "--epochs",
+    "--learning-rate -1": "--learning-rate",
+    "--temperature 0": "--temperature",
+    "--aug edge_drip": "edge_drop",
+    "--aug edge_drop:2": "edge_drop",
+    "--encoder gcn": "lightgcn",
+    "--ssl cross_layer --ssl-layer 3": "--ssl-layer",
+    "--ssl byo": "cross_layer",
+    "--split sideways": "leave_one_out",
+    "--split given": "given",
+    "--method best": "sgl",
+    "--k-core 1000": "1000-core",
+    "--min-rating 9": "9",
+    "--user-column nobody": "nobody",
+    "--dataset gowala": "gowalla",
+    "--dataset ./missing.csv": "missing.csv",
+    "--config missing.toml": "missing.toml",
+    "--device cuda": "CUDA",
+    "--no-such-flag 3": "--no-such-flag",
+    "--resume nowhere": "--resume",
+}
+
+
+@pytest.mark.parametrize("flags", BAD_FLAGS)
+def test_bad_flags_end_with_one_line_and_nothing_written(train: Run, tmp_path: Path, flags: str) -> None:
+    if flags == "--device cuda":
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("there is a CUDA device here")
+    assert BAD_FLAGS[flags] in train(*flags.split()).error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_config_files(train: Run, tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text("epochs = = 3")
+    assert "line 1" in train("--config", path).error
+    path.write_text("speed = 3")
+    assert "unknown setting 'speed'" in train("--config", path).error
+    path.write_text('epochs = "many"')
+    assert "epochs" in train("--config", path).error
+
+
+def test_an_output_folder_that_cannot_be_written(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    outcome = gclrec("train", "--dataset", clicks, "--run", tmp_path / "file" / "run", *QUICK)
+    assert "file" in outcome.error
+    taken = gclrec("train", "--dataset", clicks, "--run", tmp_path / "file", *QUICK)
+    assert "exists already" in taken.error
+
+
+def test_a_full_disk_ends_with_one_line(train: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    assert "No space left on device" in train().error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_quick_and_whole(gclrec: Run) -> None:
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "gclrec.train", "--help"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert time.perf_counter() - began < 20  # a hang, not a benchmark
+    for name in TrainConfig.__dataclass_fields__:
+        assert f"--{name.replace('_', '-')}" in text
+    assert "[default:" in text
