@@ -39,6 +39,10 @@ class Reading:
     """Column with ratings or other weights."""
     format: str = "auto"
     """File format, where it is not recognised by suffix or content."""
+    test_file: Path | None = None
+    """File of a published test part, beside a file of training pairs."""
+    valid_file: Path | None = None
+    """File of a published validation part."""
     min_rating: float | None = None
     """Keep interactions with at least this rating."""
     k_core: int | None = None
@@ -46,9 +50,9 @@ class Reading:
     split: Annotated[
         str | None, Parameter(help=f"Also tell the parts of this split: {', '.join(SPLITS)}.")
     ] = None
-    valid: float = 0.1
+    valid_share: float = 0.1
     """Share held out for validation."""
-    test: float = 0.2
+    test_share: float = 0.2
     """Share held out for the test."""
     cold_share: float = 0.2
     """Share of items (or users) made cold by the cold splits."""
@@ -121,15 +125,16 @@ def describe_command(
         raise InputError(f"--split: {reading.split!r} is not one of {', '.join(SPLITS)}")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InputWarning)
-        dataset = load(name, columns=columns, format=reading.format)
+        parts = {"test": reading.test_file, "valid": reading.valid_file}
+        dataset = load(name, columns=columns, format=reading.format, **parts)
         dataset = filtered(dataset, min_rating=reading.min_rating, k_core=reading.k_core)
         split = None
         if reading.split is not None:
             split = make_split(
                 dataset,
                 reading.split,
-                valid=reading.valid,
-                test=reading.test,
+                valid=reading.valid_share,
+                test=reading.test_share,
                 cold_share=reading.cold_share,
                 shots=reading.shots,
                 train_fraction=reading.train_fraction,

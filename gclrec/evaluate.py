@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import polars as pl
 import torch
@@ -45,7 +45,7 @@ def evaluate(
 ) -> None:
     """Rank the whole catalogue for every held-out user of a run, and print figures by group."""
     folder = RunFolder.open(run)
-    given = {"ks": ks, "metrics": metrics, "near_cold": near_cold}
+    given: dict[str, Any] = {"ks": ks, "metrics": metrics, "near_cold": near_cold}
     config = dataclasses.replace(
         folder.config(), **{name: value for name, value in given.items() if value is not None}
     )

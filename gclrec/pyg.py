@@ -1,4 +1,4 @@
-"""Augmentations as a PyTorch Geometric transform. (Importing this imports ``torch_geometric``.)"""
+"""Augmentations as a PyTorch Geometric transform; importing this imports ``torch_geometric``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch_geometric.transforms import BaseTransform
 from gclrec.contrast.foreign import augment
 
 
-class Augment(BaseTransform):
+class Augment(BaseTransform):  # type: ignore[misc]
     """Augment the user-item interactions of a ``HeteroData``, for use in any PyG pipeline.
 
     Args:

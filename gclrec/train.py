@@ -24,14 +24,16 @@ from rich.table import Table
 from gclrec.command_line import Json, command, emit_json, main_of, output, progress_console
 from gclrec.contrast.methods import METHODS
 from gclrec.data.catalog import load
+from gclrec.data.columns import Columns
+from gclrec.data.filters import filtered
 from gclrec.data.interactions import Dataset, Interactions
-from gclrec.data.readers import Columns
 from gclrec.data.splits import make_split
 from gclrec.errors import InputError
 from gclrec.evaluation.evaluator import Evaluation
 from gclrec.training.config import TrainConfig, flag, method_settings
 from gclrec.training.fit import Result, fit
 from gclrec.training.run import RunFolder, free_name, read_toml
+from gclrec.training.trainer import pick_device
 
 app = command("train")
 
@@ -103,12 +105,13 @@ def train(
         title = f"resuming {config.dataset}"
     else:
         config = config.checked()
+        pick_device(config.device)
         dataset = prepared_dataset(config)
         split = make_split(
             dataset,
             config.split,
-            valid=config.valid,
-            test=config.test,
+            valid=config.valid_share,
+            test=config.test_share,
             shots=config.shots,
             cold_share=config.cold_share,
             train_fraction=config.train_fraction,
@@ -136,17 +139,9 @@ def prepared_dataset(config: TrainConfig) -> Dataset:
     columns = Columns(
         user=config.user_column, item=config.item_column, time=config.time_column, weight=config.weight_column
     )
-    dataset = load(config.dataset, columns=columns, format=config.format)
-    if config.min_rating is None and config.k_core is None:
-        return dataset
-    pairs = dataset.interactions
-    if config.min_rating is not None:
-        pairs = pairs.with_min_rating(config.min_rating)
-    if config.k_core is not None:
-        pairs = pairs.k_core(config.k_core)
-    # A published split does not survive filtering: what is left is split anew.
-    default = "random" if dataset.parts else dataset.default_split
-    return dataclasses.replace(dataset, interactions=pairs, parts={}, default_split=default)
+    files = {"test": config.test_file, "valid": config.valid_file}
+    dataset = load(config.dataset, columns=columns, format=config.format, **files)
+    return filtered(dataset, min_rating=config.min_rating, k_core=config.k_core)
 
 
 def describe(name: str, dataset: Dataset, train: Interactions) -> str:
@@ -242,7 +237,7 @@ def figures_table(
 ) -> Table:
     """Return the figures by group: one row a group, recall and ndcg at the middle cut-off first."""
     k = 20 if 20 in ks else ks[len(ks) // 2]
-    shown = [name for name in ("recall", "ndcg", "hit") if name in metrics] or list(metrics[:3])
+    shown: list[str] = [name for name in ("recall", "ndcg", "hit") if name in metrics] or list(metrics[:3])
     table = Table(title, "users", "pairs", *(f"{name}@{k}" for name in shown))
     for column in table.columns[1:]:
         column.justify = "right"

@@ -54,8 +54,8 @@ def augment(
         >>> import torch
         >>> edge_index = torch.tensor([[0, 0, 1, 2], [0, 1, 1, 2]])
         >>> augment(edge_index, "edge_drop", p=0.5, generator=torch.Generator().manual_seed(1))
-        tensor([[0, 1],
-                [0, 1]])
+        tensor([[0],
+                [1]])
     """
     chain = _graph_chain(augmentation, p)
     view: Tensor | HeteroData | BipartiteGraph
@@ -85,11 +85,13 @@ def _graph_chain(augmentation: str, p: float) -> Chain:
     return chain
 
 
-def _view(chain: Chain, graph: BipartiteGraph, generator: Generator | None) -> BipartiteGraph:
+def _view(
+    chain: Chain, graph: BipartiteGraph, generator: Generator | None, *, above: int = 3
+) -> BipartiteGraph:
     masks = any(step.name == "feature_mask" for step in chain)
     if masks and graph.user_x is None and graph.item_x is None:
         message = "feature_mask: the data holds no attributes, so there is nothing to hide"
-        warnings.warn(message, InputWarning, stacklevel=4)
+        warnings.warn(message, InputWarning, stacklevel=above)
     return view_graph(chain, graph, generator=generator)
 
 
@@ -126,7 +128,7 @@ def _hetero_view(
     old = data[edge_type].edge_index
     x = {kind: data[kind].x if "x" in data[kind] else None for kind in (user, item)}
     graph = _graph_of(old, _num_nodes(data, user), _num_nodes(data, item)).with_features(x[user], x[item])
-    view = _view(chain, graph, generator)
+    view = _view(chain, graph, generator, above=4)
     result = copy.copy(data)
     if view is graph:
         return result

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.errors import InputError
 
@@ -46,4 +44,4 @@ def _restricted(part: Interactions, before: Interactions, after: Interactions) -
     new_item = after.items.rows(before.items.ids)[part.item]
     moved = replace(part, users=after.users, items=after.items, user=new_user, item=new_item)
     moved = moved.select((new_user >= 0) & (new_item >= 0))
-    return moved.select(np.isin(moved.pair_keys, after.pair_keys))
+    return moved.select(moved.shared_with(after))

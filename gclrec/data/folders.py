@@ -94,7 +94,7 @@ def _part(folder: Path, files: Sequence[Path], part: str, given: Collection[str]
     found = exact or [path for name, path in named if name.startswith(PARTS[part])]
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
-        how = f"say which with --{part}" if part != "train" else "give the file itself"
+        how = f"say which with --{part}-file" if part != "train" else "give the file itself"
         raise InputError(f"{folder}: several files could be the {part} part ({names}); {how}")
     return found[0] if found else None
 

@@ -118,7 +118,7 @@ def top_k(
         k: length of the lists, at least 1; may exceed ``I``.
         seen: row ``b`` lists what user ``b`` must not get; nothing is left out if ``None``.
         block_size: users scored at a time; chosen by the number of items if ``None``. It bounds memory
-            (``block_size * I`` scores) and does not change the answer.
+            (``block_size * I`` scores) and changes nothing but, at most, the rounding of scores.
 
     Returns:
         Items ``(B, k)`` int64 and scores ``(B, k)`` in the type they were computed in.

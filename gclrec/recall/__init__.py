@@ -1,1 +1,1 @@
-"""Recall: embeddings, the nearest-neighbour index and the recommender that serves from it."""
+"""Recall: from the embeddings of a run to an index that answers top-k queries by the user's own ids."""

@@ -94,7 +94,7 @@ class Index:
             vectors: ``(I, D)`` item vectors.
             ids: raw item ids by row.
             backend: a name in ``gclrec.recall.building.BACKENDS``. ``auto`` takes exact search where that is
-                fast, else the fastest, one query at a time, among the backends that reach the target.
+                fast, else the fastest among the backends that reach the target.
             queries: ``(Q, D)`` vectors of users, to tune and measure with (on different ones); the item
                 vectors stand in if ``None``, which tells less.
             target_recall: share of the exact 100 best that must be found on average.
@@ -125,8 +125,8 @@ class Index:
         Args:
             queries: ``(B, D)`` user vectors.
             k: length of the lists, at least 1.
-            exclude: ``(indptr, items)``: query ``b`` must not get ``items[indptr[b]:indptr[b + 1]]``.
-                Proposals are drawn until enough of them are left, at last by exact search.
+            exclude: ``(indptr, items)``: query ``b`` must not get ``items[indptr[b]:indptr[b + 1]]``,
+                which holds no item twice. Proposals are drawn until enough of them are left, at last by exact search.
 
         Returns:
             Item rows ``(B, k)`` int64 and scores ``(B, k)`` float32, best first; row ``-1`` with score
@@ -176,27 +176,37 @@ class Index:
         self, structure: Structure, queries: FloatArray, k: int, exclude: Lists
     ) -> tuple[IntArray, FloatArray]:
         """Ask for as many proposals as are surely enough, and for twice as many where they were not."""
-        rows, scores = _blank(len(queries), k)
         hidden = np.diff(exclude[0])
         wanted = np.minimum(k, len(self) - hidden)
-        count = k << np.ceil(np.log2((k + hidden) / k)).astype(np.int64)
+        if not len(exclude[1]):
+            count = np.full(len(queries), k)
+        else:
+            count = k << np.ceil(np.log2((k + hidden) / k)).astype(np.int64)
         # Beyond this a structure is slower than looking at everything.
         limit = max(256, len(self) // 100)
+        rows, scores = _blank(len(queries), k)
         left = np.arange(len(queries))
         while len(left):
             size = int(count[left].min())
-            now = left[count[left] == size] if size <= limit else left
-            part = exclude if len(now) == len(queries) else take_lists(*exclude, now)
             if size > limit:
-                rows[now], scores[now] = self._search_exactly(queries[now], k, part)
+                rows[left], scores[left] = self._search_exactly(queries[left], k, take_lists(*exclude, left))
                 break
-            effort = min(structure.efforts[1], -(-self.effort * max(size, TUNED_K) // TUNED_K))
-            proposed = _hide(structure.propose(queries[now], size, effort), part, len(self))
-            rows[now], scores[now] = self._score(queries[now], proposed, k)
-            short = (rows[now] >= 0).sum(axis=1) < wanted[now]
+            now = left[count[left] == size]
+            if len(now) == len(queries):
+                rows, scores = self._ask(structure, queries, k, size, exclude)
+            else:
+                part = take_lists(*exclude, now)
+                rows[now], scores[now] = self._ask(structure, queries[now], k, size, part)
             count[now] *= 2
-            left = np.setdiff1d(left, now[~short], assume_unique=True)
+            left = left[(rows[left] >= 0).sum(axis=1) < wanted[left]]
         return rows, scores
+
+    def _ask(
+        self, structure: Structure, queries: FloatArray, k: int, count: int, exclude: Lists
+    ) -> tuple[IntArray, FloatArray]:
+        """Return the best ``k`` of ``count`` proposals that are not excluded."""
+        effort = min(structure.efforts[1], -(-self.effort * max(count, TUNED_K) // TUNED_K))
+        return self._score(queries, _hide(structure.propose(queries, count, effort), exclude, len(self)), k)
 
     def _score(self, queries: FloatArray, proposed: IntArray, k: int) -> tuple[IntArray, FloatArray]:
         """Return the best ``k`` of ``(B, n)`` proposed rows (``-1``: none) by their true inner products."""

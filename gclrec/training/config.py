@@ -46,6 +46,10 @@ class TrainConfig:
     """Column with ratings or other weights."""
     format: Annotated[str, Parameter(group=DATA)] = "auto"
     """File format, where it is not recognised by suffix or content."""
+    test_file: Annotated[str | None, Parameter(group=DATA)] = None
+    """File of a published test part, beside a file of training pairs."""
+    valid_file: Annotated[str | None, Parameter(group=DATA)] = None
+    """File of a published validation part."""
     min_rating: Annotated[float | None, Parameter(group=DATA)] = None
     """Keep interactions with at least this rating."""
     k_core: Annotated[int | None, Parameter(group=DATA)] = None
@@ -53,9 +57,9 @@ class TrainConfig:
     split: Annotated[
         str | None, Parameter(group=DATA, help=f"One of {_options(SPLITS)}. Default: the data set's own.")
     ] = None
-    valid: Annotated[float, Parameter(group=DATA)] = 0.1
+    valid_share: Annotated[float, Parameter(group=DATA)] = 0.1
     """Share held out for validation, on which the best epoch is chosen."""
-    test: Annotated[float, Parameter(group=DATA)] = 0.2
+    test_share: Annotated[float, Parameter(group=DATA)] = 0.2
     """Share held out for the test, which is read once."""
     cold_share: Annotated[float, Parameter(group=DATA)] = 0.2
     """Share of items (or users) made cold by the cold splits."""
@@ -85,8 +89,14 @@ class TrainConfig:
     """Strength of every augmentation that names none: mostly the share that is dropped."""
     views_every: Annotated[str, Parameter(group=CONTRAST)] = "batch"
     """Draw fresh views for every batch or epoch."""
-    ssl: Annotated[str, Parameter(group=CONTRAST, help="What is contrasted: infonce is two views of a node; "
-        "cross_layer is the final embedding and one layer of a single view.")] = "infonce"
+    ssl: Annotated[
+        str,
+        Parameter(
+            group=CONTRAST,
+            help="What is contrasted: infonce is two views of a node; "
+            "cross_layer is the final embedding and one layer of a single view.",
+        ),
+    ] = "infonce"
     ssl_layer: Annotated[int, Parameter(group=CONTRAST)] = 1
     """Layer that cross_layer contrasts with; 0 is the input."""
     ssl_weight: Annotated[float, Parameter(group=CONTRAST)] = 0.1
@@ -170,7 +180,9 @@ class TrainConfig:
             )
         depth = 0 if self.encoder == "mf" else self.num_layers
         if self.ssl == "cross_layer" and not 0 <= self.ssl_layer <= depth:
-            raise InputError(f"--ssl-layer: must be one of the encoder's layers 0 to {depth}, got {self.ssl_layer}")
+            raise InputError(
+                f"--ssl-layer: must be one of the encoder's layers 0 to {depth}, got {self.ssl_layer}"
+            )
         parse_augmentations(self.aug, self.aug_p)
         return self
 
@@ -206,8 +218,8 @@ def flag(name: str) -> str:
 
 _HUGE = 1e18
 _RANGES: Mapping[str, tuple[float, float, bool]] = {
-    "valid": (0, 1, False),
-    "test": (0, 1, False),
+    "valid_share": (0, 1, False),
+    "test_share": (0, 1, False),
     "cold_share": (0, 1, False),
     "shots": (0, _HUGE, True),
     "train_fraction": (1e-9, 1, True),

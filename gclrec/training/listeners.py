@@ -50,7 +50,7 @@ class Scalars:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise InputError('--tensorboard needs an extra: pip install "gclrec[tensorboard]"') from error
-        self._writer: Any = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(folder))
         self._following = following
         self._phase = ""
 

@@ -129,8 +129,8 @@ class RunFolder:
         parts = {}
         for part in PARTS:
             frame = read_parquet(folder / f"{part}.parquet")
-            rows = (frame[name].to_numpy().astype(np.int64, copy=False) for name in ("user", "item"))
-            parts[part] = Interactions(users, items, *rows)
+            user, item = (frame[name].to_numpy().astype(np.int64, copy=False) for name in ("user", "item"))
+            parts[part] = Interactions(users, items, user, item)
         how = read_json(folder / "split.json")
         return Split(
             **parts,

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from gclrec.contrast.negatives import NEGATIVES
 from gclrec.contrast.views import View, make_view, parse_augmentations
 from gclrec.encoders import Embeddings, Encoder, build_encoder
+from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.training.batches import PairBatches
 from gclrec.training.config import TrainConfig
@@ -101,7 +102,8 @@ class Trainer:
     @torch.no_grad()
     def embeddings(self) -> Embeddings:
         """Return the final embeddings on the whole training graph, as evaluation and the index see them."""
-        return self.encoder(self.graph)
+        users, items = self.encoder(self.graph)
+        return Embeddings(users.detach(), items.detach())
 
     def state(self) -> dict[str, Tensor]:
         """Return every tensor that the next step depends on."""
@@ -144,10 +146,10 @@ def pick_device(name: str) -> torch.device:
     """Return the device that ``auto``, ``cpu`` or ``cuda`` means here.
 
     Raises:
-        ValueError: CUDA was asked for and there is none.
+        InputError: CUDA was asked for and there is none.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("no CUDA device is available here")
+        raise InputError("--device: no CUDA device is available here; choose cpu or auto")
     return torch.device(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from gclrec.contrast.negatives import NEGATIVES
 from gclrec.contrast.ssl import SSL
 from gclrec.contrast.views import VIEWS
 from gclrec.data.splits import SPLITS
+from gclrec.data_command import Reading
 from gclrec.encoders import ENCODERS, LAYER_WEIGHTS
 from gclrec.evaluation.metrics import METRICS
 from gclrec.training.config import TrainConfig
@@ -54,10 +56,19 @@ CHOICES = [
     ("--device", "auto"),
     ("--device", "cpu"),
     ("--format", "table"),
-    ("--user-column", "user_id", "--item-column", "item_id", "--time-column", "timestamp", "--weight-column", "rating"),
+    (
+        "--user-column",
+        "user_id",
+        "--item-column",
+        "item_id",
+        "--time-column",
+        "timestamp",
+        "--weight-column",
+        "rating",
+    ),
     ("--min-rating", 3),
     ("--k-core", 4),
-    ("--valid", 0.2, "--test", 0.3),
+    ("--valid-share", 0.2, "--test-share", 0.3),
     ("--split", "cold_items", "--cold-share", 0.4, "--shots", 2),
     ("--split", "cold_users", "--shots", 3),
     ("--train-fraction", 0.5),
@@ -95,7 +106,17 @@ def test_every_choice_of_every_flag_trains(train: Run, tmp_path: Path, flags: tu
 def test_every_setting_is_driven_by_a_test() -> None:
     """A setting nobody drives is broken: those of the table above, and those that other tests set."""
     driven = {str(part).removeprefix("--").replace("-", "_") for flags in CHOICES for part in flags}
-    elsewhere = {"dataset", "epochs", "dim", "batch_size", "num_layers", "aug_p", "tensorboard"}
+    elsewhere = {
+        "dataset",
+        "epochs",
+        "dim",
+        "batch_size",
+        "num_layers",
+        "aug_p",
+        "tensorboard",
+        "test_file",
+        "valid_file",
+    }
     assert set(TrainConfig.__dataclass_fields__) <= driven | elsewhere
 
 
@@ -109,7 +130,9 @@ def test_the_final_table_and_the_next_command(gclrec: Run, clicks: Path, tmp_pat
 
 
 def test_flags_over_config_over_method_over_defaults(train: Run, tmp_path: Path) -> None:
-    (tmp_path / "my.toml").write_text('method = "sgl"\ntemperature = 0.3\nlearning-rate = 0.02\nks = [5, 20]\nrefit = true\n')
+    (tmp_path / "my.toml").write_text(
+        'method = "sgl"\ntemperature = 0.3\nlearning-rate = 0.02\nks = [5, 20]\nrefit = true\n'
+    )
     assert train("--config", tmp_path / "my.toml", "--learning-rate", 0.04).code == 0
     config = RunFolder.open(tmp_path / "run").config()
     assert config.learning_rate == 0.04  # the flag
@@ -120,7 +143,9 @@ def test_flags_over_config_over_method_over_defaults(train: Run, tmp_path: Path)
 
 def test_a_run_config_reproduces_the_run(train: Run, gclrec: Run, tmp_path: Path) -> None:
     first = train("--seed", 4)
-    again = gclrec("train", "--config", tmp_path / "run" / "config.toml", "--run", tmp_path / "again", "--json")
+    again = gclrec(
+        "train", "--config", tmp_path / "run" / "config.toml", "--run", tmp_path / "again", "--json"
+    )
     assert again.values["metrics"] == first.values["metrics"]
 
 
@@ -135,7 +160,9 @@ def test_evaluate_gives_the_same_figures_again(train: Run, gclrec: Run, tmp_path
     scores = tmp_path / "scores.parquet"
     outcome = gclrec("evaluate", tmp_path / "run", "--json", "--per-user", scores)
     assert outcome.values["metrics"] == pytest.approx(trained.values["metrics"])
-    other = gclrec("evaluate", tmp_path / "run", "--ks", 7, "--metrics", "hit", "mrr", "--near-cold", 2, "--json")
+    other = gclrec(
+        "evaluate", tmp_path / "run", "--ks", 7, "--metrics", "hit", "mrr", "--near-cold", 2, "--json"
+    )
     assert {name.split("@")[1] for name in other.values["metrics"]} == {"7"}
     valid = gclrec("evaluate", tmp_path / "run", "--part", "valid", "--json").values["metrics"]
     best = max(RunFolder(tmp_path / "run").metrics(), key=lambda line: line["valid/all/recall@20"])
@@ -165,7 +192,9 @@ def test_more_epochs_for_a_finished_run(train: Run, gclrec: Run, tmp_path: Path)
     assert "--resume" in gclrec("train", "--resume", tmp_path / "run", "--seed", 5).error
 
 
-def test_kill_minus_nine_then_resume_equals_an_uninterrupted_run(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
+def test_kill_minus_nine_then_resume_equals_an_uninterrupted_run(
+    gclrec: Run, clicks: Path, tmp_path: Path
+) -> None:
     flags = ["--dataset", clicks, "--dim", 16, "--batch-size", 16, "--epochs", 12, "--device", "cpu"]
     whole = gclrec("train", *flags, "--run", tmp_path / "whole", "--json")
 
@@ -212,8 +241,6 @@ BAD_FLAGS = {
     "--k-core 1000": "1000-core",
     "--min-rating 9": "9",
     "--user-column nobody": "nobody",
-    "--dataset gowala": "gowalla",
-    "--dataset ./missing.csv": "missing.csv",
     "--config missing.toml": "missing.toml",
     "--device cuda": "CUDA",
     "--no-such-flag 3": "--no-such-flag",
@@ -232,14 +259,47 @@ def test_bad_flags_end_with_one_line_and_nothing_written(train: Run, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+def test_data_that_is_not_there(gclrec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "gowalla" in gclrec("train", "--dataset", "gowala").error
+    assert "missing.csv" in gclrec("train", "--dataset", "./missing.csv").error
+    assert "flag" not in gclrec("train", "--dataset", "a", "--dataset", "b").error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_in_files_of_their_own(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
+    table = pl.read_csv(clicks).with_row_index("place")
+    for name, part in (
+        ("test", table["place"] % 5 == 0),
+        ("valid", table["place"] % 5 == 1),
+        ("main", table["place"] % 5 > 1),
+    ):
+        table.filter(part).drop("place").write_csv(tmp_path / f"{name}.csv")
+    parts = ("--test-file", tmp_path / "test.csv", "--valid-file", tmp_path / "valid.csv")
+    outcome = gclrec(
+        "train", "--dataset", tmp_path / "main.csv", *parts, "--run", tmp_path / "run", *QUICK, "--json"
+    )
+    assert outcome.code == 0, outcome.err
+    run = RunFolder.open(tmp_path / "run")
+    sizes = [len(getattr(run.split(), part)) for part in ("train", "valid", "test")]
+    assert sizes == [504, 168, 168]
+    assert run.config().split == "given"
+
+
+def test_data_flags_mean_the_same_in_train_and_describe() -> None:
+    described = {field.name: field.default for field in dataclasses.fields(Reading)}
+    trained = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    assert described == {name: trained[name] for name in described}
+
+
 def test_bad_config_files(train: Run, tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text("epochs = = 3")
     assert "line 1" in train("--config", path).error
     path.write_text("speed = 3")
     assert "unknown setting 'speed'" in train("--config", path).error
-    path.write_text('epochs = "many"')
-    assert "epochs" in train("--config", path).error
+    path.write_text('patience = "many"')
+    assert "patience" in train("--config", path).error
 
 
 def test_an_output_folder_that_cannot_be_written(gclrec: Run, clicks: Path, tmp_path: Path) -> None:

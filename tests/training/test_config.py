@@ -14,8 +14,8 @@ from gclrec.training.run import read_toml
 
 BAD = {
     "split": "sideways",
-    "valid": 1.0,
-    "test": 0.0,
+    "valid_share": 1.0,
+    "test_share": 0.0,
     "cold_share": 1.5,
     "shots": -1,
     "train_fraction": 0.0,
@@ -52,7 +52,7 @@ def test_a_bad_setting_names_its_flag(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("name", ["learning_rate", "temperature", "ssl_weight", "valid", "min_rating"])
+@pytest.mark.parametrize("name", ["learning_rate", "temperature", "ssl_weight", "valid_share", "min_rating"])
 def test_numbers_must_be_numbers(name: str, value: float) -> None:
     with pytest.raises(InputError, match=flag(name)):
         dataclasses.replace(TrainConfig(), **{name: value}).checked()
