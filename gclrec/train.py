@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,7 +29,7 @@ from gclrec.data.columns import Columns
 from gclrec.data.filters import filtered
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.splits import make_split
-from gclrec.errors import InputError
+from gclrec.errors import InputError, InputWarning
 from gclrec.evaluation.evaluator import Evaluation
 from gclrec.training.config import TrainConfig, flag, method_settings
 from gclrec.training.fit import Result, fit
@@ -118,6 +119,10 @@ def train(
             seed=config.seed,
         )
         config = dataclasses.replace(config, split=split.name)
+        for part, what in (("valid", "choose the best epoch by"), ("test", "report on")):
+            if len(getattr(split, part)) == 0:
+                message = f"split {split.name} leaves no {part} pairs, so there is nothing to {what}"
+                warnings.warn(message, InputWarning, stacklevel=1)
         stem = f"{Path(config.dataset).name}-{config.encoder}-{config.aug}"
         folder = RunFolder.create(run or free_name(Path("runs"), stem), config, split)
         title = describe(dataset.name, dataset, split.train)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Method:
-    """One entry of :data:`METHODS`.
+    """One entry of :data:`METHODS`: encoder, views and contrast of a paper.
+
+    Optimiser settings (learning rate, epochs, batch size) stay at gclrec's defaults.
 
     Args:
         settings: values for the training settings of the same name; flags and TOML files override them.

@@ -20,8 +20,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
+import torch
 from torch import Generator, Tensor
 
 from gclrec.encoders import Encoder
@@ -65,6 +66,9 @@ class Step:
     def __str__(self) -> str:
         return f"{self.name}:{self.p:g}"
 
+
+_BLOCK = 2**17
+"""Numbers that noise is added to at a time."""
 
 Chain: TypeAlias = "tuple[Step, ...]"
 """Augmentations in sequence."""
@@ -230,9 +234,25 @@ def add_noise(x: Tensor, eps: float, *, generator: Generator | None = None) -> T
 
     [1] Yu et al., SIGIR 2022, https://arxiv.org/abs/2112.08679
     """
-    delta = coarse_uniform(x, generator=generator)
-    length = delta.square().sum(1, keepdim=True).sqrt_()
-    return x + delta.mul_(eps / length).mul_(x.detach().sign())
+    return cast("Tensor", _Noise.apply(x, eps, generator))  # type: ignore[no-untyped-call]
+
+
+class _Noise(torch.autograd.Function):
+    """Block by block, so that what is in between stays in the cache; the gradient passes unchanged."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float, generator: Generator | None) -> Tensor:  # noqa: ARG004
+        noisy = torch.empty_like(x)
+        rows = max(_BLOCK // max(x.shape[1], 1), 1)
+        for part, out in zip(x.split(rows), noisy.split(rows), strict=True):
+            delta = coarse_uniform(part, generator=generator)
+            length = torch.linalg.vector_norm(delta, dim=1, keepdim=True)
+            torch.addcmul(part, delta.mul_(eps / length), part.sign(), out=out)
+        return noisy
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: ARG004
+        return grads[0], None, None
 
 
 def mask_dimensions(x: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
@@ -245,8 +265,10 @@ def mask_dimensions(x: Tensor, p: float, *, generator: Generator | None = None) 
         - **x:** ``(N, D)``
         - **output:** ``(N, D)``
     """
-    hidden = bernoulli(x.numel(), p, generator=generator, device=x.device)
-    return x.masked_fill(hidden.view(x.shape), 0.0)
+    hidden = torch.empty(x.shape, dtype=torch.bool, device=x.device)
+    for part in hidden.view(-1).split(_BLOCK):
+        part.copy_(bernoulli(len(part), p, generator=generator, device=x.device))
+    return x.masked_fill(hidden, 0.0)
 
 
 def _noise(draft: Draft, eps: float, generator: Generator | None) -> Draft:

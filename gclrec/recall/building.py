@@ -111,8 +111,8 @@ def build_index(
 def build_fastest(task: Task) -> Index:
     """Take exact search if it is fast, else whatever reaches the target and is fastest by measurement.
 
-    What counts is the geometric mean of the speed with one query at a time and with 256: a service asks one by
-    one, a nightly job for all users.
+    What counts is the geometric mean of the speeds with one query at a time and with 256: a service asks one
+    by one, a nightly job for all users.
     """
     built = [task.exact]
     queries = task.held_out.vectors

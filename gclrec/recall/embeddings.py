@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,11 +123,6 @@ def read_embeddings(folder: str | Path) -> Embedded:
         vectors = np.array(frame["vector"].to_numpy(), dtype=np.float32).reshape(len(frame), dim)
         parts += [Vocabulary(frame["id"]), vectors, np.array(frame["degree"].to_numpy(), dtype=np.int64)]
     return Embedded(*parts)
-
-
-def fingerprint(vectors: FloatArray) -> str:
-    """Return the SHA-256 of ``(rows, D)`` vectors: what an index says it was made from."""
-    return hashlib.sha256(np.ascontiguousarray(vectors).data).hexdigest()
 
 
 def as_matrix(vectors: npt.NDArray[Any], name: str) -> FloatArray:

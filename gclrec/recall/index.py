@@ -15,7 +15,7 @@ import torch
 from gclrec.data.interactions import IntArray, Vocabulary
 from gclrec.errors import InputError
 from gclrec.evaluation.ranking import Seen, top_k
-from gclrec.recall.embeddings import METRIC, FloatArray, as_matrix, fingerprint, read_frame, write_frame
+from gclrec.recall.embeddings import METRIC, FloatArray, as_matrix, read_frame, write_frame
 from gclrec.recall.folder import MANIFEST, damaged, read_manifest, writing
 from gclrec.recall.quality import Quality
 from gclrec.recall.structures import Structure, load_structure
@@ -126,7 +126,8 @@ class Index:
             queries: ``(B, D)`` user vectors.
             k: length of the lists, at least 1.
             exclude: ``(indptr, items)``: query ``b`` must not get ``items[indptr[b]:indptr[b + 1]]``,
-                which holds no item twice. Proposals are drawn until enough of them are left, at last by exact search.
+                which holds no item twice. Proposals are drawn until enough of them are left, at last by exact
+                search.
 
         Returns:
             Item rows ``(B, k)`` int64 and scores ``(B, k)`` float32, best first; row ``-1`` with score
@@ -166,7 +167,7 @@ class Index:
             return found.numpy(), values.numpy()
         rows, scores = _blank(len(queries), k)
         for query in range(len(queries)):
-            all_scores = self.vectors @ queries[query]
+            all_scores = _scan(self.vectors, queries[query])
             all_scores[items[indptr[query] : indptr[query + 1]]] = -np.inf
             best = _best_of_row(all_scores, k)
             rows[query, : len(best)], scores[query, : len(best)] = best, all_scores[best]
@@ -242,7 +243,6 @@ class Index:
             "metric": METRIC,
             "dim": self.dim,
             "count": len(self),
-            "vectors_sha256": fingerprint(self.vectors),
             "settings": {} if self.structure is None else {**self.structure.settings, "effort": self.effort},
             "measured": None if self.quality is None else asdict(self.quality),
             "compared": [asdict(trial) for trial in self.trials],
@@ -304,6 +304,20 @@ def take_lists(indptr: IntArray, items: IntArray, rows: IntArray | Sequence[int]
 
 def _blank(count: int, k: int) -> tuple[IntArray, FloatArray]:
     return np.full((count, k), -1, dtype=np.int64), np.full((count, k), -np.inf, dtype=np.float32)
+
+
+def _scan(vectors: FloatArray, query: FloatArray) -> FloatArray:
+    """Return ``(I,)`` scores of all items, in pieces too small for a BLAS to wake other threads for.
+
+    A service has its threads busy with other queries; waiting for them costs a lone query more than it saves.
+    """
+    items, dim = vectors.shape
+    piece = max(1, 2**15 // dim)
+    whole = items - items % piece
+    scores = np.empty(items, dtype=np.float32)
+    np.matmul(vectors[:whole].reshape(-1, piece, dim), query, out=scores[:whole].reshape(-1, piece))
+    np.matmul(vectors[whole:], query, out=scores[whole:])
+    return scores
 
 
 def _best_of_row(scores: FloatArray, k: int) -> IntArray:

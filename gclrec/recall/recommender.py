@@ -13,10 +13,11 @@ import polars as pl
 
 from gclrec.data.interactions import IntArray, Vocabulary
 from gclrec.errors import InputError
-from gclrec.recall.embeddings import FloatArray, fingerprint, read_embeddings, read_frame
+from gclrec.recall.embeddings import FloatArray, read_embeddings, read_frame
 from gclrec.recall.index import Index, Lists, take_lists
 
 PARTS = ("train", "valid", "test")
+_LONGEST = 19  # a number with fewer characters surely fits into 64 bits
 
 
 class Recommendation(NamedTuple):
@@ -51,21 +52,19 @@ class Recommender:
         Args:
             run: folder that ``gclrec train`` wrote.
             use_index: search with ``index/`` where it exists; search exactly if ``False``.
-            seen: parts of the split whose pairs count as known. In service a user gets nothing that he has, so
-                the default is all three; ``("train", "valid")`` ranks as the evaluation on the test part does.
+            seen: parts of the split whose pairs count as known. In service users get nothing that they have
+                already, so the default is all three; ``("train", "valid")`` ranks as the evaluation on the
+                test part does, and ``("train",)`` as that on the validation part.
 
         Raises:
             InputError: a file is missing, damaged or does not fit the others (it is named).
         """
         run = Path(run)
-        if not run.is_dir():
-            raise InputError(f"{run}: no such run folder")
+        check_run(run)
         embedded = read_embeddings(run / "embeddings")
         if use_index and (run / "index").exists():
             index = Index.load(run / "index")
-            if index.ids != embedded.items or fingerprint(index.vectors) != fingerprint(
-                embedded.item_vectors
-            ):
+            if index.ids != embedded.items or not np.array_equal(index.vectors, embedded.item_vectors):
                 again = f"export again: gclrec export {run}"
                 raise InputError(f"{run / 'index'}: was made from other item vectors than the run's; {again}")
         else:
@@ -135,7 +134,7 @@ class Recommender:
         return self._tables(k, batch, exclude_seen, progress)
 
     def similar_items(self, item: object, k: int = 10) -> list[Recommendation]:
-        r"""Return the items whose vectors point most nearly the same way, best first, without the item itself.
+        r"""Return the items whose vectors point most nearly the same way, without the item itself.
 
         .. math:: \cos(i, j) = \frac{x_i^\top x_j}{|x_i| |x_j|}
 
@@ -198,8 +197,20 @@ class Recommender:
         )
 
 
+def check_run(run: Path) -> None:
+    """Check that a run folder is there and has embeddings.
+
+    Raises:
+        InputError: it is not, or has not (a run that was interrupted has none).
+    """
+    if not run.is_dir():
+        raise InputError(f"{run}: no such run folder")
+    if not (run / "embeddings").is_dir():
+        raise InputError(f"{run}: has no embeddings: it is not a run folder, or its training did not finish")
+
+
 class _Lookup:
-    """Finds the row of one raw id in microseconds, where :meth:`Vocabulary.row` reads the whole vocabulary."""
+    """Finds the row of one raw id in microseconds; :meth:`Vocabulary.row` reads the whole vocabulary."""
 
     def __init__(self, vocabulary: Vocabulary, kind: str) -> None:
         self._vocabulary, self._kind = vocabulary, kind
@@ -212,13 +223,16 @@ class _Lookup:
         Raises:
             InputError: the id is unknown.
         """
-        if type(raw) in (int, str) and len(self._order):
-            try:
-                wanted: Any = int(raw) if self._sorted.dtype == pl.Int64 else str(raw)  # type: ignore[call-overload]
-                place = int(self._sorted.search_sorted(wanted))
-            except (ValueError, OverflowError, pl.exceptions.PolarsError):
-                place = len(self._order)
-            if place < len(self._order) and self._sorted[place] == wanted:
+        wanted: Any = None
+        if type(raw) in (int, str):
+            text = str(raw)
+            if self._sorted.dtype == pl.String:
+                wanted = text
+            elif text.isascii() and text.lstrip("-").isdecimal() and len(text) < _LONGEST:
+                wanted = int(text)
+        if wanted is not None and len(self._sorted):
+            place = int(self._sorted.search_sorted(wanted))
+            if place < len(self._sorted) and self._sorted[place] == wanted:
                 return int(self._order[place])
         return self._vocabulary.row(raw, kind=self._kind)
 

@@ -127,10 +127,13 @@ class Graph:
         faiss = _faiss()
         wide = np.pad(queries, ((0, 0), (0, 1))) if self.layout == "reduced" else queries
         parameters = faiss.SearchParametersHNSW(efSearch=max(effort, count))
-        found: IntArray = self.graph.search(wide, min(count, int(self.graph.ntotal)), params=parameters)[1]
-        if self.head is None:
-            return found
-        longest = self.head.search(queries, min(count, len(self.head_rows) - 1))[1]
+        with _one_thread(len(queries) == 1):
+            found: IntArray = self.graph.search(wide, min(count, int(self.graph.ntotal)), params=parameters)[
+                1
+            ]
+            if self.head is None:
+                return found
+            longest = self.head.search(queries, min(count, len(self.head_rows) - 1))[1]
         return np.concatenate([found, self.head_rows[longest]], axis=1)
 
     def faiss_index(self) -> Any:
@@ -197,7 +200,8 @@ class Lists:
         if self.compressed:
             count = max(count * OVERFETCH, CODEWORDS)
         count = min(count, int(self.lists.ntotal))
-        found: IntArray = self.lists.search(queries, count, params=parameters)[1]
+        with _one_thread(len(queries) == 1):
+            found: IntArray = self.lists.search(queries, count, params=parameters)[1]
         return found
 
     def faiss_index(self) -> Any:
@@ -213,7 +217,7 @@ def load_structure(path: Path, backend: str, vectors: FloatArray, settings: Mapp
     """
     faiss = _faiss()
     try:
-        index = faiss.downcast_index(faiss.read_index(str(path)))
+        index = faiss.read_index(str(path))
     except RuntimeError as error:
         raise damaged(path, error) from None
     if backend == "hnsw" and isinstance(index, faiss.IndexIDMap):
@@ -264,7 +268,11 @@ def _lifted(vectors: FloatArray) -> FloatArray:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def _one_thread(wanted: bool = True) -> Iterator[None]:
+    """Keep faiss to the calling thread: the order of work is fixed, and a lone query waits for nobody."""
+    if not wanted:
+        yield
+        return
     faiss = _faiss()
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)

@@ -109,7 +109,7 @@ class TrainConfig:
     """Passes over the training pairs, at most."""
     batch_size: Annotated[int, Parameter(group=TRAINING)] = 2048
     """Training pairs in a batch."""
-    learning_rate: Annotated[float, Parameter(group=TRAINING)] = 1e-3
+    learning_rate: Annotated[float, Parameter(group=TRAINING)] = 5e-3
     """Step size of Adam."""
     l2_weight: Annotated[float, Parameter(group=TRAINING)] = 1e-4
     """Weight of L2 on the batch's layer-0 vectors."""

@@ -109,7 +109,7 @@ def test_describe_each_split_as_json(name: str, here: Path, capsys: pytest.Captu
 
 
 def test_split_settings_reach_the_split(capsys: pytest.CaptureFixture[str]) -> None:
-    settings = ["--valid", "0.2", "--test", "0.3", "--cold-share", "0.5", "--train-fraction", "0.5"]
+    settings = ["--valid-share", "0.2", "--test-share", "0.3", "--cold-share", "0.5", "--train-fraction", "0.5"]
     plain, shown = (
         json.loads(
             run(capsys, "describe", "synthetic-60x80x700", "--split", "cold_items", *more, "--json")[0]

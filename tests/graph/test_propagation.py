@@ -1,0 +1,145 @@
+"""The sparse product against dense algebra, its derivatives, and PyG's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from gclrec.graph.arrangement import Arrangement
+from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.propagation import Adjacency, Half
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def dense_of(graph: BipartiteGraph) -> Tensor:
+    """D^-1/2 A D^-1/2 written out, users before items; rows of isolated nodes are zero."""
+    matrix = torch.zeros(graph.num_users + graph.num_items, graph.num_users + graph.num_items)
+    for user, item in graph.edge_index.T.tolist():
+        matrix[user, graph.num_users + item] = matrix[graph.num_users + item, user] = 1.0
+    scale = torch.tensor([row.sum().item() ** -0.5 if row.any() else 0.0 for row in matrix])
+    return scale[:, None] * matrix * scale
+
+
+def split(x: Tensor, graph: BipartiteGraph) -> tuple[Tensor, Tensor]:
+    return x[: graph.num_users], x[graph.num_users :]
+
+
+def test_propagate_is_the_dense_product(toy_graph: BipartiteGraph) -> None:
+    x = torch.randn(22, 5)
+    expected = dense_of(toy_graph) @ x
+    torch.testing.assert_close(torch.cat(toy_graph.adjacency.propagate(*split(x, toy_graph))), expected)
+
+
+@pytest.mark.parametrize(
+    "weights", [(1.0,), (0.25,) * 4, (0.0, 0.5, 0.5), (0.0, 0.0, 1.0), (0.5, 0.0, 0.5), (2.0, -1.0)]
+)
+def test_polynomial_is_the_sum_of_powers(toy_graph: BipartiteGraph, weights: tuple[float, ...]) -> None:
+    x = torch.randn(22, 5)
+    dense, power, expected = dense_of(toy_graph), x, torch.zeros_like(x)
+    for weight in weights:
+        expected, power = expected + weight * power, dense @ power
+    result = toy_graph.adjacency.polynomial(*split(x, toy_graph), weights)
+    torch.testing.assert_close(torch.cat(result), expected)
+
+
+def test_first_and_second_derivatives(toy_graph: BipartiteGraph) -> None:
+    users, items = (torch.randn(n, 2, requires_grad=True) for n in (12, 10))
+
+    def of_product(u: Tensor, i: Tensor) -> tuple[Tensor, Tensor]:
+        return toy_graph.adjacency.propagate(u, i)
+
+    def of_polynomial(u: Tensor, i: Tensor) -> tuple[Tensor, Tensor]:
+        return toy_graph.adjacency.polynomial(u, i, (0.4, 0.3, 0.2, 0.1))
+
+    for function in (of_product, of_polynomial):
+        assert torch.autograd.gradcheck(function, (users, items))
+        assert torch.autograd.gradgradcheck(function, (users, items))
+        grads = torch.autograd.grad(sum(x.square().sum() for x in function(users, items)), (users, items))
+        assert all(grad.abs().sum() > 0 for grad in grads)
+
+
+def test_gradient_of_one_side_only(toy_graph: BipartiteGraph) -> None:
+    users, items = torch.randn(12, 3, requires_grad=True), torch.randn(10, 3)
+    toy_graph.adjacency.propagate(users, items)[1].sum().backward()
+    dense = dense_of(toy_graph)
+    torch.testing.assert_close(users.grad, (dense[:, 12:].sum(1)[:12, None]).expand(12, 3))
+
+
+def test_both_widths_of_integers_agree(toy_graph: BipartiteGraph) -> None:
+    narrow = toy_graph.adjacency
+    assert narrow.by_user.to.dtype == torch.int32
+    wide = Adjacency(
+        *(
+            Half(half.ptr.long(), half.to.long(), half.weight, half.num_columns)
+            for half in (narrow.by_user, narrow.by_item)
+        )
+    )
+    x = torch.randn(12, 4), torch.randn(10, 4)
+    for a, b in zip(narrow.propagate(*x), wide.propagate(*x), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_isolated_nodes_get_zero_and_stay_finite() -> None:
+    empty = BipartiteGraph(3, 2, torch.empty(2, 0, dtype=torch.int64))
+    users, items = (torch.randn(n, 2, requires_grad=True) for n in (3, 2))
+    out = empty.adjacency.propagate(users, items)
+    assert not out[0].any()
+    assert not out[1].any()
+    final = empty.adjacency.polynomial(users, items, (0.5, 0.5))
+    torch.testing.assert_close(final[0], users / 2)
+    (final[0].sum() + final[1].sum()).backward()
+    torch.testing.assert_close(users.grad, torch.full((3, 2), 0.5))
+
+
+def test_wrong_number_of_rows(toy_graph: BipartiteGraph) -> None:
+    with pytest.raises(ValueError, match="12 users and 10 items, got rows for 10 users and 12 items"):
+        toy_graph.adjacency.propagate(torch.zeros(10, 2), torch.zeros(12, 2))
+
+
+def test_rows_that_do_not_lie_together(toy_graph: BipartiteGraph) -> None:
+    """A transposed or sliced input gives the same result."""
+    x = torch.randn(5, 22).T
+    torch.testing.assert_close(
+        torch.cat(toy_graph.adjacency.propagate(*split(x, toy_graph))), dense_of(toy_graph) @ x
+    )
+
+
+def test_single_precision_input_keeps_its_type(toy_graph: BipartiteGraph) -> None:
+    users, items = toy_graph.adjacency.propagate(torch.randn(12, 2).float(), torch.randn(10, 2).float())
+    assert users.dtype == items.dtype == torch.float32
+
+
+def test_lightgcn_of_pyg_gives_the_same_embeddings(toy_graph: BipartiteGraph) -> None:
+    from torch_geometric.nn.models import LightGCN as PyGLightGCN
+
+    from gclrec.encoders import LightGCN
+
+    user, item = toy_graph.edge_index
+    both = torch.cat([torch.stack([user, item + 12]), torch.stack([item + 12, user])], dim=1)
+    theirs = PyGLightGCN(num_nodes=22, embedding_dim=6, num_layers=3)
+    ours = LightGCN(12, 10, dim=6, num_layers=3)
+    with torch.no_grad():
+        ours.users.copy_(theirs.embedding.weight[:12])
+        ours.items.copy_(theirs.embedding.weight[12:])
+    torch.testing.assert_close(torch.cat(tuple(ours(toy_graph))), theirs.get_embedding(both))
+
+
+def test_arrangement_holds_both_directions(toy_graph: BipartiteGraph) -> None:
+    arrangement = toy_graph.arrangement
+    assert isinstance(arrangement, Arrangement)
+    by_user = list(zip(arrangement.user_of.tolist(), arrangement.user_to.tolist(), strict=True))
+    by_item = list(zip(arrangement.item_of.tolist(), arrangement.item_to.tolist(), strict=True))
+    assert by_user == sorted(map(tuple, toy_graph.edge_index.T.tolist()))
+    assert by_item == sorted((i, u) for u, i in by_user)
+    assert torch.equal(arrangement.user_to[arrangement.item_order], arrangement.item_of)
+    ptr, to = arrangement.neighbours
+    for node in range(22):
+        expected = [12 + i for u, i in by_user if u == node] + [u for i, u in by_item if 12 + i == node]
+        assert to[ptr[node] : ptr[node + 1]].tolist() == expected
