@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
@@ -74,6 +77,47 @@ def info_nce(anchor: Tensor, positive: Tensor, temperature: float = 0.2) -> Tens
         )
     if temperature <= 0.0:
         raise ValueError(f"temperature must be positive, got {temperature}")
-    logits = functional.normalize(anchor, dim=1) @ functional.normalize(positive, dim=1).T
-    same = torch.arange(len(anchor), device=anchor.device)
-    return functional.cross_entropy(logits / temperature, same)
+    scaled = functional.normalize(anchor, dim=1) / temperature
+    return cast("Tensor", _Matching.apply(scaled, functional.normalize(positive, dim=1)))  # type: ignore[no-untyped-call]
+
+
+_BLOCK = 2**19
+"""Logits that exist at a time."""
+
+
+class _Matching(torch.autograd.Function):
+    r"""Mean cross-entropy of the logits ``a p^T`` against their diagonal, a block of rows at a time.
+
+    .. math:: \frac{1}{B} \sum_k \Big( \log \sum_j e^{a_k \cdot p_j} - a_k \cdot p_k \Big)
+
+    With softmax rows ``P``, the gradients are ``(P p - p) / B`` and ``(P^T a - a) / B``. They are taken
+    while a block's ``P`` is at hand, so no ``(B, B)`` matrix is kept for the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, p: Tensor) -> Tensor:
+        wanted = any(ctx.needs_input_grad)
+        diagonal = (a * p).sum(1)
+        log_sums = torch.empty_like(diagonal)
+        grad_a, grad_p = (torch.empty_like(a), a.neg()) if wanted else (a, a)
+        rows = max(_BLOCK // max(len(p), 1), 1)
+        for start in range(0, len(a), rows):
+            part = slice(start, start + rows)
+            logits = a[part] @ p.T
+            highest = logits.amax(1, keepdim=True)
+            sums = logits.sub_(highest).exp_().sum(1, keepdim=True)
+            log_sums[part] = (sums.log() + highest).squeeze(1)
+            if wanted:
+                softmax = logits.div_(sums)
+                grad_a[part] = softmax @ p - p[part]
+                grad_p.addmm_(softmax.T, a[part])
+        if wanted:
+            ctx.save_for_backward(grad_a, grad_p)
+        return (log_sums - diagonal).mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        grad_a, grad_p = ctx.saved_tensors
+        scale = grads[0] / max(len(grad_a), 1)
+        return grad_a * scale, grad_p * scale

@@ -10,6 +10,7 @@ https://arxiv.org/abs/2302.08191
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,8 +20,9 @@ from torch import Tensor
 from gclrec.graph.propagation import Adjacency
 
 _OVERSAMPLE = 10
-_DEGREE = 6
-_MAX_ITERATIONS = 50
+_MAX_DEGREE = 8
+_MAX_GROWTH = 1e4
+_MAX_ITERATIONS = 100
 _TOLERANCE = 1e-6
 
 
@@ -138,19 +140,22 @@ class LowRank:
 def _amplified(adjacency: Adjacency, found: LowRank) -> Tensor:
     """Return a Chebyshev polynomial of ``R^T R`` applied to the item vectors.
 
-    It grows fast above the smallest value found, which is taken to bound the unwanted ones, and is at
-    most 1 below it. The bound is not let sink so low that growth would swamp the smaller directions.
+    It is at most 1 below the smallest value found, which is taken to bound the unwanted ones, and grows
+    fast above it. Its degree is the highest one (up to a bound) at which the largest direction does not
+    grow so much that rounding would swamp the others.
     """
     low, high = float(found.values[-1]) ** 2, float(found.values[0]) ** 2
-    centre = max(low, high / 2.0) / 2.0
-    if centre <= 0.0:
-        return found.item_vectors
+    centre = low / 2.0
+    if low <= 1e-6 * high:
+        return found.item_vectors  # all directions there are have been found
+    steepness = math.acosh(high / centre - 1.0)
+    degree = _MAX_DEGREE if steepness == 0.0 else int(math.acosh(_MAX_GROWTH) / steepness)
 
     def step(x: Tensor) -> Tensor:
         return adjacency.by_item.matmul(adjacency.by_user.matmul(x)).div_(centre).sub_(x)
 
     before = found.item_vectors.contiguous()
     now = step(before)
-    for _ in range(_DEGREE - 1):
+    for _ in range(min(degree, _MAX_DEGREE) - 1):
         before, now = now, step(now).mul_(2.0).sub_(before)
     return now

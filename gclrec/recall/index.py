@@ -202,6 +202,15 @@ class Index:
             left = left[(rows[left] >= 0).sum(axis=1) < wanted[left]]
         return rows, scores
 
+    def search_once(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+        """Return the best of a single round of proposals: what a structure finds when nothing steps in.
+
+        Where that are fewer than ``k``, :meth:`search` asks for more, and at last searches exactly.
+        """
+        if self.structure is None:
+            return self.search(queries, k)
+        return self._ask(self.structure, queries, k, k, self._checked(None, len(queries)))
+
     def _ask(
         self, structure: Structure, queries: FloatArray, k: int, count: int, exclude: Lists
     ) -> tuple[IntArray, FloatArray]:
@@ -315,7 +324,8 @@ def _scan(vectors: FloatArray, query: FloatArray) -> FloatArray:
     piece = max(1, 2**15 // dim)
     whole = items - items % piece
     scores = np.empty(items, dtype=np.float32)
-    np.matmul(vectors[:whole].reshape(-1, piece, dim), query, out=scores[:whole].reshape(-1, piece))
+    pieces = vectors[:whole].reshape(whole // piece, piece, dim)
+    np.matmul(pieces, query, out=scores[:whole].reshape(whole // piece, piece))
     np.matmul(vectors[whole:], query, out=scores[whole:])
     return scores
 

@@ -76,7 +76,8 @@ def measure(
     if not len(queries):
         raise InputError("measuring an index: found no query, expected at least one")
     k = min(k, len(exact))
-    found = recalls(index, queries, kth_scores(exact, queries, k) if kth is None else kth, k)
+    kth = kth_scores(exact, queries, k) if kth is None else kth
+    found = recalls(index.search(queries, k)[1], kth)
     structure = 0 if index.structure is None else size_in_bytes(index.structure.faiss_index())
     return Quality(
         backend=index.backend,
@@ -96,32 +97,34 @@ def kth_scores(exact: Index, queries: npt.NDArray[Any], k: int) -> FloatArray:
     return scores
 
 
-def recalls(index: Index, queries: npt.NDArray[Any], kth: FloatArray, k: int) -> npt.NDArray[np.float64]:
+def recalls(scores: FloatArray, kth: FloatArray) -> npt.NDArray[np.float64]:
     r"""Return ``(Q,)`` recall@k against exact search.
 
     .. math:: \frac{1}{k} \left|\{ i \in \text{found}(q) : q^\top v_i \ge s_k(q) \}\right|
 
     where ``s_k`` is the exact ``k``-th best score: an item that ties with it is as good as the one that exact
     search happens to name.
+
+    Args:
+        scores: ``(Q, k)`` true scores of what was found, ``-inf`` where nothing was.
+        kth: ``(Q,)`` from :func:`kth_scores`.
     """
-    scores = index.search(queries, k)[1]
     slack = _TOLERANCE * np.maximum(np.abs(kth), 1e-30)
     share: npt.NDArray[np.float64] = (scores >= (kth - slack)[:, None]).mean(axis=1)
     return share
 
 
-def rate(search: Callable[[int], object], size: int, *, seconds: float = _TIMED_SECONDS) -> float:
-    """Return queries per second from the median time of a call.
+def rate(search: Callable[[int], object], size: int) -> float:
+    """Return queries per second from the median time of a call: of 300, or as many as 0.3 s have room for.
 
     Args:
         search: asks for ``size`` queries, beginning with the one at the given number.
         size: queries a call.
-        seconds: stop after so long (or after 300 calls), but not before three calls.
     """
     search(0)
     times: list[float] = []
     began = time.perf_counter()
-    while len(times) < 3 or (len(times) < _TIMED_CALLS and time.perf_counter() - began < seconds):
+    while len(times) < 3 or (len(times) < _TIMED_CALLS and time.perf_counter() - began < _TIMED_SECONDS):
         before = time.perf_counter()
         search(len(times) * size)
         times.append(time.perf_counter() - before)

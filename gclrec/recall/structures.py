@@ -230,7 +230,7 @@ def load_structure(path: Path, backend: str, vectors: FloatArray, settings: Mapp
             and 0 <= rest.min() <= rest.max() < len(vectors)
         ):
             return replace(Graph.of(index, layout, rest, vectors), tried=settings.get("tried", {}))
-    elif isinstance(index, faiss.IndexIVF) and (index.ntotal, index.d) == vectors.shape:
+    elif backend != "hnsw" and isinstance(index, faiss.IndexIVF) and (index.ntotal, index.d) == vectors.shape:
         return Lists(index, backend == "ivfpq")
     raise InputError(f"{path}: {index.ntotal:,} vectors of dimension {index.d} do not fit the manifest")
 

@@ -55,7 +55,8 @@ def write_table(path: str | Path, frames: Iterable[pl.DataFrame]) -> int:
                 if rows >= _ROWS:
                     parts.append(_write_part(Path(folder, f"{len(parts):09}.parquet"), held))
                     held, rows, total = [], 0, total + rows
-            parts.append(_write_part(Path(folder, f"{len(parts):09}.parquet"), held))
+            if held or not parts:
+                parts.append(_write_part(Path(folder, f"{len(parts):09}.parquet"), held))
             whole, table = Path(folder, "whole"), pl.scan_parquet(parts)
             if path.suffix.lower() == ".csv":
                 table.sink_csv(whole)

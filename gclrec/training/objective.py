@@ -63,18 +63,24 @@ class Objective:
         if views is not None:
             passes = SSL[self.ssl](encoder, graph, views, layer=self.ssl_layer)
         final = encoder(graph) if passes is None else passes.main
-        user = final.users[batch.users]
-        positive, negative = final.items[batch.positives], final.items[batch.negatives]
+        # One gather a side: the backward pass of each makes a gradient as large as the whole table.
+        chosen = torch.cat([batch.positives, batch.negatives])
+        user, item = final.users.index_select(0, batch.users), final.items.index_select(0, chosen)
+        positive, negative = item.split(len(batch.users))
         parts = {"bpr": bpr((user * positive).sum(1), (user * negative).sum(1))}
         if self.l2_weight:
             users, items = encoder.layer_zero
-            rows = users[batch.users], items[batch.positives], items[batch.negatives]
+            rows = users.index_select(0, batch.users), items.index_select(0, chosen)
             parts["l2"] = self.l2_weight * l2(*rows)
         if passes is not None:
             one, two = passes.first, passes.second
             nodes, goods = batch.users.unique(), batch.positives.unique()
-            contrast = info_nce(one.users[nodes], two.users[nodes], self.temperature)
-            contrast = contrast + info_nce(one.items[goods], two.items[goods], self.temperature)
+            contrast = torch.stack(
+                [
+                    info_nce(a.index_select(0, rows), b.index_select(0, rows), self.temperature)
+                    for a, b, rows in ((one.users, two.users, nodes), (one.items, two.items, goods))
+                ]
+            ).sum()
             parts["ssl"] = self.ssl_weight * contrast
         total = torch.stack(list(parts.values())).sum()
         return total, {name: part.detach() for name, part in parts.items()}

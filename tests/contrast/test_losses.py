@@ -68,6 +68,19 @@ def test_info_nce_is_finite(scale: float, temperature: float) -> None:
     assert torch.isfinite(rows.grad).all()
 
 
+@pytest.mark.parametrize("block", [1, 3, 7, 10**6])
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    """The rows are worked off in blocks; values and gradients are those of the plain cross-entropy."""
+    monkeypatch.setattr("gclrec.contrast.losses._BLOCK", block)
+    a, b = (torch.randn(9, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    logits = torch.nn.functional.normalize(a) @ torch.nn.functional.normalize(b).T / 0.3
+    expected = torch.nn.functional.cross_entropy(logits, torch.arange(9))
+    torch.testing.assert_close(info_nce(a, b, 0.3), expected)
+    found = torch.autograd.grad(3 * info_nce(a, b, 0.3), (a, b))
+    for mine, plain in zip(found, torch.autograd.grad(3 * expected, (a, b)), strict=True):
+        torch.testing.assert_close(mine, plain)
+
+
 def test_equal_rows_give_log_b() -> None:
     rows = torch.ones(7, 3)
     assert info_nce(rows, rows, 0.1).item() == pytest.approx(math.log(7), rel=1e-5)

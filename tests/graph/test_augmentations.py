@@ -10,7 +10,6 @@ import torch
 from gclrec.graph.augmentations import (
     AUGMENTATIONS,
     Augmentation,
-    bernoulli,
     capped_to_mean,
     degree_edge_drop,
     edge_drop,
@@ -22,7 +21,6 @@ from gclrec.graph.augmentations import (
 )
 from gclrec.graph.bipartite import BipartiteGraph
 
-KEEPS_EDGES = {"none", "feature_mask"}
 DROPS_A_SHARE = {"edge_drop", "degree_edge_drop", "gca_edge_drop"}
 every_augmentation = pytest.mark.parametrize("name", AUGMENTATIONS)
 
@@ -103,11 +101,9 @@ def test_zero_is_the_identity(name: str, graph: BipartiteGraph) -> None:
     assert same_attributes(view, graph)
 
 
-@every_augmentation
+@pytest.mark.parametrize("name", [name for name in AUGMENTATIONS if name != "none"])
 @pytest.mark.parametrize("p", [-0.1, 1.0, math.nan])
 def test_p_out_of_range(name: str, p: float, graph: BipartiteGraph) -> None:
-    if name == "none":
-        pytest.skip("none takes no notice of p")
     with pytest.raises(ValueError, match=r"p must lie in \[0, 1\)"):
         AUGMENTATIONS[name](graph, p)
 
@@ -264,7 +260,7 @@ def test_mask_without_attributes_and_of_one_side(toy_graph: BipartiteGraph) -> N
 
 
 def test_mask_of_what_cannot_be_missing(toy_graph: BipartiteGraph) -> None:
-    with pytest.raises(ValueError, match="torch.bool cannot be missing"):
+    with pytest.raises(ValueError, match=r"torch\.bool cannot be missing"):
         feature_mask(toy_graph.with_features(torch.ones(12, 2).bool(), None), 0.5)
 
 
@@ -300,7 +296,7 @@ def test_degree_edge_drop_follows_its_formula(p: float, graph: BipartiteGraph) -
 
 def test_the_two_ways_to_drop_by_degree_are_opposite(graph: BipartiteGraph) -> None:
     degree = graph.degrees()[1][graph.edge_index[1]]
-    tail, head = degree <= degree.quantile(0.1) if degree.is_floating_point() else degree <= 10, degree > 60
+    tail, head = degree <= 10, degree > 60
     plain = kept_share(edge_drop, graph, 0.4)
     by_degree = kept_share(degree_edge_drop, graph, 0.4)
     gca = kept_share(gca_edge_drop, graph, 0.4)
@@ -340,7 +336,3 @@ def test_table() -> None:
         assert augment.__name__ == name
         assert "https://" in augment.__doc__ or name == "none"
     assert none(graph := BipartiteGraph(1, 1, torch.zeros(2, 1, dtype=torch.int64)), 0.3) is graph
-
-
-def test_bernoulli_is_still_to_be_had_here() -> None:
-    assert bernoulli(5, 1.0).all()

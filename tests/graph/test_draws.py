@@ -44,7 +44,7 @@ def test_distinct_numbers_ascend() -> None:
         assert drawn.dtype == torch.int64
         assert len(drawn) == count
         assert (drawn.diff() > 0).all()
-        assert count == 0 or (0 <= int(drawn[0]) and int(drawn[-1]) < population)
+        assert count == 0 or (int(drawn[0]) >= 0 and int(drawn[-1]) < population)
     with pytest.raises(ValueError, match="cannot draw 6 distinct numbers of 5"):
         distinct(6, 5)
 

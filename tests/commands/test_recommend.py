@@ -1,0 +1,146 @@
+"""``gclrec recommend`` and ``similar``: answers by raw id, files for everybody, one line for bad input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from gclrec.recall.index import Index
+from gclrec.recall.recommender import PARTS, Recommender
+from tests.recall.fake_run import FakeRun, write_run
+
+from .conftest import Outcome
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture(params=["int", "string"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> FakeRun:
+    return write_run(tmp_path / "run", ids=request.param)
+
+
+def test_one_user(gclrec: Run, run: FakeRun) -> None:
+    user = run.users.ids[4]
+    outcome = gclrec("recommend", run.path, f"--user={user}", "-k", 3, "--json")
+    assert outcome.code == 0
+    expected = run.ranked(4, *PARTS)[:3]
+    assert outcome.values["user"] == user
+    assert outcome.values["items"] == run.items.raw(expected).to_list()
+    np.testing.assert_allclose(
+        outcome.values["scores"], run.item_vectors[expected] @ run.user_vectors[4], rtol=1e-5
+    )
+    shown = gclrec("recommend", run.path, f"--user={user}", "-k", 3)
+    for item in outcome.values["items"]:
+        assert str(item) in shown.out
+    assert f"user {user}" in shown.out
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+def test_several_users(gclrec: Run, run: FakeRun, repeat: bool) -> None:
+    users = [run.users.ids[row] for row in range(1, 30) if not str(run.users.ids[row]).startswith("-")][:3]
+    flags = [flag for user in users for flag in ("--user", user)] if repeat else ["--user", *users]
+    outcome = gclrec("recommend", run.path, *flags, "--json")
+    assert outcome.code == 0
+    lines = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [line["user"] for line in lines] == users
+    assert all(len(line["items"]) == len(line["scores"]) == 10 for line in lines)
+
+
+def test_a_user_who_has_everything(gclrec: Run, run: FakeRun) -> None:
+    everything = f"--user={run.users.ids[0]}"
+    outcome = gclrec("recommend", run.path, everything, "--json")
+    assert outcome.values == {"user": run.users.ids[0], "items": [], "scores": []}
+    assert "has every item already" in gclrec("recommend", run.path, everything).out
+    again = gclrec("recommend", run.path, everything, "-k", 60, "--no-exclude-seen", "--json")
+    assert len(again.values["items"]) == 60
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_all_users(gclrec: Run, run: FakeRun, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"recs.{suffix}"
+    outcome = gclrec("recommend", run.path, "--all", "--out", out, "-k", 4, "--json")
+    assert outcome.code == 0
+    table = pl.read_parquet(out) if suffix == "parquet" else pl.read_csv(out)
+    expected = pl.concat(Recommender.load(run.path).recommend_all(4))
+    assert table.columns == ["user", "item", "rank", "score"]
+    assert table["item"].to_list() == expected["item"].to_list()
+    assert table["user"].to_list() == expected["user"].to_list()
+    assert (outcome.values["users"], outcome.values["rows"]) == (30, len(table))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([out.name, "run"])
+
+
+def test_some_users_to_a_file(gclrec: Run, run: FakeRun, tmp_path: Path) -> None:
+    out = tmp_path / "recs.parquet"
+    assert gclrec("recommend", run.path, f"--user={run.users.ids[7]}", "--out", out).code == 0
+    assert pl.read_parquet(out)["user"].unique().to_list() == [run.users.ids[7]]
+
+
+def test_uses_the_index_unless_told_not_to(gclrec: Run, run: FakeRun) -> None:
+    user = f"--user={run.users.ids[5]}"
+    before = gclrec("recommend", run.path, user, "--json").values
+    Index.build(run.item_vectors, run.items, backend="ivfflat").save(run.path / "index")
+    found = gclrec("recommend", run.path, user, "--json").values
+    assert set(found["items"]) & set(before["items"])
+    assert gclrec("recommend", run.path, user, "--exact", "--json").values == before
+    path = run.path / "index" / "items.faiss"
+    path.write_bytes(path.read_bytes()[:100])
+    assert f"{path}: cut off" in gclrec("recommend", run.path, user).error
+    assert gclrec("recommend", run.path, user, "--exact", "--json").values == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ((), "give either --user ID"),
+        (("--user", "u3", "--all", "--out", "x.csv"), "give either --user ID"),
+        (("--all",), "--all needs --out"),
+        (("--all", "--out", "recs.txt"), "expected .parquet or .csv"),
+        (("--all", "--out", "nowhere/recs.csv"), "no such folder"),
+        (("--user", "nobody"), "unknown user 'nobody'"),
+        (("--user", "nobody", "--out", "x.csv"), "unknown user 'nobody'"),
+        (("--user", "u3", "-k", 0), "k must be from 1 to 60"),
+        (("--user", "u3", "-k", 61), "k must be from 1 to 60"),
+        (("--all", "--out", "x.csv", "-k", 61), "k must be from 1 to 60"),
+        (("--user", "u3", "-k", "ten"), "ten"),
+    ],
+)
+def test_bad_input(
+    gclrec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[object, ...], said: str
+) -> None:
+    run = write_run(tmp_path / "run", ids="string")
+    monkeypatch.chdir(tmp_path)
+    outcome = gclrec("recommend", run.path, *flags)
+    assert said in outcome.error
+    assert outcome.out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("name", ["embeddings/items.parquet", "split/train.parquet"])
+def test_a_damaged_run(gclrec: Run, run: FakeRun, name: str) -> None:
+    path = run.path / name
+    path.write_bytes(path.read_bytes()[:50])
+    assert str(path) in gclrec("recommend", run.path, f"--user={run.users.ids[3]}").error
+
+
+def test_no_run(gclrec: Run, tmp_path: Path) -> None:
+    assert "no such run folder" in gclrec("recommend", tmp_path / "nowhere", "--user", 1).error
+    assert "no such run folder" in gclrec("similar", tmp_path / "nowhere", "--item", 1).error
+
+
+def test_similar(gclrec: Run, run: FakeRun) -> None:
+    item = run.items.ids[9]
+    outcome = gclrec("similar", run.path, f"--item={item}", "-k", 4, "--json")
+    expected = Recommender.load(run.path).similar_items(item, 4)
+    assert outcome.values["item"] == item
+    assert outcome.values["items"] == [other for other, _ in expected]
+    assert outcome.values["scores"] == [score for _, score in expected]
+    shown = gclrec("similar", run.path, f"--item={item}", "-k", 4)
+    assert shown.code == 0
+    assert all(str(other) in shown.out for other, _ in expected)
+    assert "unknown item 'nothing'" in gclrec("similar", run.path, "--item", "nothing").error
+    assert "k must be from 1 to 60" in gclrec("similar", run.path, f"--item={item}", "-k", 0).error

@@ -1,0 +1,192 @@
+"""Encoders alone: how layers are combined, what is learned, what is prepared only once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gclrec.encoders import ENCODERS, LAYER_WEIGHTS, MF, LightGCN, build_encoder
+from gclrec.graph.bipartite import BipartiteGraph
+
+WEIGHTS = {
+    "mean": [0.25, 0.25, 0.25, 0.25],
+    "mean_without_0": [0.0, 1 / 3, 1 / 3, 1 / 3],
+    "last": [0.0, 0.0, 0.0, 1.0],
+    "learned": [0.25, 0.25, 0.25, 0.25],  # to begin with
+}
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def slow_layers(encoder: LightGCN, graph: BipartiteGraph) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Each layer by loops over the edges, as equation 3 of the paper has it."""
+    users, items = (x.detach().double() for x in encoder.layer_zero)
+    degree_u, degree_i = (d.double() for d in graph.degrees())
+    layers = [(users, items)]
+    for _ in range(encoder.num_layers):
+        new_u, new_i = torch.zeros_like(users), torch.zeros_like(items)
+        for u, i in graph.edge_index.T.tolist():
+            scale = 1 / (degree_u[u] * degree_i[i]).sqrt()
+            new_u[u] += scale * items[i]
+            new_i[i] += scale * users[u]
+        users, items = new_u, new_i
+        layers.append((users, items))
+    return layers
+
+
+@pytest.mark.parametrize("layer_weights", LAYER_WEIGHTS)
+@pytest.mark.parametrize("layers", [False, True])
+def test_lightgcn_is_its_formula(layer_weights: str, layers: bool, toy_graph: BipartiteGraph) -> None:
+    encoder = LightGCN(12, 10, dim=6, num_layers=3, layer_weights=layer_weights, generator=seeded())
+    expected = slow_layers(encoder, toy_graph)
+    seen = encoder(toy_graph, layers=layers)
+    for side, final in enumerate(seen):
+        wanted = sum(w * layer[side] for w, layer in zip(WEIGHTS[layer_weights], expected, strict=True))
+        torch.testing.assert_close(final.double(), wanted, rtol=1e-5, atol=1e-6)
+    assert len(seen.layers) == (4 if layers else 0)
+    for layer, wanted in zip(seen.layers, expected, strict=False):
+        for a, b in zip(layer, wanted, strict=True):
+            torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("layer_weights", LAYER_WEIGHTS)
+def test_both_ways_through_the_layers_have_the_same_gradient(
+    layer_weights: str, toy_graph: BipartiteGraph
+) -> None:
+    """The polynomial in one go and layer by layer."""
+    grads = []
+    for layers in (False, True):
+        encoder = LightGCN(12, 10, dim=6, layer_weights=layer_weights, generator=seeded())
+        seen = encoder(toy_graph, layers=layers)
+        (seen.users.square().sum() + (seen.items * 3).square().sum()).backward()
+        grads.append([p.grad for p in encoder.parameters()])
+    for one, other in zip(*grads, strict=True):
+        assert one.abs().sum() > 0
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_learned_weights_are_learned(toy_graph: BipartiteGraph) -> None:
+    encoder = LightGCN(12, 10, dim=6, layer_weights="learned", generator=seeded())
+    assert {name for name, _ in encoder.named_parameters()} == {"users", "items", "layer_logits"}
+    optimizer = torch.optim.SGD(encoder.parameters(), lr=1.0)
+    for _ in range(5):
+        optimizer.zero_grad()
+        encoder(toy_graph).users.square().sum().neg().backward()
+        optimizer.step()
+    assert encoder.layer_logits.detach().std() > 0
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_perturbation_sees_each_layer_and_goes_on(name: str, toy_graph: BipartiteGraph) -> None:
+    encoder = build_encoder(name, 12, 10, dim=4, num_layers=2, generator=seeded())
+    seen = []
+
+    def double(layer: int, users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(layer)
+        return 2 * users, 2 * items
+
+    out = encoder(toy_graph, perturb=double)
+    if name == "mf":
+        assert seen == [0, 1]
+        torch.testing.assert_close(out.users, 4 * encoder.users)
+    else:
+        assert seen == [0, 1, 2]
+        plain = encoder(toy_graph, layers=True).layers
+        torch.testing.assert_close(out.users, (2 * plain[0][0] + 4 * plain[1][0] + 8 * plain[2][0]) / 3)
+
+
+def test_what_counts_as_a_graph(toy_graph: BipartiteGraph) -> None:
+    encoder = LightGCN(12, 10, dim=4, num_layers=2, generator=seeded())
+    expected = encoder(toy_graph).users
+    for graph in (toy_graph.edge_index, toy_graph.adjacency, [toy_graph.adjacency] * 2):
+        assert torch.equal(encoder(graph).users, expected)
+    other = toy_graph.keep_edges(torch.arange(40) % 2 == 0)
+    mixed = encoder([toy_graph.adjacency, other.adjacency], layers=True)
+    first = toy_graph.adjacency.propagate(*encoder.layer_zero)
+    torch.testing.assert_close(mixed.layers[2][0], other.adjacency.propagate(*first)[0])
+    with pytest.raises(ValueError, match="one operator for each of 2 layers, got 1"):
+        encoder([toy_graph.adjacency])
+    with pytest.raises(ValueError, match="item 9; items are numbered 0 to 8"):
+        LightGCN(12, 9)(torch.tensor([[0], [9]]))
+
+
+def test_edge_index_is_prepared_once_and_anew_when_it_changes(
+    toy_graph: BipartiteGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = LightGCN(12, 10, dim=4, num_layers=2, generator=seeded())
+    made = []
+    monkeypatch.setattr(
+        "gclrec.encoders.lightgcn.BipartiteGraph",
+        type(
+            "Counted",
+            (BipartiteGraph,),
+            {"__init__": lambda s, *a: made.append(1) or BipartiteGraph.__init__(s, *a)},
+        ),
+    )
+    edge_index = toy_graph.edge_index.clone()
+    first = encoder(edge_index).users
+    assert torch.equal(encoder(edge_index).users, first)
+    assert len(made) == 1
+
+    edge_index[1, 0] = 9  # in place
+    changed = encoder(edge_index).users
+    assert len(made) == 2
+    assert not torch.equal(changed, first)
+
+    again = encoder(toy_graph.edge_index).users  # another tensor
+    assert len(made) == 3
+    assert torch.equal(again, first)
+    encoder(edge_index)
+    assert len(made) == 4
+
+
+def test_a_changed_graph_is_seen_by_its_own_degrees(toy_graph: BipartiteGraph) -> None:
+    encoder = LightGCN(12, 10, dim=4, num_layers=1, generator=seeded())
+    view = toy_graph.keep_edges(torch.arange(40) < 20)
+    rebuilt = BipartiteGraph(12, 10, toy_graph.edge_index[:, :20])
+    assert torch.equal(encoder(view).items, encoder(rebuilt).items)
+
+
+def test_isolated_nodes_keep_their_share(toy_graph: BipartiteGraph) -> None:
+    encoder = LightGCN(12, 10, dim=4, num_layers=3, generator=seeded())
+    users, items = encoder(toy_graph)
+    torch.testing.assert_close(users[11], encoder.users[11] / 4)
+    torch.testing.assert_close(items[9], encoder.items[9] / 4)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_start_comes_from_the_generator(name: str) -> None:
+    one, again, other = (build_encoder(name, 50, 40, generator=seeded(n)) for n in (0, 0, 1))
+    assert torch.equal(one.users, again.users)
+    assert not torch.equal(one.users, other.users)
+    assert abs(float(one.users.detach().std()) - 0.1) < 0.01
+    assert one.layer_zero == (one.users, one.items)
+
+
+def test_mf_does_not_look(toy_graph: BipartiteGraph) -> None:
+    encoder = MF(12, 10, dim=4)
+    for graph in (None, toy_graph, toy_graph.edge_index):
+        out = encoder(graph, layers=True)
+        assert out.users is encoder.users
+        assert len(out.layers) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"layer_weights": "median"}, "one of mean, mean_without_0, last, learned, got 'median'"),
+        ({"num_layers": -1}, "at least 0, got -1"),
+        ({"num_layers": 0, "layer_weights": "mean_without_0"}, "at least 1, got 0"),
+    ],
+)
+def test_bad_arguments(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LightGCN(3, 2, **arguments)
+
+
+@pytest.mark.parametrize("layer_weights", ["mean", "last", "learned"])
+def test_no_layers_is_matrix_factorisation(layer_weights: str, toy_graph: BipartiteGraph) -> None:
+    encoder = LightGCN(12, 10, dim=4, num_layers=0, layer_weights=layer_weights)
+    torch.testing.assert_close(encoder(toy_graph).users, encoder.users)

@@ -1,0 +1,24 @@
+"""Run folders for the tests of recall, and short timings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .fake_run import FakeRun, write_run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_timings() -> Iterator[None]:
+    """Measure speed for a moment only: the tests do not compare speeds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gclrec.recall.quality._TIMED_SECONDS", 0.005)
+        yield
+
+
+@pytest.fixture(params=["int", "string"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> FakeRun:
+    """Return a small run folder, once with whole numbers as ids and once with text."""
+    return write_run(tmp_path / "run", ids=request.param)
