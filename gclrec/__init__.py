@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gclrec.contrast.foreign import augment
     from gclrec.contrast.losses import bpr, info_nce
     from gclrec.data.catalog import load as load_dataset
     from gclrec.encoders.lightgcn import LightGCN
@@ -28,6 +29,7 @@ _HOMES = {
     "LightGCN": "gclrec.encoders.lightgcn",
     "MF": "gclrec.encoders.mf",
     "Recommender": "gclrec.recall.recommender",
+    "augment": "gclrec.contrast.foreign",
     "bpr": "gclrec.contrast.losses",
     "info_nce": "gclrec.contrast.losses",
     "load_dataset": "gclrec.data.catalog:load",
@@ -41,6 +43,7 @@ __all__ = [
     "InputWarning",
     "LightGCN",
     "Recommender",
+    "augment",
     "bpr",
     "info_nce",
     "load_dataset",

@@ -18,6 +18,7 @@ from gclrec.data.catalog import CATALOG, VARIABLE, cache_folder, load, locate
 from gclrec.data.columns import Columns
 from gclrec.data.describe import describe
 from gclrec.data.filters import filtered
+from gclrec.data.interactions import Interactions
 from gclrec.data.splits import SPLITS, make_split
 from gclrec.errors import InputError, InputWarning
 
@@ -108,6 +109,11 @@ def describe_command(
     /,
     *,
     reading: Reading | None = None,
+    aug: Annotated[
+        str | None,
+        Parameter(help="Also tell what two views of the graph would be like: as --aug of `gclrec train`."),
+    ] = None,
+    aug_p: Annotated[float, Parameter(help="Strength of every augmentation that names none.")] = 0.1,
     plot: Annotated[
         Path | None, Parameter(help="Draw degrees, times and ratings into this .png, .svg or .pdf file.")
     ] = None,
@@ -147,6 +153,11 @@ def describe_command(
     figures["notes"] = [str(warning.message) for warning in caught if warning.category is InputWarning]
     console = output(json)
     _print(console, figures)
+    if aug is not None:
+        train = split.train if split is not None else dataset.parts.get("train", dataset.interactions)
+        figures["views"] = _views(train, aug, aug_p, reading.seed)
+        console.print(_view_table(figures["views"]))
+        console.print()
     if plot is not None:
         from gclrec.report.plots import plot_dataset
 
@@ -155,6 +166,17 @@ def describe_command(
         console.print(f"plot: {plot}", soft_wrap=True)
     if json:
         emit_json(figures)
+
+
+def _views(train: Interactions, aug: str, aug_p: float, seed: int) -> dict[str, Any]:
+    """Return what two views do to the graph of some pairs; PyTorch is loaded for this alone."""
+    from torch import Generator
+
+    from gclrec.contrast.describe import view_statistics
+    from gclrec.graph.bipartite import BipartiteGraph
+
+    graph = BipartiteGraph.from_interactions(train)
+    return view_statistics(graph, aug, aug_p, generator=Generator().manual_seed(seed))
 
 
 def _known(name: str) -> dict[str, str] | None:
@@ -272,6 +294,27 @@ def _part_table(title: str, parts: dict[str, Any]) -> Table:
     keys = ("interactions", "users", "items", "cold_users", "cold_items", "cold_interactions")
     for name, part in parts.items():
         table.add_row(name, *(f"{part[key]:,}" if key in part else "" for key in keys))
+    return table
+
+
+def _view_table(views: dict[str, Any]) -> Table:
+    first, second = views["views"]
+    table = _grid("view", "the graph", "+".join(first["steps"]), "+".join(second["steps"]))
+    columns = (views["graph"], first, second)
+    for name in ("interactions", "isolated_users", "isolated_items", "components", "largest_component"):
+        table.add_row(name.replace("_", " "), *(f"{column[name]:,}" for column in columns))
+    for side in ("user", "item"):
+        cells = [f"{column[f'{side}_degrees']['median']:,.0f}" for column in columns]
+        table.add_row(f"median interactions of {'a user' if side == 'user' else 'an item'}", *cells)
+    table.add_row("kept", "", *(f"{view['kept_share']:.1%}" for view in (first, second)))
+    table.add_row("added", "", *(f"{view['added']:,}" for view in (first, second)))
+    for group in first["kept_share_by_item_degree"]:
+        shares = [view["kept_share_by_item_degree"][group] for view in (first, second)]
+        cells = ["-" if share is None else f"{share:.1%}" for share in shares]
+        table.add_row(f"kept, of items with {group}", "", *cells)
+    for step in dict.fromkeys(first["untold"] + second["untold"]):
+        table.add_row(f"{step}: acts on embeddings or layers, not in these figures", "", "", "")
+    table.add_row("interactions that both views share", "", f"{views['overlap']:.1%}", "")
     return table
 
 

@@ -26,7 +26,9 @@ def recommend(
     *,
     user: Annotated[
         tuple[str, ...],
-        Parameter(consume_multiple=True, negative=(), help="Id of a user; several may follow."),
+        Parameter(
+            consume_multiple=True, negative=(), show_default=False, help="Id of a user; several may follow."
+        ),
     ] = (),
     k: Annotated[int, Parameter(name=("-k", "--k"), help="Number of items for a user.")] = 10,
     all: Annotated[bool, Parameter(negative=(), help="For every user; needs --out.")] = False,

@@ -6,11 +6,11 @@ import copy
 import warnings
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
+import torch
 from torch import Generator, Tensor
 
 from gclrec.contrast.views import Chain, parse_augmentations, view_graph
 from gclrec.errors import InputError, InputWarning
-from gclrec.graph.arrangement import search
 from gclrec.graph.augmentations import AUGMENTATIONS
 from gclrec.graph.bipartite import EDGE_TYPE, BipartiteGraph
 
@@ -158,7 +158,7 @@ def _places(old: Tensor, new: Tensor, num_items: int) -> Tensor:
     wanted = new[0] * num_items + new[1]
     if len(keys) == 0:
         return wanted.new_full(wanted.shape, -1)
-    place = search(keys, wanted).clamp_(max=len(keys) - 1)
+    place = torch.searchsorted(keys, wanted).clamp_(max=len(keys) - 1)
     return order[place].masked_fill_(keys[place] != wanted, -1)
 
 

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from gclrec.graph.propagation import Adjacency, Half
 
+_MIX = -7046029254386353131  # 2**64 divided by the golden ratio, as a signed number
+_SKETCH_BITS = 26
+
 
 @dataclass(frozen=True, eq=False)
 class Arrangement:
@@ -76,19 +79,17 @@ class Arrangement:
         return self.user_of.long() * self.num_items + self.user_to
 
     @cached_property
-    def item_keys(self) -> Tensor:
-        """``(E,)`` ascending numbers ``item * U + user``."""
-        return self.item_of.long() * self.num_users + self.item_to
-
-    @cached_property
-    def missing_before(self) -> Tensor:
-        """``(E,)`` ascending: how many of all pairs that are *not* edges have a smaller key."""
-        return self.keys - torch.arange(self.num_edges, device=self.keys.device)
-
-    @cached_property
     def missing_in_row(self) -> Tensor:
         """``(E,)`` ascending: ``user * I`` + how many smaller items the user does not have."""
-        return self.missing_before + self.user_ptr.index_select(0, self.user_of)
+        rank = torch.arange(self.num_edges, device=self.keys.device)
+        return self.keys - (rank - self.user_ptr.index_select(0, self.user_of))
+
+    @cached_property
+    def _sketch(self) -> Tensor:
+        """Bool, about 16 places for each edge: true where an edge's key is mixed to."""
+        bits = min(max((16 * self.num_edges).bit_length(), 6), _SKETCH_BITS)
+        sketch = torch.zeros(2**bits, dtype=torch.bool, device=self.keys.device)
+        return sketch.index_fill_(0, _mixed(self.keys, bits), True)
 
     @cached_property
     def neighbours(self) -> tuple[Tensor, Tensor]:
@@ -99,9 +100,7 @@ class Arrangement:
     @cached_property
     def adjacency(self) -> Adjacency:
         """The symmetrically normalised adjacency, by the degrees of these very edges."""
-        user_scale, item_scale = (
-            degree.clamp(min=1).to(torch.get_default_dtype()).rsqrt() for degree in self.degrees
-        )
+        user_scale, item_scale = map(_scale, self.degrees)
         by_user = user_scale.index_select(0, self.user_of).mul_(item_scale.index_select(0, self.user_to))
         by_item = item_scale.index_select(0, self.item_of).mul_(user_scale.index_select(0, self.item_to))
         return Adjacency(
@@ -109,12 +108,25 @@ class Arrangement:
             Half(self.item_ptr, self.item_to, by_item, self.num_users),
         )
 
+    def holds(self, keys: Tensor) -> Tensor:
+        """Return for each key ``user * I + item`` whether it is an edge, ``(B,)`` bool.
+
+        Quick where few are: a sketch of the edges clears most keys, and only the others are looked up.
+        """
+        found = self._sketch.index_select(0, _mixed(keys, len(self._sketch).bit_length() - 1))
+        if self.num_edges == 0:
+            return found
+        places = positions(found)
+        wanted = keys.index_select(0, places)
+        nearest = torch.searchsorted(self.keys, wanted).clamp_(max=self.num_edges - 1)
+        return found.index_copy_(0, places, self.keys.index_select(0, nearest) == wanted)
+
+    # -- fewer and other edges ------------------------------------------------------------------
+
     def select(self, kept: Tensor) -> Arrangement:
         """Return the edges where ``kept (E,)``, bool in user order, is true.
 
-        Nothing is sorted: the places of the kept edges are listed in both orders and copied out. That is
-        a little dearer than giving dropped edges the weight 0, but every product of the view is then
-        cheaper by the share that was dropped, which from 3 % on outweighs it.
+        Nothing is sorted: the places of the kept edges are listed in both orders and copied out.
         """
         halves = []
         for mask, of, to, ptr in (
@@ -126,56 +138,78 @@ class Arrangement:
             halves.append(_running(mask, ptr.dtype).index_select(0, ptr))
         return Arrangement(self.num_users, self.num_items, *halves)
 
-    def missing(self, ranks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the users and items of pairs that are no edges, and the number of edges before each.
-
-        Args:
-            ranks: ``(n,)`` numbers in ``[0, U * I - E)`` among the missing pairs by (user, item); it is
-                quick if they ascend. Pair ``rank + j`` of all pairs is meant when ``j`` edges lie before it.
-        """
-        before = search(self.missing_before, ranks, right=True)
-        keys = ranks + before
+    def exchange(self, kept: Tensor, user: Tensor, item: Tensor) -> Arrangement:
+        """Return the edges where ``kept (E,)`` is true, and further ones ``(n,)``, sorted anew."""
+        stay = self.keys.index_select(0, positions(kept))
+        keys = ascending(torch.cat([stay, user * self.num_items + item]))
         user = torch.div(keys, self.num_items, rounding_mode="floor")
-        return user, keys - user * self.num_items, before
+        return Arrangement.of(user, keys - user * self.num_items, self.num_users, self.num_items)
 
-    def exchange(self, kept: Tensor, ranks: Tensor) -> Arrangement:
-        """Return the edges where ``kept`` is true and further ones, which are merged into their places.
+    def patched(self, kept: Tensor, new: tuple[Tensor, Tensor] | None = None) -> Adjacency:
+        """Return the adjacency of the edges where ``kept`` is true and of new ones, in these rows.
+
+        It gives the products of ``self.exchange(kept, *new).adjacency`` and is made several times faster.
+        Edges that are not kept stay where they are, with the weight 0; new ones are put at the end of
+        their rows. So its products are dearer by the share of both, which pays as long as it is small.
 
         Args:
             kept: ``(E,)`` bool in user order.
-            ranks: ``(n,)`` ascending: which of the missing pairs come in, as in :meth:`missing`.
+            new: users ``(n,)`` and items ``(n,)``, sorted by user; none of the pairs is an edge, kept or not.
         """
-        user, item, before = self.missing(ranks)
-        user_half = _merge(kept, self.user_to, self.user_ptr, before, user, item)
-        item_keys = ascending(item * self.num_users + user)
-        before = search(self.item_keys, item_keys)
-        item = torch.div(item_keys, self.num_users, rounding_mode="floor")
-        user = item_keys - item * self.num_users
-        kept = kept.index_select(0, self.item_order)
-        item_half = _merge(kept, self.item_to, self.item_ptr, before, item, user)
-        return Arrangement(self.num_users, self.num_items, *user_half, *item_half)
+        dropped = positions(kept.logical_not())
+        ends = [x.index_select(0, dropped) for x in (self.user_of, self.user_to)]
+        degrees = [
+            degree - torch.bincount(end, minlength=len(degree))
+            for degree, end in zip(self.degrees, ends, strict=True)
+        ]
+        if new is not None:
+            degrees = [
+                degree + torch.bincount(end, minlength=len(degree))
+                for degree, end in zip(degrees, new, strict=True)
+            ]
+        user_scale, item_scale = map(_scale, degrees)
+        weight = user_scale.index_select(0, self.user_of).mul_(item_scale.index_select(0, self.user_to))
+        weight.index_fill_(0, dropped, 0.0)
+        by_user = Half(self.user_ptr, self.user_to, weight, self.num_items)
+        by_item = Half(self.item_ptr, self.item_to, weight.index_select(0, self.item_order), self.num_users)
+        if new is None:
+            return Adjacency(by_user, by_item)
+        user, item = new
+        weight = user_scale.index_select(0, user).mul_(item_scale.index_select(0, item))
+        order = torch.argsort(item.to(self.user_to.dtype), stable=True)
+        return Adjacency(
+            _extended(by_user, user, item, weight),
+            _extended(by_item, *(x.index_select(0, order) for x in (item, user, weight))),
+        )
 
 
-def _merge(
-    kept: Tensor, to: Tensor, ptr: Tensor, before: Tensor, new_of: Tensor, new_to: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return ``of, to, ptr`` of one half when new edges join those kept; ``before`` counts old ones."""
-    running = _running(kept, ptr.dtype)
-    count = torch.arange(len(before), device=before.device)
-    # A new edge stands behind the new ones that are smaller and the kept ones that are smaller.
-    new_places = running.index_select(0, before) + count
-    free = torch.ones(int(running[-1]) + len(before), dtype=torch.bool, device=kept.device)
-    old_places = positions(free.index_fill_(0, new_places, False))
-    merged = to.new_empty(len(free)).scatter_(0, old_places, to.index_select(0, positions(kept)))
-    merged.scatter_(0, new_places, new_to.to(to.dtype))
-    ptr = running.index_select(0, ptr) + _pointers(new_of, len(ptr) - 1).to(ptr.dtype)
-    return _owners(ptr, len(free)), merged, ptr
+def _scale(degree: Tensor) -> Tensor:
+    return degree.clamp(min=1).to(torch.get_default_dtype()).rsqrt()
+
+
+def _extended(half: Half, of: Tensor, to: Tensor, weight: Tensor) -> Half:
+    """Return a half with further edges, grouped by row, at the end of their rows."""
+    before = _pointers(of, len(half.ptr) - 1)
+    total = len(half.to) + len(of)
+    new_places = half.ptr.index_select(0, of + 1) + torch.arange(len(of), device=of.device)
+    free = torch.ones(total, dtype=torch.bool, device=of.device).index_fill_(0, new_places, False)
+    old_places = positions(free)
+    columns, weights = (
+        old.new_empty(total).scatter_(0, old_places, old).scatter_(0, new_places, new.to(old.dtype))
+        for old, new in ((half.to, to), (half.weight, weight))
+    )
+    return Half(half.ptr + before.to(half.ptr.dtype), columns, weights, half.num_columns)
+
+
+def _mixed(keys: Tensor, bits: int) -> Tensor:
+    """Return a number of so many bits for each key, spread evenly (multiplicative hashing)."""
+    return (keys * _MIX).bitwise_right_shift_(63 - bits).bitwise_and_(2**bits - 1)
 
 
 def positions(mask: Tensor) -> Tensor:
     """Return the places where ``mask`` is true, ascending int64.
 
-    This and the two that follow go through NumPy on a CPU, where it is several times faster.
+    This and :func:`ascending` go through NumPy on a CPU, where it is several times faster.
     """
     if mask.device.type == "cpu":
         return torch.from_numpy(np.flatnonzero(mask.numpy()))
@@ -189,24 +223,11 @@ def ascending(x: Tensor) -> Tensor:
     return x.sort().values
 
 
-def search(among: Tensor, wanted: Tensor, *, right: bool = False) -> Tensor:
-    """Return how many of ``among``, ascending, lie below each of ``wanted`` (``right``: or equal it)."""
-    if wanted.device.type == "cpu":
-        places = np.searchsorted(among.numpy(), wanted.numpy(), side="right" if right else "left")
-        return torch.from_numpy(places)
-    return torch.searchsorted(among, wanted, right=right)
-
-
 def _pointers(numbers: Tensor, count: int) -> Tensor:
     """Return where each of ``count`` groups begins once the numbers are sorted, ``(count + 1,)``."""
     ptr = numbers.new_zeros(count + 1)
     torch.cumsum(torch.bincount(numbers, minlength=count), 0, dtype=ptr.dtype, out=ptr[1:])
     return ptr
-
-
-def _owners(ptr: Tensor, total: int) -> Tensor:
-    """Return which row each of ``total`` places belongs to, ``(E,)``."""
-    return torch.repeat_interleave(ptr.diff(), output_size=total)
 
 
 def _running(mask: Tensor, dtype: torch.dtype) -> Tensor:

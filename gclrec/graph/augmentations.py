@@ -105,10 +105,18 @@ def edge_perturb(graph: BipartiteGraph, p: float, *, generator: Generator | None
     if p == 0.0:
         return graph
     stays = _stays(graph.num_edges, p, graph, generator)
-    missing = graph.num_users * graph.num_items - graph.num_edges
-    wanted = min(graph.num_edges - int(torch.count_nonzero(stays)), missing)
-    ranks = distinct(wanted, missing, generator=generator, device=graph.device)
-    return graph.exchange_edges(stays, ranks)
+    pairs = graph.num_users * graph.num_items
+    wanted = min(graph.num_edges - int(torch.count_nonzero(stays)), pairs - graph.num_edges)
+    keys = distinct(
+        wanted,
+        pairs,
+        generator=generator,
+        device=graph.device,
+        forbidden=graph.arrangement.holds,
+        num_forbidden=graph.num_edges,
+    )
+    user = torch.div(keys, graph.num_items, rounding_mode="floor")
+    return graph.exchange_edges(stays, user, keys - user * graph.num_items)
 
 
 def feature_mask(graph: BipartiteGraph, p: float, *, generator: Generator | None = None) -> BipartiteGraph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -23,8 +24,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_KEEPS_ROWS = 0.8
+"""From this share of the interactions on a view keeps the rows of the graph it comes from."""
+
 EDGE_TYPE = ("user", "interacts", "item")
 """The edge type under which a PyG ``HeteroData`` holds the interactions."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Patch:
+    """Edges of an arrangement of which some are taken away, and new ones."""
+
+    base: Arrangement
+    kept: Tensor
+    user: Tensor
+    item: Tensor
 
 
 class BipartiteGraph:
@@ -74,8 +88,9 @@ class BipartiteGraph:
             user, item, keys = (x.index_select(0, self._order) for x in (user, item, keys))
         if bool((keys[1:] == keys[:-1]).any()):
             raise ValueError("edge_index holds a pair twice; an interaction is stored once")
-        self._whole = Arrangement.of(user, item, num_users, num_items)
+        self.__dict__["_whole"] = Arrangement.of(user, item, num_users, num_items)
         self._kept: Tensor | None = None  # which edges of the whole are here, bool in user order
+        self._patch: _Patch | None = None  # what the whole is made from, if it has to be
         self._remembered: dict[Hashable, Any] = {}
 
     # -- making one ------------------------------------------------------------------------------
@@ -130,15 +145,25 @@ class BipartiteGraph:
             return self._given
         return self._given.index_select(1, positions(self._kept_as_given))
 
-    @property
+    @cached_property
     def num_edges(self) -> int:
         """Number of interactions ``E``."""
-        return self.arrangement.num_edges if "arrangement" in self.__dict__ else self._count
+        if self._kept is not None:
+            return int(torch.count_nonzero(self._kept))
+        if self._patch is not None:
+            return int(torch.count_nonzero(self._patch.kept)) + len(self._patch.user)
+        return self._whole.num_edges
 
     @property
     def device(self) -> torch.device:
         """Where the edges lie."""
-        return self._whole.user_of.device
+        return (self._whole if self._patch is None else self._patch.base).user_of.device
+
+    @cached_property
+    def _whole(self) -> Arrangement:
+        """The arrangement that this graph shares with those it comes from, and of which it may be a part."""
+        assert self._patch is not None
+        return self._patch.base.exchange(self._patch.kept, self._patch.user, self._patch.item)
 
     @cached_property
     def arrangement(self) -> Arrangement:
@@ -154,9 +179,18 @@ class BipartiteGraph:
         """Number of interactions of each user, ``(U,)`` int64; counted once."""
         return self.degrees()[0]
 
-    @property
+    @cached_property
     def adjacency(self) -> Adjacency:
-        """The symmetrically normalised adjacency, by the degrees of this very graph; made once."""
+        """The symmetrically normalised adjacency, by the degrees of this very graph; made once.
+
+        A view that has lost few interactions keeps the rows of the graph it comes from, with weights 0;
+        for one that has lost many new rows pay, since every product is cheaper.
+        """
+        if "arrangement" not in self.__dict__:
+            if self._patch is not None and self._kept is None and "_whole" not in self.__dict__:
+                return self._patch.base.patched(self._patch.kept, (self._patch.user, self._patch.item))
+            if self._kept is not None and self.num_edges >= _KEEPS_ROWS * len(self._kept):
+                return self._whole.patched(self._kept)
         return self.arrangement.adjacency
 
     def low_rank(self, rank: int) -> LowRank:
@@ -188,14 +222,6 @@ class BipartiteGraph:
         before = torch.searchsorted(self.arrangement.missing_in_row, wanted, right=True)
         return n + before - self.arrangement.user_ptr.index_select(0, user)
 
-    def nth_missing_pair(self, n: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the users and items of the ``n``-th pairs (from 0) that are *no* interaction, ``(B,)`` each.
-
-        Pairs are counted by user, then item; there are ``U * I - E`` of them. It is quick if ``n`` ascends.
-        """
-        user, item, _ = self.arrangement.missing(n)
-        return user, item
-
     # -- other graphs ----------------------------------------------------------------------------
 
     def keep_edges(self, mask: Tensor) -> BipartiteGraph:
@@ -205,7 +231,7 @@ class BipartiteGraph:
         if self._kept is not None:
             places = positions(self._kept_as_given)
             mask = torch.zeros_like(self._kept).index_copy_(0, places, mask)
-        return self._sibling(_kept=mask if self._order is None else mask.index_select(0, self._order))
+        return self._part(mask if self._order is None else mask.index_select(0, self._order))
 
     def keep_nodes(self, users: Tensor, items: Tensor) -> BipartiteGraph:
         """Return the graph of the interactions of which both ends are kept; nodes keep their numbers.
@@ -216,30 +242,35 @@ class BipartiteGraph:
         """
         kept = users.index_select(0, self._whole.user_of)
         kept &= items.index_select(0, self._whole.user_to)
-        return self._sibling(_kept=kept if self._kept is None else kept & self._kept)
+        return self._part(kept if self._kept is None else kept & self._kept)
 
     def add_edges(self, edge_index: Tensor) -> BipartiteGraph:
         """Return the graph with further interactions ``(2, n)``, none of which may be here already."""
         joined = torch.cat([self.edge_index, edge_index], dim=1)
         return BipartiteGraph(self.num_users, self.num_items, joined, user_x=self.user_x, item_x=self.item_x)
 
-    def exchange_edges(self, mask: Tensor, missing: Tensor) -> BipartiteGraph:
+    def exchange_edges(self, mask: Tensor, user: Tensor, item: Tensor) -> BipartiteGraph:
         """Return the graph of some interactions and of some pairs that are none as yet.
 
-        The same as :meth:`keep_edges` followed by :meth:`add_edges`, without sorting anew: what comes in
-        is merged into the order there is. The result's interactions are in the order of user, then item.
+        The same as :meth:`keep_edges` followed by :meth:`add_edges`, but the adjacency is had without
+        sorting anything. The result's interactions are in the order of user, then item.
 
         Args:
             mask: bool ``(E,)``, which interactions stay, in the order of user, then item.
-            missing: ``(n,)`` ascending, distinct; which pairs come in, as in :meth:`nth_missing_pair`.
+            user: ``(n,)`` users of the pairs that come in, which are sorted by user and distinct; none may
+                be an interaction of this graph, kept or not. (This is not checked.)
+            item: ``(n,)`` their items.
         """
-        arrangement = self.arrangement.exchange(mask, missing)
-        return self._sibling(_whole=arrangement, _kept=None, _order=None, _given=None)
+        patch = _Patch(self.arrangement, mask, user, item)
+        names = ("num_users", "num_items", "user_x", "item_x")
+        return _bare(
+            {name: getattr(self, name) for name in names}
+            | {"_given": None, "_order": None, "_kept": None, "_patch": patch}
+        )
 
     def with_features(self, user_x: Tensor | None, item_x: Tensor | None) -> BipartiteGraph:
         """Return the same edges with other node attributes."""
-        prepared = {name: value for name, value in self.__dict__.items() if name == "arrangement"}
-        return self._sibling(user_x=user_x, item_x=item_x, **prepared)
+        return _bare(self.__dict__ | {"user_x": user_x, "item_x": item_x})
 
     def to(self, device: torch.device | str) -> BipartiteGraph:
         """Return the graph on another device (itself if it is there already)."""
@@ -258,16 +289,10 @@ class BipartiteGraph:
             return self._kept
         return torch.empty_like(self._kept).index_copy_(0, self._order, self._kept)
 
-    @cached_property
-    def _count(self) -> int:
-        return self._whole.num_edges if self._kept is None else int(torch.count_nonzero(self._kept))
-
-    def _sibling(self, **changes: Any) -> BipartiteGraph:
-        other = object.__new__(BipartiteGraph)
-        names = ("num_users", "num_items", "user_x", "item_x", "_given", "_order", "_whole", "_kept")
-        other.__dict__.update({name: getattr(self, name) for name in names} | changes)
-        other._remembered = {}
-        return other
+    def _part(self, kept: Tensor) -> BipartiteGraph:
+        """Return the graph of those edges of the whole that are kept, bool in user order."""
+        names = ("num_users", "num_items", "user_x", "item_x", "_given", "_order", "_whole")
+        return _bare({name: getattr(self, name) for name in names} | {"_kept": kept, "_patch": None})
 
     def components(self) -> tuple[int, Tensor, Tensor]:
         """Return the number of connected components and each user's and item's component number."""
@@ -316,6 +341,13 @@ class BipartiteGraph:
 
     def __repr__(self) -> str:
         return f"BipartiteGraph(users={self.num_users:,}, items={self.num_items:,}, edges={self.num_edges:,})"
+
+
+def _bare(state: dict[str, Any]) -> BipartiteGraph:
+    """Return a graph of a known state, without looking at its edges again."""
+    graph = object.__new__(BipartiteGraph)
+    graph.__dict__.update({"_remembered": {}} | state)
+    return graph
 
 
 def _check_edges(edge_index: Tensor, num_users: int, num_items: int) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor
 
-from gclrec.graph.arrangement import ascending
+from gclrec.graph.arrangement import ascending, positions
 
 _FEW = 0.125
 """Up to this probability it is faster to draw the gaps between hits than a number for each place."""
@@ -43,38 +44,61 @@ def _by_gaps(count: int, p: float, generator: Generator | None) -> Tensor:
         # 1 - uniform lies in (0, 1], so the logarithm is finite; a huge gap is cut at the end.
         gaps = uniform.neg_().add_(1.0).log_().div_(math.log1p(-p)).clamp_(max=float(count)).long().add_(1)
         places = gaps.cumsum_(0).add_(place)
-        hits.index_fill_(0, places[places < count], True)
+        inside = int(torch.searchsorted(places, count))
+        hits.index_fill_(0, places[:inside], True)
         place = int(places[-1])
     return hits
 
 
 def distinct(
-    count: int, population: int, *, generator: Generator | None = None, device: torch.device | str = "cpu"
+    count: int,
+    population: int,
+    *,
+    generator: Generator | None = None,
+    device: torch.device | str = "cpu",
+    forbidden: Callable[[Tensor], Tensor] | None = None,
+    num_forbidden: int = 0,
 ) -> Tensor:
     """Return ``count`` distinct numbers of ``[0, population)``, ascending; every such set is equally likely.
 
-    Slightly more numbers than needed are drawn with repetition and sorted. The different ones among them
-    are an equally likely set of their size, from which as many are taken out, at random, as are too many.
-    A large part of a small population is cut from a permutation instead.
+    Slightly more numbers than needed are drawn with repetition. The different ones among them are an
+    equally likely set of their size, from which as many are taken out, at random, as are too many. A
+    large part of a small population is cut from a permutation instead.
+
+    Args:
+        count: how many.
+        population: bound of the numbers.
+        generator: all randomness comes from here; the global one if ``None``.
+        device: where the result lies.
+        forbidden: says which of given numbers may not be drawn, bool of the same shape.
+        num_forbidden: how many those are in all.
 
     Raises:
         ValueError: there are not that many numbers.
     """
-    if count > population:
-        raise ValueError(f"cannot draw {count} distinct numbers of {population}")
-    if count * 4 > population:
-        return ascending(torch.randperm(population, generator=generator, device=device)[:count])
+    usable = population - num_forbidden
+    if count > usable:
+        raise ValueError(f"cannot draw {count} distinct numbers of {usable}")
+
+    def allowed(drawn: Tensor) -> Tensor:
+        if forbidden is None:
+            return drawn
+        return drawn.index_select(0, positions(forbidden(drawn).logical_not_()))
+
+    if count * 4 > usable or usable * 4 < population:
+        return ascending(allowed(torch.randperm(population, generator=generator, device=device))[:count])
     found = torch.empty(0, dtype=torch.int64, device=device)
     while len(found) < count:
-        # Among n numbers drawn of N, about n^2 / 2N come up again.
-        draws = count - len(found) + count * count // population + 16
-        more = torch.randint(population, (draws,), generator=generator, device=device)
+        # Among n of N numbers about n^2 / 2N come up again.
+        wanted = count - len(found) + count * count // usable + 16
+        draws = wanted + wanted * num_forbidden * 2 // usable
+        more = allowed(torch.randint(population, (draws,), generator=generator, device=device))
         found = torch.unique_consecutive(ascending(torch.cat([found, more])))
     if len(found) == count:
         return found
     stays = torch.ones(len(found), dtype=torch.bool, device=device)
     surplus = distinct(len(found) - count, len(found), generator=generator, device=device)
-    return found[stays.index_fill_(0, surplus, False)]
+    return found.index_select(0, positions(stays.index_fill_(0, surplus, False)))
 
 
 def hits(probabilities: Tensor, *, generator: Generator | None = None) -> Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from gclrec.contrast.views import VIEWS
 from gclrec.data.catalog import CATALOG, VARIABLE
 from gclrec.data.splits import SPLITS
 from gclrec.data_command import main
@@ -109,7 +110,8 @@ def test_describe_each_split_as_json(name: str, here: Path, capsys: pytest.Captu
 
 
 def test_split_settings_reach_the_split(capsys: pytest.CaptureFixture[str]) -> None:
-    settings = ["--valid-share", "0.2", "--test-share", "0.3", "--cold-share", "0.5", "--train-fraction", "0.5"]
+    settings = ["--valid-share", "0.2", "--test-share", "0.3", "--cold-share", "0.5"]
+    settings += ["--train-fraction", "0.5"]
     plain, shown = (
         json.loads(
             run(capsys, "describe", "synthetic-60x80x700", "--split", "cold_items", *more, "--json")[0]
@@ -210,3 +212,13 @@ def test_data_commands_start_without_the_heavy_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_what_a_view_does_is_told(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--split", "random", "--aug", name, "--aug-p", "0.3", "--json")
+    out, err = run(capsys, "describe", "synthetic-100x80x900", *flags)
+    views = json.loads(out.splitlines()[-1])["views"]
+    assert len(views["views"]) == 2
+    assert 0.0 <= views["overlap"] <= 1.0
+    assert "interactions that both views share" in err

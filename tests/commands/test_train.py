@@ -192,9 +192,7 @@ def test_more_epochs_for_a_finished_run(train: Run, gclrec: Run, tmp_path: Path)
     assert "--resume" in gclrec("train", "--resume", tmp_path / "run", "--seed", 5).error
 
 
-def test_kill_minus_nine_then_resume_changes_nothing(
-    gclrec: Run, clicks: Path, tmp_path: Path
-) -> None:
+def test_kill_minus_nine_then_resume_changes_nothing(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
     flags = ["--dataset", clicks, "--dim", 16, "--batch-size", 16, "--epochs", 12, "--device", "cpu"]
     whole = gclrec("train", *flags, "--run", tmp_path / "whole", "--json")
 

@@ -109,14 +109,14 @@ def test_p_out_of_range(name: str, p: float, graph: BipartiteGraph) -> None:
 
 
 @every_augmentation
-@pytest.mark.parametrize("p", [0.3, 0.999])
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.999])
 def test_views_are_normalised_by_their_own_degrees(name: str, p: float, graph: BipartiteGraph) -> None:
     """Every view propagates like a graph built anew from its edges: symmetric and without NaN."""
     view = AUGMENTATIONS[name](graph, p, generator=seeded())
     rebuilt = BipartiteGraph(400, 300, view.edge_index.clone())
     x = torch.randn(400, 4, generator=seeded()), torch.randn(300, 4, generator=seeded())
     for seen, expected in zip(view.adjacency.propagate(*x), rebuilt.adjacency.propagate(*x), strict=True):
-        assert torch.equal(seen, expected)
+        torch.testing.assert_close(seen, expected, rtol=1e-5, atol=1e-6)
         assert torch.isfinite(seen).all()
     # <y, A x> = <x, A y> holds for a symmetric operator only.
     y = torch.randn(400, 4, generator=seeded(5)), torch.randn(300, 4, generator=seeded(6))
@@ -209,7 +209,6 @@ def test_perturb_replaces_by_pairs_that_did_not_exist(p: float, graph: Bipartite
     added, dropped = len(new - old), len(old - new)
     assert added == dropped
     assert abs(dropped - p * 6000) < 5 * math.sqrt(6000 * p * (1 - p))
-    view.nth_missing_pair(torch.tensor([0]))
 
 
 def test_perturb_adds_each_missing_pair_alike() -> None:

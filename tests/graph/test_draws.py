@@ -61,6 +61,40 @@ def test_every_set_is_equally_likely(count: int, population: int) -> None:
     assert chi_square < len(seen) + 4 * math.sqrt(2 * len(seen))
 
 
+@pytest.mark.parametrize(("count", "population"), [(1, 12), (2, 6)])
+def test_every_set_of_what_is_allowed_is_equally_likely(count: int, population: int) -> None:
+    generator, rounds = seeded(), 12_000
+    allowed = [n for n in range(population) if n % 3]
+    seen = dict.fromkeys(itertools.combinations(allowed, count), 0)
+    for _ in range(rounds):
+        drawn = distinct(
+            count,
+            population,
+            generator=generator,
+            forbidden=lambda x: x % 3 == 0,
+            num_forbidden=population - len(allowed),
+        )
+        seen[tuple(drawn.tolist())] += 1
+    expected = rounds / len(seen)
+    chi_square = sum((n - expected) ** 2 / expected for n in seen.values())
+    assert chi_square < len(seen) + 4 * math.sqrt(2 * len(seen))
+
+
+def test_all_that_is_allowed_can_be_drawn() -> None:
+    for population in (40, 4000):
+        drawn = distinct(
+            population // 4 - 1,
+            population,
+            generator=seeded(),
+            forbidden=lambda x: x % 4 > 0,
+            num_forbidden=population * 3 // 4,
+        )
+        assert (drawn % 4 == 0).all()
+        assert len(drawn.unique()) == population // 4 - 1
+    with pytest.raises(ValueError, match="cannot draw 11 distinct numbers of 10"):
+        distinct(11, 40, forbidden=lambda x: x % 4 > 0, num_forbidden=30)
+
+
 def test_hits_follow_their_own_probabilities() -> None:
     chances = torch.tensor([0.0, 0.2, 0.9, 1.0]).repeat(50_000, 1)
     share = hits(chances, generator=seeded()).double().mean(0)

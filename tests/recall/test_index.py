@@ -181,7 +181,10 @@ def test_zero_and_negative_scores() -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("items", [1, 2, 17, 300])
-def test_tiny_catalogues(backend: str, items: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_tiny_catalogues(
+    backend: str, items: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gclrec.recall.building.FAST_ENOUGH", float("inf"))  # auto tries everything
     vectors = clustered(items, 4)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
