@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Method:
-    """One entry of :data:`METHODS`: encoder, views and contrast of a paper.
+    """One entry of :data:`METHODS`: encoder, loss, negatives, views and contrast of a paper.
 
-    Optimiser settings (learning rate, epochs, batch size) stay at gclrec's defaults.
+    Optimiser settings (learning rate, epochs, L2) stay at gclrec's defaults. The batch size is the paper's
+    where the batch itself is what a pair is compared with.
 
     Args:
         settings: values for the training settings of the same name; flags and TOML files override them.
@@ -63,5 +64,54 @@ METHODS: Mapping[str, Method] = {
             "temperature": 0.15,
         },
         "Yu et al., TKDE 2023, https://arxiv.org/abs/2209.02544",
+    ),
+    "two_tower": Method(
+        {
+            "encoder": "mf",
+            "aug": "none",
+            "loss": "softmax",
+            "loss_temperature": 0.1,
+            "negatives": "in_batch",
+            "logq": True,
+            "score": "cosine",
+        },
+        "id-only; the temperature is gclrec's choice. Yi et al., RecSys 2019, "
+        "https://doi.org/10.1145/3298689.3346996",
+    ),
+    "bsl_lightgcn": Method(
+        {
+            "encoder": "lightgcn",
+            "aug": "none",
+            "loss": "bsl",
+            "loss_temperature": 0.15,
+            "loss_power": 1.12,
+            "negatives": "in_batch",
+            "batch_size": 1024,
+        },
+        "as for yelp2018. Wu et al., ICDE 2024, https://arxiv.org/abs/2312.12882",
+    ),
+    "ccl": Method(
+        {
+            "encoder": "mf",
+            "aug": "none",
+            "loss": "ccl",
+            "loss_margin": 0.9,
+            "negative_weight": 150.0,
+            "negatives": "shared",
+            "num_negatives": 800,
+            "score": "cosine",
+        },
+        "MF-CCL as for gowalla and yelp2018, but 800 negatives of a batch instead of a pair. "
+        "Mao et al., CIKM 2021, https://arxiv.org/abs/2109.12613",
+    ),
+    "directau": Method(
+        {
+            "encoder": "mf",
+            "aug": "none",
+            "loss": "directau",
+            "uniformity_weight": 1.0,
+            "batch_size": 1024,
+        },
+        "as for yelp2018 (gowalla: 5). Wang et al., KDD 2022, https://arxiv.org/abs/2206.12811",
     ),
 }

@@ -1,4 +1,4 @@
-"""Batches of (user, positive, negative), drawn without a Python loop over pairs."""
+"""Batches of (user, positive, negatives), drawn without a Python loop over pairs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ from gclrec.graph.bipartite import BipartiteGraph
 
 @dataclass(frozen=True)
 class Batch:
-    """Training pairs with a negative each; all ``(B,)`` int64."""
+    """Training pairs and what to compare them with.
+
+    Args:
+        users: ``(B,)`` int64.
+        positives: ``(B,)`` int64.
+        negatives: ``(B, N)`` int64, each pair's own, or ``(N,)``, shared by all.
+        log_weight: how much each negative counts; see :class:`~gclrec.contrast.negatives.Negatives`.
+    """
 
     users: Tensor
     positives: Tensor
     negatives: Tensor
+    log_weight: Tensor | None = None
 
 
 class PairBatches:
@@ -57,6 +65,6 @@ class PairBatches:
     def __iter__(self) -> Iterator[Batch]:
         order = torch.randperm(len(self.users), generator=self.generator, device=self.users.device)
         for places in order.split(self.batch_size):
-            users = self.users[places]
-            negatives = self.negatives(self.graph, users, generator=self.generator)
-            yield Batch(users, self.items[places], negatives)
+            users, positives = self.users[places], self.items[places]
+            negatives = self.negatives(self.graph, users, positives, generator=self.generator)
+            yield Batch(users, positives, *negatives)

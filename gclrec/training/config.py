@@ -11,6 +11,7 @@ from cyclopts import Group, Parameter
 
 from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
+from gclrec.contrast.ranking_losses import LOSSES, SCORES
 from gclrec.contrast.ssl import SSL
 from gclrec.contrast.views import VIEWS, parse_augmentations
 from gclrec.data.splits import SPLITS
@@ -20,9 +21,10 @@ from gclrec.evaluation.metrics import METRICS
 
 DATA = Group("Data", sort_key=1)
 MODEL = Group("Model", sort_key=2)
-CONTRAST = Group("Contrast", sort_key=3)
-TRAINING = Group("Training", sort_key=4)
-EVALUATION = Group("Evaluation", sort_key=5)
+LOSS = Group("Loss", sort_key=3)
+CONTRAST = Group("Contrast", sort_key=4)
+TRAINING = Group("Training", sort_key=5)
+EVALUATION = Group("Evaluation", sort_key=6)
 
 
 def _options(names: Mapping[str, object] | tuple[str, ...]) -> str:
@@ -76,6 +78,47 @@ class TrainConfig:
     layer_weights: Annotated[str, Parameter(group=MODEL, help=f"One of {_options(LAYER_WEIGHTS)}.")] = "mean"
     init_std: Annotated[float, Parameter(group=MODEL)] = 0.1
     """Standard deviation of the normal start."""
+    score: Annotated[
+        str,
+        Parameter(
+            group=MODEL,
+            help="What items are ranked by, in evaluation, index and recommendations: dot (inner product) or "
+            "cosine (the vectors are written at unit length).",
+        ),
+    ] = "dot"
+
+    loss: Annotated[str, Parameter(group=LOSS, help=f"One of {_options(LOSSES)}.")] = "bpr"
+    loss_score: Annotated[
+        str | None,
+        Parameter(
+            group=LOSS, help="What the loss compares by, dot or cosine. Default: dot for bpr, else cosine."
+        ),
+    ] = None
+    loss_temperature: Annotated[float, Parameter(group=LOSS)] = 0.1
+    """Temperature of softmax and bsl."""
+    loss_power: Annotated[float, Parameter(group=LOSS)] = 1.1
+    """Power of bsl's sum over negatives (its second temperature); 1 weighs both sides alike."""
+    loss_margin: Annotated[float, Parameter(group=LOSS)] = 0.4
+    """Cosine above which ccl pushes a negative away."""
+    negative_weight: Annotated[float, Parameter(group=LOSS)] = 10.0
+    """Weight of ccl's mean over negatives, beside 1 for the positive."""
+    uniformity_weight: Annotated[float, Parameter(group=LOSS)] = 1.0
+    """Weight of directau's uniformity, beside 1 for its alignment."""
+    negatives: Annotated[
+        str, Parameter(group=LOSS, help=f"One of {_options(NEGATIVES)}; directau takes none.")
+    ] = "uniform"
+    num_negatives: Annotated[
+        int | None,
+        Parameter(
+            group=LOSS,
+            help="Negatives of a pair (uniform, popularity; default 1) or drawn for a whole batch "
+            "(shared, mixed; default 1024).",
+        ),
+    ] = None
+    popularity_alpha: Annotated[float, Parameter(group=LOSS)] = 0.75
+    """Exponent of the item degree in popularity negatives."""
+    logq: Annotated[bool, Parameter(group=LOSS)] = False
+    """Correct softmax and bsl for how often a negative is drawn, so that they aim at the whole catalogue."""
 
     aug: Annotated[
         str,
@@ -103,7 +146,6 @@ class TrainConfig:
     """Weight of the contrastive loss, beside 1 for the ranking loss (both are means)."""
     temperature: Annotated[float, Parameter(group=CONTRAST)] = 0.2
     """Temperature of the contrastive loss."""
-    negatives: Annotated[str, Parameter(group=CONTRAST, help=f"One of {_options(NEGATIVES)}.")] = "uniform"
 
     epochs: Annotated[int, Parameter(group=TRAINING)] = 30
     """Passes over the training pairs, at most."""
@@ -146,6 +188,9 @@ class TrainConfig:
             ("split", SPLITS),
             ("encoder", ENCODERS),
             ("layer_weights", LAYER_WEIGHTS),
+            ("loss", LOSSES),
+            ("score", SCORES),
+            ("loss_score", SCORES),
             ("negatives", NEGATIVES),
             ("ssl", SSL),
             ("views_every", ("batch", "epoch")),
@@ -183,8 +228,34 @@ class TrainConfig:
             raise InputError(
                 f"--ssl-layer: must be one of the encoder's layers 0 to {depth}, got {self.ssl_layer}"
             )
+        self._check_loss()
         parse_augmentations(self.aug, self.aug_p)
         return self
+
+    def _check_loss(self) -> None:
+        """Refuse what would be ignored: a setting that this loss or these negatives have no use for."""
+        loss = LOSSES[self.loss]
+        if self.loss_score is not None and self.loss_score not in loss.scores:
+            raise InputError(
+                f"--loss-score: {self.loss} compares by {_options(loss.scores)}, not {self.loss_score}"
+            )
+        if not loss.needs_negatives and (self.negatives != "uniform" or self.num_negatives is not None):
+            raise InputError(
+                f"--negatives: {self.loss} takes none; leave out --negatives and --num-negatives"
+            )
+        if self.negatives == "in_batch" and self.num_negatives is not None:
+            raise InputError(
+                "--num-negatives: in_batch takes those of the batch; change --batch-size instead"
+            )
+        if self.logq and not loss.sums_exponentials:
+            able = _options(tuple(name for name, other in LOSSES.items() if other.sums_exponentials))
+            raise InputError(f"--logq: it corrects a sum of exponentials ({able}), which {self.loss} has not")
+
+    def loss_settings(self) -> dict[str, Any]:
+        """Return the keyword arguments of the main loss."""
+        loss = LOSSES[self.loss]
+        values = {name: getattr(self, source) for name, source in loss.settings.items()}
+        return {name: loss.scores[0] if value is None else value for name, value in values.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values; what is ``None`` is left out, as in a TOML file."""
@@ -228,6 +299,13 @@ _RANGES: Mapping[str, tuple[float, float, bool]] = {
     "dim": (1, 65536, True),
     "num_layers": (0, 100, True),
     "init_std": (0, _HUGE, False),
+    "loss_temperature": (0, _HUGE, False),
+    "loss_power": (0, _HUGE, False),
+    "loss_margin": (-1, 1, True),
+    "negative_weight": (0, _HUGE, True),
+    "uniformity_weight": (0, _HUGE, True),
+    "num_negatives": (1, _HUGE, True),
+    "popularity_alpha": (0, 10, True),
     "ssl_weight": (0, _HUGE, True),
     "temperature": (0, _HUGE, False),
     "epochs": (1, _HUGE, True),

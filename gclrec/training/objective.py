@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from gclrec.contrast.losses import bpr, info_nce, l2
+from gclrec.contrast.losses import info_nce, l2
+from gclrec.contrast.ranking_losses import LOSSES
 from gclrec.contrast.ssl import SSL
 from gclrec.contrast.views import View
 from gclrec.encoders import Encoder
@@ -22,11 +24,12 @@ Parts: TypeAlias = dict[str, Tensor]
 class Objective:
     r"""Ranking beside contrast (SGL's multi-task loss, [1] equation 13), every part a mean over its rows.
 
-    .. math:: L = L_\text{BPR} + \lambda_2 L_2
+    .. math:: L = L_\text{main} + \lambda_2 L_2
         + \lambda \left( L_\text{InfoNCE}^\text{users} + L_\text{InfoNCE}^\text{items} \right)
 
     The contrast is between the two views of the *distinct* users and the distinct positive items of the
-    batch; the other nodes of the batch are the negatives. L2 acts on the batch's layer-0 rows.
+    batch; the other nodes of the batch are the negatives. L2 acts on the batch's layer-0 rows: a user, a
+    positive and, on average, one negative for each pair, however many there are.
 
     Args:
         l2_weight: :math:`\lambda_2`.
@@ -34,6 +37,8 @@ class Objective:
         temperature: of the contrast.
         ssl: what is contrasted with what, a name in :data:`gclrec.contrast.ssl.SSL`.
         ssl_layer: the layer that ``cross_layer`` contrasts with.
+        loss: the main loss, a name in :data:`gclrec.contrast.ranking_losses.LOSSES`.
+        loss_settings: its keyword arguments.
 
     [1] Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783
     """
@@ -43,6 +48,8 @@ class Objective:
     temperature: float = 0.2
     ssl: str = "infonce"
     ssl_layer: int = 1
+    loss: str = "bpr"
+    loss_settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -54,7 +61,7 @@ class Objective:
         """Return the loss of a batch and its parts, weighted, without gradient.
 
         Args:
-            batch: users, positives and negatives, ``(B,)`` each.
+            batch: users, positives and negatives.
             encoder: encodes the graph and its views.
             graph: the training graph.
             views: two prepared views, or ``None`` for no contrast.
@@ -64,14 +71,19 @@ class Objective:
             passes = SSL[self.ssl](encoder, graph, views, layer=self.ssl_layer)
         final = encoder(graph) if passes is None else passes.main
         # One gather a side: the backward pass of each makes a gradient as large as the whole table.
-        chosen = torch.cat([batch.positives, batch.negatives])
+        chosen = torch.cat([batch.positives, batch.negatives.view(-1)])
+        sizes = len(batch.users), batch.negatives.numel()
         user, item = final.users.index_select(0, batch.users), final.items.index_select(0, chosen)
-        positive, negative = item.split(len(batch.users))
-        parts = {"bpr": bpr((user * positive).sum(1), (user * negative).sum(1))}
+        positive, negative = item.split(sizes)
+        negative = negative.view(*batch.negatives.shape, negative.shape[1])
+        compute = LOSSES[self.loss].compute
+        main = compute(user, positive, negative, batch.log_weight, **self.loss_settings)
+        parts = {self.loss: main}
         if self.l2_weight:
             users, items = encoder.layer_zero
-            rows = users.index_select(0, batch.users), items.index_select(0, chosen)
-            parts["l2"] = self.l2_weight * l2(*rows)
+            positive, negative = items.index_select(0, chosen).split(sizes)
+            penalty = l2(users.index_select(0, batch.users), positive) + l2(negative)
+            parts["l2"] = self.l2_weight * penalty
         if passes is not None:
             one, two = passes.first, passes.second
             nodes, goods = batch.users.unique(), batch.positives.unique()

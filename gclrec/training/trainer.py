@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor
 
-from gclrec.contrast.negatives import NEGATIVES
+from gclrec.contrast.negatives import NEGATIVES, Sampler, none
+from gclrec.contrast.ranking_losses import LOSSES, SCORES
 from gclrec.contrast.views import View, make_view, parse_augmentations
 from gclrec.encoders import Embeddings, Encoder, build_encoder
 from gclrec.errors import InputError
@@ -49,9 +51,15 @@ class Trainer:
         self.encoder = cast("Encoder", module)
         self.optimizer = torch.optim.Adam(module.parameters(), lr=config.learning_rate, fused=True)
         self.generator = Generator(graph.device).manual_seed(config.seed)
-        self.batches = PairBatches(graph, config.batch_size, NEGATIVES[config.negatives], self.generator)
+        self.batches = PairBatches(graph, config.batch_size, sampler_of(config), self.generator)
         self.objective = Objective(
-            config.l2_weight, config.ssl_weight, config.temperature, config.ssl, config.ssl_layer
+            config.l2_weight,
+            config.ssl_weight,
+            config.temperature,
+            config.ssl,
+            config.ssl_layer,
+            config.loss,
+            config.loss_settings(),
         )
         chains = parse_augmentations(config.aug, config.aug_p)
         differ = any(step.name != "none" for chain in chains for step in chain)
@@ -101,9 +109,13 @@ class Trainer:
 
     @torch.no_grad()
     def embeddings(self) -> Embeddings:
-        """Return the final embeddings on the whole training graph, as evaluation and the index see them."""
+        """Return the final embeddings on the whole training graph, as evaluation and the index see them.
+
+        The score of a pair is always the inner product: where it is to be the cosine, all have unit length.
+        """
+        prepare = SCORES[self.config.score]
         users, items = self.encoder(self.graph)
-        return Embeddings(users.detach(), items.detach())
+        return Embeddings(prepare(users).detach(), prepare(items).detach())
 
     def state(self) -> dict[str, Tensor]:
         """Return every tensor that the next step depends on."""
@@ -140,6 +152,16 @@ class Trainer:
             if name.startswith("encoder.")
         }
         self.module.load_state_dict(encoder)
+
+
+def sampler_of(config: TrainConfig) -> Sampler:
+    """Return what draws the negatives that the settings ask for."""
+    if not LOSSES[config.loss].needs_negatives:
+        return none
+    settings: dict[str, Any] = {"alpha": config.popularity_alpha, "log_q": config.logq}
+    if config.num_negatives is not None:
+        settings["count"] = config.num_negatives
+    return partial(NEGATIVES[config.negatives], **settings)
 
 
 def pick_device(name: str) -> torch.device:

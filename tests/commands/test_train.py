@@ -11,17 +11,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
+from gclrec.contrast.ranking_losses import LOSSES, SCORES
 from gclrec.contrast.ssl import SSL
 from gclrec.contrast.views import VIEWS
 from gclrec.data.splits import SPLITS
 from gclrec.data_command import Reading
 from gclrec.encoders import ENCODERS, LAYER_WEIGHTS
 from gclrec.evaluation.metrics import METRICS
+from gclrec.recall.recommender import Recommender
+from gclrec.training.checkpoint import load_state
 from gclrec.training.config import TrainConfig
 from gclrec.training.run import RunFolder
 
@@ -44,7 +49,30 @@ def train(gclrec: Run, clicks: Path, tmp_path: Path) -> Run:
 CHOICES = [
     *(("--encoder", name) for name in ENCODERS),
     *(("--layer-weights", name) for name in LAYER_WEIGHTS),
+    *(("--loss", name) for name in LOSSES),
+    *(("--score", name) for name in SCORES),
     *(("--negatives", name) for name in NEGATIVES),
+    *(
+        ("--loss", loss, "--negatives", name)
+        for loss, entry in LOSSES.items()
+        for name in NEGATIVES
+        if entry.needs_negatives and (loss, name) != ("bpr", "uniform")
+    ),
+    *(("--loss", loss, "--loss-score", score) for loss, entry in LOSSES.items() for score in entry.scores),
+    *(
+        ("--loss", loss, "--negatives", name, "--logq")
+        for loss, entry in LOSSES.items()
+        for name in NEGATIVES
+        if entry.sums_exponentials
+    ),
+    ("--loss", "softmax", "--loss-temperature", 0.02),
+    ("--loss", "bsl", "--loss-power", 0.9),
+    ("--loss", "ccl", "--loss-margin", 0.8, "--negative-weight", 100),
+    ("--loss", "directau", "--uniformity-weight", 2),
+    ("--negatives", "uniform", "--num-negatives", 5),
+    ("--negatives", "popularity", "--num-negatives", 5, "--popularity-alpha", 0.5),
+    ("--negatives", "shared", "--num-negatives", 7),
+    ("--negatives", "mixed", "--num-negatives", 7, "--loss", "softmax", "--aug", "none"),
     *(("--method", name) for name in METHODS),
     *(("--split", name) for name in SPLITS if name != "given"),
     *(("--aug", name) for name in VIEWS),
@@ -155,6 +183,32 @@ def test_tensorboard_writes_scalars(train: Run, tmp_path: Path) -> None:
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
 
 
+def test_cosine_is_what_evaluation_index_and_recommendations_rank_by(
+    train: Run, gclrec: Run, tmp_path: Path
+) -> None:
+    """The trained vectors differ in length; what is written, and so all that reads it, ranks by direction."""
+    run = tmp_path / "run"
+    flags = ("--encoder", "mf", "--aug", "none", "--learning-rate", 0.05)
+    trained = train(*flags, "--score", "cosine")
+    assert trained.code == 0, trained.err
+    tensors, _ = load_state(run / "checkpoint" / "best.safetensors")
+    users, items = tensors["encoder.users"], tensors["encoder.items"]
+    cosine = torch.nn.functional.cosine_similarity(users[:, None], items, dim=2).numpy()
+    assert (np.argmax(cosine, 1) != np.argmax((users @ items.T).numpy(), 1)).any()
+
+    again = gclrec("evaluate", run, "--json")
+    assert again.values["metrics"] == pytest.approx(trained.values["metrics"])
+    assert gclrec("export", run, "--json").code == 0
+    recommender = Recommender.load(run)
+    np.testing.assert_allclose(np.linalg.norm(recommender.index.vectors, axis=1), 1.0, rtol=1e-5)
+    names, rows = (ids.raw(np.arange(len(ids))).to_list() for ids in (recommender.users, recommender.items))
+    for number, user in enumerate(names):
+        answer = recommender.recommend(user, k=5, exclude_seen=False)
+        best = np.argsort(-cosine[number], kind="stable")[:5]
+        assert [item for item, _ in answer] == [rows[place] for place in best]
+        assert [score for _, score in answer] == pytest.approx(cosine[number][best], abs=1e-5)
+
+
 def test_evaluate_gives_the_same_figures_again(train: Run, gclrec: Run, tmp_path: Path) -> None:
     trained = train()
     scores = tmp_path / "scores.parquet"
@@ -233,6 +287,12 @@ BAD_FLAGS = {
     "--encoder gcn": "lightgcn",
     "--ssl cross_layer --ssl-layer 3": "--ssl-layer",
     "--ssl byo": "cross_layer",
+    "--loss triplet": "directau",
+    "--loss ccl --loss-score dot": "--loss-score",
+    "--loss directau --negatives shared": "--negatives",
+    "--logq": "softmax",
+    "--negatives in_batch --num-negatives 3": "--batch-size",
+    "--score angle": "cosine",
     "--split sideways": "leave_one_out",
     "--split given": "given",
     "--method best": "sgl",

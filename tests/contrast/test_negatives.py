@@ -1,43 +1,207 @@
-"""Negatives are uniform over what the user has not seen, and never a positive."""
+"""Negatives are distributed as they say, and never a training item of their user."""
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
+from torch import Generator, Tensor
 
-from gclrec.contrast.negatives import NEGATIVES, uniform
+from gclrec.contrast.negatives import (
+    NEGATIVES,
+    Negatives,
+    in_batch,
+    mixed,
+    none,
+    popularity,
+    shared,
+    uniform,
+)
+from gclrec.contrast.ranking_losses import sampled_softmax
 from gclrec.graph.bipartite import BipartiteGraph
 
 
+def counted(negatives: Negatives, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return row, item and weight of every negative that counts."""
+    items = negatives.items.expand(rows, -1)
+    log_weight = torch.zeros(()) if negatives.log_weight is None else negatives.log_weight
+    weight = log_weight.expand_as(items).exp()
+    row, column = weight.nonzero(as_tuple=True)
+    return row, items[row, column], weight[row, column]
+
+
+@pytest.mark.parametrize("log_q", [False, True])
 @pytest.mark.parametrize("sampler", NEGATIVES.values(), ids=NEGATIVES)
-def test_contract(sampler, toy_graph: BipartiteGraph) -> None:
+def test_contract(sampler, log_q: bool, toy_graph: BipartiteGraph) -> None:
     """What every sampler promises: determined by the generator, in range, never a training positive."""
-    users = torch.arange(12).repeat(200)
-    drawn, again = (sampler(toy_graph, users, generator=torch.Generator().manual_seed(3)) for _ in range(2))
-    assert torch.equal(drawn, again)
-    assert drawn.min() >= 0
-    assert drawn.max() < toy_graph.num_items
-    assert not toy_graph.contains(users, drawn).any()
+    users, positives = toy_graph.edge_index.repeat(1, 20)
+    first, again = (
+        sampler(toy_graph, users, positives, log_q=log_q, generator=Generator().manual_seed(3))
+        for _ in range(2)
+    )
+    assert torch.equal(first.items, again.items)
+    row, item, weight = counted(first, len(users))
+    assert len(row) > 0
+    assert item.min() >= 0
+    assert item.max() < toy_graph.num_items
+    assert not toy_graph.contains(users[row], item).any()
+    assert torch.isfinite(weight).all()
+    if first.items.dim() == 1:
+        assert len(first.items.unique()) == len(first.items)
 
 
-def test_uniform_is_uniform_over_the_missing(toy_graph: BipartiteGraph) -> None:
+@pytest.mark.parametrize("count", [1, 3])
+def test_uniform_is_uniform_over_the_missing(toy_graph: BipartiteGraph, count: int) -> None:
     draws = 30_000
     for user in (0, 5, 11):
-        users = torch.full((draws,), user)
-        drawn = uniform(toy_graph, users, generator=torch.Generator().manual_seed(user))
-        counts = torch.bincount(drawn, minlength=toy_graph.num_items)
+        users = torch.full((draws // count,), user)
+        drawn = uniform(toy_graph, users, users, count=count, generator=Generator().manual_seed(user))
+        assert drawn.items.shape == (draws // count, count)
+        counts = torch.bincount(drawn.items.view(-1), minlength=toy_graph.num_items)
         missing = ~toy_graph.contains(torch.full((10,), user), torch.arange(10))
         expected = draws / int(missing.sum())
         assert (counts[~missing] == 0).all()
         assert ((counts[missing] - expected).abs() < 5 * expected**0.5).all()
 
 
-def test_one_item_left() -> None:
+@pytest.mark.parametrize("alpha", [0.0, 0.75, 2.0])
+def test_popularity_is_by_degree_over_the_missing(toy_graph: BipartiteGraph, alpha: float) -> None:
+    draws = 40_000
+    for user in (0, 5, 11):
+        users = torch.full((draws // 4,), user)
+        drawn = popularity(
+            toy_graph, users, users, count=4, alpha=alpha, generator=Generator().manual_seed(user)
+        )
+        counts = torch.bincount(drawn.items.view(-1), minlength=toy_graph.num_items)
+        share = toy_graph.degrees()[1].clamp(min=1).double() ** alpha
+        share[toy_graph.contains(torch.full((10,), user), torch.arange(10))] = 0
+        expected = draws * share / share.sum()
+        assert (counts[share == 0] == 0).all()
+        assert ((counts - expected).abs() <= 5 * expected.sqrt()).all()
+
+
+@pytest.mark.parametrize("sampler", [uniform, popularity])
+def test_one_item_left(sampler) -> None:
     graph = BipartiteGraph(1, 1000, torch.stack([torch.zeros(999, dtype=torch.int64), torch.arange(1, 1000)]))
-    assert (uniform(graph, torch.zeros(50, dtype=torch.int64)) == 0).all()
+    users = torch.zeros(50, dtype=torch.int64)
+    assert (sampler(graph, users, users + 1).items == 0).all()
 
 
-def test_a_user_who_has_seen_everything_is_refused_not_hung() -> None:
+@pytest.mark.parametrize("sampler", [uniform, popularity])
+def test_a_user_who_has_seen_everything_is_refused_not_hung(sampler) -> None:
     graph = BipartiteGraph(1, 3, torch.tensor([[0, 0, 0], [0, 1, 2]]))
+    users = torch.zeros(4, dtype=torch.int64)
     with pytest.raises(ValueError, match="every item"):
-        uniform(graph, torch.zeros(4, dtype=torch.int64))
+        sampler(graph, users, users)
+
+
+def test_popularity_with_extreme_exponents_stays_in_range() -> None:
+    held = torch.rand(200, 50, generator=Generator().manual_seed(0)) < torch.linspace(0.02, 0.9, 50)
+    graph = BipartiteGraph(200, 50, held.nonzero().T.contiguous())
+    users = torch.arange(200).repeat(20)
+    for alpha in (0.1, 10.0):
+        items = popularity(graph, users, users, count=2, alpha=alpha, log_q=True)
+        assert not graph.contains(users.repeat_interleave(2), items.items.view(-1)).any()
+        assert items.log_weight is not None
+        assert torch.isfinite(items.log_weight).all()
+
+
+def test_in_batch_counts_the_other_rows() -> None:
+    """User 0 has items 0 and 1, user 1 has 1, user 2 has 2; the batch holds item 1 twice."""
+    graph = BipartiteGraph(3, 4, torch.tensor([[0, 0, 1, 2], [0, 1, 1, 2]]))
+    drawn = in_batch(graph, torch.tensor([0, 1, 2]), torch.tensor([1, 1, 2]))
+    assert drawn.items.tolist() == [1, 2]
+    assert drawn.log_weight is not None
+    torch.testing.assert_close(
+        drawn.log_weight.exp(), torch.tensor([[0.0, 1.0], [0.0, 1.0], [2.0, 0.0]])
+    )  # neither its own item nor one that its user has otherwise
+    corrected = in_batch(graph, torch.tensor([0, 1, 2]), torch.tensor([1, 1, 2]), log_q=True)
+    assert corrected.log_weight is not None
+    expected = torch.tensor([2 * 2 / 4, 2 * 1 / 4])  # two other rows, degree over interactions
+    torch.testing.assert_close(corrected.log_weight.exp(), drawn.log_weight.exp() / expected)
+
+
+def test_shared_draws_distinct_items_and_at_most_all(toy_graph: BipartiteGraph) -> None:
+    users = torch.arange(12)
+    assert shared(toy_graph, users, users, count=4).items.shape == (4,)
+    everything = shared(toy_graph, users, users, count=99, log_q=True)
+    assert everything.items.sort().values.tolist() == list(range(10))
+    assert everything.log_weight is not None
+    missing = ~toy_graph.contains(users.repeat_interleave(10), everything.items.repeat(12)).view(12, 10)
+    assert torch.equal(everything.log_weight.exp(), missing.float())
+
+
+def test_mixed_holds_both(toy_graph: BipartiteGraph) -> None:
+    users, positives = toy_graph.edge_index[:, :6]
+    drawn = mixed(toy_graph, users, positives, count=10)
+    assert drawn.items.tolist() == list(range(10))
+    _, item, weight = counted(drawn, 6)
+    times = 1 + torch.bincount(positives, minlength=10)
+    torch.testing.assert_close(weight, times[item].float())
+
+
+def test_none_draws_nothing(toy_graph: BipartiteGraph) -> None:
+    assert none(toy_graph, torch.arange(3), torch.arange(3)).items.shape == (0,)
+
+
+def skewed_graph() -> BipartiteGraph:
+    """400 users and 40 items whose popularity falls from 90 % to about 5 % of the users."""
+    generator = Generator().manual_seed(0)
+    share = 1 / (1 + torch.arange(40).double())
+    held = torch.rand(400, 40, generator=generator) < (share * 8 / share.sum()).clamp(max=0.9)
+    held[torch.arange(40), torch.arange(40)] = True
+    return BipartiteGraph(400, 40, held.nonzero().T.contiguous())
+
+
+@pytest.mark.parametrize("sampler", [in_batch, functools.partial(mixed, count=8)], ids=["in_batch", "mixed"])
+def test_the_correction_makes_in_batch_softmax_converge_to_the_full_one(sampler) -> None:
+    """Gradients for the items, averaged over batches, beside those of the softmax over the catalogue."""
+    graph = skewed_graph()
+    generator = Generator().manual_seed(1)
+    user = torch.randn(400, 6, generator=generator, dtype=torch.float64)
+    item = torch.randn(40, 6, generator=generator, dtype=torch.float64).requires_grad_()
+    users, positives = graph.edge_index
+
+    def gradient(places: Tensor, negatives: Negatives) -> Tensor:
+        rows = user[users[places]], item[positives[places]], item[negatives.items]
+        loss = sampled_softmax(*rows, negatives.log_weight, temperature=1.0, score="dot")
+        return torch.autograd.grad(loss, item)[0]
+
+    every = torch.arange(graph.num_edges)
+    full = gradient(every, shared(graph, users, positives, count=40))
+
+    def error(rows: int, log_q: bool) -> float:
+        batches = 10 * graph.num_edges // rows
+        total = torch.zeros_like(full)
+        for _ in range(batches):
+            places = torch.randperm(graph.num_edges, generator=generator)[:rows]
+            drawn = sampler(graph, users[places], positives[places], log_q=log_q, generator=generator)
+            total += gradient(places, drawn)
+        return float((total / batches - full).norm() / full.norm())
+
+    corrected, plain = ([error(rows, log_q) for rows in (32, 512)] for log_q in (True, False))
+    assert corrected[0] > 3 * corrected[1]
+    assert corrected[1] < 0.08
+    assert min(plain) > 0.25
+
+
+@pytest.mark.parametrize("name", NEGATIVES)
+def test_the_correction_estimates_the_sum_over_all_items_not_seen(name: str) -> None:
+    """Without bias: the mean of the weighted sums is the sum over what the user has not."""
+    graph = skewed_graph()
+    generator = Generator().manual_seed(2)
+    value = torch.rand(40, generator=generator) + 0.5
+    users, positives = graph.edge_index
+    unseen = torch.ones(400, 40)
+    unseen[users, positives] = 0.0
+    user, total, count = 7, 0.0, 0
+    mine = torch.nonzero(users == user).view(-1)
+    for _ in range(1500):
+        other = torch.randperm(graph.num_edges, generator=generator)
+        places = torch.cat([mine[:1], other[other != mine[0]][:63]])
+        drawn = NEGATIVES[name](graph, users[places], positives[places], log_q=True, generator=generator)
+        row, item, weight = counted(drawn, len(places))
+        total += float((weight * value[item])[row == 0].sum())
+        count += 1
+    assert total / count == pytest.approx(float(unseen[user] @ value), rel=0.06)

@@ -29,6 +29,17 @@ BAD = {
     "ssl_weight": -0.1,
     "temperature": 0.0,
     "negatives": "none",
+    "loss": "triplet",
+    "score": "angle",
+    "loss_score": "angle",
+    "loss_temperature": 0.0,
+    "loss_power": 0.0,
+    "loss_margin": 1.5,
+    "negative_weight": -1.0,
+    "uniformity_weight": -1.0,
+    "num_negatives": 0,
+    "popularity_alpha": -0.5,
+    "logq": True,
     "epochs": 0,
     "batch_size": 0,
     "learning_rate": 0.0,
@@ -56,6 +67,24 @@ def test_a_bad_setting_names_its_flag(name: str) -> None:
 def test_numbers_must_be_numbers(name: str, value: float) -> None:
     with pytest.raises(InputError, match=flag(name)):
         dataclasses.replace(TrainConfig(), **{name: value}).checked()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("loss_score", {"loss": "ccl", "loss_score": "dot"}),
+        ("loss_score", {"loss": "directau", "loss_score": "dot"}),
+        ("negatives", {"loss": "directau", "negatives": "in_batch"}),
+        ("negatives", {"loss": "directau", "num_negatives": 4}),
+        ("num_negatives", {"loss": "softmax", "negatives": "in_batch", "num_negatives": 4}),
+        ("logq", {"loss": "ccl", "negatives": "in_batch", "logq": True}),
+        ("logq", {"loss": "directau", "logq": True}),
+    ],
+)
+def test_what_would_be_ignored_is_refused(name: str, settings: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=f"^{flag(name)}: ") as caught:
+        TrainConfig(**settings).checked()
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("aug", ["edge_drop:1.5", "nonsense", "edge_drop,none,edge_drop", "edge_drop:x", ""])

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 import torch
 
-from gclrec.contrast.negatives import uniform
+from gclrec.contrast.negatives import NEGATIVES, uniform
+from gclrec.contrast.ranking_losses import LOSSES, sampled_softmax
 from gclrec.contrast.views import make_view, parse_augmentations
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.splits import Split
@@ -71,7 +72,7 @@ def test_a_user_who_has_seen_everything_does_not_hang_training() -> None:
 
 def test_objective_is_the_sum_of_its_formulas(toy_graph: BipartiteGraph) -> None:
     encoder = LightGCN(12, 10, dim=4, num_layers=2, generator=torch.Generator().manual_seed(1))
-    batch = Batch(torch.tensor([0, 3, 3, 7]), torch.tensor([1, 2, 1, 8]), torch.tensor([4, 5, 0, 9]))
+    batch = Batch(torch.tensor([0, 3, 3, 7]), torch.tensor([1, 2, 1, 8]), torch.tensor([[4], [5], [0], [9]]))
     chain, _ = parse_augmentations("edge_drop:0.4")
     generator = torch.Generator().manual_seed(5)
     views = tuple(make_view(chain, toy_graph, generator=generator, num_layers=2) for _ in range(2))
@@ -79,7 +80,7 @@ def test_objective_is_the_sum_of_its_formulas(toy_graph: BipartiteGraph) -> None
 
     users, items = (part.detach() for part in encoder(toy_graph))
     expected = 0.0
-    for u, p, n in zip(batch.users, batch.positives, batch.negatives, strict=True):
+    for u, p, n in zip(batch.users, batch.positives, batch.negatives[:, 0], strict=True):
         margin = float(users[u] @ items[p] - users[u] @ items[n])
         expected += math.log(1 + math.exp(-margin)) / 4
         rows = (encoder.users[u], encoder.items[p], encoder.items[n])
@@ -93,6 +94,51 @@ def test_objective_is_the_sum_of_its_formulas(toy_graph: BipartiteGraph) -> None
     assert float(sum(parts.values())) == pytest.approx(expected, rel=1e-4)
     for gradient in torch.autograd.grad(total, encoder.layer_zero):
         assert (gradient != 0).any()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_several_negatives_weigh_as_much_as_one(toy_graph: BipartiteGraph, shared: bool) -> None:
+    """The main loss gets what the batch holds; L2 counts one negative for each pair."""
+    encoder = LightGCN(12, 10, dim=4, num_layers=2, generator=torch.Generator().manual_seed(1))
+    negatives = torch.tensor([4, 5, 0]) if shared else torch.tensor([[4, 5, 0], [5, 6, 9]])
+    log_weight = torch.tensor([[0.0, 1.0, 0.5], [0.3, -torch.inf, 0.0]])
+    batch = Batch(torch.tensor([0, 3]), torch.tensor([1, 2]), negatives, log_weight)
+    own = {"temperature": 0.4, "score": "cosine"}
+    _, parts = Objective(l2_weight=0.3, loss="softmax", loss_settings=own)(batch, encoder, toy_graph)
+
+    users, items = encoder(toy_graph)
+    rows = users[batch.users], items[batch.positives], items[negatives]
+    assert float(parts["softmax"]) == pytest.approx(float(sampled_softmax(*rows, log_weight, **own)))
+    squares = [
+        part.square().sum(-1).mean()
+        for part in (encoder.users[batch.users], encoder.items[batch.positives], encoder.items[negatives])
+    ]
+    assert float(parts["l2"]) == pytest.approx(0.3 * float(sum(squares)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("loss", "negatives"),
+    [
+        (loss, name)
+        for loss, entry in LOSSES.items()
+        for name in (NEGATIVES if entry.needs_negatives else ("uniform",))
+    ],
+)
+def test_every_loss_learns_from_every_kind_of_negatives(loss: str, negatives: str) -> None:
+    """On the checkerboard most held-out items rank above those of the other colour."""
+    split = checkerboard()
+    graph = BipartiteGraph.from_interactions(split.train)
+    own = {"batch_size": 32, "learning_rate": 0.05, "uniformity_weight": 0.3}
+    config = TrainConfig(loss=loss, negatives=negatives, aug="none", **(SMALL | own))
+    trainer = Trainer(config, graph)
+    losses = [trainer.run_epoch() for _ in range(30)]
+    assert losses[-1][loss] < losses[0][loss]
+    users, items = trainer.embeddings()
+    user, item = torch.from_numpy(split.test.user), torch.from_numpy(split.test.item)
+    scores = users @ items.T
+    other = (torch.arange(24)[:, None] + torch.arange(16)) % 2 == 1
+    best_other = scores.masked_fill(~other, -torch.inf).amax(1)
+    assert (scores[user, item] > best_other[user]).float().mean() > 0.8  # by chance 0.1
 
 
 @pytest.mark.parametrize("aug", ["none", "edge_drop"])

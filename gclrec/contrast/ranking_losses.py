@@ -1,0 +1,350 @@
+r"""Main losses: how a user is drawn to its item and away from others.
+
+All take vectors: ``user (B, D)``, ``positive (B, D)`` and ``negatives``, either ``(B, N, D)``, each row's
+own, or ``(N, D)``, shared by all rows. ``log_weight``, broadcasting to ``(B, N)``, says how much a negative
+counts: 0 is once, minus infinity is not at all, and a sampling correction is minus the logarithm of how often
+the item was expected to be drawn. Every loss is a mean over the rows; a row with no negative that counts adds
+nothing, but for a loss that needs none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from gclrec.contrast.losses import bpr
+
+
+def _unchanged(rows: Tensor) -> Tensor:
+    return rows
+
+
+def _unit(rows: Tensor) -> Tensor:
+    """Return the rows ``(..., D)`` at length 1; a row of zeros stays one."""
+    return functional.normalize(rows, dim=-1)
+
+
+SCORES: Mapping[str, Callable[[Tensor], Tensor]] = {"dot": _unchanged, "cosine": _unit}
+"""By what two vectors are compared: what is done to each, before their inner product is taken."""
+
+
+class RankingLoss(Protocol):
+    """A main loss; settings of its own are keyword arguments."""
+
+    def __call__(
+        self, user: Tensor, positive: Tensor, negatives: Tensor, log_weight: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean over the rows, a scalar."""
+
+
+def pairwise(
+    user: Tensor,
+    positive: Tensor,
+    negatives: Tensor,
+    log_weight: Tensor | None = None,
+    *,
+    score: str = "dot",
+) -> Tensor:
+    r"""Ask that the positive scores above each negative (BPR, [1]).
+
+    .. math:: -\frac{1}{B} \sum_k \sum_j \bar w_{kj} \log \sigma(s(u_k, p_k) - s(u_k, n_j))
+
+    where the weights :math:`\bar w_{kj} = w_{kj} / \sum_j w_{kj}` make a mean over the negatives.
+
+    Args:
+        user: ``(B, D)``.
+        positive: ``(B, D)``.
+        negatives: ``(B, N, D)`` or ``(N, D)``.
+        log_weight: :math:`\log w`.
+        score: a name in :data:`SCORES`.
+
+    [1] Rendle et al., UAI 2009, https://arxiv.org/abs/1205.2618
+    """
+    above, below = _scores(user, positive, negatives, score)
+    if log_weight is None and below.shape[1] == 1:
+        return bpr(above, below.squeeze(1))
+    return _mean_over(functional.softplus(below - above.unsqueeze(1)), log_weight).mean()
+
+
+def sampled_softmax(
+    user: Tensor,
+    positive: Tensor,
+    negatives: Tensor,
+    log_weight: Tensor | None = None,
+    *,
+    temperature: float = 0.1,
+    score: str = "cosine",
+) -> Tensor:
+    r"""Find the positive among the negatives (InfoNCE between user and item, [1]; the two-tower loss, [2]).
+
+    .. math:: -\frac{1}{B} \sum_k \log \frac{e^{s(u_k, p_k) / \tau}}
+        {e^{s(u_k, p_k) / \tau} + \sum_j w_{kj} e^{s(u_k, n_j) / \tau}}
+
+    Args:
+        user: ``(B, D)``.
+        positive: ``(B, D)``.
+        negatives: ``(B, N, D)`` or ``(N, D)``.
+        log_weight: :math:`\log w`.
+        temperature: ``tau > 0``.
+        score: a name in :data:`SCORES`.
+
+    Raises:
+        ValueError: ``temperature`` is not positive.
+
+    [1] van den Oord et al., 2018, https://arxiv.org/abs/1807.03748
+    [2] Yi et al., RecSys 2019, https://doi.org/10.1145/3298689.3346996
+    """
+    above, log_sums = _log_sums(user, positive, negatives, log_weight, score, temperature)
+    return functional.softplus(log_sums - above).mean()
+
+
+def bilateral_softmax(
+    user: Tensor,
+    positive: Tensor,
+    negatives: Tensor,
+    log_weight: Tensor | None = None,
+    *,
+    temperature: float = 0.1,
+    power: float = 1.1,
+    score: str = "cosine",
+) -> Tensor:
+    r"""Softmax loss with a temperature of its own for the negatives (BSL, [1]).
+
+    .. math:: -\frac{1}{B} \sum_k \log \frac{e^{s(u_k, p_k) / \tau_1}}
+        {\big( \sum_j w_{kj} e^{s(u_k, n_j) / \tau_1} \big)^{\tau_2}}
+
+    in the form of the authors' published code, to which their settings belong. The positive is not in the
+    sum.
+
+    Args:
+        user: ``(B, D)``.
+        positive: ``(B, D)``.
+        negatives: ``(B, N, D)`` or ``(N, D)``.
+        log_weight: :math:`\log w`.
+        temperature: :math:`\tau_1 > 0`.
+        power: :math:`\tau_2 > 0`; above 1 the negatives weigh more.
+        score: a name in :data:`SCORES`.
+
+    [1] Wu et al., ICDE 2024, https://arxiv.org/abs/2312.12882
+    """
+    above, log_sums = _log_sums(user, positive, negatives, log_weight, score, temperature)
+    return torch.where(log_sums.isneginf(), 0.0, power * log_sums - above).mean()
+
+
+def cosine_contrastive(
+    user: Tensor,
+    positive: Tensor,
+    negatives: Tensor,
+    log_weight: Tensor | None = None,
+    *,
+    margin: float = 0.4,
+    negative_weight: float = 10.0,
+) -> Tensor:
+    r"""Draw the positive close and push away negatives that are closer than a margin (CCL of SimpleX, [1]).
+
+    .. math:: \frac{1}{B} \sum_k \Big( 1 - \cos(u_k, p_k)
+        + \mu \sum_j \bar w_{kj} \max\big(0, \cos(u_k, n_j) - m\big) \Big)
+
+    with the weights of :func:`pairwise`.
+
+    Args:
+        user: ``(B, D)``.
+        positive: ``(B, D)``.
+        negatives: ``(B, N, D)`` or ``(N, D)``.
+        log_weight: :math:`\log w`.
+        margin: ``m`` in ``[-1, 1)``.
+        negative_weight: :math:`\mu`.
+
+    [1] Mao et al., CIKM 2021, https://arxiv.org/abs/2109.12613
+    """
+    above, below = _scores(user, positive, negatives, "cosine")
+    pushed = _mean_over(functional.relu(below - margin), log_weight)
+    alone = _is_alone(below, log_weight)
+    return torch.where(alone, 0.0, 1.0 - above + negative_weight * pushed).mean()
+
+
+def alignment_uniformity(
+    user: Tensor,
+    positive: Tensor,
+    negatives: Tensor,  # noqa: ARG001 - the signature of all
+    log_weight: Tensor | None = None,  # noqa: ARG001
+    *,
+    uniformity_weight: float = 1.0,
+) -> Tensor:
+    r"""Draw user and positive together and spread each side over the sphere (DirectAU, [1]).
+
+    .. math:: \frac{1}{B} \sum_k \lVert \hat u_k - \hat p_k \rVert^2
+        + \frac{\gamma}{2} \big( U(\hat u) + U(\hat p) \big), \quad
+        U(x) = \log \frac{1}{B (B - 1)} \sum_{k \ne l} e^{-2 \lVert x_k - x_l \rVert^2}
+
+    on vectors of unit length. Rows are taken as they come: a user or item that stands in the batch twice
+    is a pair at distance 0, as in the authors' code.
+
+    Args:
+        user: ``(B, D)``.
+        positive: ``(B, D)``.
+        negatives: not used.
+        log_weight: not used.
+        uniformity_weight: :math:`\gamma`.
+
+    [1] Wang et al., KDD 2022, https://arxiv.org/abs/2206.12811
+    """
+    user, positive = _unit(user), _unit(positive)
+    alignment = (user - positive).square().sum(1).mean()
+    return alignment + uniformity_weight / 2 * (_uniformity(user) + _uniformity(positive))
+
+
+def _uniformity(rows: Tensor) -> Tensor:
+    """Return the logarithm of the mean Gaussian potential of all pairs of unit rows; 0 for a single row."""
+    if len(rows) < 2:
+        return rows.new_zeros(())
+    squares = rows.detach().square().sum(1)  # 1, or 0 for a row of zeros: constants
+    log_weight = (-2.0 * squares).expand(len(rows), -1).clone().fill_diagonal_(-torch.inf)
+    sums = cast("Tensor", _SharedLogSumExp.apply(4.0 * rows, rows, log_weight))  # type: ignore[no-untyped-call]
+    return torch.logsumexp(sums - 2.0 * squares, 0) - math.log(len(rows) * (len(rows) - 1))
+
+
+def _scores(user: Tensor, positive: Tensor, negatives: Tensor, score: str) -> tuple[Tensor, Tensor]:
+    """Return the scores of the positives ``(B,)`` and of the negatives ``(B, N)``."""
+    user, positive, negatives = map(SCORES[score], (user, positive, negatives))
+    return (user * positive).sum(1), _inner(user, negatives)
+
+
+def _inner(user: Tensor, negatives: Tensor) -> Tensor:
+    """Return the inner products of each row with its negatives, ``(B, N)``."""
+    if negatives.dim() == 2:
+        return user @ negatives.T
+    if negatives.shape[1] == 1:
+        return (user.unsqueeze(1) * negatives).sum(2)
+    return torch.bmm(negatives, user.unsqueeze(2)).squeeze(2)
+
+
+def _log_sums(
+    user: Tensor,
+    positive: Tensor,
+    negatives: Tensor,
+    log_weight: Tensor | None,
+    score: str,
+    temperature: float,
+) -> tuple[Tensor, Tensor]:
+    """Return the positives' scores over the temperature and the log-sum-exp of the negatives'."""
+    if temperature <= 0.0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    user, positive, negatives = map(SCORES[score], (user, positive, negatives))
+    user = user / temperature
+    above = (user * positive).sum(1)
+    if negatives.dim() == 2 and len(negatives):
+        return above, cast("Tensor", _SharedLogSumExp.apply(user, negatives, log_weight))  # type: ignore[no-untyped-call]
+    return above, _log_sum_exp(_inner(user, negatives), log_weight)
+
+
+def _is_alone(below: Tensor, log_weight: Tensor | None) -> Tensor:
+    """Return which rows have no negative that counts, ``(B,)`` bool."""
+    if log_weight is None:
+        return below.new_full((len(below),), below.shape[1] == 0, dtype=torch.bool)
+    return log_weight.isneginf().expand_as(below).all(1)
+
+
+def _log_sum_exp(logits: Tensor, log_weight: Tensor | None) -> Tensor:
+    """Return the weighted log-sum-exp of each row, ``(B,)``; minus infinity, without gradient, of nothing."""
+    if log_weight is None:
+        return torch.logsumexp(logits, 1)
+    alone = _is_alone(logits, log_weight)
+    weighted = (logits + log_weight).masked_fill(alone.unsqueeze(1), 0.0)
+    return torch.logsumexp(weighted, 1).masked_fill(alone, -torch.inf)
+
+
+_BLOCK = 2**18
+"""Logits that are worked on at a time."""
+
+
+class _SharedLogSumExp(torch.autograd.Function):
+    r"""Log-sum-exp of each row of :math:`a n^T + \log w`, ``(B,)``, a block of rows at a time.
+
+    The softmax is kept for the backward pass, and nothing else of its size. A row whose weights are all 0
+    gives minus infinity, without gradient. There is no gradient for the weights.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, n: Tensor, log_weight: Tensor | None) -> Tensor:
+        softmax = a.new_empty(len(a), len(n))
+        log_sums = a.new_empty(len(a))
+        lowest = torch.finfo(a.dtype).min
+        rows = max(_BLOCK // max(len(n), 1), 1)
+        for start in range(0, len(a), rows):
+            part = slice(start, start + rows)
+            logits = torch.mm(a[part], n.T, out=softmax[part])
+            if log_weight is not None:
+                logits += log_weight[part] if len(log_weight) == len(a) else log_weight
+            highest = logits.amax(1, keepdim=True).clamp_(min=lowest)
+            sums = logits.sub_(highest).exp_().sum(1, keepdim=True)
+            log_sums[part] = (sums.log() + highest).squeeze(1)
+            logits.div_(sums.clamp_(min=torch.finfo(a.dtype).tiny))
+        ctx.save_for_backward(a, n, softmax)
+        return log_sums
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        a, n, softmax = ctx.saved_tensors
+        scale = grads[0].unsqueeze(1)
+        return (softmax @ n).mul_(scale), softmax.T @ (a * scale), None
+
+
+def _mean_over(values: Tensor, log_weight: Tensor | None) -> Tensor:
+    """Return the weighted mean of each row, ``(B,)``; 0 of nothing."""
+    if log_weight is None:
+        return values.sum(1) / max(values.shape[1], 1)
+    log_weight = log_weight.expand_as(values)
+    highest = log_weight.amax(1, keepdim=True).clamp(min=torch.finfo(log_weight.dtype).min)
+    weight = (log_weight - highest).exp()
+    return (values * weight).sum(1) / weight.sum(1).clamp(min=1.0)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One entry of :data:`LOSSES`.
+
+    Args:
+        compute: the loss.
+        scores: the names in :data:`SCORES` by which it may compare; the first is its default.
+        settings: its keyword arguments, and the training settings that they are taken from.
+        needs_negatives: whether it looks at negatives.
+        sums_exponentials: whether a sampling correction means anything to it.
+    """
+
+    compute: RankingLoss
+    scores: tuple[str, ...]
+    settings: Mapping[str, str] = field(default_factory=dict)
+    needs_negatives: bool = True
+    sums_exponentials: bool = False
+
+
+LOSSES: Mapping[str, Loss] = {
+    "bpr": Loss(pairwise, ("dot", "cosine"), {"score": "loss_score"}),
+    "softmax": Loss(
+        sampled_softmax,
+        ("cosine", "dot"),
+        {"score": "loss_score", "temperature": "loss_temperature"},
+        sums_exponentials=True,
+    ),
+    "bsl": Loss(
+        bilateral_softmax,
+        ("cosine", "dot"),
+        {"score": "loss_score", "temperature": "loss_temperature", "power": "loss_power"},
+        sums_exponentials=True,
+    ),
+    "ccl": Loss(
+        cosine_contrastive, ("cosine",), {"margin": "loss_margin", "negative_weight": "negative_weight"}
+    ),
+    "directau": Loss(
+        alignment_uniformity, ("cosine",), {"uniformity_weight": "uniformity_weight"}, needs_negatives=False
+    ),
+}
