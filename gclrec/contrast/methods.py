@@ -10,8 +10,8 @@ from dataclasses import dataclass
 class Method:
     """One entry of :data:`METHODS`: encoder, loss, negatives, views and contrast of a paper.
 
-    Optimiser settings (learning rate, epochs, L2) stay at gclrec's defaults. The batch size is the paper's
-    where the batch itself is what a pair is compared with.
+    Optimiser settings (learning rate, epochs, L2) stay at gclrec's defaults, whatever the paper's are. The
+    batch size is the paper's where the batch itself is what a pair is compared with.
 
     Args:
         settings: values for the training settings of the same name; flags and TOML files override them.
@@ -81,14 +81,17 @@ METHODS: Mapping[str, Method] = {
     "bsl_lightgcn": Method(
         {
             "encoder": "lightgcn",
+            "num_layers": 1,
             "aug": "none",
             "loss": "bsl",
             "loss_temperature": 0.15,
-            "loss_power": 1.12,
-            "negatives": "in_batch",
-            "batch_size": 1024,
+            "loss_power": 1.1,
+            "negatives": "shared",
+            "num_negatives": 800,
+            "score": "cosine",
         },
-        "as for yelp2018. Wu et al., ICDE 2024, https://arxiv.org/abs/2312.12882",
+        "as for gowalla and ml-1m, but 800 negatives of a batch instead of a pair. "
+        "Wu et al., ICDE 2024, https://arxiv.org/abs/2312.12882",
     ),
     "ccl": Method(
         {
