@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from gclrec.baselines import BASELINES
 from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
 from gclrec.contrast.ssl import SSL
@@ -46,6 +47,9 @@ CHOICES = [
     *(("--layer-weights", name) for name in LAYER_WEIGHTS),
     *(("--negatives", name) for name in NEGATIVES),
     *(("--method", name) for name in METHODS),
+    *(("--baseline", name, "--refit") for name in BASELINES),
+    ("--method", "item_knn", "--neighbours", 3),
+    ("--method", "gf_cf", "--rank", 4, "--low-pass", 0.5),
     *(("--split", name) for name in SPLITS if name != "given"),
     *(("--aug", name) for name in VIEWS),
     *(("--ssl", name) for name in SSL),
@@ -231,6 +235,8 @@ BAD_FLAGS = {
     "--aug edge_drip": "edge_drop",
     "--aug edge_drop:2": "edge_drop",
     "--encoder gcn": "lightgcn",
+    "--baseline luck": "item_knn",
+    "--neighbours 0": "--neighbours",
     "--ssl cross_layer --ssl-layer 3": "--ssl-layer",
     "--ssl byo": "cross_layer",
     "--split sideways": "leave_one_out",
