@@ -36,7 +36,7 @@ class Baseline:
 
 BASELINES: Mapping[str, Baseline] = {
     "popularity": Baseline(popularity),
-    "item_knn": Baseline(item_knn, ("neighbours",)),
+    "item_knn": Baseline(item_knn, ("neighbours", "shrink")),
     "pure_svd": Baseline(pure_svd, ("dim", "seed")),
     "gf_cf": Baseline(gf_cf, ("rank", "low_pass", "seed")),
 }

@@ -69,7 +69,7 @@ METHODS: Mapping[str, Method] = {
         "Cremonesi et al. (TopPop), RecSys 2010, https://doi.org/10.1145/1864708.1864721",
     ),
     "item_knn": Method(
-        {"baseline": "item_knn", "neighbours": 200},
+        {"baseline": "item_knn", "neighbours": 200, "shrink": 100.0},
         "Sarwar et al., WWW 2001, https://doi.org/10.1145/371920.372071",
     ),
     "pure_svd": Method(

@@ -78,6 +78,8 @@ class TrainConfig:
     ] = None
     neighbours: Annotated[int, Parameter(group=MODEL)] = 200
     """Nearest items that item_knn keeps of each item."""
+    shrink: Annotated[float, Parameter(group=MODEL)] = 100.0
+    """Added to the denominator of item_knn's cosine, against items with few shared users."""
     rank: Annotated[int, Parameter(group=MODEL)] = 256
     """Singular vectors of gf_cf's low-pass filter (pure_svd takes --dim)."""
     low_pass: Annotated[float, Parameter(group=MODEL)] = 0.3
@@ -241,6 +243,7 @@ _RANGES: Mapping[str, tuple[float, float, bool]] = {
     "min_rating": (-_HUGE, _HUGE, True),
     "k_core": (1, _HUGE, True),
     "neighbours": (1, _HUGE, True),
+    "shrink": (0, _HUGE, True),
     "rank": (1, 65536, True),
     "low_pass": (0, _HUGE, True),
     "dim": (1, 65536, True),

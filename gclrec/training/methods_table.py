@@ -50,7 +50,8 @@ def methods_page() -> str:
         "| baseline | score of item `j` for user `u` | settings |",
         "|---|---|---|",
         "| `popularity` | training interactions of `j` | none |",
-        "| `item_knn` | sum of `cos(i, j)` over the user's items among the nearest of `j` | `--neighbours` |",
+        "| `item_knn` | sum of `cos(i, j)` over the user's items among the nearest of `j` |"
+        " `--neighbours`, `--shrink` |",
         "| `pure_svd` | `r_u Q q_j`, from the truncated SVD of the interaction matrix | `--dim`, `--seed` |",
         "| `gf_cf` | `r_u (R'R + a D^-1/2 V V' D^1/2)`: linear filter plus ideal low-pass of the normalised"
         " matrix | `--rank`, `--low-pass` (`a`), `--seed` |",

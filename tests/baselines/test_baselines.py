@@ -62,14 +62,15 @@ def test_popularity(graph: BipartiteGraph) -> None:
     assert lists[29, :ITEMS].tolist() == order  # a user without interactions sees all, ties by number
 
 
+@pytest.mark.parametrize("shrink", [0.0, 7.0])
 @pytest.mark.parametrize("neighbours", [1, 3, 200])
-def test_item_knn(graph: BipartiteGraph, neighbours: int) -> None:
+def test_item_knn(graph: BipartiteGraph, neighbours: int, shrink: float) -> None:
     matrix = dense(graph)
     likers = [set(np.flatnonzero(matrix[:, item])) for item in range(ITEMS)]
 
     def cosine(a: int, b: int) -> float:
         shared = len(likers[a] & likers[b])
-        return shared / math.sqrt(len(likers[a]) * len(likers[b])) if shared else 0.0
+        return shared / (math.sqrt(len(likers[a]) * len(likers[b])) + shrink) if shared else 0.0
 
     scores = np.zeros((USERS, ITEMS))
     for target in range(ITEMS):
@@ -77,7 +78,7 @@ def test_item_knn(graph: BipartiteGraph, neighbours: int) -> None:
         near = sorted(others, key=lambda item: (-cosine(item, target), item))[:neighbours]
         for user in range(USERS):
             scores[user, target] = sum(cosine(item, target) for item in near if matrix[user, item])
-    check_ranking(ranked(item_knn(graph, neighbours=neighbours), graph), scores, matrix > 0)
+    check_ranking(ranked(item_knn(graph, neighbours=neighbours, shrink=shrink), graph), scores, matrix > 0)
 
 
 @pytest.mark.parametrize("dim", [1, 5, 100])

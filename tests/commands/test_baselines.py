@@ -87,6 +87,7 @@ def test_refit_uses_the_validation_pairs(fit: Run, tmp_path: Path) -> None:
     ("name", "flags"),
     [
         ("item_knn", ("--neighbours", 1)),
+        ("item_knn", ("--shrink", 0)),
         ("gf_cf", ("--low-pass", 0)),
         ("gf_cf", ("--rank", 1)),
         ("pure_svd", ("--dim", 1)),

@@ -48,7 +48,7 @@ CHOICES = [
     *(("--negatives", name) for name in NEGATIVES),
     *(("--method", name) for name in METHODS),
     *(("--baseline", name, "--refit") for name in BASELINES),
-    ("--method", "item_knn", "--neighbours", 3),
+    ("--method", "item_knn", "--neighbours", 3, "--shrink", 7.5),
     ("--method", "gf_cf", "--rank", 4, "--low-pass", 0.5),
     *(("--split", name) for name in SPLITS if name != "given"),
     *(("--aug", name) for name in VIEWS),

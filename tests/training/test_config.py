@@ -23,6 +23,7 @@ BAD = {
     "encoder": "transformer",
     "baseline": "oracle",
     "neighbours": 0,
+    "shrink": -1.0,
     "rank": 0,
     "low_pass": -0.1,
     "dim": 0,
