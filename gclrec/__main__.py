@@ -23,6 +23,9 @@ app.command(
 app.command("gclrec.export:app", name="export", help="Build the nearest-neighbour index of a run.")
 app.command("gclrec.recommend:app", name="recommend", help="Top-k items for users of a run.")
 app.command("gclrec.similar:app", name="similar", help="Items most similar to an item of a run.")
+app.command(
+    "gclrec.methods_command:app", name="methods", help="List the published models and baselines by name."
+)
 app.command("gclrec.data_command:app", name="data", help="List and describe data sets.")
 
 main = main_of(app)

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn, TextIO
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
-from gclrec.errors import InputError, InputWarning
+from gclrec.errors import CollapseWarning, InputError, InputWarning
 
 Json = Annotated[bool, Parameter(negative=(), help="Print one JSON object as the last line on stdout.")]
 """The ``--json`` flag of every command: tables then go to stderr, so that stdout is for machines."""
@@ -44,6 +44,7 @@ def main_of(app: App) -> Callable[..., None]:
     def main(argv: Sequence[str] | None = None) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("always", InputWarning)
+            warnings.simplefilter("always", CollapseWarning)
             warnings.showwarning = _show_warning
             try:
                 app(sys.argv[1:] if argv is None else list(argv), exit_on_error=False, print_error=False)
@@ -103,5 +104,7 @@ def _show_warning(
 ) -> None:
     if issubclass(category, InputWarning):
         print(f"note: {message}", file=sys.stderr)
+    elif issubclass(category, CollapseWarning):
+        print(f"warning: {message}", file=sys.stderr)
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))

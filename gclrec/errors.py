@@ -16,3 +16,11 @@ class InputWarning(UserWarning):
 
     Libraries raise it with ``warnings.warn``; commands print it as one line that begins with ``note:``.
     """
+
+
+class CollapseWarning(UserWarning):
+    """The vectors of users or items have collapsed into one direction, so that all users get one list.
+
+    Training raises it once a run with ``warnings.warn``; commands print it as one line that begins with
+    ``warning:``.
+    """

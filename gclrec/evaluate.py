@@ -10,13 +10,15 @@ import polars as pl
 import torch
 from cyclopts import Parameter
 
+from gclrec.baselines import Scorer
 from gclrec.command_line import Json, command, emit_json, main_of, output
 from gclrec.encoders import Embeddings
 from gclrec.errors import InputError
 from gclrec.evaluation.metrics import METRICS
 from gclrec.recall.embeddings import read_embeddings
 from gclrec.train import figures_table
-from gclrec.training.fit import evaluate_on
+from gclrec.training.fitting import fitted
+from gclrec.training.results import evaluate_on
 from gclrec.training.run import RunFolder, write_parquet
 
 app = command("evaluate")
@@ -55,12 +57,16 @@ def evaluate(
         raise InputError(f"{run}: was refitted on its validation pairs, so they cannot be evaluated on")
 
     split = folder.split()
-    held = read_embeddings(folder.path / "embeddings")
-    embeddings = Embeddings(torch.from_numpy(held.user_vectors), torch.from_numpy(held.item_vectors))
     train = split.refit().train if config.refit else split.train
+    ranker: Embeddings | Scorer
+    if config.baseline and not (folder.path / "embeddings").exists():
+        ranker = fitted(config, train)  # without vectors to read: it is fitted again, to the same numbers
+    else:
+        held = read_embeddings(folder.path / "embeddings")
+        ranker = Embeddings(torch.from_numpy(held.user_vectors), torch.from_numpy(held.item_vectors))
     targets = split.test if part == "test" else split.valid
     known = split.valid if part == "test" and not config.refit else None
-    figures = evaluate_on(embeddings, train, targets, config, exclude=known)
+    figures = evaluate_on(ranker, train, targets, config, exclude=known)
 
     console = output(json)
     console.print(figures_table(figures, config.ks, config.metrics, title=part))

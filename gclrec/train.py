@@ -32,7 +32,8 @@ from gclrec.data.splits import make_split
 from gclrec.errors import InputError, InputWarning
 from gclrec.evaluation.evaluator import Evaluation
 from gclrec.training.config import TrainConfig, flag, method_settings
-from gclrec.training.fit import Result, fit
+from gclrec.training.fit import fit
+from gclrec.training.results import Result
 from gclrec.training.run import RunFolder, free_name, read_toml
 from gclrec.training.trainer import pick_device
 
@@ -123,7 +124,7 @@ def train(
             if len(getattr(split, part)) == 0:
                 message = f"split {split.name} leaves no {part} pairs, so there is nothing to {what}"
                 warnings.warn(message, InputWarning, stacklevel=1)
-        stem = f"{Path(config.dataset).name}-{config.encoder}-{config.aug}"
+        stem = f"{Path(config.dataset).name}-{config.baseline or f'{config.encoder}-{config.aug}'}"
         folder = RunFolder.create(run or free_name(Path("runs"), stem), config, split)
         title = describe(dataset.name, dataset, split.train)
     console = output(json)
@@ -229,12 +230,19 @@ def report(console: Console, config: TrainConfig, result: Result) -> None:
         if result.validated
         else "the last one: there was nothing to validate on"
     )
-    refit = ", then refit on train + valid" if config.refit and result.validated else ""
-    console.print(f"chosen: {chosen}, {how}{refit}; {seconds:.1f} s in all", soft_wrap=True)
+    again = "fitted again" if config.baseline else "refit"
+    refit = f", then {again} on train + valid" if config.refit and result.validated else ""
+    if config.baseline:
+        chosen = f"{config.baseline}, fitted to train{refit}"
+    else:
+        chosen = f"chosen: {chosen}, {how}{refit}"
+    console.print(f"{chosen}; {seconds:.1f} s in all", soft_wrap=True)
     console.print(f"run folder: {folder}", soft_wrap=True)
-    console.print(
-        f"next: gclrec export {folder}    then: gclrec recommend {folder} --user ID -k 10", soft_wrap=True
-    )
+    if (Path(folder) / "embeddings").is_dir():
+        command = f"gclrec export {folder}    then: gclrec recommend {folder} --user ID -k 10"
+    else:
+        command = f"gclrec evaluate {folder} (it has no vectors, so there is nothing to export)"
+    console.print(f"next: {command}", soft_wrap=True)
 
 
 def figures_table(

@@ -15,6 +15,7 @@ FLOORS = {
     "data": 1,
     "graph": 2,
     "encoders": 3,
+    "baselines": 4,
     "contrast": 4,
     "evaluation": 4,
     "recall": 4,
@@ -22,7 +23,7 @@ FLOORS = {
     "report": 6,
 }
 COMMAND_FLOOR = 7
-SIDEWAYS = {("recall", "evaluation")}  # exact search ranks with the code that evaluates
+SIDEWAYS = {("recall", "evaluation"), ("baselines", "evaluation")}  # they rank with the code that evaluates
 FILES = sorted(ROOT.rglob("*.py"))
 
 

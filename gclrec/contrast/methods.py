@@ -117,4 +117,21 @@ METHODS: Mapping[str, Method] = {
         },
         "as for yelp2018 (gowalla: 5). Wang et al., KDD 2022, https://arxiv.org/abs/2206.12811",
     ),
+    "popularity": Method(
+        {"baseline": "popularity"},
+        "Cremonesi et al. (TopPop), RecSys 2010, https://doi.org/10.1145/1864708.1864721",
+    ),
+    "item_knn": Method(
+        {"baseline": "item_knn", "neighbours": 200, "shrink": 100.0},
+        "Sarwar et al., WWW 2001, https://doi.org/10.1145/371920.372071",
+    ),
+    "pure_svd": Method(
+        {"baseline": "pure_svd"},
+        "Cremonesi et al., RecSys 2010, https://doi.org/10.1145/1864708.1864721",
+    ),
+    "gf_cf": Method(
+        {"baseline": "gf_cf", "rank": 256, "low_pass": 0.3},
+        "Shen et al., CIKM 2021, https://arxiv.org/abs/2108.07567",
+    ),
 }
+"""Published models, the honest baselines among them, by the name that ``--method`` takes."""

@@ -14,7 +14,7 @@ from gclrec.evaluation.metrics import CATALOGUE_METRICS, METRICS
 
 if TYPE_CHECKING:
     from gclrec.evaluation.evaluator import Evaluation, evaluate, evaluate_ranking
-    from gclrec.evaluation.ranking import Seen, top_k
+    from gclrec.evaluation.ranking import Seen, top_k, top_k_of_scores
 
 __all__ = [
     "CATALOGUE_METRICS",
@@ -26,6 +26,7 @@ __all__ = [
     "evaluate",
     "evaluate_ranking",
     "top_k",
+    "top_k_of_scores",
 ]
 
 _LAZY = {
@@ -34,6 +35,7 @@ _LAZY = {
     "evaluate_ranking": "evaluator",
     "Seen": "ranking",
     "top_k": "ranking",
+    "top_k_of_scores": "ranking",
 }
 
 

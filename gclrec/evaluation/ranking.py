@@ -153,6 +153,40 @@ def top_k(
     return best, best_scores
 
 
+@torch.no_grad()
+def top_k_of_scores(scores: Tensor, k: int, *, seen: Seen | None = None) -> tuple[Tensor, Tensor]:
+    """Return the ``k`` unseen items with the highest score for every user, ordered as by :func:`top_k`.
+
+    Args:
+        scores: ``(B, I)`` in any floating type; left as it is.
+        k: length of the lists, at least 1; may exceed ``I``.
+        seen: row ``b`` lists what user ``b`` must not get; nothing is left out if ``None``.
+
+    Returns:
+        Items ``(B, k)`` int64 and scores ``(B, k)``; ``-1`` and ``-inf`` in the places left.
+
+    Raises:
+        InputError: the shape is wrong, a score is NaN, or ``k`` is below 1.
+    """
+    if scores.ndim != 2 or k < 1 or (seen is not None and len(seen) != len(scores)):
+        found = f"scores {tuple(scores.shape)}, k {k}" + ("" if seen is None else f", {len(seen)} seen lists")
+        raise InputError(f"found {found}; expected scores (B, I), k of at least 1 and one seen list a user")
+    best = torch.full((len(scores), k), -1, dtype=torch.int64, device=scores.device)
+    best_scores = torch.full((len(scores), k), -math.inf, dtype=scores.dtype, device=scores.device)
+    if scores.numel():
+        layout = _Layout.of(scores.shape[1], k)
+        padded = torch.nn.functional.pad(scores, (0, layout.width - layout.num_items), value=-math.inf)
+        dealt = padded.view(len(scores), layout.chunk, layout.chunks).transpose(1, 2)
+        arranged = dealt.reshape(len(scores), layout.width)
+        if arranged.data_ptr() == scores.data_ptr():
+            arranged = scores.clone()
+        if seen is not None:
+            _hide_seen(arranged, seen, 0, len(scores), layout)
+        length = min(k, layout.num_items)
+        best[:, :length], best_scores[:, :length] = _best(arranged, length, layout)
+    return best, best_scores
+
+
 @dataclass(frozen=True)
 class _Layout:
     """How items are dealt into chunks of neighbouring columns: item ``i`` goes to chunk ``i % chunks``.

@@ -201,11 +201,16 @@ def check_run(run: Path) -> None:
     """Check that a run folder is there and has embeddings.
 
     Raises:
-        InputError: it is not, or has not (a run that was interrupted has none).
+        InputError: it is not, or has not (a run that was interrupted has none, and some baselines never
+            have).
     """
     if not run.is_dir():
         raise InputError(f"{run}: no such run folder")
     if not (run / "embeddings").is_dir():
+        if (run / "config.toml").is_file() and (run / "result.json").is_file():
+            raise InputError(
+                f"{run}: its method ranks without vectors, so it has no index and cannot be served"
+            )
         raise InputError(f"{run}: has no embeddings: it is not a run folder, or its training did not finish")
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
+from gclrec.baselines import BASELINES
 from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
 from gclrec.contrast.ranking_losses import LOSSES, SCORES
@@ -70,6 +71,21 @@ class TrainConfig:
     train_fraction: Annotated[float, Parameter(group=DATA)] = 1.0
     """Share of the training interactions to train on (sparsity study)."""
 
+    baseline: Annotated[
+        str | None,
+        Parameter(
+            group=MODEL,
+            help=f"Fit one of {_options(BASELINES)} instead of training an encoder. Default: train one.",
+        ),
+    ] = None
+    neighbours: Annotated[int, Parameter(group=MODEL)] = 200
+    """Nearest items that item_knn keeps of each item."""
+    shrink: Annotated[float, Parameter(group=MODEL)] = 100.0
+    """Added to the denominator of item_knn's cosine, against items with few shared users."""
+    rank: Annotated[int, Parameter(group=MODEL)] = 256
+    """Singular vectors of gf_cf's low-pass filter (pure_svd takes --dim)."""
+    low_pass: Annotated[float, Parameter(group=MODEL)] = 0.3
+    """Weight of gf_cf's low-pass filter, beside 1 for its linear filter."""
     encoder: Annotated[str, Parameter(group=MODEL, help=f"One of {_options(ENCODERS)}.")] = "lightgcn"
     dim: Annotated[int, Parameter(group=MODEL)] = 64
     """Length of an embedding."""
@@ -186,6 +202,7 @@ class TrainConfig:
         """
         for name, table in (
             ("split", SPLITS),
+            ("baseline", BASELINES),
             ("encoder", ENCODERS),
             ("layer_weights", LAYER_WEIGHTS),
             ("loss", LOSSES),
@@ -296,6 +313,10 @@ _RANGES: Mapping[str, tuple[float, float, bool]] = {
     "train_fraction": (1e-9, 1, True),
     "min_rating": (-_HUGE, _HUGE, True),
     "k_core": (1, _HUGE, True),
+    "neighbours": (1, _HUGE, True),
+    "shrink": (0, _HUGE, True),
+    "rank": (1, 65536, True),
+    "low_pass": (0, _HUGE, True),
     "dim": (1, 65536, True),
     "num_layers": (0, 100, True),
     "init_std": (0, _HUGE, False),

@@ -6,19 +6,23 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-import polars as pl
 import torch
 
-from gclrec.data.interactions import Interactions
 from gclrec.data.splits import Split
-from gclrec.encoders import Embeddings
 from gclrec.errors import InputError
-from gclrec.evaluation.evaluator import Evaluation, evaluate
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.recall.embeddings import write_embeddings
 from gclrec.training.checkpoint import load_state, save_state
 from gclrec.training.config import TrainConfig
+from gclrec.training.fitting import fit_baseline
 from gclrec.training.listeners import Listener, Scalars, Silent
+from gclrec.training.results import (
+    Result,
+    evaluate_on,
+    finish,
+    peak_rss_mb,
+    shape_of,
+    warn_of_collapse,
+)
 from gclrec.training.run import RunFolder
 from gclrec.training.trainer import Trainer, pick_device
 
@@ -33,21 +37,7 @@ class Progress:
     best_value: float | None = None
     stale: int = 0
     lines: int = 0
-
-
-@dataclass
-class Result:
-    """What a run gave.
-
-    Args:
-        values: what ``train --json`` prints.
-        evaluation: test figures by group, with the number of cases.
-        validated: whether there was anything to choose the epoch by.
-    """
-
-    values: dict[str, Any]
-    evaluation: Evaluation
-    validated: bool
+    warned: bool = False
 
 
 def fit(config: TrainConfig, folder: RunFolder, listener: Listener | None = None) -> Result:
@@ -55,7 +45,8 @@ def fit(config: TrainConfig, folder: RunFolder, listener: Listener | None = None
 
     The best epoch is the one with the highest validation figure ``config.select``; the test part is read
     once, at the end. With ``config.refit`` the encoder is then trained anew on train and validation pairs
-    for as many epochs. Where there is nothing to validate on, the last epoch stands.
+    for as many epochs. Where there is nothing to validate on, the last epoch stands. With
+    ``config.baseline`` a baseline is fitted instead.
 
     Args:
         config: the settings.
@@ -67,6 +58,8 @@ def fit(config: TrainConfig, folder: RunFolder, listener: Listener | None = None
     listener = listener or Silent()
     if config.tensorboard:
         listener = Scalars(folder.path / "tensorboard", listener)
+    if config.baseline is not None:
+        return fit_baseline(config, folder, listener)
     trainer, progress = _start(config, split, folder, device)
     if progress.phase == "select":
         _select(trainer, split, folder, progress, listener)
@@ -109,9 +102,14 @@ def _select(
         due = progress.epoch % config.eval_every == 0 or progress.epoch == config.epochs
         if due and len(split.valid):
             began = time.perf_counter()
-            figures = evaluate_on(trainer.embeddings(), split.train, split.valid, config)
+            embeddings = trainer.embeddings()
+            figures = evaluate_on(embeddings, split.train, split.valid, config)
+            shape = shape_of(embeddings, split.train)
             record["eval_seconds"] = time.perf_counter() - began
             record |= {f"valid/{name}": value for name, value in figures.values.items()}
+            record |= {f"geometry/{name}": value for name, value in shape.items()}
+            if not progress.warned:
+                progress.warned = warn_of_collapse(shape, config.dim, f"epoch {progress.epoch}")
             value = figures.values[f"all/{config.select}"]
             if progress.best_value is None or value > progress.best_value:
                 progress.best_epoch, progress.best_value, progress.stale = progress.epoch, value, 0
@@ -170,63 +168,17 @@ def _close_epoch(
 
 
 def _finish(trainer: Trainer, split: Split, folder: RunFolder, progress: Progress) -> Result:
-    config = trainer.config
     best, _ = load_state(folder.best_checkpoint)
     trainer.load_encoder(best)
-    embeddings = trainer.embeddings()
-    train = split.refit().train if progress.phase == "refit" else split.train
-    write_embeddings(
-        folder.path / "embeddings",
-        user_ids=train.users,
-        user_vectors=embeddings.users.cpu().numpy(),
-        user_degrees=train.user_degrees(),
-        item_ids=train.items,
-        item_vectors=embeddings.items.cpu().numpy(),
-        item_degrees=train.item_degrees(),
+    result = finish(
+        trainer.config,
+        folder,
+        split,
+        trainer.embeddings(),
+        epochs=progress.best_epoch,
+        refitted=progress.phase == "refit",
+        validated=progress.best_value is not None,
     )
-    known = None if progress.phase == "refit" else split.valid
-    figures = evaluate_on(embeddings, train, split.test, config, exclude=known)
-    lines = folder.metrics()
-    values = {
-        "run": str(folder.path),
-        "epochs": progress.best_epoch,
-        "epochs_trained": sum(line["phase"] == "select" for line in lines),
-        "seconds": sum(line["train_seconds"] + line["eval_seconds"] for line in lines),
-        "metrics": {f"test/{name}": value for name, value in figures.values.items()},
-        "cases": {f"test/{name}": count for name, count in figures.cases.items()},
-    }
-    raw = train.users.raw(figures.per_user["user"].to_numpy())
-    folder.write_result(values, figures.per_user.with_columns(pl.Series("user", raw)))
-    return Result(values, figures, validated=progress.best_value is not None)
-
-
-def evaluate_on(
-    embeddings: Embeddings,
-    train: Interactions,
-    targets: Interactions,
-    config: TrainConfig,
-    *,
-    exclude: Interactions | None = None,
-) -> Evaluation:
-    """Rank the whole catalogue for every user with targets, the training pairs left out."""
-    return evaluate(
-        embeddings.users,
-        embeddings.items,
-        train,
-        targets,
-        ks=config.ks,
-        metrics=config.metrics,
-        near_cold=config.near_cold,
-        exclude=exclude,
-    )
-
-
-def peak_rss_mb() -> float:
-    """Return the largest resident memory of this process so far, in MiB (0 where it is not known)."""
-    try:
-        import resource
-        import sys
-    except ImportError:  # not a POSIX system
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    if not progress.warned:
+        warn_of_collapse(result.values["geometry"], trainer.config.dim, "at the end")
+    return result

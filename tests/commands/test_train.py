@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 import torch
 
+from gclrec.baselines import BASELINES
 from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
 from gclrec.contrast.ranking_losses import LOSSES, SCORES
@@ -74,6 +75,9 @@ CHOICES = [
     ("--negatives", "shared", "--num-negatives", 7),
     ("--negatives", "mixed", "--num-negatives", 7, "--loss", "softmax", "--aug", "none"),
     *(("--method", name) for name in METHODS),
+    *(("--baseline", name, "--refit") for name in BASELINES),
+    ("--method", "item_knn", "--neighbours", 3, "--shrink", 7.5),
+    ("--method", "gf_cf", "--rank", 4, "--low-pass", 0.5),
     *(("--split", name) for name in SPLITS if name != "given"),
     *(("--aug", name) for name in VIEWS),
     *(("--ssl", name) for name in SSL),
@@ -285,6 +289,8 @@ BAD_FLAGS = {
     "--aug edge_drip": "edge_drop",
     "--aug edge_drop:2": "edge_drop",
     "--encoder gcn": "lightgcn",
+    "--baseline luck": "item_knn",
+    "--neighbours 0": "--neighbours",
     "--ssl cross_layer --ssl-layer 3": "--ssl-layer",
     "--ssl byo": "cross_layer",
     "--loss triplet": "directau",

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gclrec.errors import InputError
-from gclrec.evaluation import Seen, top_k
+from gclrec.evaluation import Seen, top_k, top_k_of_scores
 from gclrec.evaluation.ranking import _Layout
 
 DEVICES = [
@@ -247,3 +247,27 @@ def test_equals_a_stable_sort_on_gowalla(gowalla_seen, k):
     found, expected = top_k(users, items, k, seen=seen), slow_top_k(users, items, k, mask)
     assert torch.equal(found[0], expected[0])
     torch.testing.assert_close(found[1], expected[1])
+
+
+@pytest.mark.parametrize(("num_items", "k"), [(1, 1), (7, 20), (300, 5), (5000, 20)])
+def test_scores_made_elsewhere_are_ranked_as_those_of_vectors(num_items, k):
+    users, items = coarse(30, 3, 1), coarse(num_items, 3, 2)
+    _, seen = random_seen(30, num_items, 0.1)
+    scores = users @ items.T
+    before = scores.clone()
+    for hidden in (None, seen):
+        expected, found = top_k(users, items, k, seen=hidden), top_k_of_scores(scores, k, seen=hidden)
+        assert torch.equal(found[0], expected[0])
+        assert torch.equal(found[1], expected[1])
+    assert torch.equal(scores, before)
+
+
+def test_scores_that_cannot_be_ranked_are_refused():
+    for scores, k in ((torch.zeros(3), 1), (torch.zeros(2, 3), 0)):
+        with pytest.raises(InputError, match="expected scores"):
+            top_k_of_scores(scores, k)
+    with pytest.raises(InputError, match="seen lists"):
+        top_k_of_scores(torch.zeros(2, 3), 1, seen=Seen.from_pairs([0], [1], 3))
+    with pytest.raises(InputError, match="NaN"):
+        top_k_of_scores(torch.full((2, 3), float("nan")), 1)
+    assert top_k_of_scores(torch.zeros(2, 0), 2)[0].tolist() == [[-1, -1], [-1, -1]]

@@ -1,0 +1,75 @@
+"""What a fitted baseline is: something that ranks the catalogue for users."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gclrec.encoders.embeddings import Embeddings
+from gclrec.evaluation.ranking import Seen, top_k, top_k_of_scores
+
+_SCORES = 2**24
+"""Scores held at a time, about."""
+
+
+class Scorer(Protocol):
+    """A fitted baseline."""
+
+    @property
+    def vectors(self) -> Embeddings | None:
+        """Vectors whose inner products are the scores, or ``None`` where there are none."""
+
+    @abstractmethod
+    def top_k(self, users: npt.ArrayLike, k: int, seen: Seen | None = None) -> Tensor:
+        """Return the ``k`` best unseen items of some users, ``(B, k)``, best first.
+
+        Scores are made block by block; equal ones are in order of item number, and ``-1`` stands in the
+        places left.
+
+        Args:
+            users: ``(B,)`` user rows.
+            k: length of the lists, at least 1.
+            seen: row ``b`` lists what ``users[b]`` must not get; nothing is left out if ``None``.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class VectorScorer:
+    """Ranks by inner product.
+
+    Args:
+        vectors: of users and items.
+    """
+
+    vectors: Embeddings
+
+    def top_k(self, users: npt.ArrayLike, k: int, seen: Seen | None = None) -> Tensor:
+        """Return the best items of some users; see :class:`Scorer`."""
+        rows = torch.as_tensor(users, dtype=torch.int64, device=self.vectors.users.device)
+        return top_k(self.vectors.users[rows], self.vectors.items, k, seen=seen)[0]
+
+
+def ranked_in_blocks(
+    scores: Callable[[Tensor], Tensor], users: npt.ArrayLike, num_items: int, k: int, seen: Seen | None
+) -> Tensor:
+    """Return the ``k`` best unseen items of some users by scores that are made for some users at a time.
+
+    Args:
+        scores: from ``(b,)`` user rows to ``(b, I)`` scores.
+        users: ``(B,)`` user rows.
+        num_items: ``I``.
+        k: length of the lists.
+        seen: row ``b`` lists what ``users[b]`` must not get.
+    """
+    rows = torch.as_tensor(users, dtype=torch.int64)
+    lists = [
+        top_k_of_scores(scores(rows[block]), k, seen=None if seen is None else seen.take(block))[0]
+        for block in torch.arange(len(rows)).split(max(_SCORES // max(num_items, 1), 64))
+    ]
+    return torch.cat(lists) if len(rows) else torch.empty(0, k, dtype=torch.int64)

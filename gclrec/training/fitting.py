@@ -1,0 +1,79 @@
+"""A run without training: fit a baseline, validate it, maybe fit it again, read the test once."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from gclrec.baselines import BASELINES, Scorer
+from gclrec.data.interactions import Interactions
+from gclrec.errors import InputError
+from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.training.config import TrainConfig
+from gclrec.training.listeners import Listener
+from gclrec.training.results import Result, evaluate_on, finish, peak_rss_mb, shape_of
+from gclrec.training.run import RunFolder
+
+
+def fit_baseline(config: TrainConfig, folder: RunFolder, listener: Listener) -> Result:
+    """Fit the baseline of the settings, on the CPU, and write what a training run writes.
+
+    A fit counts as one epoch. There is no checkpoint: an interrupted run begins anew. Vectors are written
+    where the baseline has any.
+
+    Args:
+        config: the settings; ``baseline`` is set.
+        folder: the run folder; its split is what is fitted and tested on.
+        listener: told about the fits.
+    """
+    split = folder.split()
+    folder.keep_metrics(0)
+    scorer = _fit(config, folder, listener, "select", split.train, split.valid)
+    refit = config.refit and len(split.valid) > 0
+    if refit:
+        scorer = _fit(config, folder, listener, "refit", split.refit().train, None)
+    return finish(config, folder, split, scorer, epochs=1, refitted=refit, validated=len(split.valid) > 0)
+
+
+def fitted(config: TrainConfig, train: Interactions) -> Scorer:
+    """Return the baseline of the settings, fitted to some pairs.
+
+    Raises:
+        InputError: there is no pair to fit it to.
+    """
+    if len(train) == 0:
+        raise InputError(f"{config.baseline}: there are no training pairs to fit it to")
+    entry = BASELINES[str(config.baseline)]
+    settings = {name: getattr(config, name) for name in entry.settings}
+    return entry.fit(BipartiteGraph.from_interactions(train), **settings)
+
+
+def _fit(
+    config: TrainConfig,
+    folder: RunFolder,
+    listener: Listener,
+    phase: str,
+    train: Interactions,
+    valid: Interactions | None,
+) -> Scorer:
+    listener.phase(phase, 1, 1)
+    began = time.perf_counter()
+    scorer = fitted(config, train)
+    record: dict[str, Any] = {
+        "phase": phase,
+        "epoch": 1,
+        "train_seconds": time.perf_counter() - began,
+        "eval_seconds": 0.0,
+    }
+    if valid is not None and len(valid):
+        began = time.perf_counter()
+        figures = evaluate_on(scorer, train, valid, config)
+        record |= {f"valid/{name}": value for name, value in figures.values.items()}
+        if scorer.vectors is not None:
+            shape = shape_of(scorer.vectors, train)
+            record |= {f"geometry/{name}": value for name, value in shape.items()}
+        record["eval_seconds"] = time.perf_counter() - began
+    record["peak_rss_mb"] = peak_rss_mb()
+    folder.append_metrics(record)
+    listener.epoch(record, 1)
+    return scorer

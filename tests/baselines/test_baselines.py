@@ -1,0 +1,158 @@
+"""Baselines beside their formulas on dense matrices, and data whose right answer is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from gclrec.baselines import BASELINES, gf_cf, item_knn, popularity, pure_svd
+from gclrec.baselines.spectral import truncated_svd
+from gclrec.evaluation import Seen
+from gclrec.graph.bipartite import BipartiteGraph
+
+USERS, ITEMS = 30, 24
+
+
+@pytest.fixture
+def graph() -> BipartiteGraph:
+    """Return a random graph with skewed items; user 29 and item 23 have no interaction."""
+    random = np.random.default_rng(5)
+    chance = np.linspace(0.6, 0.1, ITEMS - 1)
+    edges = np.argwhere(random.random((USERS - 1, ITEMS - 1)) < chance)
+    return BipartiteGraph(USERS, ITEMS, torch.from_numpy(edges.T.copy()))
+
+
+def dense(graph: BipartiteGraph) -> np.ndarray:
+    matrix = np.zeros((graph.num_users, graph.num_items))
+    matrix[tuple(graph.edge_index.numpy())] = 1.0
+    return matrix
+
+
+def normalised(matrix: np.ndarray) -> np.ndarray:
+    users, items = (np.maximum(matrix.sum(axis), 1.0) for axis in (1, 0))
+    return matrix / np.sqrt(users)[:, None] / np.sqrt(items)
+
+
+def check_ranking(lists: torch.Tensor, scores: np.ndarray, hidden: np.ndarray) -> None:
+    """The listed items have the highest scores of those not hidden, in order; near ties may swap."""
+    for row, listed in enumerate(lists.tolist()):
+        open_items = [item for item in range(scores.shape[1]) if not hidden[row, item]]
+        best = sorted((scores[row, item] for item in open_items), reverse=True)[: len(listed)]
+        named = [item for item in listed if item >= 0]
+        assert len(set(named)) == len(best)
+        assert set(named) <= set(open_items)
+        assert [scores[row, item] for item in named] == pytest.approx(best, rel=1e-4, abs=1e-5)
+
+
+def ranked(scorer, graph: BipartiteGraph, k: int = 30) -> torch.Tensor:
+    seen = Seen.from_pairs(*graph.edge_index.numpy(), graph.num_users)
+    users = np.arange(graph.num_users)[::-1].copy()
+    return scorer.top_k(users, k, seen.take(users)).flip(0)
+
+
+def test_popularity(graph: BipartiteGraph) -> None:
+    matrix = dense(graph)
+    scores = np.repeat(matrix.sum(0)[None], USERS, axis=0)
+    lists = ranked(popularity(graph), graph)
+    check_ranking(lists, scores, matrix > 0)
+    order = sorted(range(ITEMS), key=lambda item: (-scores[0, item], item))
+    assert lists[29, :ITEMS].tolist() == order  # a user without interactions sees all, ties by number
+
+
+@pytest.mark.parametrize("shrink", [0.0, 7.0])
+@pytest.mark.parametrize("neighbours", [1, 3, 200])
+def test_item_knn(graph: BipartiteGraph, neighbours: int, shrink: float) -> None:
+    matrix = dense(graph)
+    likers = [set(np.flatnonzero(matrix[:, item])) for item in range(ITEMS)]
+
+    def cosine(a: int, b: int) -> float:
+        shared = len(likers[a] & likers[b])
+        return shared / (math.sqrt(len(likers[a]) * len(likers[b])) + shrink) if shared else 0.0
+
+    scores = np.zeros((USERS, ITEMS))
+    for target in range(ITEMS):
+        others = [item for item in range(ITEMS) if item != target]
+        near = sorted(others, key=lambda item: (-cosine(item, target), item))[:neighbours]
+        for user in range(USERS):
+            scores[user, target] = sum(cosine(item, target) for item in near if matrix[user, item])
+    check_ranking(ranked(item_knn(graph, neighbours=neighbours, shrink=shrink), graph), scores, matrix > 0)
+
+
+@pytest.mark.parametrize("dim", [1, 5, 100])
+def test_pure_svd(graph: BipartiteGraph, dim: int) -> None:
+    matrix = dense(graph)
+    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    scores = (left[:, :dim] * values[:dim]) @ right[:dim]
+    scorer = pure_svd(graph, dim=dim)
+    found = (scorer.vectors.users @ scorer.vectors.items.T).numpy()
+    assert found == pytest.approx(scores, abs=1e-4)
+    check_ranking(ranked(scorer, graph), found, matrix > 0)
+
+
+@pytest.mark.parametrize(("rank", "low_pass"), [(3, 0.3), (8, 2.0), (500, 1.0), (3, 0.0)])
+def test_gf_cf(graph: BipartiteGraph, rank: int, low_pass: float) -> None:
+    matrix = dense(graph)
+    half = normalised(matrix)
+    _, _, right = np.linalg.svd(half, full_matrices=False)
+    root = np.sqrt(matrix.sum(0))
+    inverse = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
+    ideal = np.diag(inverse) @ right[:rank].T @ right[:rank] @ np.diag(root)
+    scores = matrix @ (half.T @ half + low_pass * ideal)
+    check_ranking(ranked(gf_cf(graph, rank=rank, low_pass=low_pass), graph), scores, matrix > 0)
+
+
+def test_many_directions_of_a_larger_matrix_are_nearly_the_best() -> None:
+    random = np.random.default_rng(1)
+    edges = torch.from_numpy(np.argwhere(random.random((400, 300)) < 0.05).T.copy())
+    graph = BipartiteGraph(400, 300, edges)
+    half = normalised(dense(graph))
+    found = truncated_svd(graph.adjacency, 60)
+    best = np.linalg.svd(half, compute_uv=False)
+    approximation = (found.user_vectors * found.values) @ found.item_vectors.T
+    lost = np.linalg.norm(half - approximation.numpy())
+    assert lost <= 1.01 * math.sqrt((best[60:] ** 2).sum())
+    assert (found.item_vectors.T @ found.item_vectors).numpy() == pytest.approx(np.eye(60), abs=1e-4)
+
+
+def test_blocks_change_nothing(graph: BipartiteGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(2)
+    edges = torch.from_numpy(np.argwhere(random.random((200, 150)) < 0.1).T.copy())
+    larger = BipartiteGraph(200, 150, edges)
+    whole = {name: ranked(entry.fit(larger), larger, k=10) for name, entry in BASELINES.items()}
+    monkeypatch.setattr("gclrec.baselines.scorers._SCORES", 1)
+    for name, entry in BASELINES.items():
+        assert torch.equal(ranked(entry.fit(larger), larger, k=10), whole[name]), name
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_contract(graph: BipartiteGraph, name: str) -> None:
+    """What every baseline promises; a new one is tested by being listed."""
+    scorer, again = (BASELINES[name].fit(graph) for _ in range(2))
+    lists = ranked(scorer, graph)
+    assert torch.equal(lists, ranked(again, graph))  # the same in every fit
+    assert lists.shape == (USERS, 30)
+    matrix = dense(graph)
+    for user, row in enumerate(lists.tolist()):
+        open_items = int((matrix[user] == 0).sum())
+        assert all(item >= 0 and not matrix[user, item] for item in row[:open_items])
+        assert set(row[open_items:]) <= {-1}
+    assert scorer.top_k([], 5).shape == (0, 5)
+    assert scorer.top_k([3], 5).shape == (1, 5)  # nothing is left out where nothing is said
+    if scorer.vectors is not None:
+        products = scorer.vectors.users @ scorer.vectors.items.T
+        check_ranking(lists, products.numpy(), matrix > 0)
+
+
+@pytest.mark.parametrize("name", ["item_knn", "pure_svd", "gf_cf"])
+def test_checkerboard_is_solved(name: str) -> None:
+    """Users and items of one colour belong together; the one item held out of each user comes first."""
+    colour = (np.add.outer(np.arange(24), np.arange(16)) % 2) == 0
+    held = np.array([(user % 2) + 2 * (user // 2 % 8) for user in range(24)])
+    colour[np.arange(24), held] = False
+    graph = BipartiteGraph(24, 16, torch.from_numpy(np.argwhere(colour).T.copy()))
+    settings = {"dim": 2} if name == "pure_svd" else {"rank": 2} if name == "gf_cf" else {}
+    lists = ranked(BASELINES[name].fit(graph, **settings), graph, k=1)
+    assert lists[:, 0].tolist() == held.tolist()
