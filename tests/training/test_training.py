@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from gclrec.contrast.negatives import uniform
-from gclrec.contrast.views import make_view, parse_augmentations
+from gclrec.contrast.views import VIEWS, make_view, parse_augmentations
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.splits import Split
 from gclrec.encoders import LightGCN
@@ -93,6 +94,17 @@ def test_objective_is_the_sum_of_its_formulas(toy_graph: BipartiteGraph) -> None
     assert float(sum(parts.values())) == pytest.approx(expected, rel=1e-4)
     for gradient in torch.autograd.grad(total, encoder.layer_zero):
         assert (gradient != 0).any()
+
+
+@pytest.mark.parametrize("aug", [f"{a}+{b}" for a, b in itertools.product(VIEWS, repeat=2)])
+def test_every_composition_trains_from_python(toy_graph: BipartiteGraph, aug: str) -> None:
+    trainer = Trainer(TrainConfig(aug=aug, aug_p=0.3, learning_rate=0.05, **SMALL).checked(), toy_graph)
+    before = trainer.embeddings()
+    for _ in range(2):
+        assert all(map(math.isfinite, trainer.run_epoch().values()))
+    after = trainer.embeddings()
+    assert (after.users != before.users).any(1).sum() >= 11  # user 11 has no interaction
+    assert torch.isfinite(after.items).all()
 
 
 @pytest.mark.parametrize("aug", ["none", "edge_drop"])
