@@ -60,7 +60,7 @@ def views(
         "num_layers": num_layers,
         "datasets": {},
     }
-    console = Console()
+    console = Console(width=120)
     for dataset in datasets:
         data = load(dataset)
         graph = BipartiteGraph.from_interactions(data.parts.get("train", data.interactions))

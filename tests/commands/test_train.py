@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 import os
 import signal
 import subprocess
@@ -133,6 +135,20 @@ def test_every_choice_of_every_flag_trains(train: Run, tmp_path: Path, flags: tu
         name = str(flag).removeprefix("--").replace("-", "_")
         if hasattr(config, name) and not isinstance(getattr(config, name), tuple):
             assert str(getattr(config, name)) == str(value) or float(getattr(config, name)) == float(value)
+
+
+PAIRS = [f"{a}+{b},{b}+{a}" for a, b in itertools.combinations_with_replacement(VIEWS, 2)]
+
+
+@pytest.mark.parametrize("aug", PAIRS)
+def test_every_composition_of_two_trains(gclrec: Run, tmp_path: Path, aug: str) -> None:
+    data = ("--dataset", "synthetic-120x90x1500", "--run", tmp_path / "run")
+    outcome = gclrec("train", *data, *QUICK, "--aug", aug, "--metrics", "recall", "--json")
+    assert outcome.code == 0, outcome.err
+    first, second = RunFolder(tmp_path / "run").metrics()
+    assert ("loss/ssl" in first) == (aug != "none+none,none+none")
+    assert math.isfinite(first["loss/total"])
+    assert second["loss/total"] < first["loss/total"]
 
 
 def test_every_setting_is_driven_by_a_test() -> None:

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from gclrec.recall.building import BACKENDS
+from gclrec.recall.index import Index
+
+from .catalogue import ITEMS, QUERIES, VECTORS, numbered
 from .fake_run import FakeRun, write_run
 
 
@@ -22,3 +26,18 @@ def _short_timings() -> Iterator[None]:
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> FakeRun:
     """Return a small run folder, once with whole numbers as ids and once with text."""
     return write_run(tmp_path / "run", ids=request.param)
+
+
+@pytest.fixture(scope="session")
+def built(_short_timings: None) -> dict[str, Index]:
+    """Every backend on the same items, built once."""
+    return {
+        name: Index.build(VECTORS, numbered(ITEMS), backend=name, queries=QUERIES, seed=3)
+        for name in BACKENDS
+    }
+
+
+@pytest.fixture(params=BACKENDS)
+def index(request: pytest.FixtureRequest, built: dict[str, Index]) -> Index:
+    """Return an index of each backend in turn."""
+    return built[request.param]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 
 from gclrec.contrast.negatives import NEGATIVES, uniform
 from gclrec.contrast.ranking_losses import LOSSES, sampled_softmax
-from gclrec.contrast.views import make_view, parse_augmentations
+from gclrec.contrast.views import VIEWS, make_view, parse_augmentations
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.splits import Split
 from gclrec.encoders import LightGCN
@@ -139,6 +140,17 @@ def test_every_loss_learns_from_every_kind_of_negatives(loss: str, negatives: st
     other = (torch.arange(24)[:, None] + torch.arange(16)) % 2 == 1
     best_other = scores.masked_fill(~other, -torch.inf).amax(1)
     assert (scores[user, item] > best_other[user]).float().mean() > 0.8  # by chance 0.1
+
+
+@pytest.mark.parametrize("aug", [f"{a}+{b}" for a, b in itertools.product(VIEWS, repeat=2)])
+def test_every_composition_trains_from_python(toy_graph: BipartiteGraph, aug: str) -> None:
+    trainer = Trainer(TrainConfig(aug=aug, aug_p=0.3, learning_rate=0.05, **SMALL).checked(), toy_graph)
+    before = trainer.embeddings()
+    for _ in range(2):
+        assert all(map(math.isfinite, trainer.run_epoch().values()))
+    after = trainer.embeddings()
+    assert (after.users != before.users).any(1).sum() >= 11  # user 11 has no interaction
+    assert torch.isfinite(after.items).all()
 
 
 @pytest.mark.parametrize("aug", ["none", "edge_drop"])
