@@ -6,6 +6,7 @@ drifts treats all alike. The last line is one JSON object.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import statistics
@@ -20,8 +21,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from gclrec.contrast.methods import METHODS
 from gclrec.data.catalog import load
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.training.config import TrainConfig
+from gclrec.training.trainer import Trainer
 
 app = App(name="benchmark", help=__doc__, version_flags=[])
 app.command(views)
@@ -107,6 +111,43 @@ def propagation(
     print(
         json.dumps({"dataset": dataset, "dim": dim, "forward_ms": forward, "both_ms": both_ways, **machine()})
     )
+
+
+@app.command
+def step(
+    *,
+    dataset: str = "gowalla",
+    methods: tuple[str, ...] = ("lightgcn", "sgl", "sgl_nd", "xsimgcl", "simgcl"),
+    repeats: int = 12,
+    threads: int | None = None,
+) -> None:
+    """One training step (views, forward, backward, Adam) of each method, and its ratio to the first.
+
+    Args:
+        dataset: catalogue name; its training part (or all of it) is the graph.
+        methods: names in METHODS.
+        repeats: timed steps of each.
+        threads: PyTorch threads; all cores if not given.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    data = load(dataset)
+    graph = BipartiteGraph.from_interactions(data.parts.get("train", data.interactions))
+
+    def stepper(method: str) -> Callable[[], object]:
+        settings: dict[str, Any] = dict(METHODS[method].settings)
+        trainer = Trainer(dataclasses.replace(TrainConfig(), **settings), graph)
+        batches, views = iter(trainer.batches), trainer.views()
+        return lambda: trainer.step(next(batches), next(views))
+
+    times = medians({method: stepper(method) for method in methods}, repeats)
+    count = len(Trainer(TrainConfig(aug="none"), graph).batches)
+    table = Table("one step", "ms", f"of {methods[0]}", f"s an epoch of {count} steps")
+    for method, milliseconds in times.items():
+        ratio, seconds = milliseconds / times[methods[0]], milliseconds * count / 1e3
+        table.add_row(method, f"{milliseconds:.1f}", f"{ratio:.2f}x", f"{seconds:.1f}")
+    Console().print(f"{dataset}: {graph}", machine(), table)
+    print(json.dumps({"dataset": dataset, "step_ms": times, "steps_an_epoch": count, **machine()}))
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from gclrec.contrast.views import View, make_view, parse_augmentations
 from gclrec.encoders import Embeddings, Encoder, build_encoder
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.training.batches import PairBatches
+from gclrec.training.batches import Batch, PairBatches
 from gclrec.training.config import TrainConfig
-from gclrec.training.objective import Objective
+from gclrec.training.objective import Objective, Parts
 
 OnBatch = Callable[[int, int, dict[str, float]], None]
 """Told after some batches: batches done, batches in all, mean of each loss part so far."""
@@ -75,15 +75,11 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         pairs = 0
         count = len(self.batches)
-        views = self._views()
+        views = self.views()
         for number, batch in enumerate(self.batches, start=1):
-            loss, parts = self.objective(batch, self.encoder, self.graph, next(views))
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
             size = len(batch.users)
             pairs += size
-            for name, part in {"total": loss.detach(), **parts}.items():
+            for name, part in self.step(batch, next(views)).items():
                 sums[name] = sums[name] + part * size if name in sums else part * size
             if on_batch is not None and (number % 10 == 0 or number == count):
                 on_batch(number, count, {name: float(value) / pairs for name, value in sums.items()})
@@ -92,7 +88,15 @@ class Trainer:
             raise FloatingPointError(f"the loss is no longer finite ({means}); try a smaller --learning-rate")
         return means
 
-    def _views(self) -> Iterator[tuple[View, View] | None]:
+    def step(self, batch: Batch, views: tuple[View, View] | None) -> Parts:
+        """Take one step of the optimiser and return the loss parts, ``total`` included."""
+        loss, parts = self.objective(batch, self.encoder, self.graph, views)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return {"total": loss.detach(), **parts}
+
+    def views(self) -> Iterator[tuple[View, View] | None]:
         """Yield the views for one batch after another."""
         if self.chains is None:
             while True:
