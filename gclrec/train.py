@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import time
 import warnings
 from collections.abc import Mapping
@@ -239,7 +240,8 @@ def report(console: Console, config: TrainConfig, result: Result) -> None:
     console.print(f"{chosen}; {seconds:.1f} s in all", soft_wrap=True)
     console.print(f"run folder: {folder}", soft_wrap=True)
     if (Path(folder) / "embeddings").is_dir():
-        command = f"gclrec export {folder}    then: gclrec recommend {folder} --user ID -k 10"
+        user = shlex.quote(str(RunFolder(Path(folder)).split().train.users.ids[0]))
+        command = f"gclrec export {folder}    then: gclrec recommend {folder} --user {user} -k 10"
     else:
         command = f"gclrec evaluate {folder} (it has no vectors, so there is nothing to export)"
     console.print(f"next: {command}", soft_wrap=True)

@@ -174,6 +174,7 @@ def test_the_final_table_and_the_next_command(gclrec: Run, clicks: Path, tmp_pat
     for text in ("warm users", "cold items", "head items", "tail items", "recall@20", "chosen: epoch"):
         assert text in outcome.out
     assert f"next: gclrec export {tmp_path / 'run'}" in outcome.out
+    assert "--user user-0 -k 10" in outcome.out  # an id of the data, ready to type
     assert outcome.err == ""  # quiet where nobody watches
 
 
