@@ -240,7 +240,7 @@ def report(console: Console, config: TrainConfig, result: Result) -> None:
     console.print(f"{chosen}; {seconds:.1f} s in all", soft_wrap=True)
     console.print(f"run folder: {folder}", soft_wrap=True)
     if (Path(folder) / "embeddings").is_dir():
-        user = shlex.quote(str(RunFolder(Path(folder)).split().train.users.ids[0]))
+        user = shlex.quote(RunFolder(Path(folder)).example_user())
         command = f"gclrec export {folder}    then: gclrec recommend {folder} --user {user} -k 10"
     else:
         command = f"gclrec evaluate {folder} (it has no vectors, so there is nothing to export)"

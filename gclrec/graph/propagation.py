@@ -143,20 +143,16 @@ def _horner(
     adjacency: Adjacency, weights: tuple[float, ...], users: Tensor, items: Tensor
 ) -> tuple[Tensor, Tensor]:
     users, items = users.contiguous(), items.contiguous()
-    # The innermost step multiplies x itself: its factor goes to the following layer's sum instead.
     if len(weights) == 1:
         return users * weights[0], items * weights[0]
+    # The last weight is applied after the first product, to its fresh result, and not to x, which stays.
     sum_u, sum_i = _product(adjacency, users, items)
-    scale = weights[-1]
+    if weights[-1] != 1.0:
+        sum_u, sum_i = sum_u.mul_(weights[-1]), sum_i.mul_(weights[-1])
     for weight in reversed(weights[1:-1]):
-        if scale != 1.0:
-            sum_u, sum_i = sum_u.mul_(scale), sum_i.mul_(scale)
-        scale = 1.0
         if weight:
             sum_u, sum_i = sum_u.add_(users, alpha=weight), sum_i.add_(items, alpha=weight)
         sum_u, sum_i = _product(adjacency, sum_u, sum_i)
-    if scale != 1.0:
-        sum_u, sum_i = sum_u.mul_(scale), sum_i.mul_(scale)
     if weights[0]:
         sum_u, sum_i = sum_u.add_(users, alpha=weights[0]), sum_i.add_(items, alpha=weights[0])
     return sum_u, sum_i

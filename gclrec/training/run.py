@@ -19,6 +19,7 @@ import tomli_w
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.splits import Split
 from gclrec.errors import InputError
+from gclrec.recall.embeddings import read_frame
 from gclrec.training.checkpoint import write_atomically
 from gclrec.training.config import TrainConfig
 
@@ -124,11 +125,11 @@ class RunFolder:
         """
         folder = self.path / "split"
         users, items = (
-            Vocabulary(read_parquet(folder / f"{side}.parquet")["id"]) for side in ("users", "items")
+            Vocabulary(read_frame(folder / f"{side}.parquet")["id"]) for side in ("users", "items")
         )
         parts = {}
         for part in PARTS:
-            frame = read_parquet(folder / f"{part}.parquet")
+            frame = read_frame(folder / f"{part}.parquet")
             user, item = (frame[name].to_numpy().astype(np.int64, copy=False) for name in ("user", "item"))
             parts[part] = Interactions(users, items, user, item)
         how = read_json(folder / "split.json")
@@ -138,6 +139,10 @@ class RunFolder:
             train_fraction=float(how.get("train_fraction", 1.0)),
             seed=int(how.get("seed", 0)),
         )
+
+    def example_user(self) -> str:
+        """Return one raw user id, such as for a command that can be typed as it stands."""
+        return str(read_frame(self.path / "split" / "users.parquet")["id"][0])
 
     # -- figures ---------------------------------------------------------------------------------
 
@@ -183,20 +188,6 @@ def write_parquet(path: Path, frame: pl.DataFrame) -> None:
     buffer = io.BytesIO()
     frame.write_parquet(buffer)
     write_atomically(path, buffer.getvalue())
-
-
-def read_parquet(path: Path) -> pl.DataFrame:
-    """Read a Parquet file of a run.
-
-    Raises:
-        InputError: it is missing or damaged.
-    """
-    try:
-        return pl.read_parquet(io.BytesIO(path.read_bytes()))
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing from the run folder") from None
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"{path}: damaged or cut off ({' '.join(str(error).split())})") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
