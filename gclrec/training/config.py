@@ -152,8 +152,9 @@ class TrainConfig:
         str,
         Parameter(
             group=CONTRAST,
-            help="What is contrasted: infonce is two views of a node; "
-            "cross_layer is the final embedding and one layer of a single view.",
+            help="What is contrasted: "
+            + "; ".join(f"{name} is {kind.about}" for name, kind in SSL.items())
+            + ".",
         ),
     ] = "infonce"
     ssl_layer: Annotated[int, Parameter(group=CONTRAST)] = 1

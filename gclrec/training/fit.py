@@ -68,9 +68,7 @@ def fit(config: TrainConfig, folder: RunFolder, listener: Listener | None = None
             trainer = Trainer(config, BipartiteGraph.from_interactions(split.refit().train).to(device))
     if progress.phase == "refit":
         _refit(trainer, folder, progress, listener)
-        save_state(
-            folder.best_checkpoint, trainer.encoder_state(), {"epoch": progress.epoch, "phase": "refit"}
-        )
+        save_state(folder.best_checkpoint, trainer.model_state(), {"epoch": progress.epoch, "phase": "refit"})
     return _finish(trainer, split, folder, progress)
 
 
@@ -115,7 +113,7 @@ def _select(
                 progress.best_epoch, progress.best_value, progress.stale = progress.epoch, value, 0
                 save_state(
                     folder.best_checkpoint,
-                    trainer.encoder_state(),
+                    trainer.model_state(),
                     {"epoch": progress.epoch, "phase": "select"},
                 )
             else:
@@ -124,7 +122,7 @@ def _select(
     if progress.best_epoch is None:
         progress.best_epoch = progress.epoch
         save_state(
-            folder.best_checkpoint, trainer.encoder_state(), {"epoch": progress.epoch, "phase": "select"}
+            folder.best_checkpoint, trainer.model_state(), {"epoch": progress.epoch, "phase": "select"}
         )
 
 
@@ -143,7 +141,7 @@ def _refit(trainer: Trainer, folder: RunFolder, progress: Progress, listener: Li
 def _train_epoch(trainer: Trainer, progress: Progress, listener: Listener) -> dict[str, Any]:
     began = time.perf_counter()
     try:
-        losses = trainer.run_epoch(listener.batch)
+        losses = trainer.run_epoch(progress.epoch + 1, listener.batch)
     except FloatingPointError as error:
         raise InputError(f"epoch {progress.epoch + 1}: {error}") from error
     progress.epoch += 1
@@ -169,7 +167,7 @@ def _close_epoch(
 
 def _finish(trainer: Trainer, split: Split, folder: RunFolder, progress: Progress) -> Result:
     best, _ = load_state(folder.best_checkpoint)
-    trainer.load_encoder(best)
+    trainer.load_model(best)
     result = finish(
         trainer.config,
         folder,
