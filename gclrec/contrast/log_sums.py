@@ -104,7 +104,7 @@ class _MeanLogSumExp(torch.autograd.Function):
                 grad_n.addmm_(exponentials.T, a[rows] / sums)
         ctx.save_for_backward(grad_a, grad_n)
         ctx.count = max(len(a), 1)
-        return log_sums.sum() / ctx.count
+        return cast("Tensor", log_sums.sum() / ctx.count)
 
     @staticmethod
     @once_differentiable

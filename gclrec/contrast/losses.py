@@ -89,9 +89,7 @@ def info_nce(
     if own is not None and own.shape != anchor.shape[:1]:
         raise ValueError(f"own needs one key an anchor, got {tuple(own.shape)} for {len(anchor)} anchors")
     if hidden is not None and hidden.shape != positive.shape[:1]:
-        raise ValueError(
-            f"hidden needs one anchor a key, got {tuple(hidden.shape)} for {len(positive)} keys"
-        )
+        raise ValueError(f"hidden needs one anchor a key, got {tuple(hidden.shape)} for {len(positive)} keys")
     if temperature <= 0.0:
         raise ValueError(f"temperature must be positive, got {temperature}")
     scaled, keys = functional.normalize(anchor, dim=1) / temperature, functional.normalize(positive, dim=1)
