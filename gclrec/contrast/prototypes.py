@@ -37,9 +37,9 @@ def sinkhorn(scores: Tensor, eps: float = 0.05, iterations: int = 3) -> Tensor:
 
     Example:
         >>> both_prefer_the_first = torch.tensor([[0.8, 0.7], [0.8, 0.1]])
-        >>> sinkhorn(both_prefer_the_first, iterations=20).round(decimals=2)
-        tensor([[0.0100, 0.9900],
-                [0.9900, 0.0100]])
+        >>> sinkhorn(both_prefer_the_first).round(decimals=2)
+        tensor([[0.1400, 0.8600],
+                [1.0000, 0.0000]])
 
     [1] Cuturi, NeurIPS 2013, https://arxiv.org/abs/1306.0895
     [2] Caron et al., NeurIPS 2020, https://arxiv.org/abs/2006.09882
