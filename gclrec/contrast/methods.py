@@ -74,7 +74,7 @@ METHODS: Mapping[str, Method] = {
             "ssl_weight": 0.05,
             "temperature": 0.2,
         },
-        "two layers of head; weight, temperature and views are gclrec's choice. "
+        "head of the paper, views of SGL; weight and temperature are gclrec's choice. "
         "Chen et al., ICML 2020, https://arxiv.org/abs/2002.05709",
     ),
     "graphcl": Method(
@@ -86,7 +86,7 @@ METHODS: Mapping[str, Method] = {
             "ssl_weight": 0.1,
             "temperature": 0.5,
         },
-        "strength, head and temperature of the paper, the weight is gclrec's choice. "
+        "strength of the paper, head and temperature of its code; the weight is gclrec's choice. "
         "You et al., NeurIPS 2020, https://arxiv.org/abs/2010.13902",
     ),
     "moco": Method(
