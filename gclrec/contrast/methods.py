@@ -83,7 +83,7 @@ METHODS: Mapping[str, Method] = {
             "aug": "edge_perturb:0.2",
             "ssl": "infonce",
             "head_layers": 2,
-            "ssl_weight": 0.1,
+            "ssl_weight": 0.05,
             "temperature": 0.5,
         },
         "strength of the paper, head and temperature of its code; the weight is gclrec's choice. "
