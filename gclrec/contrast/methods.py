@@ -72,7 +72,7 @@ METHODS: Mapping[str, Method] = {
             "ssl": "infonce",
             "head_layers": 2,
             "ssl_weight": 0.05,
-            "temperature": 0.2,
+            "temperature": 0.5,
         },
         "head of the paper, views of SGL; weight and temperature are gclrec's choice. "
         "Chen et al., ICML 2020, https://arxiv.org/abs/2002.05709",
