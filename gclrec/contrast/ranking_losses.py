@@ -12,13 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from gclrec.contrast.log_sums import log_sum_exp
 from gclrec.contrast.losses import bpr
 
 
@@ -207,7 +207,7 @@ def _uniformity(rows: Tensor) -> Tensor:
         return rows.new_zeros(())
     squares = rows.detach().square().sum(1)  # 1, or 0 for a row of zeros: constants
     log_weight = (-2.0 * squares).expand(len(rows), -1).clone().fill_diagonal_(-torch.inf)
-    sums = cast("Tensor", _SharedLogSumExp.apply(4.0 * rows, rows, log_weight))  # type: ignore[no-untyped-call]
+    sums = log_sum_exp(4.0 * rows, rows, log_weight)
     return torch.logsumexp(sums - 2.0 * squares, 0) - math.log(len(rows) * (len(rows) - 1))
 
 
@@ -241,7 +241,7 @@ def _log_sums(
     user = user / temperature
     above = (user * positive).sum(1)
     if negatives.dim() == 2 and len(negatives):
-        return above, cast("Tensor", _SharedLogSumExp.apply(user, negatives, log_weight))  # type: ignore[no-untyped-call]
+        return above, log_sum_exp(user, negatives, log_weight)
     return above, _log_sum_exp(_inner(user, negatives), log_weight)
 
 
@@ -259,43 +259,6 @@ def _log_sum_exp(logits: Tensor, log_weight: Tensor | None) -> Tensor:
     alone = _is_alone(logits, log_weight)
     weighted = (logits + log_weight).masked_fill(alone.unsqueeze(1), 0.0)
     return torch.logsumexp(weighted, 1).masked_fill(alone, -torch.inf)
-
-
-_BLOCK = 2**18
-"""Logits that are worked on at a time."""
-
-
-class _SharedLogSumExp(torch.autograd.Function):
-    r"""Log-sum-exp of each row of :math:`a n^T + \log w`, ``(B,)``, a block of rows at a time.
-
-    The softmax is kept for the backward pass, and nothing else of its size. A row whose weights are all 0
-    gives minus infinity, without gradient. There is no gradient for the weights.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, n: Tensor, log_weight: Tensor | None) -> Tensor:
-        softmax = a.new_empty(len(a), len(n))
-        log_sums = a.new_empty(len(a))
-        lowest = torch.finfo(a.dtype).min
-        rows = max(_BLOCK // max(len(n), 1), 1)
-        for start in range(0, len(a), rows):
-            part = slice(start, start + rows)
-            logits = torch.mm(a[part], n.T, out=softmax[part])
-            if log_weight is not None:
-                logits += log_weight[part] if len(log_weight) == len(a) else log_weight
-            highest = logits.amax(1, keepdim=True).clamp_(min=lowest)
-            sums = logits.sub_(highest).exp_().sum(1, keepdim=True)
-            log_sums[part] = (sums.log() + highest).squeeze(1)
-            logits.div_(sums.clamp_(min=torch.finfo(a.dtype).tiny))
-        ctx.save_for_backward(a, n, softmax)
-        return log_sums
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        a, n, softmax = ctx.saved_tensors
-        scale = grads[0].unsqueeze(1)
-        return (softmax @ n).mul_(scale), softmax.T @ (a * scale), None
 
 
 def _mean_over(values: Tensor, log_weight: Tensor | None) -> Tensor:

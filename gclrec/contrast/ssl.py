@@ -13,7 +13,9 @@ from typing import Any, cast
 
 from torch import Generator, nn
 
+from gclrec.contrast.memory import MomentumContrast
 from gclrec.contrast.moment import Contrast
+from gclrec.contrast.prototypes import ClusterContrast, SwappedPrediction
 from gclrec.contrast.two_views import CrossLayer, TwoViews
 from gclrec.encoders import Encoder
 from gclrec.graph.bipartite import BipartiteGraph
@@ -64,11 +66,37 @@ def build_contrast(
 
 SSL: Mapping[str, Ssl] = {
     "none": Ssl(None, "nothing", views=0),
-    "infonce": Ssl(TwoViews, "two views of a node", {"temperature": "temperature"}, differs=True),
+    "infonce": Ssl(
+        TwoViews,
+        "two views of a node",
+        {
+            "temperature": "temperature",
+            "negatives": "ssl_negatives",
+            "head_layers": "head_layers",
+            "head_dim": "head_dim",
+        },
+        differs=True,
+    ),
     "cross_layer": Ssl(
         CrossLayer,
         "the final embedding and one layer of a single view",
         {"temperature": "temperature", "layer": "ssl_layer"},
         views=1,
+    ),
+    "moco": Ssl(
+        MomentumContrast,
+        "a view and a momentum twin's of another, against a queue",
+        {"temperature": "temperature", "momentum": "momentum", "queue_size": "queue_size"},
+    ),
+    "swav": Ssl(
+        SwappedPrediction,
+        "a view and the cluster of another",
+        {"temperature": "temperature", "num_prototypes": "num_prototypes"},
+    ),
+    "concat": Ssl(
+        ClusterContrast,
+        "a user and the cluster of its item, and the reverse",
+        {"temperature": "temperature", "num_prototypes": "num_prototypes"},
+        views=0,
     ),
 }

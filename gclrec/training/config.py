@@ -14,6 +14,7 @@ from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
 from gclrec.contrast.ranking_losses import LOSSES, SCORES
 from gclrec.contrast.ssl import SSL
+from gclrec.contrast.two_views import NEGATIVE_NODES
 from gclrec.contrast.views import VIEWS, parse_augmentations
 from gclrec.data.splits import SPLITS
 from gclrec.encoders import ENCODERS, LAYER_WEIGHTS
@@ -175,6 +176,24 @@ class TrainConfig:
     """Weight of the contrastive loss, beside 1 for the ranking loss (both are means)."""
     temperature: Annotated[float, Parameter(group=CONTRAST)] = 0.2
     """Temperature of the contrastive loss."""
+    ssl_negatives: Annotated[
+        str,
+        Parameter(
+            group=CONTRAST,
+            help="What infonce compares a node with: batch is the batch's other nodes, all is all others.",
+        ),
+    ] = "batch"
+    head_layers: Annotated[int, Parameter(group=CONTRAST)] = 0
+    """Layers of a projection head (0 to 3) whose output infonce compares and nothing else sees."""
+    head_dim: Annotated[
+        int | None, Parameter(group=CONTRAST, help="Length of that output. Default: that of an embedding.")
+    ] = None
+    momentum: Annotated[float, Parameter(group=CONTRAST)] = 0.99
+    """Share of itself that moco's twin keeps when it follows the encoder after a step."""
+    queue_size: Annotated[int, Parameter(group=CONTRAST)] = 4096
+    """Keys in moco's queue of users, and in that of items."""
+    num_prototypes: Annotated[int, Parameter(group=CONTRAST)] = 100
+    """Clusters of users, and as many of items, of swav and concat."""
 
     epochs: Annotated[int, Parameter(group=TRAINING)] = 30
     """Passes over the training pairs, at most."""
@@ -230,6 +249,7 @@ class TrainConfig:
             ("loss_score", SCORES),
             ("negatives", NEGATIVES),
             ("ssl", SSL),
+            ("ssl_negatives", NEGATIVE_NODES),
             ("views_every", ("batch", "epoch")),
             ("device", ("auto", "cpu", "cuda")),
         ):
@@ -266,6 +286,7 @@ class TrainConfig:
                 f"--ssl-layer: must be one of the encoder's layers 0 to {depth}, got {self.ssl_layer}"
             )
         self._check_loss()
+        self._check_ssl()
         parse_augmentations(self.aug, self.aug_p)
         return self
 
@@ -287,6 +308,28 @@ class TrainConfig:
         if self.logq and not loss.sums_exponentials:
             able = _options(tuple(name for name, other in LOSSES.items() if other.sums_exponentials))
             raise InputError(f"--logq: it corrects a sum of exponentials ({able}), which {self.loss} has not")
+
+    def _check_ssl(self) -> None:
+        """Refuse a setting that some contrasts take and this one would ignore."""
+        takers: dict[str, list[str]] = {}
+        for name, kind in SSL.items():
+            for source in kind.settings.values():
+                takers.setdefault(source, []).append(name)
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for source, names in takers.items():
+            if self.ssl not in ("none", *names) and getattr(self, source) != defaults[source]:
+                raise InputError(
+                    f"{flag(source)}: --ssl {self.ssl} has no use for it; {', '.join(names)} has"
+                )
+        views = SSL[self.ssl].views
+        if self.ssl != "none" and (
+            (views == 0 and self.aug not in ("none", defaults["aug"])) or (views == 1 and "," in self.aug)
+        ):
+            raise InputError(
+                f"--aug: --ssl {self.ssl} takes {views or 'no'} view{'s'[views:]}, got {self.aug!r}"
+            )
+        if self.head_dim is not None and self.head_layers == 0:
+            raise InputError("--head-dim: there is no head; ask for one with --head-layers")
 
     def loss_settings(self) -> dict[str, Any]:
         """Return the keyword arguments of the main loss."""
@@ -349,6 +392,11 @@ _RANGES: Mapping[str, tuple[float, float, bool]] = {
     "popularity_alpha": (0, 10, True),
     "ssl_weight": (0, _HUGE, True),
     "temperature": (0, _HUGE, False),
+    "head_layers": (0, 3, True),
+    "head_dim": (1, 65536, True),
+    "momentum": (0, 1, True),
+    "queue_size": (1, 2**24, True),
+    "num_prototypes": (2, 65536, True),
     "epochs": (1, _HUGE, True),
     "batch_size": (1, _HUGE, True),
     "learning_rate": (0, _HUGE, False),

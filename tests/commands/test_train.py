@@ -23,6 +23,7 @@ from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
 from gclrec.contrast.ranking_losses import LOSSES
 from gclrec.contrast.ssl import SSL
+from gclrec.contrast.two_views import NEGATIVE_NODES
 from gclrec.contrast.views import VIEWS
 from gclrec.data.splits import SPLITS
 from gclrec.data_command import Reading
@@ -89,6 +90,12 @@ CHOICES = [
     *(("--aug", name) for name in VIEWS),
     *(("--ssl", name) for name in SSL),
     ("--ssl", "cross_layer", "--ssl-layer", 2, "--aug", "none"),
+    *(("--ssl-negatives", name, "--head-layers", layers) for name in NEGATIVE_NODES for layers in range(4)),
+    ("--head-layers", 2, "--head-dim", 5),
+    ("--ssl", "moco", "--momentum", 0.9, "--queue-size", 50),
+    ("--ssl", "moco", "--aug", "none", "--encoder", "mf"),
+    ("--ssl", "swav", "--num-prototypes", 7),
+    ("--ssl", "concat", "--num-prototypes", 7, "--aug", "none"),
     *(("--select", f"{name}@10") for name in METRICS),
     ("--views-every", "epoch"),
     ("--views-every", "batch"),
@@ -322,6 +329,8 @@ BAD_FLAGS = {
     "--neighbours 0": "--neighbours",
     "--ssl cross_layer --ssl-layer 3": "--ssl-layer",
     "--ssl byo": "cross_layer",
+    "--ssl infonce --queue-size 64": "moco",
+    "--ssl concat --aug node_drop": "no views",
     "--loss triplet": "directau",
     "--loss ccl --loss-score dot": "--loss-score",
     "--loss directau --negatives shared": "--negatives",

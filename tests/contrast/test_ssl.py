@@ -48,6 +48,30 @@ def test_node_contrast_counts_a_repeated_node_once() -> None:
     assert float(node_contrast(one, two, USERS, ITEMS, 0.2)) == pytest.approx(expected, rel=1e-6)
 
 
+def test_all_nodes_are_the_negatives_of_each_distinct_node_of_the_batch(toy_graph: BipartiteGraph) -> None:
+    encoder = LightGCN(12, 10, dim=4, num_layers=2, generator=torch.Generator().manual_seed(1)).double()
+    views = prepared("edge_drop:0.5", toy_graph)
+    contrast = TwoViews(encoder, toy_graph, temperature=0.3, negatives="all")
+    _, loss = contrast(Moment(encoder, toy_graph, views, USERS, ITEMS))
+    expected = torch.zeros((), dtype=torch.float64)
+    first, second = (view.encode(encoder) for view in views)
+    for a, b, nodes in ((first.users, second.users, [1, 3, 7]), (first.items, second.items, [0, 2, 9])):
+        for n in nodes:
+            cosines = torch.stack([torch.cosine_similarity(a[n], other, dim=0) for other in b])
+            below = (cosines / 0.3).exp().sum()
+            expected = expected - ((cosines[n] / 0.3).exp() / below).log() / len(nodes)
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
+    for mine, plain in zip(
+        torch.autograd.grad(loss, encoder.layer_zero),
+        torch.autograd.grad(expected, encoder.layer_zero),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, plain)
+        assert (mine != 0).any()
+    with pytest.raises(ValueError, match="negatives"):
+        TwoViews(encoder, toy_graph, negatives="some")
+
+
 def test_cross_layer_is_one_pass_and_its_layer(toy_graph: BipartiteGraph) -> None:
     encoder = LightGCN(12, 10, dim=4, num_layers=2, layer_weights="mean_without_0")
     moment = Moment(encoder, toy_graph, prepared("none", toy_graph, 1), USERS, ITEMS)

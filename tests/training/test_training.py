@@ -170,11 +170,19 @@ def test_same_seed_same_numbers(toy_graph: BipartiteGraph, aug: str, encoder: st
     assert not torch.equal(trained(0), trained(1))
 
 
-@pytest.mark.parametrize("ssl", SSL)
+@pytest.mark.parametrize(
+    "contrast",
+    [
+        *({"ssl": name} for name in SSL),
+        {"ssl_negatives": "all", "head_layers": 2},
+        {"ssl": "moco", "queue_size": 5},
+    ],
+    ids=lambda contrast: "_".join(map(str, contrast.values())),
+)
 def test_state_taken_out_and_put_back_goes_on_bit_for_bit(
-    toy_graph: BipartiteGraph, tmp_path: Path, ssl: str
+    toy_graph: BipartiteGraph, tmp_path: Path, contrast: dict[str, object]
 ) -> None:
-    config = TrainConfig(aug="edge_drop:0.3", layer_weights="learned", ssl=ssl, **SMALL)
+    config = TrainConfig(aug="edge_drop:0.3", layer_weights="learned", **contrast, **SMALL)
     straight = Trainer(config, toy_graph)
     straight.run_epoch(1)
     save_state(tmp_path / "s", straight.state(), {"epoch": 1})
