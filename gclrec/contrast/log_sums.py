@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
@@ -9,8 +10,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from gclrec.graph.dense import matmul
+
 _BLOCK = 2**19
 """Logits that exist at a time, where a row of them is not longer still."""
+
+_TAME = 40.0
+"""Logits of up to this size, with weights of as much, summed up by the million, are far from overflowing."""
 
 _FEWEST_ROWS = 128
 """Rows of a block, however long they are: fewer make matrix products slow."""
@@ -59,27 +65,41 @@ class _Block(NamedTuple):
 
 
 def _blocks(
-    a: Tensor,
-    n: Tensor,
-    log_weight: Tensor | None = None,
-    hidden: Tensor | None = None,
-    out: Tensor | None = None,
+    a: Tensor, n: Tensor, log_weight: Tensor | None = None, hidden: Tensor | None = None
 ) -> Iterator[_Block]:
-    """Yield block after block; without ``out (B, N)`` each is written over the one before."""
+    """Yield block after block."""
     lowest, least = torch.finfo(a.dtype).min, torch.finfo(a.dtype).tiny
     size = max(_BLOCK // max(len(n), 1), _FEWEST_ROWS)
-    scratch = a.new_empty(min(size, len(a)), len(n)) if out is None else out
+    tame = _are_tame(a, n, log_weight)
     for start in range(0, len(a), size):
         part = a[start : start + size]
         rows = slice(start, start + len(part))
-        logits = torch.mm(part, n.T, out=scratch[: len(part)] if out is None else out[rows])
+        logits = matmul(part, n.T)
         if log_weight is not None:
             logits += log_weight[rows] if len(log_weight) == len(a) else log_weight
         if hidden is not None:
             _hide(logits, hidden - start)
-        highest = logits.amax(1, keepdim=True).clamp_(min=lowest)
-        sums = logits.sub_(highest).exp_().sum(1, keepdim=True)
-        yield _Block(rows, (sums.log() + highest).squeeze(1), logits, sums.clamp_(min=least))
+        if tame:
+            sums = logits.exp_().sum(1, keepdim=True)
+            log_sums = sums.log()
+        else:
+            highest = logits.amax(1, keepdim=True).clamp_(min=lowest)
+            sums = logits.sub_(highest).exp_().sum(1, keepdim=True)
+            log_sums = sums.log() + highest
+        yield _Block(rows, log_sums.squeeze(1), logits, sums.clamp_(min=least))
+
+
+def _are_tame(a: Tensor, n: Tensor, log_weight: Tensor | None) -> bool:
+    """Return whether no exponential can overflow or vanish, so that no row needs its largest logit taken off.
+
+    That saves two passes over the logits. Vectors of unit length are tame at temperatures down to 1/40. On
+    a GPU the answer would have to be waited for, so there it is no.
+    """
+    if a.is_cuda or not len(a) or not len(n):
+        return False
+    longest = (float(torch.linalg.vector_norm(rows, dim=1).amax()) for rows in (a, n))
+    bound = math.prod(longest)
+    return bound <= _TAME and (log_weight is None or float(log_weight.max()) <= _TAME)
 
 
 def _hide(logits: Tensor, hidden: Tensor) -> None:
@@ -99,9 +119,9 @@ class _MeanLogSumExp(torch.autograd.Function):
         for rows, sums_of_rows, exponentials, sums in _blocks(a, n, hidden=hidden):
             log_sums[rows] = sums_of_rows
             if grad_a is not None:
-                torch.mm(exponentials, n, out=grad_a[rows]).div_(sums)
+                grad_a[rows] = matmul(exponentials, n).div_(sums)
             if grad_n is not None:
-                grad_n.addmm_(exponentials.T, a[rows] / sums)
+                grad_n += matmul((a[rows] / sums).T, exponentials).T
         ctx.save_for_backward(grad_a, grad_n)
         ctx.count = max(len(a), 1)
         return cast("Tensor", log_sums.sum() / ctx.count)
@@ -119,8 +139,9 @@ class _LogSumExp(torch.autograd.Function):
     def forward(ctx: Any, a: Tensor, n: Tensor, log_weight: Tensor | None) -> Tensor:
         exponentials = a.new_empty(len(a), len(n))
         log_sums, sums = a.new_empty(len(a)), a.new_empty(len(a), 1)
-        for block in _blocks(a, n, log_weight, out=exponentials):
+        for block in _blocks(a, n, log_weight):
             log_sums[block.rows], sums[block.rows] = block.log_sums, block.sums
+            exponentials[block.rows] = block.exponentials
         ctx.save_for_backward(a, n, exponentials, sums)
         return log_sums
 
@@ -129,4 +150,4 @@ class _LogSumExp(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         a, n, exponentials, sums = ctx.saved_tensors
         scale = grads[0].unsqueeze(1) / sums
-        return (exponentials @ n).mul_(scale), exponentials.T @ (a * scale), None
+        return matmul(exponentials, n).mul_(scale), matmul((a * scale).T, exponentials).T, None
