@@ -176,13 +176,8 @@ class TrainConfig:
     """Weight of the contrastive loss, beside 1 for the ranking loss (both are means)."""
     temperature: Annotated[float, Parameter(group=CONTRAST)] = 0.2
     """Temperature of the contrastive loss."""
-    ssl_negatives: Annotated[
-        str,
-        Parameter(
-            group=CONTRAST,
-            help="What infonce compares a node with: batch is the batch's other nodes, all is all others.",
-        ),
-    ] = "batch"
+    ssl_negatives: Annotated[str, Parameter(group=CONTRAST)] = "batch"
+    """What infonce compares a node with: batch is the batch's other nodes, all is all others."""
     head_layers: Annotated[int, Parameter(group=CONTRAST)] = 0
     """Layers of a projection head (0 to 3) whose output infonce compares and nothing else sees."""
     head_dim: Annotated[
@@ -311,25 +306,20 @@ class TrainConfig:
 
     def _check_ssl(self) -> None:
         """Refuse a setting that some contrasts take and this one would ignore."""
-        takers: dict[str, list[str]] = {}
-        for name, kind in SSL.items():
-            for source in kind.settings.values():
-                takers.setdefault(source, []).append(name)
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        for source, names in takers.items():
-            if self.ssl not in ("none", *names) and getattr(self, source) != defaults[source]:
-                raise InputError(
-                    f"{flag(source)}: --ssl {self.ssl} has no use for it; {', '.join(names)} has"
-                )
-        views = SSL[self.ssl].views
-        if self.ssl != "none" and (
-            (views == 0 and self.aug not in ("none", defaults["aug"])) or (views == 1 and "," in self.aug)
-        ):
-            raise InputError(
-                f"--aug: --ssl {self.ssl} takes {views or 'no'} view{'s'[views:]}, got {self.aug!r}"
-            )
         if self.head_dim is not None and self.head_layers == 0:
             raise InputError("--head-dim: there is no head; ask for one with --head-layers")
+        if self.ssl == "none":
+            return
+        kind = SSL[self.ssl]
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for source in dict.fromkeys(source for other in SSL.values() for source in other.settings.values()):
+            if source not in kind.settings.values() and getattr(self, source) != defaults[source]:
+                takers = _options(tuple(name for name, k in SSL.items() if source in k.settings.values()))
+                raise InputError(f"{flag(source)}: --ssl {self.ssl} has no use for it; {takers} has")
+        if kind.views == 0 and self.aug not in ("none", defaults["aug"]):
+            raise InputError(f"--aug: --ssl {self.ssl} takes no views, got {self.aug!r}")
+        if kind.views == 1 and "," in self.aug:
+            raise InputError(f"--aug: --ssl {self.ssl} takes one view, got {self.aug!r}")
 
     def loss_settings(self) -> dict[str, Any]:
         """Return the keyword arguments of the main loss."""
