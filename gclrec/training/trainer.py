@@ -12,9 +12,10 @@ from torch import Generator, Tensor
 from gclrec.contrast.negatives import NEGATIVES, Sampler, none
 from gclrec.contrast.ranking_losses import LOSSES, SCORES
 from gclrec.contrast.views import View, make_view, parse_augmentations
-from gclrec.encoders import Embeddings, Encoder, build_encoder
+from gclrec.encoders import Embeddings, Encoder, LightGCN, build_encoder
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.recall.fold_in import FoldIn
 from gclrec.training.batches import Batch, PairBatches
 from gclrec.training.config import TrainConfig
 from gclrec.training.objective import Objective, Parts
@@ -120,6 +121,15 @@ class Trainer:
         prepare = SCORES[self.config.score]
         users, items = self.encoder(self.graph)
         return Embeddings(prepare(users).detach(), prepare(items).detach())
+
+    def fold_in(self) -> FoldIn:
+        """Return what gives vectors to new users and items; exact where the encoder propagates linearly."""
+        unit = self.config.score == "cosine"
+        if isinstance(self.module, LightGCN):
+            users, items = self.module.layer_zero
+            return FoldIn.of_layers(self.graph, users, items, self.module.layer_shares(), unit=unit)
+        vectors = self.embeddings()
+        return FoldIn.of_vectors(self.graph, vectors.users, vectors.items, unit=unit)
 
     def state(self) -> dict[str, Tensor]:
         """Return every tensor that the next step depends on."""
