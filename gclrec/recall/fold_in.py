@@ -80,7 +80,8 @@ class Guess:
         dim = start.shape[1]
         if not len(start):
             return cls(*(np.zeros(shape, dtype=np.float32) for shape in (dim, (dim, dim), dim)))
-        rows, targets = np.asarray(received, np.float64), np.asarray(start, np.float64)
+        rows: npt.NDArray[np.float64] = np.asarray(received, np.float64)
+        targets: npt.NDArray[np.float64] = np.asarray(start, np.float64)
         centre, mean = rows.mean(axis=0), targets.mean(axis=0)
         rows, targets = rows - centre, targets - mean
         square = rows.T @ rows
@@ -90,8 +91,8 @@ class Guess:
 
     def __call__(self, received: FloatArray) -> FloatArray:
         """Return the guessed layer 0 of nodes that receive ``(N, D)``."""
-        guessed: FloatArray = (received - self.centre) @ self.matrix + self.mean
-        return guessed
+        guessed = (received - self.centre) @ self.matrix + self.mean
+        return guessed.astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -136,8 +136,7 @@ def told(histories: Histories, fold_in: FoldIn, *, skip_unknown: bool) -> Histor
         return histories
     example = histories.ids[int(np.argmax(silent))]
     _refuse_or_note(
-        f"{np.count_nonzero(silent):,} of {len(silent):,} users have no item that training has seen, "
-        f"such as {example!r}",
+        f"{_counted(np.count_nonzero(silent), 'user')} without any item that training has seen, such as  {example!r}",
         skip_unknown,
     )
     left = np.flatnonzero(~silent)
@@ -198,6 +197,19 @@ def new_items(
     return Added(ids.gather(left), made.vectors[left], made.sent[left], audience, place)
 
 
+def with_vector_column(table: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """Return a table of attributes as ``id, vector``: its only column of vectors.
+
+    Raises:
+        InputError: it has none, or several.
+    """
+    names = [name for name, dtype in table.schema.items() if dtype == pl.List(pl.Float64)]
+    if len(names) != 1:
+        found = ", ".join(names) or f"none in {', '.join(table.columns)}"
+        raise InputError(f"{path}: expected one column of vectors (lists of numbers), found {found}")
+    return table.select("id", pl.col(names[0]).alias("vector"))
+
+
 def item_rows(
     items: Sequence[object] | pl.Series, lookup: Lookup, kind: str, *, skip_unknown: bool
 ) -> IntArray:
@@ -226,8 +238,12 @@ def known_only(rows: IntArray, raw: Sequence[object] | pl.Series, kind: str, *, 
         places = np.flatnonzero(~known)
         strangers = {raw[int(place)] for place in places} if len(places) < 100 else None
         count = len(strangers) if strangers is not None else pl.Series(raw).gather(places).n_unique()
-        _refuse_or_note(f"{count:,} {kind}s are unknown to the run, such as {raw[int(places[0])]!r}", skip)
+        _refuse_or_note(f"{_counted(count, f'unknown {kind}')}, such as {raw[int(places[0])]!r}", skip)
     return known
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _refuse_or_note(message: str, skip: bool) -> None:
