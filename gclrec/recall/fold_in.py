@@ -33,12 +33,10 @@ from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.embeddings import FloatArray
 from gclrec.recall.folder import MANIFEST, damaged, read_manifest, writing
+from gclrec.recall.guess import Guess
 from gclrec.recall.reading import Lists
 
 KIND = "gclrec fold-in"
-
-RIDGE = 0.3
-"""Weight of the ridge penalty, in mean variances of what a node receives."""
 
 _BLOCK = 2**23  # numbers gathered at a time
 
@@ -56,64 +54,25 @@ class NewItems(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Guess:
-    r"""Layer 0 of a node from what it receives: centred ridge regression.
-
-    .. math:: \hat x^{(0)} = \mu + (r - \bar r) W, \qquad
-        W = \Big( R^\top R + \lambda \tfrac{\mathrm{tr}(R^\top R)}{D} I \Big)^{-1} R^\top X
-
-    with ``R`` and ``X`` the centred rows of the nodes of training that have neighbours.
-
-    Args:
-        centre: ``(D,)`` mean of what they receive.
-        matrix: ``(D, D)``.
-        mean: ``(D,)`` mean of their layer 0.
-    """
-
-    centre: FloatArray
-    matrix: FloatArray
-    mean: FloatArray
-
-    @classmethod
-    def fit(cls, received: npt.NDArray[Any], start: npt.NDArray[Any]) -> Guess:
-        """Fit to ``(N, D)`` rows of what nodes receive and of their layer 0; all zero if there is no node."""
-        dim = start.shape[1]
-        if not len(start):
-            return cls(*(np.zeros(shape, dtype=np.float32) for shape in (dim, (dim, dim), dim)))
-        rows: npt.NDArray[np.float64] = np.asarray(received, np.float64)
-        targets: npt.NDArray[np.float64] = np.asarray(start, np.float64)
-        centre, mean = rows.mean(axis=0), targets.mean(axis=0)
-        rows, targets = rows - centre, targets - mean
-        square = rows.T @ rows
-        penalty = RIDGE * max(np.trace(square) / dim, 1e-12)
-        matrix = np.linalg.solve(square + penalty * np.eye(dim), rows.T @ targets)
-        return cls(*(part.astype(np.float32) for part in (centre, matrix, mean)))
-
-    def __call__(self, received: FloatArray) -> FloatArray:
-        """Return the guessed layer 0 of nodes that receive ``(N, D)``."""
-        guessed = (received - self.centre) @ self.matrix + self.mean
-        return guessed.astype(np.float32)
-
-
-@dataclass(frozen=True, eq=False)
 class FoldIn:
     """What a run keeps to give vectors to new users and items.
 
     Args:
         weights: ``w_0 .. w_L``; ``(1,)`` where vectors do not come from neighbours (matrix factorisation,
             baselines): then a new node's whole vector is guessed from its neighbours' vectors.
-        unit: final vectors have length 1.
+        exponents: powers of their own length at which final user and item vectors stand: 1 leaves vectors as
+            they are (inner product), 0 brings them to length 1 (cosine).
         item_sent: ``(I, D)`` what a new user receives from an item; 0 for an item that training did not see.
         user_sent: ``(U, D)`` what a new item receives from a user.
         user_onward: ``(U, D)`` what it receives from a user for its own layers 1 and up, to send them on.
-        user_length: ``(U,)`` length of the trained vectors before they were brought to length 1.
+        user_length: ``(U,)`` length of the trained vectors as they were.
         user_guess: layer 0 of a user.
         item_guess: layer 0 of an item.
         trained_on: parts of the split whose pairs were the graph.
     """
 
     weights: tuple[float, ...]
-    unit: bool
+    exponents: tuple[float, float]
     item_sent: FloatArray
     user_sent: FloatArray
     user_onward: FloatArray
@@ -130,7 +89,7 @@ class FoldIn:
         items: Tensor,
         weights: Sequence[float],
         *,
-        unit: bool = False,
+        exponents: tuple[float, float] = (1.0, 1.0),
     ) -> FoldIn:
         """Keep what an encoder with linear propagation sends along the edges of its graph.
 
@@ -139,11 +98,11 @@ class FoldIn:
             users: ``(U, D)`` layer 0.
             items: ``(I, D)``.
             weights: ``w_0 .. w_L``, at least one.
-            unit: the run's final vectors are brought to length 1.
+            exponents: see :class:`FoldIn`.
         """
         if len(weights) == 1:
             # The scale of layer 0 is of no interest: without neighbours' shares it is the final vector.
-            return cls.of_vectors(graph, users * weights[0], items * weights[0], unit=unit)
+            return cls.of_vectors(graph, users * weights[0], items * weights[0], exponents=exponents)
         with torch.no_grad():
             users, items = users.detach(), items.detach()
             combined = graph.adjacency.polynomial(users, items, list(weights[1:]))
@@ -163,7 +122,7 @@ class FoldIn:
             )
             return cls(
                 tuple(weights),
-                unit,
+                exponents,
                 _numpy(combined[1] * scales[1]),
                 _numpy(combined[0] * scales[0]),
                 _numpy(onward * scales[0]),
@@ -173,11 +132,24 @@ class FoldIn:
             )
 
     @classmethod
-    def of_vectors(cls, graph: BipartiteGraph, users: Tensor, items: Tensor, *, unit: bool = False) -> FoldIn:
-        """Keep what the final vectors ``users (U, D)`` and ``items (I, D)`` alone tell.
+    def of_vectors(
+        cls,
+        graph: BipartiteGraph,
+        users: Tensor,
+        items: Tensor,
+        *,
+        exponents: tuple[float, float] = (1.0, 1.0),
+    ) -> FoldIn:
+        """Keep what the final vectors alone tell.
 
         A new node receives the sum of its neighbours' vectors over the square root of their number; a ridge
         regression leads from there to a vector.
+
+        Args:
+            graph: the training interactions.
+            users: ``(U, D)`` final vectors, as they were before their length was changed.
+            items: ``(I, D)``.
+            exponents: see :class:`FoldIn`.
         """
         vectors = [_numpy(part.detach()) for part in (users, items)]
         counts = graph.to_scipy()
@@ -192,7 +164,9 @@ class FoldIn:
             for part, start, rows in zip(received, vectors, seen, strict=True)
         )
         lengths = np.linalg.norm(vectors[0], axis=1)
-        return cls((1.0,), unit, sent[1], sent[0], np.zeros_like(sent[0]), lengths, user_guess, item_guess)
+        return cls(
+            (1.0,), exponents, sent[1], sent[0], np.zeros_like(sent[0]), lengths, user_guess, item_guess
+        )
 
     @property
     def propagates(self) -> bool:
@@ -230,7 +204,7 @@ class FoldIn:
             vectors = received if start is None else received + np.float32(self.weights[0]) * start
         else:
             vectors = self.user_guess(received) if start is None else start
-        return self._final(vectors)
+        return _scaled(vectors, self.exponents[0])
 
     def returning_users(self, trained: FloatArray, rows: IntArray, before: Lists, now: Lists) -> FloatArray:
         """Return the vectors of users of the run who have come to more items.
@@ -250,8 +224,11 @@ class FoldIn:
         change = latter - former
         if not self.propagates:
             change = change @ self.user_guess.matrix
-        raw = trained * self.user_length[rows, None] if self.unit else trained
-        return self._final(raw + change)
+        raw: npt.NDArray[Any] = trained
+        if self.exponents[0] != 1:
+            length = self.user_length[rows, None]
+            raw = trained * np.where(length > 0, length, 1) ** np.float32(1 - self.exponents[0])
+        return _scaled(raw + change, self.exponents[0])
 
     def new_items(self, audience: Lists, *, start: npt.NDArray[Any] | None = None) -> NewItems:
         """Return the vectors of items by the users who have them, by their layer 0, or by both.
@@ -268,10 +245,10 @@ class FoldIn:
             given = ~np.isnan(start).any(axis=1, keepdims=True)
             layer_zero = np.where(given, start, layer_zero).astype(np.float32)
         if not self.propagates:
-            return NewItems(self._final(layer_zero), layer_zero)
+            return NewItems(_scaled(layer_zero, self.exponents[1]), layer_zero)
         onward, _ = self._received(audience, self.user_onward, self.user_tells)
         sent = (np.float32(self.weights[1]) * layer_zero + onward) / np.sqrt(np.maximum(count, 1))[:, None]
-        vectors = self._final(np.float32(self.weights[0]) * layer_zero + received)
+        vectors = _scaled(np.float32(self.weights[0]) * layer_zero + received, self.exponents[1])
         return NewItems(vectors, sent.astype(np.float32))
 
     def extended(self, item_sent: FloatArray) -> FoldIn:
@@ -287,7 +264,7 @@ class FoldIn:
         """
         values = {
             "layer_weights": list(self.weights),
-            "unit": self.unit,
+            "exponents": list(self.exponents),
             "trained_on": list(self.trained_on),
             "dim": self.item_sent.shape[1],
             "users": len(self.user_sent),
@@ -311,14 +288,14 @@ class FoldIn:
             weights = tuple(map(float, manifest["layer_weights"]))
             trained_on = tuple(map(str, manifest["trained_on"]))
             num_users, num_items, dim = (int(manifest[name]) for name in ("users", "items", "dim"))
-            unit = bool(manifest["unit"])
-        except (KeyError, TypeError, ValueError) as error:
+            exponents = (float(manifest["exponents"][0]), float(manifest["exponents"][1]))
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise damaged(folder / MANIFEST, error) from None
         users, items = (_read(folder / name) for name in ("users.safetensors", "items.safetensors"))
         try:
             found = cls(
                 weights,
-                unit,
+                exponents,
                 items["sent"],
                 users["sent"],
                 users["onward"],
@@ -367,12 +344,15 @@ class FoldIn:
         received = total / np.sqrt(np.maximum(count, 1))[:, None]
         return received.astype(np.float32), count
 
-    def _final(self, vectors: npt.NDArray[Any]) -> FloatArray:
-        final: FloatArray = np.ascontiguousarray(vectors, dtype=np.float32)
-        if not self.unit:
-            return final
-        lengths: FloatArray = np.linalg.norm(final, axis=1, keepdims=True).astype(np.float32)
-        return np.divide(final, lengths, out=np.zeros_like(final), where=lengths > 0)
+
+def _scaled(vectors: npt.NDArray[Any], exponent: float) -> FloatArray:
+    """Return vectors at a power of their own length; one of length 0 stays as it is."""
+    final: FloatArray = np.ascontiguousarray(vectors, dtype=np.float32)
+    if exponent == 1:
+        return final
+    lengths: FloatArray = np.linalg.norm(final, axis=1, keepdims=True).astype(np.float32)
+    powers = np.where(lengths > 0, lengths, 1) ** (exponent - 1)
+    return final * powers.astype(np.float32)
 
 
 def _numpy(part: Tensor) -> npt.NDArray[Any]:

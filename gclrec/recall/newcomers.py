@@ -136,7 +136,7 @@ def told(histories: Histories, fold_in: FoldIn, *, skip_unknown: bool) -> Histor
         return histories
     example = histories.ids[int(np.argmax(silent))]
     _refuse_or_note(
-        f"{_counted(np.count_nonzero(silent), 'user')} without any item that training has seen, such as  {example!r}",
+        f"{_counted(int(silent.sum()), 'user')} without any item that training has seen, such as {example!r}",
         skip_unknown,
     )
     left = np.flatnonzero(~silent)

@@ -105,7 +105,7 @@ class Recommender:
             index,
             as_lists(pairs, len(embedded.users), len(index)),
             run,
-            np.concatenate([embedded.item_degrees, np.zeros(len(added), dtype=np.int64)]),
+            np.pad(embedded.item_degrees, (0, len(added))),
             added,
         )
 
@@ -219,7 +219,9 @@ class Recommender:
         fold_in = self._newcomers.fold_in
         if not fold_in.item_tells[rows].any():
             raise InputError(f"none of the {len(rows):,} items was seen in training: they tell nothing")
-        found, scores = self._search_vectors(fold_in.new_users(history), k, history if exclude_seen else None)
+        found, scores = self._shelf.search(
+            fold_in.new_users(history), k, exclude=history if exclude_seen else None
+        )
         return listed(self.items, found[0], scores[0])
 
     def add_items(
@@ -262,14 +264,12 @@ class Recommender:
         if not len(fresh):
             return self
         index = self.index.extended(fresh.vectors, fresh.ids)
-        owner = np.repeat(np.arange(len(self.users)), np.diff(self.known[0]))
-        pairs = [(owner, self.known[1]), (fresh.user, fresh.item + len(self.items))]
-        degrees = self._degrees
+        theirs = as_lists([(fresh.user, fresh.item + len(self.items))], len(self.users), len(index))
         return replace(
             self,
             index=index,
-            known=as_lists(pairs, len(self.users), len(index)),
-            item_degrees=np.concatenate([degrees, np.zeros(len(fresh), dtype=np.int64)]),
+            known=joined_lists(self.known, theirs, len(index)),
+            item_degrees=np.pad(self._degrees, (0, len(fresh))),
             added=fresh if self.added is None else self.added.followed_by(fresh),
         )
 
@@ -325,12 +325,7 @@ class Recommender:
     def _search(self, users: IntArray, k: int, exclude_seen: bool) -> tuple[IntArray, FloatArray]:
         self._check_k(k)
         exclude = take_lists(*self.known, users) if exclude_seen else None
-        return self._search_vectors(self.user_vectors[users], k, exclude)
-
-    def _search_vectors(
-        self, vectors: FloatArray, k: int, exclude: Lists | None
-    ) -> tuple[IntArray, FloatArray]:
-        return (self.index if self._shelf is None else self._shelf).search(vectors, k, exclude=exclude)
+        return self._shelf.search(self.user_vectors[users], k, exclude=exclude)
 
     def _table(self, users: IntArray, k: int, exclude_seen: bool) -> pl.DataFrame:
         rows, scores = self._search(users, k, exclude_seen)
@@ -353,7 +348,7 @@ class Recommender:
             counts = np.zeros(len(places) + 1, dtype=np.int64)
             counts[back + 1] = np.diff(indptr)
             given = joined_lists(given, (np.cumsum(counts), items), len(self.items))
-            found, scores = self._search_vectors(vectors, k, given if exclude_seen else None)
+            found, scores = self._shelf.search(vectors, k, exclude=given if exclude_seen else None)
             tables.append(tabled(histories.ids.gather(places), self.items, found, scores))
         return pl.concat(tables)
 
@@ -390,8 +385,9 @@ class Recommender:
         return Newcomers(self.run, self.users, self.items, self.added)
 
     @cached_property
-    def _shelf(self) -> Shelf | None:
-        return None if self.only is None else Shelf(self.index, self.only)
+    def _shelf(self) -> Index | Shelf:
+        """What may be recommended."""
+        return self.index if self.only is None else Shelf(self.index, self.only)
 
     @cached_property
     def _user_rows(self) -> Lookup:

@@ -66,11 +66,10 @@ def fit(config: TrainConfig, folder: RunFolder, listener: Listener | None = None
         if config.refit and len(split.valid):
             progress = replace(progress, phase="refit", epoch=0)
             trainer = Trainer(config, BipartiteGraph.from_interactions(split.refit().train).to(device))
+            trainer.load_scoring(load_state(folder.best_checkpoint)[0])
     if progress.phase == "refit":
         _refit(trainer, folder, progress, listener)
-        save_state(
-            folder.best_checkpoint, trainer.encoder_state(), {"epoch": progress.epoch, "phase": "refit"}
-        )
+        save_state(folder.best_checkpoint, trainer.model_state(), {"epoch": progress.epoch, "phase": "refit"})
     return _finish(trainer, split, folder, progress)
 
 
@@ -102,6 +101,11 @@ def _select(
         due = progress.epoch % config.eval_every == 0 or progress.epoch == config.epochs
         if due and len(split.valid):
             began = time.perf_counter()
+            if trainer.scoring.calibrates:
+                raw = trainer.raw_embeddings()
+                record["norm_exponent"] = trainer.scoring.calibrate(
+                    raw, split.train, split.valid, config.select
+                )
             embeddings = trainer.embeddings()
             figures = evaluate_on(embeddings, split.train, split.valid, config)
             shape = shape_of(embeddings, split.train)
@@ -115,7 +119,7 @@ def _select(
                 progress.best_epoch, progress.best_value, progress.stale = progress.epoch, value, 0
                 save_state(
                     folder.best_checkpoint,
-                    trainer.encoder_state(),
+                    trainer.model_state(),
                     {"epoch": progress.epoch, "phase": "select"},
                 )
             else:
@@ -124,7 +128,7 @@ def _select(
     if progress.best_epoch is None:
         progress.best_epoch = progress.epoch
         save_state(
-            folder.best_checkpoint, trainer.encoder_state(), {"epoch": progress.epoch, "phase": "select"}
+            folder.best_checkpoint, trainer.model_state(), {"epoch": progress.epoch, "phase": "select"}
         )
 
 
@@ -143,7 +147,7 @@ def _refit(trainer: Trainer, folder: RunFolder, progress: Progress, listener: Li
 def _train_epoch(trainer: Trainer, progress: Progress, listener: Listener) -> dict[str, Any]:
     began = time.perf_counter()
     try:
-        losses = trainer.run_epoch(listener.batch)
+        losses = trainer.run_epoch(progress.epoch + 1, listener.batch)
     except FloatingPointError as error:
         raise InputError(f"epoch {progress.epoch + 1}: {error}") from error
     progress.epoch += 1
@@ -169,7 +173,7 @@ def _close_epoch(
 
 def _finish(trainer: Trainer, split: Split, folder: RunFolder, progress: Progress) -> Result:
     best, _ = load_state(folder.best_checkpoint)
-    trainer.load_encoder(best)
+    trainer.load_model(best)
     result = finish(
         trainer.config,
         folder,

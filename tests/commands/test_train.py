@@ -21,7 +21,7 @@ import torch
 from gclrec.baselines import BASELINES
 from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
-from gclrec.contrast.ranking_losses import LOSSES, SCORES
+from gclrec.contrast.ranking_losses import LOSSES
 from gclrec.contrast.ssl import SSL
 from gclrec.contrast.views import VIEWS
 from gclrec.data.splits import SPLITS
@@ -32,6 +32,9 @@ from gclrec.recall.recommender import Recommender
 from gclrec.training.checkpoint import load_state
 from gclrec.training.config import TrainConfig
 from gclrec.training.run import RunFolder
+from gclrec.training.schedules import SCHEDULES
+from gclrec.training.scoring import SCORINGS
+from gclrec.training.starts import STARTS
 
 from .conftest import Outcome
 
@@ -53,7 +56,9 @@ CHOICES = [
     *(("--encoder", name) for name in ENCODERS),
     *(("--layer-weights", name) for name in LAYER_WEIGHTS),
     *(("--loss", name) for name in LOSSES),
-    *(("--score", name) for name in SCORES),
+    *(("--score", name) for name in SCORINGS),
+    *(("--init", name) for name in STARTS),
+    *(("--schedule", name, "--warmup", 0.5) for name in SCHEDULES),
     *(("--negatives", name) for name in NEGATIVES),
     *(
         ("--loss", loss, "--negatives", name)
@@ -265,6 +270,13 @@ def test_more_epochs_for_a_finished_run(train: Run, gclrec: Run, tmp_path: Path)
     assert outcome.values["epochs_trained"] == 5
     assert [line["epoch"] for line in RunFolder(tmp_path / "run").metrics()] == [1, 2, 3, 4, 5]
     assert "--resume" in gclrec("train", "--resume", tmp_path / "run", "--seed", 5).error
+
+
+@pytest.mark.parametrize("flags", [("--refit",), ("--schedule", "cosine")])
+def test_a_run_that_aims_at_its_end_keeps_it(gclrec: Run, train: Run, tmp_path: Path, flags) -> None:
+    assert train(*flags).code == 0
+    error = gclrec("train", "--resume", tmp_path / "run", "--epochs", 5).error
+    assert "--resume: --epochs cannot change" in error
 
 
 def test_kill_minus_nine_then_resume_changes_nothing(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
