@@ -108,7 +108,7 @@ def recommend(
     if items:
         found = recommender.recommend_for(items, k, exclude_seen=exclude_seen, skip_unknown=skip_unknown)
         given = {"history": list(items)}
-        _show(f"a user with {len(items)} given items", found, given, json)
+        _show("a new user", found, given, json)
     elif users_file is not None:
         from gclrec.data.columns import Columns
         from gclrec.data.readers import read_frame

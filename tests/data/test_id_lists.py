@@ -51,7 +51,7 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no column of item ids; the columns are: a, b"):
         read_ids(path)
     pl.DataFrame({"item": [1.5]}).write_parquet(path)
-    with pytest.raises(InputError, match="row 1: found 1.5"):
+    with pytest.raises(InputError, match=r"row 1: found 1\.5"):
         read_ids(path)
     text = tmp_path / "ids.txt"
     for content, message in ((b"item\n", "holds no id"), (b"\xff\n", "not UTF-8"), (b"", "empty")):

@@ -243,9 +243,7 @@ def test_known_and_unknown_ids(run: FoldedRun) -> None:
     table = pairs(run, {0: [2, 5], 1: [3]})
     old = run.items.ids[4]
     mixed = pl.concat([table, pl.DataFrame({"user": table["user"][:1], "item": [old]})])
-    with pytest.raises(
-        InputError, match=f"1 of 3 items are in the run already, such as {old!r}; --skip-known"
-    ):
+    with pytest.raises(InputError, match=f"1 of 3 items are in the run already, such as {old!r}; --skip"):
         recommender.add_items(mixed)
     one = recommender.add_items(table)
     assert recommender.add_items(mixed, skip_known=True).items == one.items
@@ -273,12 +271,12 @@ def test_bad_tables_of_items(run: FoldedRun) -> None:
         ({"attributes": table[:1].drop("vector")}, "no column 'vector', found id"),
         ({"attributes": table[:1].with_columns(vector=pl.lit("x"))}, "found String, expected 8 numbers"),
         (
-            {"attributes": table[:1].with_columns(vector=pl.lit(pl.Series([[1.0]])))},
+            {"attributes": table[:1].with_columns(vector=pl.Series([[1.0]]))},
             "found 1 numbers, expected 8",
         ),
         (
             {"attributes": table[:1], "encode": lambda t: np.ones((1, 3))},
-            r"shape \(1, 3\), expected \(1, 8\)",
+            r"found shape \(1, 3\), expected",
         ),
         ({"attributes": table[:1], "encode": lambda t: np.full((1, 8), np.nan)}, "row 0 holds NaN"),
         ({"interactions": pl.DataFrame({"user": [1]})}, "no column 'item', found user"),
@@ -353,7 +351,7 @@ def test_nothing_left_to_recommend(run: FoldedRun) -> None:
 def test_without_a_run_folder() -> None:
     users = Recommender(*_bare())
     for ask in (
-        lambda: users.recommend_for([0]),
+        lambda: users.recommend_for([0], 1),
         lambda: users.add_items(pl.DataFrame({"user": [0], "item": [5]})),
         users.save_added,
         users.cold_only,
@@ -366,12 +364,8 @@ def _bare() -> tuple:
     from .catalogue import numbered
 
     vectors = np.eye(3, dtype=np.float32)
-    return (
-        numbered(3),
-        vectors,
-        Index.exact(vectors, numbered(3)),
-        (np.zeros(4, dtype=np.int64), np.empty(0, int)),
-    )
+    nothing = np.zeros(4, dtype=np.int64), np.empty(0, dtype=np.int64)
+    return numbered(3), vectors, Index.exact(vectors, numbered(3)), nothing
 
 
 def test_a_run_without_fold_in(tmp_path: Path) -> None:
@@ -388,9 +382,7 @@ def test_a_run_that_was_trained_again(run: FoldedRun, tmp_path: Path) -> None:
     for name in ("embeddings", "fold_in"):
         for path in (other.path / name).iterdir():
             (run.path / name / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(
-        InputError, match="added: was made from other vectors than the run's; add the items again"
-    ):
+    with pytest.raises(InputError, match="added: was made from other vectors than the run's; add"):
         Recommender.load(run.path)
     assert len(Recommender.load(run.path, with_added=False).items) == 60
 
