@@ -1,8 +1,8 @@
 """How well folded-in vectors rank: ``python scripts/measure_fold_in.py``, the tables of docs/serving.md.
 
 Three runs of each encoder on ml-100k: users of the run folded in from their training items; users and items
-that training never saw (splits ``cold_users``, ``cold_items``), given some of their interactions, and judged by
-the others.
+that training never saw (splits ``cold_users``, ``cold_items``), given some of their interactions, and judged
+by the others.
 """
 
 from __future__ import annotations

@@ -109,7 +109,8 @@ def read_pairs(path: Path, users: Vocabulary, items: Vocabulary) -> tuple[IntArr
 def as_lists(pairs: Sequence[tuple[IntArray, IntArray]], num_users: int, num_items: int) -> Lists:
     """Return the distinct items of each user."""
     keys = [user * num_items + item for user, item in pairs]
-    user, item = np.divmod(np.unique(np.concatenate([np.empty(0, dtype=np.int64), *keys])), num_items)
+    merged = np.sort(np.concatenate([np.empty(0, dtype=np.int64), *keys]))  # faster than np.unique
+    user, item = np.divmod(merged[np.diff(merged, prepend=-1) != 0], num_items)
     indptr = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=num_users))])
     return indptr.astype(np.int64), item
 
