@@ -21,9 +21,8 @@ from gclrec.recall.reading import (
     Lists,
     Lookup,
     as_lists,
-    checked_parts,
     joined_lists,
-    read_pairs,
+    read_parts,
     take_lists,
 )
 
@@ -82,10 +81,7 @@ class Newcomers:
     @cached_property
     def trained_on(self) -> Lists:
         """The items that each user was trained on."""
-        pairs = [
-            read_pairs(self._run / "split" / f"{part}.parquet", self._users, self._items)
-            for part in checked_parts(self.fold_in.trained_on)
-        ]
+        pairs = read_parts(self._run, self.fold_in.trained_on, self._users, self._items)
         return as_lists(pairs, len(self._users), len(self._items))
 
     def vectors(self, trained: FloatArray, rows: IntArray, given: Lists) -> FloatArray:

@@ -106,6 +106,13 @@ def read_pairs(path: Path, users: Vocabulary, items: Vocabulary) -> tuple[IntArr
     return columns[0], columns[1]
 
 
+def read_parts(
+    run: Path, parts: Iterable[str], users: Vocabulary, items: Vocabulary
+) -> list[tuple[IntArray, IntArray]]:
+    """Return the user and item rows of parts of the split of a run."""
+    return [read_pairs(run / "split" / f"{part}.parquet", users, items) for part in checked_parts(parts)]
+
+
 def as_lists(pairs: Sequence[tuple[IntArray, IntArray]], num_users: int, num_items: int) -> Lists:
     """Return the distinct items of each user."""
     keys = [user * num_items + item for user, item in pairs]

@@ -24,9 +24,8 @@ from gclrec.recall.reading import (
     Lookup,
     as_lists,
     check_run,
-    checked_parts,
     joined_lists,
-    read_pairs,
+    read_parts,
     take_lists,
 )
 from gclrec.recall.shelf import Shelf
@@ -94,10 +93,7 @@ class Recommender:
             index = whole_index(run, catalogue)
         else:
             index = Index.exact(catalogue.vectors, catalogue.items)
-        pairs = [
-            read_pairs(run / "split" / f"{part}.parquet", embedded.users, embedded.items)
-            for part in checked_parts(seen)
-        ]
+        pairs = read_parts(run, seen, embedded.users, embedded.items)
         pairs.append((added.user, added.item + len(embedded.items)))
         return cls(
             embedded.users,
@@ -299,11 +295,7 @@ class Recommender:
         return self._keeping(item_rows(items, self._item_rows, "candidate", skip_unknown=skip_unknown))
 
     def cold_only(self) -> Recommender:
-        """Return a recommender that recommends only items without training interaction, added ones included.
-
-        Raises:
-            InputError: there is none.
-        """
+        """Return a recommender that recommends only items without training interaction, added ones included; there must be one."""
         return self._keeping(np.flatnonzero(self._degrees == 0))
 
     def similar_items(self, item: object, k: int = 10) -> list[Recommendation]:
