@@ -295,7 +295,7 @@ class Recommender:
         return self._keeping(item_rows(items, self._item_rows, "candidate", skip_unknown=skip_unknown))
 
     def cold_only(self) -> Recommender:
-        """Return a recommender of items without training interaction only, added ones too; there must be one."""
+        """Return a recommender of items without training interaction, added ones too; one must be there."""
         return self._keeping(np.flatnonzero(self._degrees == 0))
 
     def similar_items(self, item: object, k: int = 10) -> list[Recommendation]:
