@@ -95,6 +95,13 @@ class LightGCN(nn.Module):
             "last": [0.0] * count + [1.0],
         }.get(self.layer_weights)
 
+    def layer_shares(self) -> list[float]:
+        """Return ``w_0 .. w_L`` as numbers, learned ones as they stand."""
+        fixed = self.fixed_weights()
+        if fixed is not None:
+            return fixed
+        return [float(share) for share in self.layer_logits.detach().softmax(0)]
+
     def forward(
         self, graph: GraphLike, *, layers: bool = False, perturb: Perturbation | None = None
     ) -> Embeddings:

@@ -179,6 +179,7 @@ def _finish(trainer: Trainer, split: Split, folder: RunFolder, progress: Progres
         folder,
         split,
         trainer.embeddings(),
+        fold_in=trainer.fold_in(),
         epochs=progress.best_epoch,
         refitted=progress.phase == "refit",
         validated=progress.best_value is not None,

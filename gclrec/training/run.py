@@ -40,9 +40,11 @@ class RunFolder:
     ``metrics.jsonl``       one line an epoch
     ``checkpoint/``         ``last`` (to resume) and ``best`` (the chosen epoch)
     ``embeddings/``         final vectors of users and items with their raw ids
+    ``fold_in/``            what gives vectors to new users and items
     ``per_user.parquet``    test scores of each user
     ``result.json``         what ``train --json`` prints
     ``index/``              written by ``gclrec export``
+    ``added/``              items added after training, written by ``gclrec add-items``
     ======================  ==========================================================
 
     Every file is written under a temporary name and renamed, so none is ever half there.

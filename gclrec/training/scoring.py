@@ -52,6 +52,13 @@ class Scoring(nn.Module):
         """Whether there is an exponent to choose."""
         return self.score == "calibrated"
 
+    @property
+    def exponents(self) -> tuple[float, float]:
+        """Powers of their own length at which user and item vectors stand in the score."""
+        return {"dot": (1.0, 1.0), "cosine": (0.0, 0.0), "calibrated": (0.0, float(self.exponent))}[
+            self.score
+        ]
+
     def forward(self, embeddings: Embeddings) -> Embeddings:
         """Return vectors whose inner product is the score."""
         return SCORINGS[self.score](embeddings, float(self.exponent))

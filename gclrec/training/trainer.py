@@ -9,14 +9,15 @@ from typing import Any, cast
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.contrast.moment import Contrast
+from gclrec.contrast.moment import Contrast, Ranks
 from gclrec.contrast.negatives import NEGATIVES, Sampler, none
 from gclrec.contrast.ranking_losses import LOSSES
 from gclrec.contrast.ssl import SSL, build_contrast
 from gclrec.contrast.views import Chain, View, make_view, parse_augmentations
-from gclrec.encoders import Embeddings, Encoder, build_encoder
+from gclrec.encoders import Embeddings, Encoder, LightGCN, build_encoder
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.recall.fold_in import FoldIn
 from gclrec.training.batches import Batch, PairBatches
 from gclrec.training.config import TrainConfig
 from gclrec.training.objective import Objective, Parts
@@ -141,6 +142,17 @@ class Trainer:
         """Return the final embeddings on the whole training graph before :class:`Scoring` has them."""
         users, items = self.objective.ranked(self.encoder(self.graph))
         return Embeddings(users.detach(), items.detach())
+
+    @torch.no_grad()
+    def fold_in(self) -> FoldIn:
+        """Return what gives vectors to new users and items; exact where the encoder propagates linearly."""
+        exponents = self.scoring.exponents
+        if isinstance(self.encoder, LightGCN) and not isinstance(self.objective.contrast, Ranks):
+            users, items = self.encoder.layer_zero
+            weights = self.encoder.layer_shares()
+            return FoldIn.of_layers(self.graph, users, items, weights, exponents=exponents)
+        users, items = self.raw_embeddings()
+        return FoldIn.of_vectors(self.graph, users, items, exponents=exponents)
 
     def state(self) -> dict[str, Tensor]:
         """Return every tensor that the next step depends on."""
