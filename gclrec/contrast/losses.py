@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from gclrec.contrast.temperatures import over
+
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
     r"""Ask that a positive item scores above a negative one (Bayesian personalised ranking, [1]).
@@ -44,7 +46,7 @@ def l2(*rows: Tensor) -> Tensor:
     return total / (2 * max(len(rows[0]), 1))
 
 
-def info_nce(anchor: Tensor, positive: Tensor, temperature: float = 0.2) -> Tensor:
+def info_nce(anchor: Tensor, positive: Tensor, temperature: float | Tensor = 0.2) -> Tensor:
     r"""Contrast row ``k`` of one view with row ``k`` of the other (InfoNCE, [1]).
 
     .. math:: -\frac{1}{B} \sum_k \log
@@ -55,7 +57,8 @@ def info_nce(anchor: Tensor, positive: Tensor, temperature: float = 0.2) -> Tens
     Args:
         anchor: ``(B, D)`` embeddings of the first view, of any length.
         positive: ``(B, D)`` embeddings of the same nodes in the second view.
-        temperature: ``tau > 0``; smaller weighs hard negatives more.
+        temperature: ``tau > 0``; smaller weighs hard negatives more. A scalar tensor or one for each row,
+            ``(B,)``, may need a gradient.
 
     Returns:
         Scalar mean over the batch; ``log(B)`` when all rows are equal.
@@ -75,9 +78,7 @@ def info_nce(anchor: Tensor, positive: Tensor, temperature: float = 0.2) -> Tens
         raise ValueError(
             f"both views need the same shape, got {tuple(anchor.shape)} and {tuple(positive.shape)}"
         )
-    if temperature <= 0.0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
-    scaled = functional.normalize(anchor, dim=1) / temperature
+    scaled = over(functional.normalize(anchor, dim=1), temperature)
     return cast("Tensor", _Matching.apply(scaled, functional.normalize(positive, dim=1)))  # type: ignore[no-untyped-call]
 
 

@@ -30,6 +30,8 @@ class Ssl:
         settings: its keyword arguments, and the training settings that they are taken from.
         views: how many views of the graph a step makes for it.
         differs: whether it says nothing when no view changes anything.
+        temperatures: the names in :data:`~gclrec.contrast.temperatures.TEMPERATURES` that may stand in place
+            of a number for its temperature.
     """
 
     make: Callable[..., nn.Module] | None
@@ -37,6 +39,7 @@ class Ssl:
     settings: Mapping[str, str] = field(default_factory=dict)
     views: int = 2
     differs: bool = False
+    temperatures: tuple[str, ...] = ()
 
 
 def build_contrast(
@@ -64,11 +67,18 @@ def build_contrast(
 
 SSL: Mapping[str, Ssl] = {
     "none": Ssl(None, "nothing", views=0),
-    "infonce": Ssl(TwoViews, "two views of a node", {"temperature": "temperature"}, differs=True),
+    "infonce": Ssl(
+        TwoViews,
+        "two views of a node",
+        {"temperature": "temperature"},
+        differs=True,
+        temperatures=("learned",),
+    ),
     "cross_layer": Ssl(
         CrossLayer,
         "the final embedding and one layer of a single view",
         {"temperature": "temperature", "layer": "ssl_layer"},
         views=1,
+        temperatures=("learned",),
     ),
 }

@@ -7,6 +7,7 @@ from torch import Generator, Tensor, nn
 
 from gclrec.contrast.losses import info_nce
 from gclrec.contrast.moment import Contrasted, Moment
+from gclrec.contrast.temperatures import Temperature, current
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 
@@ -20,7 +21,7 @@ class TwoViews(nn.Module):
     Args:
         encoder: not kept.
         graph: not kept.
-        temperature: of InfoNCE.
+        temperature: of InfoNCE; a number or :class:`~gclrec.contrast.temperatures.Learned`.
         generator: nothing is drawn.
 
     [1] Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783
@@ -31,7 +32,7 @@ class TwoViews(nn.Module):
         encoder: Encoder,  # noqa: ARG002 - the signature of all
         graph: BipartiteGraph,  # noqa: ARG002
         *,
-        temperature: float = 0.2,
+        temperature: Temperature = 0.2,
         generator: Generator | None = None,  # noqa: ARG002
     ) -> None:
         super().__init__()
@@ -40,7 +41,7 @@ class TwoViews(nn.Module):
     def forward(self, moment: Moment) -> Contrasted:
         """Return the embeddings of the graph itself and InfoNCE over users plus that over items."""
         first, second = (view.encode(moment.encoder) for view in moment.views)
-        loss = node_contrast(first, second, moment.users, moment.items, self.temperature)
+        loss = node_contrast(first, second, moment.users, moment.items, current(self.temperature))
         return Contrasted(moment.encoder(moment.graph), loss)
 
 
@@ -52,7 +53,7 @@ class CrossLayer(nn.Module):
     Args:
         encoder: a graph encoder of at least ``layer`` layers; not kept.
         graph: not kept.
-        temperature: of InfoNCE.
+        temperature: of InfoNCE; a number or :class:`~gclrec.contrast.temperatures.Learned`.
         layer: the layer ``l*`` to contrast with, from 0 (the input).
         generator: nothing is drawn.
 
@@ -64,7 +65,7 @@ class CrossLayer(nn.Module):
         encoder: Encoder,  # noqa: ARG002 - the signature of all
         graph: BipartiteGraph,  # noqa: ARG002
         *,
-        temperature: float = 0.2,
+        temperature: Temperature = 0.2,
         layer: int = 1,
         generator: Generator | None = None,  # noqa: ARG002
     ) -> None:
@@ -76,11 +77,13 @@ class CrossLayer(nn.Module):
         """Return the embeddings of the view and InfoNCE over users plus that over items."""
         final = moment.views[0].encode(moment.encoder, layers=True)
         layer = Embeddings(*final.layers[self.layer])
-        return Contrasted(final, node_contrast(final, layer, moment.users, moment.items, self.temperature))
+        return Contrasted(
+            final, node_contrast(final, layer, moment.users, moment.items, current(self.temperature))
+        )
 
 
 def node_contrast(
-    first: Embeddings, second: Embeddings, users: Tensor, items: Tensor, temperature: float
+    first: Embeddings, second: Embeddings, users: Tensor, items: Tensor, temperature: float | Tensor
 ) -> Tensor:
     """Return InfoNCE between two embeddings of the distinct users of a batch, plus the same for items.
 
