@@ -24,6 +24,11 @@ app.command("gclrec.export:app", name="export", help="Build the nearest-neighbou
 app.command("gclrec.recommend:app", name="recommend", help="Top-k items for users of a run.")
 app.command("gclrec.similar:app", name="similar", help="Items most similar to an item of a run.")
 app.command(
+    "gclrec.temperature:app",
+    name="temperature",
+    help="How many negatives a run's temperature leaves in play.",
+)
+app.command(
     "gclrec.methods_command:app", name="methods", help="List the published models and baselines by name."
 )
 app.command("gclrec.data_command:app", name="data", help="List and describe data sets.")

@@ -73,7 +73,7 @@ def check_temperatures(config: TrainConfig) -> None:
         fit = options(tuple(key for key, forms in able.items() if form in forms)) or "none"
         if name == "temperature" and form == "adaptive":
             fit = "none, since it adapts to how hard a user's items are; see --loss-temperature"
-        raise InputError(f"{flag(name)}: {kind} cannot have an {form} one (those that can: {fit})")
+        raise InputError(f"{flag(name)}: {kind} cannot have {form} (those that can: {fit})")
     adapts = str(config.loss_temperature).startswith("adaptive")
     if adapts and config.loss_settings()["score"] != "cosine":
         raise InputError("--loss-temperature: adaptive needs --loss-score cosine, whose range is known")
