@@ -132,7 +132,7 @@ class TrainConfig:
         int | None,
         Parameter(
             group=LOSS,
-            help="Negatives of a pair (uniform, popularity; default 1) or drawn for a whole batch "
+            help="Negatives of a pair (uniform, popularity, exposed; default 1) or drawn for a whole batch "
             "(shared; default 1024; mixed: in place of --mixed-share).",
         ),
     ] = None

@@ -1,4 +1,4 @@
-"""Tables of what was shown and not clicked: raw ids in, numbered pairs out, and a word on what is left out."""
+"""Tables of what was shown and not clicked: raw ids in, numbered pairs out, and what is left out."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_a_run_goes_on_from_its_folder_alone(tmp_path: Path, phase: str, setting
     straight = fit(config, RunFolder.create(tmp_path / "a", config, checkerboard(), exposed))
     broken = RunFolder.create(tmp_path / "b", config, checkerboard(), exposed)
     with pytest.raises(KeyboardInterrupt):
-        fit(config, broken, StopAfter(2, phase))
+        fit(config, broken, StopAfter({"select": 3, "refit": 1}[phase], phase))
     resumed = fit(config, RunFolder.open(broken.path))
     assert resumed.values["metrics"] == straight.values["metrics"]
     first, second = (load_state(tmp_path / name / "checkpoint" / "last.safetensors")[0] for name in "ab")
