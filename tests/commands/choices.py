@@ -50,7 +50,7 @@ CHOICES = [
     ("--negatives", "mixed", "--num-negatives", 7, "--loss", "softmax", "--aug", "none"),
     ("--negatives", "mixed", "--mixed-share", 0.2, "--loss", "softmax", "--logq"),
     (*drawing("exposed"), "--exposed-share", 0.3, "--num-negatives", 4),
-    ("--negatives", "queue", "--queue-size", 40, "--loss", "softmax", "--logq", "--refit"),
+    ("--negatives", "queue", "--queue-size", 40, "--loss", "softmax", "--logq"),
     *(
         ("--loss", loss, "--loss-temperature", form)
         for loss, entry in LOSSES.items()
