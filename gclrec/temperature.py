@@ -55,7 +55,8 @@ def temperature(
     held = read_embeddings(folder.path / "embeddings")
     split = folder.split()
     train = split.refit().train if config.refit else split.train
-    score = "cosine" if config.score == "cosine" else str(config.loss_settings().get("score", "cosine"))
+    asked = str(config.loss_settings().get("score", "cosine"))
+    score = asked if config.score == "dot" else "cosine"  # otherwise the lengths are no longer the encoder's
     curves = embedding_hardness(
         torch.from_numpy(held.user_vectors),
         torch.from_numpy(held.item_vectors),

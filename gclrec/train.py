@@ -177,6 +177,10 @@ def _continued(folder: RunFolder, config: TrainConfig) -> TrainConfig:
     if config.epochs != before.epochs:
         if config.refit:
             raise InputError("--resume: --epochs cannot change in a run with --refit")
+        if config.schedule != "constant":
+            raise InputError(
+                f"--resume: --epochs cannot change, since --schedule {config.schedule} has run towards it"
+            )
         folder.write_config(config)
     return config.checked()
 

@@ -20,6 +20,9 @@ from gclrec.encoders import ENCODERS, LAYER_WEIGHTS
 from gclrec.errors import InputError
 from gclrec.evaluation.metrics import METRICS
 from gclrec.training.checks import check_loss, check_negatives, check_temperatures, flag, options
+from gclrec.training.schedules import SCHEDULES
+from gclrec.training.scoring import SCORINGS
+from gclrec.training.starts import STARTS
 
 __all__ = ["TrainConfig", "flag", "method_settings"]
 
@@ -91,14 +94,23 @@ class TrainConfig:
     num_layers: Annotated[int, Parameter(group=MODEL)] = 3
     """Propagation steps."""
     layer_weights: Annotated[str, Parameter(group=MODEL, help=f"One of {options(LAYER_WEIGHTS)}.")] = "mean"
+    init: Annotated[
+        str,
+        Parameter(
+            group=MODEL,
+            help="Start of the free vectors: normal; xavier (normal, short); spectral (singular directions "
+            "of the graph, in seconds).",
+        ),
+    ] = "normal"
     init_std: Annotated[float, Parameter(group=MODEL)] = 0.1
     """Standard deviation of the normal start."""
     score: Annotated[
         str,
         Parameter(
             group=MODEL,
-            help="What items are ranked by, in evaluation, index and recommendations: dot (inner product) or "
-            "cosine (the vectors are written at unit length).",
+            help="What items are ranked by, in evaluation, index and recommendations: dot (inner product); "
+            "cosine (the vectors are written at unit length); calibrated (cosine times the item's length "
+            "to a power that validation chooses).",
         ),
     ] = "dot"
 
@@ -204,6 +216,11 @@ class TrainConfig:
     """Training pairs in a batch."""
     learning_rate: Annotated[float, Parameter(group=TRAINING)] = 5e-3
     """Step size of Adam."""
+    schedule: Annotated[
+        str, Parameter(group=TRAINING, help=f"Course of the learning rate: {options(SCHEDULES)}.")
+    ] = "constant"
+    warmup: Annotated[float, Parameter(group=TRAINING)] = 0.0
+    """Epochs in which the learning rate first rises from near 0."""
     l2_weight: Annotated[float, Parameter(group=TRAINING)] = 1e-4
     """Weight of L2 on the batch's layer-0 vectors."""
     patience: Annotated[int, Parameter(group=TRAINING)] = 0
@@ -241,7 +258,9 @@ class TrainConfig:
             ("encoder", ENCODERS),
             ("layer_weights", LAYER_WEIGHTS),
             ("loss", LOSSES),
-            ("score", SCORES),
+            ("init", STARTS),
+            ("score", SCORINGS),
+            ("schedule", SCHEDULES),
             ("loss_score", SCORES),
             ("negatives", NEGATIVES),
             ("ssl", SSL),
@@ -346,6 +365,7 @@ _RANGES: Mapping[str, tuple[float, float, bool]] = {
     "epochs": (1, _HUGE, True),
     "batch_size": (1, _HUGE, True),
     "learning_rate": (0, _HUGE, False),
+    "warmup": (0, _HUGE, True),
     "l2_weight": (0, _HUGE, True),
     "patience": (0, _HUGE, True),
     "seed": (0, 2**63 - 1, True),

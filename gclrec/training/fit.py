@@ -67,6 +67,7 @@ def fit(config: TrainConfig, folder: RunFolder, listener: Listener | None = None
         if config.refit and len(split.valid):
             progress = replace(progress, phase="refit", epoch=0)
             trainer = _trainer(config, split.refit().train, folder, device)
+            trainer.load_scoring(load_state(folder.best_checkpoint)[0])
     if progress.phase == "refit":
         _refit(trainer, folder, progress, listener)
         save_state(folder.best_checkpoint, trainer.model_state(), {"epoch": progress.epoch, "phase": "refit"})
@@ -106,6 +107,11 @@ def _select(
         due = progress.epoch % config.eval_every == 0 or progress.epoch == config.epochs
         if due and len(split.valid):
             began = time.perf_counter()
+            if trainer.scoring.calibrates:
+                raw = trainer.raw_embeddings()
+                record["norm_exponent"] = trainer.scoring.calibrate(
+                    raw, split.train, split.valid, config.select
+                )
             embeddings = trainer.embeddings()
             figures = evaluate_on(embeddings, split.train, split.valid, config)
             shape = shape_of(embeddings, split.train)

@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from gclrec.contrast.moment import Contrast
 from gclrec.contrast.negatives import NEGATIVES, Sampler, build_sampler, none
-from gclrec.contrast.ranking_losses import LOSSES, SCORES
+from gclrec.contrast.ranking_losses import LOSSES
 from gclrec.contrast.ssl import SSL, build_contrast
 from gclrec.contrast.temperatures import make_temperature
 from gclrec.contrast.views import Chain, View, make_view, parse_augmentations
@@ -20,6 +20,9 @@ from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.training.batches import Batch, PairBatches
 from gclrec.training.config import TrainConfig
 from gclrec.training.objective import Objective, Parts
+from gclrec.training.schedules import factor
+from gclrec.training.scoring import Scoring
+from gclrec.training.starts import STARTS
 
 OnBatch = Callable[[int, int, dict[str, float]], None]
 """Told after some batches: batches done, batches in all, mean of each loss part so far."""
@@ -40,6 +43,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, graph: BipartiteGraph, exposed: Tensor | None = None) -> None:
         self.config = config
         self.graph = graph
+        drawn = Generator().manual_seed(config.seed)
         module = build_encoder(
             config.encoder,
             graph.num_users,
@@ -48,9 +52,10 @@ class Trainer:
             num_layers=config.num_layers,
             layer_weights=config.layer_weights,
             init_std=config.init_std,
-            generator=Generator().manual_seed(config.seed),
+            generator=drawn,
         ).to(graph.device)
         self.encoder = cast("Encoder", module)
+        STARTS[config.init](self.encoder, graph, drawn)
         self.generator = Generator(graph.device).manual_seed(config.seed)
         self.sampler = sampler_of(config, graph, exposed)
         self.batches = PairBatches(graph, config.batch_size, self.sampler, self.generator)
@@ -62,7 +67,10 @@ class Trainer:
             config.loss,
             **loss_of(config, graph),
         )
-        self.modules = nn.ModuleDict({"encoder": module, "objective": self.objective})
+        self.scoring = Scoring(config.score).to(graph.device)
+        self.modules = nn.ModuleDict(
+            {"encoder": module, "objective": self.objective, "scoring": self.scoring}
+        )
         self.optimizer = torch.optim.Adam(
             [p for p in self.modules.parameters() if p.requires_grad], lr=config.learning_rate, fused=True
         )
@@ -85,6 +93,7 @@ class Trainer:
         for number, batch in enumerate(self.batches, start=1):
             size = len(batch.users)
             pairs += size
+            self._set_rate((epoch - 1) * count + number - 1)
             for name, part in self.step(batch, next(views)).items():
                 sums[name] = sums[name] + part * size if name in sums else part * size
             if on_batch is not None and (number % 10 == 0 or number == count):
@@ -93,6 +102,12 @@ class Trainer:
         if not all(map(torch.isfinite, sums.values())):
             raise FloatingPointError(f"the loss is no longer finite ({means}); try a smaller --learning-rate")
         return means
+
+    def _set_rate(self, step: int) -> None:
+        config, count = self.config, len(self.batches)
+        share = factor(config.schedule, step, config.epochs * count, round(config.warmup * count))
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * share
 
     def step(self, batch: Batch, views: tuple[View, ...]) -> Parts:
         """Take one step of the optimiser and return the loss parts, ``total`` included."""
@@ -121,9 +136,13 @@ class Trainer:
 
         The score of a pair is always the inner product: where it is to be the cosine, all have unit length.
         """
-        prepare = SCORES[self.config.score]
+        return self.scoring(self.raw_embeddings())  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def raw_embeddings(self) -> Embeddings:
+        """Return the final embeddings on the whole training graph before :class:`Scoring` has them."""
         users, items = self.objective.ranked(self.encoder(self.graph))
-        return Embeddings(prepare(users).detach(), prepare(items).detach())
+        return Embeddings(users.detach(), items.detach())
 
     def state(self) -> dict[str, Tensor]:
         """Return every tensor that the next step depends on."""
@@ -166,8 +185,14 @@ class Trainer:
         mine = {name: value for name, value in tensors.items() if name.startswith(_MODEL)}
         self.modules.load_state_dict(mine)
 
+    def load_scoring(self, tensors: dict[str, Tensor]) -> None:
+        """Take over how another model ranks, such as a calibrated exponent, and nothing else of it."""
+        self.modules.load_state_dict(
+            {name: value for name, value in tensors.items() if name.startswith("scoring.")}, strict=False
+        )
 
-_MODEL = ("encoder.", "objective.")
+
+_MODEL = ("encoder.", "objective.", "scoring.")
 """How the names of a model's tensors begin."""
 
 _SAMPLER = "negatives."

@@ -5,12 +5,15 @@ from __future__ import annotations
 from gclrec.baselines import BASELINES
 from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
-from gclrec.contrast.ranking_losses import LOSSES, SCORES
+from gclrec.contrast.ranking_losses import LOSSES
 from gclrec.contrast.ssl import SSL
 from gclrec.contrast.views import VIEWS
 from gclrec.data.splits import SPLITS
 from gclrec.encoders import ENCODERS, LAYER_WEIGHTS
 from gclrec.evaluation.metrics import METRICS
+from gclrec.training.schedules import SCHEDULES
+from gclrec.training.scoring import SCORINGS
+from gclrec.training.starts import STARTS
 
 SHOWN = "SHOWN"
 """Stands for a file of pairs that were shown and not clicked."""
@@ -25,7 +28,9 @@ CHOICES = [
     *(("--encoder", name) for name in ENCODERS),
     *(("--layer-weights", name) for name in LAYER_WEIGHTS),
     *(("--loss", name) for name in LOSSES),
-    *(("--score", name) for name in SCORES),
+    *(("--score", name) for name in SCORINGS),
+    *(("--init", name) for name in STARTS),
+    *(("--schedule", name, "--warmup", 0.5) for name in SCHEDULES),
     *(drawing(name) for name in NEGATIVES),
     *(
         ("--loss", loss, *drawing(name))

@@ -124,6 +124,13 @@ def test_more_epochs_for_a_finished_run(train: Run, gclrec: Run, tmp_path: Path)
     assert "--resume" in gclrec("train", "--resume", tmp_path / "run", "--seed", 5).error
 
 
+@pytest.mark.parametrize("flags", [("--refit",), ("--schedule", "cosine")])
+def test_a_run_that_aims_at_its_end_keeps_it(gclrec: Run, train: Run, tmp_path: Path, flags) -> None:
+    assert train(*flags).code == 0
+    error = gclrec("train", "--resume", tmp_path / "run", "--epochs", 5).error
+    assert "--resume: --epochs cannot change" in error
+
+
 def test_kill_minus_nine_then_resume_changes_nothing(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
     flags = ["--dataset", clicks, "--dim", 16, "--batch-size", 16, "--epochs", 12, "--device", "cpu"]
     whole = gclrec("train", *flags, "--run", tmp_path / "whole", "--json")

@@ -90,7 +90,7 @@ def test_objective_is_the_sum_of_its_formulas(toy_graph: BipartiteGraph) -> None
         margin = float(users[u] @ items[p] - users[u] @ items[n])
         expected += math.log(1 + math.exp(-margin)) / 4
         rows = (encoder.users[u], encoder.items[p], encoder.items[n])
-        expected += 0.3 * sum(float(row @ row) for row in rows) / 2 / 4
+        expected += 0.3 * sum((row @ row).item() for row in rows) / 2 / 4
     for side, nodes in ((0, {0, 3, 7}), (1, {1, 2, 8})):
         first, second = (list(view.encode(encoder))[side] for view in views)
         for a in nodes:
