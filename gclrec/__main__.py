@@ -27,6 +27,11 @@ app.command(
     "gclrec.add_items:app", name="add-items", help="Give vectors to new items without training again."
 )
 app.command(
+    "gclrec.temperature:app",
+    name="temperature",
+    help="How many negatives a run's temperature leaves in play.",
+)
+app.command(
     "gclrec.methods_command:app", name="methods", help="List the published models and baselines by name."
 )
 app.command("gclrec.data_command:app", name="data", help="List and describe data sets.")

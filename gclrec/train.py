@@ -27,6 +27,7 @@ from gclrec.command_line import Json, command, emit_json, main_of, output, progr
 from gclrec.contrast.methods import METHODS
 from gclrec.data.catalog import load
 from gclrec.data.columns import Columns
+from gclrec.data.exposed import read_exposed
 from gclrec.data.filters import filtered
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.splits import make_split
@@ -126,7 +127,8 @@ def train(
                 message = f"split {split.name} leaves no {part} pairs, so there is nothing to {what}"
                 warnings.warn(message, InputWarning, stacklevel=1)
         stem = f"{Path(config.dataset).name}-{config.baseline or f'{config.encoder}-{config.aug}'}"
-        folder = RunFolder.create(run or free_name(Path("runs"), stem), config, split)
+        exposed = exposed_pairs(config, split.train)
+        folder = RunFolder.create(run or free_name(Path("runs"), stem), config, split, exposed)
         title = describe(dataset.name, dataset, split.train)
     console = output(json)
     console.print(f"[bold]{title}[/bold]\nrun folder {folder.path}", soft_wrap=True)
@@ -149,6 +151,14 @@ def prepared_dataset(config: TrainConfig) -> Dataset:
     files = {"test": config.test_file, "valid": config.valid_file}
     dataset = load(config.dataset, columns=columns, format=config.format, **files)
     return filtered(dataset, min_rating=config.min_rating, k_core=config.k_core)
+
+
+def exposed_pairs(config: TrainConfig, train: Interactions) -> Interactions | None:
+    """Return the pairs of ``--exposed``, if it was given; id columns are named as in the data."""
+    if config.exposed is None:
+        return None
+    columns = Columns(user=config.user_column, item=config.item_column)
+    return read_exposed(config.exposed, train, columns=columns)
 
 
 def describe(name: str, dataset: Dataset, train: Interactions) -> str:

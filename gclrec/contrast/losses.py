@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gclrec.contrast.log_sums import mean_log_sum_exp
+from gclrec.contrast.temperatures import over
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ def l2(*rows: Tensor) -> Tensor:
 def info_nce(
     anchor: Tensor,
     positive: Tensor,
-    temperature: float = 0.2,
+    temperature: float | Tensor = 0.2,
     *,
     own: Tensor | None = None,
     hidden: Tensor | None = None,
@@ -63,7 +64,8 @@ def info_nce(
     Args:
         anchor: ``(B, D)`` embeddings of the first view, of any length.
         positive: ``(B, D)`` embeddings of the same nodes in the second view; with ``own`` ``(N, D)`` of any.
-        temperature: ``tau > 0``; smaller weighs hard negatives more.
+        temperature: ``tau > 0``; smaller weighs hard negatives more. A scalar tensor or one for each row,
+            ``(B,)``, may need a gradient.
         own: ``(B,)`` int64, the row of ``positive`` that belongs to each anchor; row ``k`` if ``None``.
         hidden: ``(N,)`` int64, the one anchor that a key is not compared with; -1 for none.
 
@@ -90,8 +92,7 @@ def info_nce(
         raise ValueError(f"own needs one key an anchor, got {tuple(own.shape)} for {len(anchor)} anchors")
     if hidden is not None and hidden.shape != positive.shape[:1]:
         raise ValueError(f"hidden needs one anchor a key, got {tuple(hidden.shape)} for {len(positive)} keys")
-    if temperature <= 0.0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
-    scaled, keys = functional.normalize(anchor, dim=1) / temperature, functional.normalize(positive, dim=1)
+    scaled = over(functional.normalize(anchor, dim=1), temperature)
+    keys = functional.normalize(positive, dim=1)
     matching = keys if own is None else keys.index_select(0, own)
     return mean_log_sum_exp(scaled, keys, hidden) - (scaled * matching).sum(1).mean()

@@ -32,6 +32,8 @@ class Ssl:
         settings: its keyword arguments, and the training settings that they are taken from.
         views: how many views of the graph a step makes for it.
         differs: whether it says nothing when no view changes anything.
+        temperatures: the names in :data:`~gclrec.contrast.temperatures.TEMPERATURES` that may stand in place
+            of a number for its temperature.
     """
 
     make: Callable[..., nn.Module] | None
@@ -39,6 +41,7 @@ class Ssl:
     settings: Mapping[str, str] = field(default_factory=dict)
     views: int = 2
     differs: bool = False
+    temperatures: tuple[str, ...] = ()
 
 
 def build_contrast(
@@ -76,12 +79,14 @@ SSL: Mapping[str, Ssl] = {
             "head_dim": "head_dim",
         },
         differs=True,
+        temperatures=("learned",),
     ),
     "cross_layer": Ssl(
         CrossLayer,
         "the final embedding and one layer of a single view",
         {"temperature": "temperature", "layer": "ssl_layer"},
         views=1,
+        temperatures=("learned",),
     ),
     "moco": Ssl(
         MomentumContrast,

@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 from gclrec.contrast.heads import Heads
 from gclrec.contrast.losses import info_nce
 from gclrec.contrast.moment import Contrasted, Moment
+from gclrec.contrast.temperatures import Temperature, current
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 
@@ -24,7 +25,7 @@ class TwoViews(nn.Module):
     Args:
         encoder: not kept; the head takes its embeddings' length.
         graph: not kept.
-        temperature: of InfoNCE.
+        temperature: of InfoNCE; a number or :class:`~gclrec.contrast.temperatures.Learned`.
         negatives: one of :data:`NEGATIVE_NODES`. All nodes cost ``(U + I) / B`` times as much.
         head_layers: layers of a projection head, whose output is compared in place of the embeddings and
             used for nothing else; 0 for none.
@@ -43,7 +44,7 @@ class TwoViews(nn.Module):
         encoder: Encoder,
         graph: BipartiteGraph,  # noqa: ARG002 - the signature of all
         *,
-        temperature: float = 0.2,
+        temperature: Temperature = 0.2,
         negatives: str = "batch",
         head_layers: int = 0,
         head_dim: int | None = None,
@@ -67,8 +68,9 @@ class TwoViews(nn.Module):
             keys, owns = second, nodes
         else:
             keys = rows_of(second, *nodes)
+        temperature = current(self.temperature)
         sides = zip(self.heads(anchors), self.heads(keys), owns, strict=True)
-        losses = [info_nce(anchor, key, self.temperature, own=own) for anchor, key, own in sides]
+        losses = [info_nce(anchor, key, temperature, own=own) for anchor, key, own in sides]
         return Contrasted(moment.encoder(moment.graph), torch.stack(losses).sum())
 
 
@@ -80,7 +82,7 @@ class CrossLayer(nn.Module):
     Args:
         encoder: a graph encoder of at least ``layer`` layers; not kept.
         graph: not kept.
-        temperature: of InfoNCE.
+        temperature: of InfoNCE; a number or :class:`~gclrec.contrast.temperatures.Learned`.
         layer: the layer ``l*`` to contrast with, from 0 (the input).
         generator: nothing is drawn.
 
@@ -92,7 +94,7 @@ class CrossLayer(nn.Module):
         encoder: Encoder,  # noqa: ARG002 - the signature of all
         graph: BipartiteGraph,  # noqa: ARG002
         *,
-        temperature: float = 0.2,
+        temperature: Temperature = 0.2,
         layer: int = 1,
         generator: Generator | None = None,  # noqa: ARG002
     ) -> None:
@@ -104,11 +106,13 @@ class CrossLayer(nn.Module):
         """Return the embeddings of the view and InfoNCE over users plus that over items."""
         final = moment.views[0].encode(moment.encoder, layers=True)
         layer = Embeddings(*final.layers[self.layer])
-        return Contrasted(final, node_contrast(final, layer, moment.users, moment.items, self.temperature))
+        return Contrasted(
+            final, node_contrast(final, layer, moment.users, moment.items, current(self.temperature))
+        )
 
 
 def node_contrast(
-    first: Embeddings, second: Embeddings, users: Tensor, items: Tensor, temperature: float
+    first: Embeddings, second: Embeddings, users: Tensor, items: Tensor, temperature: float | Tensor
 ) -> Tensor:
     """Return InfoNCE between two embeddings of the distinct users of a batch, plus the same for items.
 

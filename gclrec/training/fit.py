@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from gclrec.data.interactions import Interactions
 from gclrec.data.splits import Split
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
@@ -65,7 +66,7 @@ def fit(config: TrainConfig, folder: RunFolder, listener: Listener | None = None
         _select(trainer, split, folder, progress, listener)
         if config.refit and len(split.valid):
             progress = replace(progress, phase="refit", epoch=0)
-            trainer = Trainer(config, BipartiteGraph.from_interactions(split.refit().train).to(device))
+            trainer = _trainer(config, split.refit().train, folder, device)
             trainer.load_scoring(load_state(folder.best_checkpoint)[0])
     if progress.phase == "refit":
         _refit(trainer, folder, progress, listener)
@@ -82,13 +83,18 @@ def _start(
     progress = Progress(**values)
     pairs = split.refit().train if progress.phase == "refit" else split.train
     try:
-        trainer = Trainer(config, BipartiteGraph.from_interactions(pairs).to(device))
+        trainer = _trainer(config, pairs, folder, device)
         if resumed:
             trainer.load_state(tensors)
     except (ValueError, RuntimeError, KeyError) as error:
         raise InputError(f"{folder.path}: {' '.join(str(error).split())}") from error
     folder.keep_metrics(progress.lines)
     return trainer, progress
+
+
+def _trainer(config: TrainConfig, train: Interactions, folder: RunFolder, device: torch.device) -> Trainer:
+    exposed = folder.exposed() if config.negatives == "exposed" else None
+    return Trainer(config, BipartiteGraph.from_interactions(train).to(device), exposed)
 
 
 def _select(
@@ -157,6 +163,7 @@ def _train_epoch(trainer: Trainer, progress: Progress, listener: Listener) -> di
         **{f"loss/{name}": value for name, value in losses.items()},
         "train_seconds": time.perf_counter() - began,
         "eval_seconds": 0.0,
+        **{f"temperature/{name}": value for name, value in trainer.objective.temperatures().items()},
     }
 
 

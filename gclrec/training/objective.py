@@ -10,7 +10,8 @@ from torch import Generator, Tensor, nn
 
 from gclrec.contrast.losses import l2
 from gclrec.contrast.moment import BeginsEpochs, Contrast, FollowsSteps, Moment, Ranks
-from gclrec.contrast.ranking_losses import LOSSES
+from gclrec.contrast.ranking_losses import LOSSES, difficulty
+from gclrec.contrast.temperatures import Adaptive, Learned, Temperature, current
 from gclrec.contrast.views import View
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
@@ -33,6 +34,7 @@ class Objective(nn.Module):
         contrast: an entry of :data:`gclrec.contrast.ssl.SSL`, made; ``None`` for none.
         loss: the main loss, a name in :data:`gclrec.contrast.ranking_losses.LOSSES`.
         loss_settings: its keyword arguments.
+        temperature: that of the main loss, if it has one; a number may stand in ``loss_settings`` instead.
 
     [1] Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783
     """
@@ -44,6 +46,7 @@ class Objective(nn.Module):
         contrast: Contrast | None = None,
         loss: str = "bpr",
         loss_settings: Mapping[str, Any] | None = None,
+        temperature: Temperature | None = None,
     ) -> None:
         super().__init__()
         self.l2_weight = l2_weight
@@ -51,6 +54,7 @@ class Objective(nn.Module):
         self.contrast = contrast
         self.loss = loss
         self.loss_settings = dict(loss_settings or {})
+        self.temperature = temperature
 
     def forward(
         self,
@@ -81,9 +85,7 @@ class Objective(nn.Module):
         user, item = final.users.index_select(0, batch.users), final.items.index_select(0, chosen)
         positive, negative = item.split(sizes)
         negative = negative.view(*batch.negatives.shape, negative.shape[1])
-        compute = LOSSES[self.loss].compute
-        main = compute(user, positive, negative, batch.log_weight, **self.loss_settings)
-        parts = {self.loss: main}
+        parts = {self.loss: self._main(batch, user, positive, negative)}
         if self.l2_weight:
             users, items = encoder.layer_zero
             positive, negative = items.index_select(0, chosen).split(sizes)
@@ -94,19 +96,46 @@ class Objective(nn.Module):
         total = torch.stack(list(parts.values())).sum()
         return total, {name: part.detach() for name, part in parts.items()}
 
+    def _main(self, batch: Batch, user: Tensor, positive: Tensor, negatives: Tensor) -> Tensor:
+        """Return the main loss; an adaptive temperature is told how hard each row was."""
+        settings = self.loss_settings
+        if self.temperature is not None:
+            settings = {**settings, "temperature": current(self.temperature, batch.users)}
+        if isinstance(self.temperature, Adaptive):
+            with torch.no_grad():
+                losses = difficulty(user, positive, negatives, batch.log_weight, score=settings["score"])
+            self.temperature.observe(batch.users, losses)
+        return LOSSES[self.loss].compute(user, positive, negatives, batch.log_weight, **settings)
+
     @torch.no_grad()
     def begin_epoch(self, epoch: int, encoder: Encoder, graph: BipartiteGraph) -> None:
-        """Tell the contrast that epoch ``epoch``, from 1, begins."""
+        """Tell the contrast and the temperature that epoch ``epoch``, from 1, begins."""
+        if isinstance(self.temperature, Adaptive):
+            self.temperature.begin_epoch(encoder, graph)
         contrast: object = self.contrast
         if isinstance(contrast, BeginsEpochs):
             contrast.begin_epoch(epoch, encoder, graph)
 
     @torch.no_grad()
     def after_step(self, encoder: Encoder) -> None:
-        """Tell the contrast that the optimiser has taken a step."""
+        """Tell the contrast and what is learned of temperatures that the optimiser has taken a step."""
+        for module in self.modules():
+            if isinstance(module, Learned):
+                module.after_step()
         contrast: object = self.contrast
         if isinstance(contrast, FollowsSteps):
             contrast.after_step(encoder)
+
+    def temperatures(self) -> dict[str, float]:
+        """Return the temperatures that change, by the setting they belong to."""
+        contrast: object = getattr(self.contrast, "temperature", None)
+        found = {"loss_temperature": self.temperature, "temperature": contrast}
+        return {
+            f"{name}{suffix}": value
+            for name, module in found.items()
+            if isinstance(module, (Learned, Adaptive))
+            for suffix, value in module.figures().items()
+        }
 
     @torch.no_grad()
     def ranked(self, embeddings: Embeddings) -> Embeddings:

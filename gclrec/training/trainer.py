@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor, nn
 
 from gclrec.contrast.moment import Contrast, Ranks
-from gclrec.contrast.negatives import NEGATIVES, Sampler, none
+from gclrec.contrast.negatives import NEGATIVES, Sampler, build_sampler, none
 from gclrec.contrast.ranking_losses import LOSSES
 from gclrec.contrast.ssl import SSL, build_contrast
+from gclrec.contrast.temperatures import make_temperature
 from gclrec.contrast.views import Chain, View, make_view, parse_augmentations
 from gclrec.encoders import Embeddings, Encoder, LightGCN, build_encoder
 from gclrec.errors import InputError
@@ -35,12 +35,13 @@ class Trainer:
     Args:
         config: the settings.
         graph: the training interactions, on the device to train on.
+        exposed: ``(2, X)`` pairs that were shown and not clicked, for ``exposed`` negatives.
 
     The start is drawn on the CPU from ``config.seed``, everything later from one generator on the
     device of ``graph``; so the same seed on the same machine gives the same numbers, bit for bit.
     """
 
-    def __init__(self, config: TrainConfig, graph: BipartiteGraph) -> None:
+    def __init__(self, config: TrainConfig, graph: BipartiteGraph, exposed: Tensor | None = None) -> None:
         self.config = config
         self.graph = graph
         drawn = Generator().manual_seed(config.seed)
@@ -57,14 +58,15 @@ class Trainer:
         self.encoder = cast("Encoder", module)
         STARTS[config.init](self.encoder, graph, drawn)
         self.generator = Generator(graph.device).manual_seed(config.seed)
-        self.batches = PairBatches(graph, config.batch_size, sampler_of(config), self.generator)
+        self.sampler = sampler_of(config, graph, exposed)
+        self.batches = PairBatches(graph, config.batch_size, self.sampler, self.generator)
         self.chains = chains_of(config)
         self.objective = Objective(
             config.l2_weight,
             config.ssl_weight,
             contrast_of(config, self.encoder, graph) if self.chains is not None else None,
             config.loss,
-            config.loss_settings(),
+            **loss_of(config, graph),
         )
         self.scoring = Scoring(config.score).to(graph.device)
         self.modules = nn.ModuleDict(
@@ -161,6 +163,8 @@ class Trainer:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"adam.{name}.{key}"] = value
         tensors["generator"] = self.generator.get_state()
+        if isinstance(self.sampler, nn.Module):
+            tensors |= {f"{_SAMPLER}{name}": value for name, value in self.sampler.state_dict().items()}
         return tensors
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
@@ -176,6 +180,13 @@ class Trainer:
                     key: value.to(parameter.device) for key, value in saved.items()
                 }
         self.generator.set_state(tensors["generator"].cpu())
+        if isinstance(self.sampler, nn.Module):
+            mine = {
+                name.removeprefix(_SAMPLER): value
+                for name, value in tensors.items()
+                if name.startswith(_SAMPLER)
+            }
+            self.sampler.load_state_dict(mine)
 
     def model_state(self) -> dict[str, Tensor]:
         """Return the tensors that :meth:`embeddings` depends on: no optimiser, no generator."""
@@ -196,6 +207,9 @@ class Trainer:
 _MODEL = ("encoder.", "objective.", "scoring.")
 """How the names of a model's tensors begin."""
 
+_SAMPLER = "negatives."
+"""How the names of a sampler's tensors begin."""
+
 
 def chains_of(config: TrainConfig) -> tuple[Chain, ...] | None:
     """Return how the views of a step are made, or ``None`` when the settings ask for no contrast."""
@@ -210,19 +224,32 @@ def chains_of(config: TrainConfig) -> tuple[Chain, ...] | None:
 def contrast_of(config: TrainConfig, encoder: Encoder, graph: BipartiteGraph) -> Contrast:
     """Return the contrast that the settings ask for, its start drawn from their seed."""
     settings = {name: getattr(config, source) for name, source in SSL[config.ssl].settings.items()}
+    if "temperature" in settings:
+        settings["temperature"] = make_temperature(settings["temperature"], graph, start=0.2)
     return build_contrast(
         config.ssl, encoder, graph, generator=Generator().manual_seed(config.seed), **settings
     )
 
 
-def sampler_of(config: TrainConfig) -> Sampler:
+def loss_of(config: TrainConfig, graph: BipartiteGraph) -> dict[str, Any]:
+    """Return what the objective takes for the main loss, its temperature apart from the other settings."""
+    settings = config.loss_settings()
+    temperature = settings.pop("temperature", None)
+    if temperature is not None:
+        temperature = make_temperature(temperature, graph, start=0.1)
+    return {"loss_settings": settings, "temperature": temperature}
+
+
+def sampler_of(config: TrainConfig, graph: BipartiteGraph, exposed: Tensor | None = None) -> Sampler:
     """Return what draws the negatives that the settings ask for."""
     if not LOSSES[config.loss].needs_negatives:
         return none
-    settings: dict[str, Any] = {"alpha": config.popularity_alpha, "log_q": config.logq}
-    if config.num_negatives is not None:
-        settings["count"] = config.num_negatives
-    return partial(NEGATIVES[config.negatives], **settings)
+    kind = NEGATIVES[config.negatives]
+    settings = {name: getattr(config, source) for name, source in kind.settings.items()}
+    given = {name: value for name, value in settings.items() if value is not None}
+    if exposed is not None:
+        exposed = exposed.to(graph.device)
+    return build_sampler(config.negatives, graph, exposed=exposed, **given)
 
 
 def pick_device(name: str) -> torch.device:

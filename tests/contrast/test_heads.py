@@ -59,7 +59,7 @@ def test_the_loss_sees_the_head_and_the_ranking_does_not(toy_graph: BipartiteGra
     generator = torch.Generator().manual_seed(5)
     first, second = (make_view(chain, toy_graph, generator=generator, num_layers=2) for _ in range(2))
     users, items = torch.tensor([3, 1, 3, 7]), torch.tensor([2, 2, 9, 0])
-    contrast = TwoViews(encoder, toy_graph, head_layers=2, head_dim=3, temperature=0.3)
+    contrast = TwoViews(encoder, toy_graph, head_layers=2, head_dim=3, temperature=0.3, generator=generator)
     main, loss = contrast(Moment(encoder, toy_graph, (first, second), users, items))
     assert torch.equal(main.users, encoder(toy_graph).users)
     assert torch.equal(main.items, encoder(toy_graph).items)

@@ -136,7 +136,8 @@ def test_every_loss_learns_from_every_kind_of_negatives(loss: str, negatives: st
     graph = BipartiteGraph.from_interactions(split.train)
     own = {"batch_size": 32, "learning_rate": 0.05, "uniformity_weight": 0.3}
     config = TrainConfig(loss=loss, negatives=negatives, aug="none", **(SMALL | own))
-    trainer = Trainer(config, graph)
+    shown = torch.stack([torch.arange(24), (torch.arange(24) + 1) % 16])  # of the other colour
+    trainer = Trainer(config, graph, shown)
     losses = [trainer.run_epoch(epoch) for epoch in range(1, 31)]
     assert losses[-1][loss] < losses[0][loss]
     users, items = trainer.embeddings()
@@ -170,19 +171,23 @@ def test_same_seed_same_numbers(toy_graph: BipartiteGraph, aug: str, encoder: st
     assert not torch.equal(trained(0), trained(1))
 
 
-@pytest.mark.parametrize(
-    "contrast",
-    [
-        *({"ssl": name} for name in SSL),
-        {"ssl_negatives": "all", "head_layers": 2},
-        {"ssl": "moco", "queue_size": 5},
-    ],
-    ids=lambda contrast: "_".join(map(str, contrast.values())),
-)
+REMEMBERING = [
+    *({"ssl": ssl} for ssl in SSL),
+    {"ssl_negatives": "all", "head_layers": 2},
+    {"ssl": "moco", "queue_size": 5},
+    {"loss": "softmax", "negatives": "queue", "queue_size": 30, "logq": True},
+    {"loss": "softmax", "loss_temperature": "learned", "temperature": "learned"},
+    {"loss": "softmax", "loss_temperature": "adaptive", "negatives": "queue"},
+    {"loss": "bsl", "loss_temperature": "adaptive:0.4", "ssl": "cross_layer"},
+]
+
+
+@pytest.mark.parametrize("settings", REMEMBERING, ids=lambda settings: "-".join(map(str, settings.values())))
 def test_state_taken_out_and_put_back_goes_on_bit_for_bit(
-    toy_graph: BipartiteGraph, tmp_path: Path, contrast: dict[str, object]
+    toy_graph: BipartiteGraph, tmp_path: Path, settings: dict[str, object]
 ) -> None:
-    config = TrainConfig(aug="edge_drop:0.3", layer_weights="learned", **contrast, **SMALL)
+    aug = "none" if SSL[str(settings.get("ssl", "infonce"))].views == 0 else "edge_drop:0.3"
+    config = TrainConfig(aug=aug, layer_weights="learned", **(SMALL | settings)).checked()
     straight = Trainer(config, toy_graph)
     straight.run_epoch(1)
     save_state(tmp_path / "s", straight.state(), {"epoch": 1})
