@@ -10,8 +10,10 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 
 from gclrec.baselines import BASELINES
+from gclrec.contrast.byol import TARGETS
 from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
+from gclrec.contrast.neighbours import FORMS, POSITIVES
 from gclrec.contrast.ranking_losses import LOSSES, SCORES
 from gclrec.contrast.ssl import SSL
 from gclrec.contrast.views import VIEWS, parse_augmentations
@@ -157,12 +159,50 @@ class TrainConfig:
             + ".",
         ),
     ] = "infonce"
-    ssl_layer: Annotated[int, Parameter(group=CONTRAST)] = 1
-    """Layer that cross_layer contrasts with; 0 is the input."""
+    ssl_layer: Annotated[
+        int | None,
+        Parameter(
+            group=CONTRAST,
+            help="Layer that cross_layer (default 1) or ncl (an even one, default 2) contrasts with; "
+            "0 is the input.",
+        ),
+    ] = None
     ssl_weight: Annotated[float, Parameter(group=CONTRAST)] = 0.1
     """Weight of the contrastive loss, beside 1 for the ranking loss (both are means)."""
     temperature: Annotated[float, Parameter(group=CONTRAST)] = 0.2
     """Temperature of the contrastive loss."""
+    clusters: Annotated[int, Parameter(group=CONTRAST)] = 1000
+    """Prototypes that ncl makes of each side by k-means, at most a quarter of its nodes."""
+    cluster_every: Annotated[int, Parameter(group=CONTRAST)] = 1
+    """Epochs from one clustering of ncl to the next."""
+    cluster_after: Annotated[int, Parameter(group=CONTRAST)] = 5
+    """Epochs before ncl first makes prototypes."""
+    prototype_weight: Annotated[float, Parameter(group=CONTRAST)] = 0.1
+    """Weight of ncl's prototypes, beside 1 for its layers."""
+    item_weight: Annotated[float, Parameter(group=CONTRAST)] = 1.0
+    """Weight of ncl's layers of items, beside 1 for those of users."""
+    ssl_target: Annotated[
+        str,
+        Parameter(
+            group=CONTRAST,
+            help="Targets of byol: momentum (a slow twin of the encoder, BUIR) or history (what was last "
+            "seen of a node, SelfCF).",
+        ),
+    ] = "momentum"
+    momentum: Annotated[float, Parameter(group=CONTRAST)] = 0.995
+    """Share of the former target that byol keeps."""
+    neighbour_form: Annotated[
+        str,
+        Parameter(group=CONTRAST, help=f"What neighbour compares a pair with, as in {_options(FORMS)}."),
+    ] = "egcf"
+    nearest: Annotated[int, Parameter(group=CONTRAST)] = 5
+    """Nearest users and items of each, of which nearest draws one."""
+    nearest_form: Annotated[
+        str,
+        Parameter(
+            group=CONTRAST, help="Whether nearest takes the mean over positives in or out of the logarithm."
+        ),
+    ] = "in"
 
     epochs: Annotated[int, Parameter(group=TRAINING)] = 30
     """Passes over the training pairs, at most."""
@@ -211,6 +251,9 @@ class TrainConfig:
             ("loss_score", SCORES),
             ("negatives", NEGATIVES),
             ("ssl", SSL),
+            ("ssl_target", TARGETS),
+            ("neighbour_form", FORMS),
+            ("nearest_form", POSITIVES),
             ("views_every", ("batch", "epoch")),
             ("device", ("auto", "cpu", "cuda")),
         ):
@@ -241,22 +284,36 @@ class TrainConfig:
             raise InputError(
                 f"--select: {self.select!r} is not measured; choose METRIC@K from --metrics and --ks"
             )
-        depth = 0 if self.encoder == "mf" else self.num_layers
-        if self.ssl == "cross_layer" and not 0 <= self.ssl_layer <= depth:
-            raise InputError(
-                f"--ssl-layer: must be one of the encoder's layers 0 to {depth}, got {self.ssl_layer}"
-            )
+        self._check_layer()
         self._check_loss()
-        parse_augmentations(self.aug, self.aug_p)
+        if self.baseline is None and self.loss == "none" and not self.contrasts:
+            raise InputError("--loss: none leaves nothing to train; choose another, or a contrast with --ssl")
         return self
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether a contrast is part of the training."""
+        kind = SSL[self.ssl]
+        chains = parse_augmentations(self.aug, self.aug_p)
+        differ = any(step.name != "none" for chain in chains for step in chain)
+        return kind.make is not None and self.ssl_weight > 0 and (differ or not kind.differs)
+
+    def _check_layer(self) -> None:
+        depth = 0 if self.encoder == "mf" else self.num_layers
+        layer = {"cross_layer": 1, "ncl": 2}.get(self.ssl, 0) if self.ssl_layer is None else self.ssl_layer
+        if self.ssl in ("cross_layer", "ncl") and not 0 <= layer <= depth:
+            raise InputError(
+                f"--ssl-layer: must be one of the encoder's layers 0 to {depth} for {self.ssl}, got {layer}"
+            )
+        if self.ssl == "ncl" and (layer == 0 or layer % 2):
+            raise InputError(f"--ssl-layer: ncl takes an even layer from 2 on, got {layer}")
 
     def _check_loss(self) -> None:
         """Refuse what would be ignored: a setting that this loss or these negatives have no use for."""
         loss = LOSSES[self.loss]
         if self.loss_score is not None and self.loss_score not in loss.scores:
-            raise InputError(
-                f"--loss-score: {self.loss} compares by {_options(loss.scores)}, not {self.loss_score}"
-            )
+            able = _options(loss.scores) or "nothing"
+            raise InputError(f"--loss-score: {self.loss} compares by {able}, not {self.loss_score}")
         if not loss.needs_negatives and (self.negatives != "uniform" or self.num_negatives is not None):
             raise InputError(
                 f"--negatives: {self.loss} takes none; leave out --negatives and --num-negatives"
@@ -330,6 +387,13 @@ _RANGES: Mapping[str, tuple[float, float, bool]] = {
     "popularity_alpha": (0, 10, True),
     "ssl_weight": (0, _HUGE, True),
     "temperature": (0, _HUGE, False),
+    "clusters": (1, _HUGE, True),
+    "cluster_every": (1, _HUGE, True),
+    "cluster_after": (0, _HUGE, True),
+    "prototype_weight": (0, _HUGE, True),
+    "item_weight": (0, _HUGE, True),
+    "momentum": (0, 1, True),
+    "nearest": (1, _HUGE, True),
     "epochs": (1, _HUGE, True),
     "batch_size": (1, _HUGE, True),
     "learning_rate": (0, _HUGE, False),

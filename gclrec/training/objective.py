@@ -74,16 +74,17 @@ class Objective(nn.Module):
         if self.contrast is not None:
             moment = Moment(encoder, graph, views, batch.users, batch.positives, generator)
             contrasted = self.contrast(moment)
-        final = encoder(graph) if contrasted is None else contrasted.main
         # One gather a side: the backward pass of each makes a gradient as large as the whole table.
         chosen = torch.cat([batch.positives, batch.negatives.view(-1)])
         sizes = len(batch.users), batch.negatives.numel()
-        user, item = final.users.index_select(0, batch.users), final.items.index_select(0, chosen)
-        positive, negative = item.split(sizes)
-        negative = negative.view(*batch.negatives.shape, negative.shape[1])
-        compute = LOSSES[self.loss].compute
-        main = compute(user, positive, negative, batch.log_weight, **self.loss_settings)
-        parts = {self.loss: main}
+        parts: Parts = {}
+        if self.loss != "none":
+            final = encoder(graph) if contrasted is None else contrasted.main
+            user, item = final.users.index_select(0, batch.users), final.items.index_select(0, chosen)
+            positive, negative = item.split(sizes)
+            negative = negative.view(*batch.negatives.shape, negative.shape[1])
+            compute = LOSSES[self.loss].compute
+            parts[self.loss] = compute(user, positive, negative, batch.log_weight, **self.loss_settings)
         if self.l2_weight:
             users, items = encoder.layer_zero
             positive, negative = items.index_select(0, chosen).split(sizes)
