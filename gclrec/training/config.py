@@ -286,6 +286,7 @@ class TrainConfig:
             )
         self._check_layer()
         self._check_loss()
+        parse_augmentations(self.aug, self.aug_p)
         if self.baseline is None and self.loss == "none" and not self.contrasts:
             raise InputError("--loss: none leaves nothing to train; choose another, or a contrast with --ssl")
         return self

@@ -19,8 +19,10 @@ import pytest
 import torch
 
 from gclrec.baselines import BASELINES
+from gclrec.contrast.byol import TARGETS
 from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
+from gclrec.contrast.neighbours import FORMS, POSITIVES
 from gclrec.contrast.ranking_losses import LOSSES, SCORES
 from gclrec.contrast.ssl import SSL
 from gclrec.contrast.views import VIEWS
@@ -52,7 +54,9 @@ def train(gclrec: Run, clicks: Path, tmp_path: Path) -> Run:
 CHOICES = [
     *(("--encoder", name) for name in ENCODERS),
     *(("--layer-weights", name) for name in LAYER_WEIGHTS),
-    *(("--loss", name) for name in LOSSES),
+    *(("--loss", name) for name in LOSSES if name != "none"),
+    ("--loss", "none", "--ssl", "byol", "--aug", "none"),
+    ("--loss", "none"),
     *(("--score", name) for name in SCORES),
     *(("--negatives", name) for name in NEGATIVES),
     *(
@@ -84,6 +88,11 @@ CHOICES = [
     *(("--aug", name) for name in VIEWS),
     *(("--ssl", name) for name in SSL),
     ("--ssl", "cross_layer", "--ssl-layer", 2, "--aug", "none"),
+    ("--ssl", "ncl", "--clusters", 4, "--cluster-every", 2, "--cluster-after", 0, "--prototype-weight", 0.5),
+    ("--ssl", "ncl", "--item-weight", 1.5),
+    *(("--ssl", "byol", "--ssl-target", name, "--momentum", 0.9) for name in TARGETS),
+    *(("--ssl", "neighbour", "--neighbour-form", name) for name in FORMS),
+    *(("--ssl", "nearest", "--nearest", 2, "--nearest-form", name) for name in POSITIVES),
     *(("--select", f"{name}@10") for name in METRICS),
     ("--views-every", "epoch"),
     ("--views-every", "batch"),
@@ -310,6 +319,8 @@ BAD_FLAGS = {
     "--neighbours 0": "--neighbours",
     "--ssl cross_layer --ssl-layer 3": "--ssl-layer",
     "--ssl byo": "cross_layer",
+    "--loss none --ssl none": "--ssl",
+    "--ssl ncl --num-layers 1": "--ssl-layer",
     "--loss triplet": "directau",
     "--loss ccl --loss-score dot": "--loss-score",
     "--loss directau --negatives shared": "--negatives",
