@@ -176,6 +176,18 @@ METHODS: Mapping[str, Method] = {
         },
         "as for gowalla. Sun et al., TKDE 2023, https://arxiv.org/abs/2402.11523",
     ),
+    "egcf": Method(
+        {
+            "encoder": "egcf",
+            "num_layers": 3,
+            "aug": "none",
+            "ssl": "neighbour",
+            "neighbour_form": "egcf",
+            "ssl_weight": 0.1,
+            "temperature": 0.1,
+        },
+        "as for yelp2018. Zhang et al., TOIS 2025, https://doi.org/10.1145/3701230",
+    ),
     "lightccf": Method(
         {
             "encoder": "lightgcn",

@@ -76,13 +76,13 @@ class NCL(nn.Module):
             self.register_buffer(f"{side}_centroids", x.new_zeros(count, x.shape[1]).detach())
             self.register_buffer(f"{side}_clusters", torch.zeros(len(x), dtype=torch.int64, device=x.device))
 
-    def begin_epoch(self, epoch: int, encoder: Encoder, graph: BipartiteGraph) -> None:  # noqa: ARG002
+    def begin_epoch(self, epoch: int, encoder: Encoder, graph: BipartiteGraph) -> None:
         """Cluster layer 0 of both sides where that is due."""
         self.epoch = epoch
         since = epoch - self.after - 1
         if self.prototype_weight == 0.0 or since < 0 or since % self.every:
             return
-        users, items = encoder.layer_zero
+        users, items = encoder(graph, layers=True).layers[0]
         for x, centroids, clusters in (
             (users, self.user_centroids, self.user_clusters),
             (items, self.item_centroids, self.item_clusters),

@@ -284,6 +284,8 @@ class TrainConfig:
             raise InputError(
                 f"--select: {self.select!r} is not measured; choose METRIC@K from --metrics and --ks"
             )
+        if self.encoder == "egcf" and self.num_layers < 1:
+            raise InputError(f"--num-layers: egcf takes at least 1, got {self.num_layers}")
         self._check_layer()
         self._check_loss()
         parse_augmentations(self.aug, self.aug_p)

@@ -100,6 +100,7 @@ def test_numbers_must_be_numbers(name: str, value: float) -> None:
         ("loss_score", {"loss": "none", "ssl": "byol", "loss_score": "dot"}),
         ("negatives", {"loss": "none", "ssl": "byol", "negatives": "popularity"}),
         ("ssl_layer", {"ssl": "cross_layer", "encoder": "mf"}),
+        ("num_layers", {"encoder": "egcf", "num_layers": 0}),
         ("ssl_layer", {"ssl": "ncl", "num_layers": 1}),
         ("ssl_layer", {"ssl": "ncl", "ssl_layer": 1}),
         ("ssl_layer", {"ssl": "ncl", "ssl_layer": 0}),
