@@ -118,8 +118,9 @@ METHODS: Mapping[str, Method] = {
         "as for yelp2018 (gowalla: 5). Wang et al., KDD 2022, https://arxiv.org/abs/2206.12811",
     ),
     "lightgcl": Method(
-        {"encoder": "lightgcn", "aug": "svd:5,none", "ssl_weight": 0.2, "temperature": 0.2},
-        "cosine and negatives of the batch, where the paper takes the inner product and all nodes. "
+        {"encoder": "lightgcn", "aug": "svd:5,none", "ssl_weight": 0.02, "temperature": 0.2},
+        "cosine and negatives of the batch, where the paper takes the inner product and all nodes; its weight "
+        "of 0.2 is for those. "
         "Cai et al., ICLR 2023, https://arxiv.org/abs/2302.08191",
     ),
     "ncl": Method(

@@ -148,6 +148,35 @@ def test_every_loss_learns_from_every_kind_of_negatives(loss: str, negatives: st
     assert (scores[user, item] > best_other[user]).float().mean() > 0.8  # by chance 0.1
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ssl": "byol", "momentum": 0.9},
+        {"ssl": "byol", "ssl_target": "history", "momentum": 0.05},
+        {"ssl": "neighbour", "neighbour_form": "sccf"},
+        {"ssl": "neighbour", "neighbour_form": "lightccf"},
+    ],
+    ids=lambda settings: "-".join(map(str, settings.values())),
+)
+def test_contrasts_that_know_the_interactions_learn_without_a_ranking_loss(
+    settings: dict[str, object],
+) -> None:
+    """On the checkerboard most held-out items rank above those of the other colour."""
+    split = checkerboard()
+    graph = BipartiteGraph.from_interactions(split.train)
+    own = {"batch_size": 32, "learning_rate": 0.05, "ssl_weight": 1.0}
+    trainer = Trainer(TrainConfig(loss="none", aug="edge_drop:0.1", **(SMALL | own | settings)), graph)
+    losses = [trainer.run_epoch(epoch) for epoch in range(1, 31)]
+    assert losses[0].keys() == {"total", "l2", "ssl"}
+    assert losses[-1]["ssl"] < losses[0]["ssl"]
+    users, items = trainer.embeddings()
+    scores = users @ items.T
+    user, item = torch.from_numpy(split.test.user), torch.from_numpy(split.test.item)
+    other = (torch.arange(24)[:, None] + torch.arange(16)) % 2 == 1
+    best_other = scores.masked_fill(~other, -torch.inf).amax(1)
+    assert (scores[user, item] > best_other[user]).float().mean() > 0.8  # by chance 0.1
+
+
 @pytest.mark.parametrize("aug", [f"{a}+{b}" for a, b in itertools.product(VIEWS, repeat=2)])
 def test_every_composition_trains_from_python(toy_graph: BipartiteGraph, aug: str) -> None:
     trainer = Trainer(TrainConfig(aug=aug, aug_p=0.3, learning_rate=0.05, **SMALL).checked(), toy_graph)
@@ -171,11 +200,18 @@ def test_same_seed_same_numbers(toy_graph: BipartiteGraph, aug: str, encoder: st
     assert not torch.equal(trained(0), trained(1))
 
 
-@pytest.mark.parametrize("ssl", SSL)
+@pytest.mark.parametrize(
+    ("ssl", "settings"),
+    [
+        *((name, {}) for name in SSL),
+        ("ncl", {"cluster_after": 0, "clusters": 2, "cluster_every": 2}),
+        ("byol", {"ssl_target": "history", "loss": "none"}),
+    ],
+)
 def test_state_taken_out_and_put_back_goes_on_bit_for_bit(
-    toy_graph: BipartiteGraph, tmp_path: Path, ssl: str
+    toy_graph: BipartiteGraph, tmp_path: Path, ssl: str, settings: dict[str, object]
 ) -> None:
-    config = TrainConfig(aug="edge_drop:0.3", layer_weights="learned", ssl=ssl, **SMALL)
+    config = TrainConfig(aug="edge_drop:0.3", layer_weights="learned", ssl=ssl, **settings, **SMALL)
     straight = Trainer(config, toy_graph)
     straight.run_epoch(1)
     save_state(tmp_path / "s", straight.state(), {"epoch": 1})
