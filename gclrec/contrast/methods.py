@@ -119,8 +119,8 @@ METHODS: Mapping[str, Method] = {
     ),
     "lightgcl": Method(
         {"encoder": "lightgcn", "aug": "svd:5,none", "ssl_weight": 0.02, "temperature": 0.2},
-        "cosine and negatives of the batch, where the paper takes the inner product and all nodes; its weight "
-        "of 0.2 is for those. "
+        "cosine and negatives of the batch, where the paper takes the inner product and all nodes; its "
+        "weight of 0.2 is for those. "
         "Cai et al., ICLR 2023, https://arxiv.org/abs/2302.08191",
     ),
     "ncl": Method(

@@ -85,7 +85,7 @@ def test_a_healthy_run_says_nothing(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::gclrec.errors.CollapseWarning")  # at this speed it comes close at first
 @pytest.mark.parametrize("target", ["momentum", "history"])
 def test_bootstrapping_does_not_collapse(tmp_path: Path, target: str) -> None:
-    """No negatives, as long and as fast as the collapsing run; but a predictor, and targets without gradient."""
+    """As long and as fast as the collapsing run; but a predictor, and targets without gradient."""
     own = {"loss": "none", "ssl": "byol", "ssl_target": target, "momentum": 0.9, "ssl_weight": 1.0}
     config = TrainConfig(epochs=40, learning_rate=0.1, **SETTINGS, **own)
     folder = RunFolder.create(tmp_path / "run", config, connected())
