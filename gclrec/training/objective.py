@@ -31,7 +31,8 @@ class Objective(nn.Module):
         l2_weight: :math:`\lambda_2`.
         ssl_weight: :math:`\lambda`.
         contrast: an entry of :data:`gclrec.contrast.ssl.SSL`, made; ``None`` for none.
-        loss: the main loss, a name in :data:`gclrec.contrast.ranking_losses.LOSSES`.
+        loss: the main loss, a name in :data:`gclrec.contrast.ranking_losses.LOSSES`; with ``none`` the
+            contrast stands alone.
         loss_settings: its keyword arguments.
 
     [1] Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783

@@ -85,10 +85,12 @@ def test_every_form_is_its_formula_with_its_gradient(form: str) -> None:
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e18])
 def test_every_form_is_finite(form: str, scale: float) -> None:
     users, items = tables(scale=scale, dtype=torch.float32)
-    loss = FORMS[form](Embeddings(users, items), USERS, ITEMS, 0.02)
-    assert torch.isfinite(loss)
-    for gradient in torch.autograd.grad(loss, (users, items)):
-        assert torch.isfinite(gradient).all()
+    equal = torch.full((12, 5), 1.0 + scale).requires_grad_()
+    for one, other in ((users, items), (users, equal), (equal, equal)):
+        loss = FORMS[form](Embeddings(one, other), USERS, ITEMS, 0.02)
+        assert torch.isfinite(loss)
+        for gradient in torch.autograd.grad(loss, (one, other)):
+            assert torch.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize("block", [1, 5, 8])
