@@ -11,14 +11,12 @@ import torch
 from torch import Tensor
 
 from gclrec.baselines.scorers import ranked_in_blocks
-from gclrec.evaluation.metrics import IntArray
 from gclrec.evaluation.ranking import Seen
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.nearest import nearest_rows
 
 if TYPE_CHECKING:
     import scipy.sparse
-
-_ROWS = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,29 +60,6 @@ def item_knn(graph: BipartiteGraph, *, neighbours: int = 200, shrink: float = 10
     import scipy.sparse
 
     ones = scipy.sparse.csr_array(graph.to_scipy(), dtype=np.float32)
-    by_item = scipy.sparse.csr_array(ones.T)
-    degrees = graph.degrees()[1].numpy().astype(np.float64)
-    parts = [
-        _nearest(by_item[rows.numpy()] @ ones, rows.numpy(), degrees, neighbours, shrink)
-        for rows in torch.arange(graph.num_items).split(_ROWS)
-    ]
-    near, target, cosine = (np.concatenate(column) for column in zip(*parts, strict=True))
+    near, target, cosine = nearest_rows(scipy.sparse.csr_array(ones.T), neighbours, shrink=shrink)
     shape = (graph.num_items, graph.num_items)
     return ItemKNN(ones, scipy.sparse.csr_array((cosine.astype(np.float32), (near, target)), shape=shape))
-
-
-def _nearest(
-    shared: Any, rows: IntArray, degrees: npt.NDArray[np.float64], count: int, shrink: float
-) -> tuple[IntArray, IntArray, npt.NDArray[np.float64]]:
-    """Return near items, the items that they are near to, and their cosines, from numbers of shared users."""
-    shared.sort_indices()
-    row = np.repeat(np.arange(len(rows)), np.diff(shared.indptr))
-    item = shared.indices.astype(np.int64)
-    other = item != rows[row]
-    row, item, number = row[other], item[other], shared.data[other]
-    cosine = number / (np.sqrt(degrees[rows[row]] * degrees[item]) + shrink)
-    order = np.lexsort((-cosine, row))  # stable: equal cosines stay in order of item number
-    row, item, cosine = row[order], item[order], cosine[order]
-    begin = np.searchsorted(row, np.arange(len(rows)))
-    kept = np.arange(len(row)) - begin[row] < count
-    return item[kept], rows[row[kept]], cosine[kept]

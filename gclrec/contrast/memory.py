@@ -1,9 +1,6 @@
-"""What outlives a step: a momentum twin of the encoder and queues of keys; the contrast of both (MoCo)."""
+"""Queues of keys that outlive a step, and the contrast with them and a momentum twin (MoCo)."""
 
 from __future__ import annotations
-
-import copy
-from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -11,32 +8,10 @@ from torch.nn import functional
 
 from gclrec.contrast.losses import info_nce
 from gclrec.contrast.moment import Contrasted, Moment
+from gclrec.contrast.twin import Twin
 from gclrec.contrast.two_views import rows_of
 from gclrec.encoders import Encoder
 from gclrec.graph.bipartite import BipartiteGraph
-
-
-def twin_of(encoder: Encoder) -> nn.Module:
-    """Return a copy of an encoder that is not trained; what it learns comes from :func:`follow`."""
-    return copy.deepcopy(cast("nn.Module", encoder)).requires_grad_(False)
-
-
-@torch.no_grad()
-def follow(twin: nn.Module, encoder: Encoder, momentum: float) -> None:
-    r"""Move a twin towards its encoder (MoCo, [1] equation 2).
-
-    .. math:: \theta_{twin} \leftarrow m\, \theta_{twin} + (1 - m)\, \theta
-
-    Args:
-        twin: what :func:`twin_of` returned; changed in place.
-        encoder: as it is now.
-        momentum: ``m`` in ``[0, 1]``; 0 copies.
-
-    [1] He et al., CVPR 2020, https://arxiv.org/abs/1911.05722
-    """
-    parameters = cast("nn.Module", encoder).parameters()
-    for mine, its in zip(twin.parameters(), parameters, strict=True):
-        mine.lerp_(its, 1.0 - momentum)
 
 
 class KeyQueue(nn.Module):
@@ -160,8 +135,7 @@ class MomentumContrast(nn.Module):
     ) -> None:
         super().__init__()
         self.temperature = temperature
-        self.momentum = momentum
-        self.twin = twin_of(encoder)
+        self.twin = Twin(encoder, momentum)
         self.users, self.items = (KeyQueue(queue_size, side.shape[1]) for side in encoder.layer_zero)
         self._fresh: list[tuple[KeyQueue, Tensor, Tensor]] = []
 
@@ -170,7 +144,7 @@ class MomentumContrast(nn.Module):
         nodes = moment.users.unique(), moment.items.unique()
         query = rows_of(moment.views[0].encode(moment.encoder), *nodes)
         with torch.no_grad():
-            of_twin = rows_of(moment.views[1].encode(cast("Encoder", self.twin)), *nodes)
+            of_twin = rows_of(moment.views[1].encode(self.twin.encoder), *nodes)
         key = functional.normalize(of_twin.users, dim=1), functional.normalize(of_twin.items, dim=1)
         self._fresh, losses = [], []
         for asks, answers, ids, queue in zip(query, key, nodes, (self.users, self.items), strict=True):
@@ -180,7 +154,7 @@ class MomentumContrast(nn.Module):
 
     def after_step(self, encoder: Encoder) -> None:
         """Let the twin follow the encoder and push the keys of the step."""
-        follow(self.twin, encoder, self.momentum)
+        self.twin.follow(encoder)
         for queue, keys, ids in self._fresh:
             queue.push(keys, ids)
         self._fresh = []

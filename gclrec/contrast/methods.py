@@ -178,6 +178,90 @@ METHODS: Mapping[str, Method] = {
         },
         "as for yelp2018 (gowalla: 5). Wang et al., KDD 2022, https://arxiv.org/abs/2206.12811",
     ),
+    "lightgcl": Method(
+        {"encoder": "lightgcn", "aug": "svd:5,none", "ssl_weight": 0.02, "temperature": 0.2},
+        "cosine and negatives of the batch, where the paper takes the inner product and all nodes; its "
+        "weight of 0.2 is for those. "
+        "Cai et al., ICLR 2023, https://arxiv.org/abs/2302.08191",
+    ),
+    "ncl": Method(
+        {
+            "encoder": "lightgcn",
+            "aug": "none",
+            "ssl": "ncl",
+            "ssl_layer": 2,
+            "ssl_weight": 0.004,
+            "temperature": 0.05,
+            "item_weight": 1.5,
+            "prototype_weight": 0.1,
+            "clusters": 2000,
+            "cluster_every": 1,
+            "cluster_after": 5,
+        },
+        "as for yelp, but prototypes after 5 epochs instead of 20. "
+        "Lin et al., WWW 2022, https://arxiv.org/abs/2202.06200",
+    ),
+    "buir": Method(
+        {
+            "encoder": "lightgcn",
+            "aug": "edge_drop:0.1",
+            "loss": "none",
+            "ssl": "byol",
+            "ssl_target": "momentum",
+            "momentum": 0.995,
+            "ssl_weight": 1.0,
+        },
+        "BUIR-NB. Lee et al., SIGIR 2021, https://arxiv.org/abs/2105.06323",
+    ),
+    "selfcf": Method(
+        {
+            "encoder": "lightgcn",
+            "aug": "none",
+            "loss": "none",
+            "ssl": "byol",
+            "ssl_target": "history",
+            "momentum": 0.05,
+            "ssl_weight": 0.25,
+        },
+        "SelfCF-he. Zhou et al., TORS 2023, https://arxiv.org/abs/2107.03019",
+    ),
+    "nescl": Method(
+        {
+            "encoder": "lightgcn",
+            "aug": "node_drop:0.3",
+            "ssl": "nearest",
+            "nearest": 5,
+            "nearest_form": "in",
+            "ssl_weight": 0.05,
+            "temperature": 0.1,
+            "batch_size": 4096,
+        },
+        "as for gowalla. Sun et al., TKDE 2023, https://arxiv.org/abs/2402.11523",
+    ),
+    "egcf": Method(
+        {
+            "encoder": "egcf",
+            "num_layers": 3,
+            "aug": "none",
+            "ssl": "neighbour",
+            "neighbour_form": "egcf",
+            "ssl_weight": 0.1,
+            "temperature": 0.1,
+        },
+        "as for yelp2018. Zhang et al., TOIS 2025, https://doi.org/10.1145/3701230",
+    ),
+    "lightccf": Method(
+        {
+            "encoder": "lightgcn",
+            "aug": "none",
+            "ssl": "neighbour",
+            "neighbour_form": "lightccf",
+            "ssl_weight": 5.0,
+            "temperature": 0.22,
+            "batch_size": 4096,
+        },
+        "as for amazon-book. Zhang et al., SIGIR 2025, https://arxiv.org/abs/2504.10113",
+    ),
     "popularity": Method(
         {"baseline": "popularity"},
         "Cremonesi et al. (TopPop), RecSys 2010, https://doi.org/10.1145/1864708.1864721",

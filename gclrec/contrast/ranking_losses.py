@@ -280,6 +280,16 @@ def _log_sum_exp(logits: Tensor, log_weight: Tensor | None) -> Tensor:
     return torch.logsumexp(weighted, 1).masked_fill(alone, -torch.inf)
 
 
+def nothing(
+    user: Tensor,
+    positive: Tensor,  # noqa: ARG001 - the signature of all
+    negatives: Tensor,  # noqa: ARG001
+    log_weight: Tensor | None = None,  # noqa: ARG001
+) -> Tensor:
+    """Return zero: what is learned is left to the contrast beside it."""
+    return user.new_zeros(())
+
+
 def _mean_over(values: Tensor, log_weight: Tensor | None) -> Tensor:
     """Return the weighted mean of each row, ``(B,)``; 0 of nothing."""
     if log_weight is None:
@@ -334,4 +344,5 @@ LOSSES: Mapping[str, Loss] = {
     "directau": Loss(
         alignment_uniformity, ("cosine",), {"uniformity_weight": "uniformity_weight"}, needs_negatives=False
     ),
+    "none": Loss(nothing, (), needs_negatives=False),
 }

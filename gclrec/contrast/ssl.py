@@ -13,8 +13,11 @@ from typing import Any, cast
 
 from torch import Generator, nn
 
+from gclrec.contrast.byol import Byol
 from gclrec.contrast.memory import MomentumContrast
 from gclrec.contrast.moment import Contrast
+from gclrec.contrast.ncl import NCL
+from gclrec.contrast.neighbours import Interacted, Nearest
 from gclrec.contrast.prototypes import ClusterContrast, SwappedPrediction
 from gclrec.contrast.two_views import CrossLayer, TwoViews
 from gclrec.encoders import Encoder
@@ -103,5 +106,35 @@ SSL: Mapping[str, Ssl] = {
         "a user and the cluster of its item, and the reverse",
         {"temperature": "temperature", "num_prototypes": "num_prototypes"},
         views=0,
+    ),
+    "ncl": Ssl(
+        NCL,
+        "an even layer and layer 0 of a node, and its layer 0 and its k-means prototype",
+        {
+            "temperature": "temperature",
+            "layer": "ssl_layer",
+            "item_weight": "item_weight",
+            "prototype_weight": "prototype_weight",
+            "clusters": "clusters",
+            "every": "cluster_every",
+            "after": "cluster_after",
+        },
+        views=1,
+    ),
+    "byol": Ssl(
+        Byol,
+        "a user's prediction and its item's target, and the other way round, without negatives",
+        {"target": "ssl_target", "momentum": "momentum"},
+    ),
+    "neighbour": Ssl(
+        Interacted,
+        "the two ends of an interaction",
+        {"temperature": "temperature", "form": "neighbour_form"},
+        views=1,
+    ),
+    "nearest": Ssl(
+        Nearest,
+        "two views of a node, of whom it interacted with and of one of its nearest",
+        {"temperature": "temperature", "count": "nearest", "form": "nearest_form"},
     ),
 }

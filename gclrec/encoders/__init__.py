@@ -7,11 +7,12 @@ from typing import Protocol
 
 from torch import Generator, Tensor, nn
 
+from gclrec.encoders.egcf import EGCF
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Perturbation
 from gclrec.encoders.lightgcn import LAYER_WEIGHTS, LightGCN
 from gclrec.encoders.mf import MF
 
-__all__ = ["ENCODERS", "LAYER_WEIGHTS", "MF", "Embeddings", "Encoder", "LightGCN", "build_encoder"]
+__all__ = ["EGCF", "ENCODERS", "LAYER_WEIGHTS", "MF", "Embeddings", "Encoder", "LightGCN", "build_encoder"]
 
 
 class Encoder(Protocol):
@@ -37,10 +38,12 @@ def build_encoder(
     layer_weights: str = "mean",
     init_std: float = 0.1,
     generator: Generator | None = None,
-) -> MF | LightGCN:
+) -> MF | LightGCN | EGCF:
     """Return an encoder by its name in :data:`ENCODERS`; what does not concern it is left aside."""
     if name == "mf":
         return MF(num_users, num_items, dim, init_std=init_std, generator=generator)
+    if name == "egcf":
+        return EGCF(num_users, num_items, dim, num_layers, init_std=init_std, generator=generator)
     return LightGCN(
         num_users,
         num_items,
@@ -52,4 +55,4 @@ def build_encoder(
     )
 
 
-ENCODERS: Mapping[str, type[nn.Module]] = {"lightgcn": LightGCN, "mf": MF}
+ENCODERS: Mapping[str, type[nn.Module]] = {"lightgcn": LightGCN, "mf": MF, "egcf": EGCF}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Generator, Tensor, nn
 
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Perturbation
-from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.propagation import Operator, layered
+from gclrec.encoders.operators import Operators
+from gclrec.graph.propagation import layered
 
 LAYER_WEIGHTS = ("mean", "mean_without_0", "last", "learned")
 """How layers 0..L are combined: LightGCN's mean, SimGCL's mean of 1..L, the last alone, or a learned mix."""
@@ -79,7 +77,7 @@ class LightGCN(nn.Module):
         self.items = nn.Parameter(torch.empty(num_items, dim).normal_(0.0, init_std, generator=generator))
         if layer_weights == "learned":
             self.layer_logits = nn.Parameter(torch.zeros(num_layers + 1))
-        self._last: tuple[Tensor, int, Operator] | None = None
+        self._operators = Operators(num_users, num_items, num_layers)
 
     @property
     def layer_zero(self) -> tuple[Tensor, Tensor]:
@@ -133,18 +131,3 @@ class LightGCN(nn.Module):
                 for side in (0, 1)
             ]
         return Embeddings(final[0], final[1], every if layers else ())
-
-    def _operators(self, graph: GraphLike) -> list[Operator]:
-        """Return the operator of each layer (at least one, so that the graph is always checked)."""
-        if isinstance(graph, BipartiteGraph):
-            return [graph.adjacency] * max(self.num_layers, 1)
-        if isinstance(graph, Tensor):
-            if self._last is None or self._last[0] is not graph or self._last[1] != graph._version:
-                adjacency = BipartiteGraph(len(self.users), len(self.items), graph).adjacency
-                self._last = (graph, graph._version, adjacency)
-            return [self._last[2]] * max(self.num_layers, 1)
-        if isinstance(graph, Sequence):
-            if len(graph) != self.num_layers:
-                raise ValueError(f"one operator for each of {self.num_layers} layers, got {len(graph)}")
-            return list(graph)
-        return [graph] * max(self.num_layers, 1)

@@ -30,9 +30,8 @@ def check_loss(config: TrainConfig) -> None:
     """Refuse what would be ignored: a setting that this loss or these negatives have no use for."""
     loss = LOSSES[config.loss]
     if config.loss_score is not None and config.loss_score not in loss.scores:
-        raise InputError(
-            f"--loss-score: {config.loss} compares by {options(loss.scores)}, not {config.loss_score}"
-        )
+        able = options(loss.scores) or "nothing"
+        raise InputError(f"--loss-score: {config.loss} compares by {able}, not {config.loss_score}")
     if not loss.needs_negatives and (config.negatives != "uniform" or config.num_negatives is not None):
         raise InputError(f"--negatives: {config.loss} takes none; leave out --negatives and --num-negatives")
     if config.logq and not loss.sums_exponentials:
@@ -65,6 +64,7 @@ def check_ssl(config: TrainConfig) -> None:
         raise InputError("--head-dim: there is no head; ask for one with --head-layers")
     if config.ssl == "none":
         return
+    _check_layer(config)
     kind = SSL[config.ssl]
     used = {*kind.settings.values(), *NEGATIVES[config.negatives].settings.values()}
     defaults = {field.name: field.default for field in dataclasses.fields(config)}
@@ -76,6 +76,17 @@ def check_ssl(config: TrainConfig) -> None:
         raise InputError(f"--aug: --ssl {config.ssl} takes no views, got {config.aug!r}")
     if kind.views == 1 and "," in config.aug:
         raise InputError(f"--aug: --ssl {config.ssl} takes one view, got {config.aug!r}")
+
+
+def _check_layer(config: TrainConfig) -> None:
+    depth = 0 if config.encoder == "mf" else config.num_layers
+    layer = {"cross_layer": 1, "ncl": 2}.get(config.ssl, 0) if config.ssl_layer is None else config.ssl_layer
+    if config.ssl in ("cross_layer", "ncl") and not 0 <= layer <= depth:
+        raise InputError(
+            f"--ssl-layer: must be one of the encoder's layers 0 to {depth} for {config.ssl}, got {layer}"
+        )
+    if config.ssl == "ncl" and (layer == 0 or layer % 2):
+        raise InputError(f"--ssl-layer: ncl takes an even layer from 2 on, got {layer}")
 
 
 def check_temperatures(config: TrainConfig) -> None:

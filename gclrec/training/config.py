@@ -10,8 +10,10 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 
 from gclrec.baselines import BASELINES
+from gclrec.contrast.byol import TARGETS
 from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
+from gclrec.contrast.neighbours import FORMS, POSITIVES
 from gclrec.contrast.ranking_losses import LOSSES, SCORES
 from gclrec.contrast.ssl import SSL
 from gclrec.contrast.two_views import NEGATIVE_NODES
@@ -199,8 +201,14 @@ class TrainConfig:
             + ".",
         ),
     ] = "infonce"
-    ssl_layer: Annotated[int, Parameter(group=CONTRAST)] = 1
-    """Layer that cross_layer contrasts with; 0 is the input."""
+    ssl_layer: Annotated[
+        int | None,
+        Parameter(
+            group=CONTRAST,
+            help="Layer that cross_layer (default 1) or ncl (an even one, default 2) contrasts with; "
+            "0 is the input.",
+        ),
+    ] = None
     ssl_weight: Annotated[float, Parameter(group=CONTRAST)] = 0.1
     """Weight of the contrastive loss, beside 1 for the ranking loss (both are means)."""
     temperature: Annotated[
@@ -218,9 +226,39 @@ class TrainConfig:
         int | None, Parameter(group=CONTRAST, help="Length of that output. Default: that of an embedding.")
     ] = None
     momentum: Annotated[float, Parameter(group=CONTRAST)] = 0.99
-    """Share of itself that moco's twin keeps when it follows the encoder after a step."""
+    """Share of itself that the twin of moco, or the target of byol, keeps when it follows the encoder."""
     num_prototypes: Annotated[int, Parameter(group=CONTRAST)] = 100
     """Clusters of users, and as many of items, of swav and concat."""
+    clusters: Annotated[int, Parameter(group=CONTRAST)] = 1000
+    """Prototypes that ncl makes of each side by k-means, at most a quarter of its nodes."""
+    cluster_every: Annotated[int, Parameter(group=CONTRAST)] = 1
+    """Epochs from one clustering of ncl to the next."""
+    cluster_after: Annotated[int, Parameter(group=CONTRAST)] = 5
+    """Epochs before ncl first makes prototypes."""
+    prototype_weight: Annotated[float, Parameter(group=CONTRAST)] = 0.1
+    """Weight of ncl's prototypes, beside 1 for its layers."""
+    item_weight: Annotated[float, Parameter(group=CONTRAST)] = 1.0
+    """Weight of ncl's layers of items, beside 1 for those of users."""
+    ssl_target: Annotated[
+        str,
+        Parameter(
+            group=CONTRAST,
+            help="Targets of byol: momentum (a slow twin of the encoder, BUIR) or history (what was last "
+            "seen of a node, SelfCF).",
+        ),
+    ] = "momentum"
+    neighbour_form: Annotated[
+        str,
+        Parameter(group=CONTRAST, help=f"What neighbour compares a pair with, as in {options(FORMS)}."),
+    ] = "egcf"
+    nearest: Annotated[int, Parameter(group=CONTRAST)] = 5
+    """Nearest users and items of each, of which nearest draws one."""
+    nearest_form: Annotated[
+        str,
+        Parameter(
+            group=CONTRAST, help="Whether nearest takes the mean over positives in or out of the logarithm."
+        ),
+    ] = "in"
 
     epochs: Annotated[int, Parameter(group=TRAINING)] = 30
     """Passes over the training pairs, at most."""
@@ -277,6 +315,9 @@ class TrainConfig:
             ("negatives", NEGATIVES),
             ("ssl", SSL),
             ("ssl_negatives", NEGATIVE_NODES),
+            ("ssl_target", TARGETS),
+            ("neighbour_form", FORMS),
+            ("nearest_form", POSITIVES),
             ("views_every", ("batch", "epoch")),
             ("device", ("auto", "cpu", "cuda")),
         ):
@@ -307,17 +348,24 @@ class TrainConfig:
             raise InputError(
                 f"--select: {self.select!r} is not measured; choose METRIC@K from --metrics and --ks"
             )
-        depth = 0 if self.encoder == "mf" else self.num_layers
-        if self.ssl == "cross_layer" and not 0 <= self.ssl_layer <= depth:
-            raise InputError(
-                f"--ssl-layer: must be one of the encoder's layers 0 to {depth}, got {self.ssl_layer}"
-            )
+        if self.encoder == "egcf" and self.num_layers < 1:
+            raise InputError(f"--num-layers: egcf takes at least 1, got {self.num_layers}")
         check_loss(self)
         check_negatives(self)
         check_temperatures(self)
         check_ssl(self)
         parse_augmentations(self.aug, self.aug_p)
+        if self.baseline is None and self.loss == "none" and not self.contrasts:
+            raise InputError("--loss: none leaves nothing to train; choose another, or a contrast with --ssl")
         return self
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether a contrast is part of the training."""
+        kind = SSL[self.ssl]
+        chains = parse_augmentations(self.aug, self.aug_p)
+        differ = any(step.name != "none" for chain in chains for step in chain)
+        return kind.make is not None and self.ssl_weight > 0 and (differ or not kind.differs)
 
     def loss_settings(self) -> dict[str, Any]:
         """Return the keyword arguments of the main loss."""
@@ -380,6 +428,12 @@ _RANGES: Mapping[str, tuple[float, float, bool]] = {
     "head_dim": (1, 65536, True),
     "momentum": (0, 1, True),
     "num_prototypes": (2, 65536, True),
+    "clusters": (1, _HUGE, True),
+    "cluster_every": (1, _HUGE, True),
+    "cluster_after": (0, _HUGE, True),
+    "prototype_weight": (0, _HUGE, True),
+    "item_weight": (0, _HUGE, True),
+    "nearest": (1, _HUGE, True),
     "epochs": (1, _HUGE, True),
     "batch_size": (1, _HUGE, True),
     "learning_rate": (0, _HUGE, False),

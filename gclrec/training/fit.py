@@ -119,7 +119,9 @@ def _select(
             record |= {f"valid/{name}": value for name, value in figures.values.items()}
             record |= {f"geometry/{name}": value for name, value in shape.items()}
             if not progress.warned:
-                progress.warned = warn_of_collapse(shape, config.dim, f"epoch {progress.epoch}")
+                progress.warned = warn_of_collapse(
+                    shape, embeddings.users.shape[1], f"epoch {progress.epoch}"
+                )
             value = figures.values[f"all/{config.select}"]
             if progress.best_value is None or value > progress.best_value:
                 progress.best_epoch, progress.best_value, progress.stale = progress.epoch, value, 0
@@ -181,16 +183,17 @@ def _close_epoch(
 def _finish(trainer: Trainer, split: Split, folder: RunFolder, progress: Progress) -> Result:
     best, _ = load_state(folder.best_checkpoint)
     trainer.load_model(best)
+    embeddings = trainer.embeddings()
     result = finish(
         trainer.config,
         folder,
         split,
-        trainer.embeddings(),
+        embeddings,
         fold_in=trainer.fold_in(),
         epochs=progress.best_epoch,
         refitted=progress.phase == "refit",
         validated=progress.best_value is not None,
     )
     if not progress.warned:
-        warn_of_collapse(result.values["geometry"], trainer.config.dim, "at the end")
+        warn_of_collapse(result.values["geometry"], embeddings.users.shape[1], "at the end")
     return result

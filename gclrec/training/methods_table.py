@@ -63,13 +63,12 @@ def methods_page() -> str:
 def _row(name: str) -> dict[str, str]:
     method = METHODS[name]
     values: dict[str, Any] = {**dataclasses.asdict(TrainConfig()), **method.settings}
+    contrasts = TrainConfig(**values).contrasts
     row = dict.fromkeys(COLUMNS, "-") | {"method": name, "source": method.source}
     if values["baseline"]:
         return row
-    kind = SSL[values["ssl"]]
-    contrasts = kind.make is not None and (values["aug"] != "none" or not kind.differs)
     return row | {
-        "views": str(values["aug"]) if contrasts and kind.views else "-",
+        "views": str(values["aug"]) if contrasts and SSL[values["ssl"]].views else "-",
         "encoder": str(values["encoder"]),
         "loss": str(values["loss"]),
         "negatives": str(values["negatives"]),

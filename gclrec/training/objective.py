@@ -32,7 +32,8 @@ class Objective(nn.Module):
         l2_weight: :math:`\lambda_2`.
         ssl_weight: :math:`\lambda`.
         contrast: an entry of :data:`gclrec.contrast.ssl.SSL`, made; ``None`` for none.
-        loss: the main loss, a name in :data:`gclrec.contrast.ranking_losses.LOSSES`.
+        loss: the main loss, a name in :data:`gclrec.contrast.ranking_losses.LOSSES`; with ``none`` the
+            contrast stands alone.
         loss_settings: its keyword arguments.
         temperature: that of the main loss, if it has one; a number may stand in ``loss_settings`` instead.
 
@@ -78,14 +79,16 @@ class Objective(nn.Module):
         if self.contrast is not None:
             moment = Moment(encoder, graph, views, batch.users, batch.positives, generator)
             contrasted = self.contrast(moment)
-        final = encoder(graph) if contrasted is None else contrasted.main
         # One gather a side: the backward pass of each makes a gradient as large as the whole table.
         chosen = torch.cat([batch.positives, batch.negatives.view(-1)])
         sizes = len(batch.users), batch.negatives.numel()
-        user, item = final.users.index_select(0, batch.users), final.items.index_select(0, chosen)
-        positive, negative = item.split(sizes)
-        negative = negative.view(*batch.negatives.shape, negative.shape[1])
-        parts = {self.loss: self._main(batch, user, positive, negative)}
+        parts: Parts = {}
+        if self.loss != "none":
+            final = encoder(graph) if contrasted is None else contrasted.main
+            user, item = final.users.index_select(0, batch.users), final.items.index_select(0, chosen)
+            positive, negative = item.split(sizes)
+            negative = negative.view(*batch.negatives.shape, negative.shape[1])
+            parts[self.loss] = self._main(batch, user, positive, negative)
         if self.l2_weight:
             users, items = encoder.layer_zero
             positive, negative = items.index_select(0, chosen).split(sizes)

@@ -148,7 +148,7 @@ def warn_of_collapse(shape: Mapping[str, float], dim: int, when: str) -> bool:
 
     Args:
         shape: what :func:`shape_of` returned.
-        dim: length of an embedding.
+        dim: length of the vectors that are ranked by.
         when: such as ``"epoch 3"``.
     """
     found = collapse(shape, dim)

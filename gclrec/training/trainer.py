@@ -214,16 +214,13 @@ _SAMPLER = "negatives."
 def chains_of(config: TrainConfig) -> tuple[Chain, ...] | None:
     """Return how the views of a step are made, or ``None`` when the settings ask for no contrast."""
     kind = SSL[config.ssl]
-    chains = parse_augmentations(config.aug, config.aug_p)
-    differ = any(step.name != "none" for chain in chains for step in chain)
-    if kind.make is None or config.ssl_weight == 0 or (kind.differs and not differ):
-        return None
-    return chains[: kind.views]
+    return parse_augmentations(config.aug, config.aug_p)[: kind.views] if config.contrasts else None
 
 
 def contrast_of(config: TrainConfig, encoder: Encoder, graph: BipartiteGraph) -> Contrast:
     """Return the contrast that the settings ask for, its start drawn from their seed."""
-    settings = {name: getattr(config, source) for name, source in SSL[config.ssl].settings.items()}
+    values = {name: getattr(config, source) for name, source in SSL[config.ssl].settings.items()}
+    settings = {name: value for name, value in values.items() if value is not None}
     if "temperature" in settings:
         settings["temperature"] = make_temperature(settings["temperature"], graph, start=0.2)
     return build_contrast(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from gclrec.baselines import BASELINES
+from gclrec.contrast.byol import TARGETS
 from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
+from gclrec.contrast.neighbours import FORMS, POSITIVES
 from gclrec.contrast.ranking_losses import LOSSES
 from gclrec.contrast.ssl import SSL
 from gclrec.contrast.two_views import NEGATIVE_NODES
@@ -28,7 +30,9 @@ def drawing(name: str) -> tuple[str, ...]:
 CHOICES = [
     *(("--encoder", name) for name in ENCODERS),
     *(("--layer-weights", name) for name in LAYER_WEIGHTS),
-    *(("--loss", name) for name in LOSSES),
+    *(("--loss", name) for name in LOSSES if name != "none"),
+    ("--loss", "none", "--ssl", "byol", "--aug", "none"),
+    ("--loss", "none"),
     *(("--score", name) for name in SCORINGS),
     *(("--init", name) for name in STARTS),
     *(("--schedule", name, "--warmup", 0.5) for name in SCHEDULES),
@@ -83,6 +87,11 @@ CHOICES = [
     ("--ssl", "moco", "--aug", "none", "--encoder", "mf"),
     ("--ssl", "swav", "--num-prototypes", 7),
     ("--ssl", "concat", "--num-prototypes", 7, "--aug", "none"),
+    ("--ssl", "ncl", "--clusters", 4, "--cluster-every", 2, "--cluster-after", 0, "--prototype-weight", 0.5),
+    ("--ssl", "ncl", "--item-weight", 1.5),
+    *(("--ssl", "byol", "--ssl-target", name, "--momentum", 0.9) for name in TARGETS),
+    *(("--ssl", "neighbour", "--neighbour-form", name) for name in FORMS),
+    *(("--ssl", "nearest", "--nearest", 2, "--nearest-form", name) for name in POSITIVES),
     *(("--select", f"{name}@10") for name in METRICS),
     ("--views-every", "epoch"),
     ("--views-every", "batch"),
@@ -148,6 +157,8 @@ BAD_FLAGS = {
     "--ssl byo": "cross_layer",
     "--ssl infonce --queue-size 64": "moco",
     "--ssl concat --aug node_drop": "no views",
+    "--loss none --ssl none": "--ssl",
+    "--ssl ncl --ssl-layer 1": "--ssl-layer",
     "--loss triplet": "directau",
     "--loss ccl --loss-score dot": "--loss-score",
     "--loss directau --negatives shared": "--negatives",

@@ -87,6 +87,36 @@ def test_cosine_is_what_evaluation_index_and_recommendations_rank_by(
         assert [score for _, score in answer] == pytest.approx(cosine[number][best], abs=1e-5)
 
 
+@pytest.mark.parametrize("method", ["buir", "selfcf"])
+def test_a_method_with_a_score_of_its_own_is_evaluated_indexed_and_served_by_it(
+    train: Run, gclrec: Run, tmp_path: Path, method: str
+) -> None:
+    """BUIR ranks by ``p(u) . i + u . p(i)``: by vectors of twice the length, wherever vectors are read."""
+    run = tmp_path / "run"
+    trained = train("--method", method, "--encoder", "mf", "--aug", "none", "--learning-rate", 0.05)
+    assert trained.code == 0, trained.err
+    assert [name for name in RunFolder(run).metrics()[0] if name.startswith("loss/")] == [
+        "loss/total",
+        "loss/l2",
+        "loss/ssl",
+    ]
+    tensors, _ = load_state(run / "checkpoint" / "best.safetensors")
+    users, items = tensors["encoder.users"], tensors["encoder.items"]
+    weight, bias = (tensors[f"objective.contrast.predictor.{name}"] for name in ("weight", "bias"))
+    score = (users @ weight.T + bias) @ items.T + users @ (items @ weight.T + bias).T
+
+    again = gclrec("evaluate", run, "--json")
+    assert again.values["metrics"] == pytest.approx(trained.values["metrics"])
+    assert gclrec("export", run, "--json").code == 0
+    recommender = Recommender.load(run)
+    names, rows = (ids.raw(np.arange(len(ids))).to_list() for ids in (recommender.users, recommender.items))
+    for number, user in enumerate(names):
+        answer = recommender.recommend(user, k=5, exclude_seen=False)
+        best = np.argsort(-score[number].numpy(), kind="stable")[:5]
+        assert [item for item, _ in answer] == [rows[place] for place in best]
+        assert [value for _, value in answer] == pytest.approx(score[number].numpy()[best], rel=1e-4)
+
+
 def test_evaluate_gives_the_same_figures_again(train: Run, gclrec: Run, tmp_path: Path) -> None:
     trained = train()
     scores = tmp_path / "scores.parquet"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gclrec.encoders import ENCODERS, LAYER_WEIGHTS, MF, LightGCN, build_encoder
+from gclrec.encoders import EGCF, ENCODERS, LAYER_WEIGHTS, MF, LightGCN, build_encoder
 from gclrec.encoders.embeddings import Perturbation
 from gclrec.graph.bipartite import BipartiteGraph
 
@@ -119,6 +119,22 @@ def test_perturbation_of_plain_vectors(toy_graph: BipartiteGraph) -> None:
     assert torch.equal(encoder(toy_graph, perturb=Perturbation()).users, encoder.users)
 
 
+def test_perturbation_of_egcf(toy_graph: BipartiteGraph) -> None:
+    encoder = build_encoder("egcf", 12, 10, dim=4, num_layers=2, generator=seeded())
+    perturb = Perturbation(
+        lambda users, items: (2 * users, 2 * items), lambda n, u, i: (u.add_(n), i.sub_(n))
+    )
+    out = encoder(toy_graph, perturb=perturb)
+    rows = tuple(2 * x for x in encoder(toy_graph, layers=True).layers[0])
+    layers = []
+    for layer in (1, 2):
+        users, items = (x.tanh() for x in toy_graph.adjacency.propagate(*rows))
+        rows = users + layer, items - layer
+        layers.append(rows)
+    torch.testing.assert_close(out.users, layers[0][0] + layers[1][0])
+    torch.testing.assert_close(out.items, layers[0][1] + layers[1][1])
+
+
 def test_what_counts_as_a_graph(toy_graph: BipartiteGraph) -> None:
     encoder = LightGCN(12, 10, dim=4, num_layers=2, generator=seeded())
     expected = encoder(toy_graph).users
@@ -140,7 +156,7 @@ def test_edge_index_is_prepared_once_and_anew_when_it_changes(
     encoder = LightGCN(12, 10, dim=4, num_layers=2, generator=seeded())
     made = []
     monkeypatch.setattr(
-        "gclrec.encoders.lightgcn.BipartiteGraph",
+        "gclrec.encoders.operators.BipartiteGraph",
         type(
             "Counted",
             (BipartiteGraph,),
@@ -181,10 +197,43 @@ def test_isolated_nodes_keep_their_share(toy_graph: BipartiteGraph) -> None:
 @pytest.mark.parametrize("name", ENCODERS)
 def test_start_comes_from_the_generator(name: str) -> None:
     one, again, other = (build_encoder(name, 50, 40, generator=seeded(n)) for n in (0, 0, 1))
-    assert torch.equal(one.users, again.users)
-    assert not torch.equal(one.users, other.users)
-    assert abs(float(one.users.detach().std()) - 0.1) < 0.01
-    assert one.layer_zero == (one.users, one.items)
+    for start, same, different in zip(one.parameters(), again.parameters(), other.parameters(), strict=True):
+        assert torch.equal(start, same)
+        assert not torch.equal(start, different)
+        assert abs(float(start.detach().std()) - 0.1) < 0.01
+    assert one.layer_zero[1] is one.items
+    assert one.layer_zero[0].shape == (50, 64)
+
+
+def test_egcf_is_its_formula(toy_graph: BipartiteGraph) -> None:
+    """By loops over the edges in float64; users come from items alone, so only those are learned."""
+    encoder = EGCF(12, 10, dim=4, num_layers=3, generator=seeded()).double()
+    degree_u, degree_i = (d.double() for d in toy_graph.degrees())
+
+    def step(users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        new_u, new_i = torch.zeros_like(users), torch.zeros_like(items)
+        for u, i in toy_graph.edge_index.T.tolist():
+            scale = 1 / (degree_u[u] * degree_i[i]).sqrt()
+            new_u[u] += scale * items[i]
+            new_i[i] += scale * users[u]
+        return new_u.tanh(), new_i.tanh()
+
+    items = encoder.items.detach()
+    layers = [(step(torch.zeros(12, 4, dtype=torch.float64), items)[0], items)]
+    for _ in range(3):
+        layers.append(step(*layers[-1]))
+    seen = encoder(toy_graph, layers=True)
+    for side, final in enumerate(seen):
+        torch.testing.assert_close(final, sum(layer[side] for layer in layers[1:]))
+        for mine, expected in zip(seen.layers, layers, strict=True):
+            torch.testing.assert_close(mine[side], expected[side])
+    assert not seen.users[11].any()
+    assert not encoder.layer_zero[0].any()
+    assert [name for name, _ in encoder.named_parameters()] == ["items"]
+    (gradient,) = torch.autograd.grad(seen.users.square().sum(), encoder.parameters())
+    assert (gradient[:9] != 0).any(1).all()
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        EGCF(12, 10, num_layers=0)
 
 
 def test_mf_does_not_look(toy_graph: BipartiteGraph) -> None:

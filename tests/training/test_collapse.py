@@ -82,6 +82,21 @@ def test_a_healthy_run_says_nothing(tmp_path: Path) -> None:
         assert f"geometry/{name}" in folder.metrics()[0]
 
 
+@pytest.mark.filterwarnings("ignore::gclrec.errors.CollapseWarning")  # at this speed it comes close at first
+@pytest.mark.parametrize("target", ["momentum", "history"])
+def test_bootstrapping_does_not_collapse(tmp_path: Path, target: str) -> None:
+    """As long and as fast as the collapsing run; but a predictor, and targets without gradient."""
+    own = {"loss": "none", "ssl": "byol", "ssl_target": target, "momentum": 0.9, "ssl_weight": 1.0}
+    config = TrainConfig(epochs=40, learning_rate=0.1, **SETTINGS, **own)
+    folder = RunFolder.create(tmp_path / "run", config, connected())
+    fit(config, folder)
+    last = folder.metrics()[-1]
+    assert last["loss/ssl"] < folder.metrics()[0]["loss/ssl"]
+    for side in ("users", "items"):
+        assert last[f"geometry/{side}/mean_cosine"] < 0.95
+        assert last[f"geometry/{side}/effective_rank"] > 3
+
+
 @pytest.mark.usefixtures("collapsing")
 def test_the_command_line_shows_one_warning_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from gclrec.train import main

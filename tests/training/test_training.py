@@ -127,6 +127,7 @@ def test_several_negatives_weigh_as_much_as_one(toy_graph: BipartiteGraph, share
     [
         (loss, name)
         for loss, entry in LOSSES.items()
+        if loss != "none"
         for name in (NEGATIVES if entry.needs_negatives else ("uniform",))
     ],
 )
@@ -143,6 +144,35 @@ def test_every_loss_learns_from_every_kind_of_negatives(loss: str, negatives: st
     users, items = trainer.embeddings()
     user, item = torch.from_numpy(split.test.user), torch.from_numpy(split.test.item)
     scores = users @ items.T
+    other = (torch.arange(24)[:, None] + torch.arange(16)) % 2 == 1
+    best_other = scores.masked_fill(~other, -torch.inf).amax(1)
+    assert (scores[user, item] > best_other[user]).float().mean() > 0.8  # by chance 0.1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ssl": "byol", "momentum": 0.9},
+        {"ssl": "byol", "ssl_target": "history", "momentum": 0.05},
+        {"ssl": "neighbour", "neighbour_form": "sccf"},
+        {"ssl": "neighbour", "neighbour_form": "lightccf"},
+    ],
+    ids=lambda settings: "-".join(map(str, settings.values())),
+)
+def test_contrasts_that_know_the_interactions_learn_without_a_ranking_loss(
+    settings: dict[str, object],
+) -> None:
+    """On the checkerboard most held-out items rank above those of the other colour."""
+    split = checkerboard()
+    graph = BipartiteGraph.from_interactions(split.train)
+    own = {"batch_size": 32, "learning_rate": 0.05, "ssl_weight": 1.0}
+    trainer = Trainer(TrainConfig(loss="none", aug="edge_drop:0.1", **(SMALL | own | settings)), graph)
+    losses = [trainer.run_epoch(epoch) for epoch in range(1, 31)]
+    assert losses[0].keys() == {"total", "l2", "ssl"}
+    assert losses[-1]["ssl"] < losses[0]["ssl"]
+    users, items = trainer.embeddings()
+    scores = users @ items.T
+    user, item = torch.from_numpy(split.test.user), torch.from_numpy(split.test.item)
     other = (torch.arange(24)[:, None] + torch.arange(16)) % 2 == 1
     best_other = scores.masked_fill(~other, -torch.inf).amax(1)
     assert (scores[user, item] > best_other[user]).float().mean() > 0.8  # by chance 0.1
@@ -175,6 +205,8 @@ REMEMBERING = [
     *({"ssl": ssl} for ssl in SSL),
     {"ssl_negatives": "all", "head_layers": 2},
     {"ssl": "moco", "queue_size": 5},
+    {"ssl": "ncl", "cluster_after": 0, "clusters": 2, "cluster_every": 2},
+    {"ssl": "byol", "ssl_target": "history", "loss": "none"},
     {"loss": "softmax", "negatives": "queue", "queue_size": 30, "logq": True},
     {"loss": "softmax", "loss_temperature": "learned", "temperature": "learned"},
     {"loss": "softmax", "loss_temperature": "adaptive", "negatives": "queue"},

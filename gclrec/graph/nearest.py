@@ -1,0 +1,78 @@
+"""Nodes of one side by how many neighbours they share: the cosine between rows of a matrix of ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+_ROWS = 1024
+
+
+def nearest_rows(
+    matrix: scipy.sparse.csr_array, count: int, *, shrink: float = 0.0
+) -> tuple[IntArray, IntArray, FloatArray]:
+    r"""Return which rows are nearest to each row of a matrix of ones.
+
+    .. math:: \cos(a, b) = \frac{|A \cap B|}{\sqrt{|A|\,|B|} + \beta}
+
+    A row is not near itself, nor to a row with which it shares nothing; equal cosines stand by row number.
+
+    Args:
+        matrix: ``(R, C)``, in SciPy's CSR form.
+        count: rows wanted of each, at most.
+        shrink: :math:`\beta`; the larger, the less a few shared columns count for.
+
+    Returns:
+        The near rows, the rows that they are near to (ascending), and their cosines, ``(n,)`` each; of a row
+        the nearest stand first.
+    """
+    columns: Any = matrix.T.tocsr()
+    degrees = np.diff(matrix.indptr).astype(np.float64)
+    starts = range(0, max(matrix.shape[0], 1), _ROWS)
+    blocks = [np.arange(start, min(start + _ROWS, matrix.shape[0])) for start in starts]
+    parts = [_nearest(matrix[rows] @ columns, rows, degrees, count, shrink) for rows in blocks]
+    near, target, cosine = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return near, target, cosine
+
+
+def nearest_table(matrix: scipy.sparse.csr_array, count: int) -> tuple[IntArray, IntArray]:
+    """Return the nearest rows of each row as a table.
+
+    Args:
+        matrix: ``(R, C)`` of ones.
+        count: columns of the table.
+
+    Returns:
+        ``(R, count)`` row numbers, nearest first, filled up with the row's own, and ``(R,)`` how many differ.
+    """
+    near, target, _ = nearest_rows(matrix, count)
+    rows = np.arange(matrix.shape[0])
+    found = np.bincount(target, minlength=len(rows))
+    table = np.repeat(rows[:, None], count, axis=1)
+    table[target, np.arange(len(target)) - (np.cumsum(found) - found)[target]] = near
+    return table, found
+
+
+def _nearest(
+    shared: Any, rows: IntArray, degrees: FloatArray, count: int, shrink: float
+) -> tuple[IntArray, IntArray, FloatArray]:
+    """Return near rows, the rows that they are near to, and their cosines, from numbers of shared columns."""
+    shared.sort_indices()
+    row = np.repeat(np.arange(len(rows)), np.diff(shared.indptr))
+    item = shared.indices.astype(np.int64)
+    other = item != rows[row]
+    row, item, number = row[other], item[other], shared.data[other]
+    cosine = number / (np.sqrt(degrees[rows[row]] * degrees[item]) + shrink)
+    order = np.lexsort((-cosine, row))  # stable: equal cosines stay in order of number
+    row, item, cosine = row[order], item[order], cosine[order]
+    begin = np.searchsorted(row, np.arange(len(rows)))
+    kept = np.arange(len(row)) - begin[row] < count
+    return item[kept], rows[row[kept]], cosine[kept]
