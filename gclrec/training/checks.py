@@ -11,6 +11,7 @@ from gclrec.contrast.ranking_losses import LOSSES
 from gclrec.contrast.ssl import SSL
 from gclrec.contrast.temperatures import parse_temperature
 from gclrec.errors import InputError
+from gclrec.training.ranges import HUGE, RANGES
 
 if TYPE_CHECKING:
     from gclrec.training.config import TrainConfig
@@ -24,6 +25,22 @@ def flag(name: str) -> str:
 def options(names: Mapping[str, object] | tuple[str, ...]) -> str:
     """Return names as a list for people."""
     return ", ".join(names)
+
+
+def check_ranges(config: TrainConfig) -> None:
+    """Refuse a number that is out of its range."""
+    for name, (low, high, closed) in RANGES.items():
+        value = getattr(config, name)
+        if value is None:
+            continue
+        if not (low <= value <= high if closed else low < value < high):
+            left, right = ("[", "]") if closed else ("(", ")")
+            bound = (
+                f"{left}{low:g}, {high:g}{right}"
+                if high < HUGE
+                else f"{'at least' if closed else 'above'} {low:g}"
+            )
+            raise InputError(f"{flag(name)}: must be {'in ' if high < HUGE else ''}{bound}, got {value!r}")
 
 
 def check_loss(config: TrainConfig) -> None:

@@ -22,7 +22,15 @@ from gclrec.data.splits import SPLITS
 from gclrec.encoders import ENCODERS, LAYER_WEIGHTS
 from gclrec.errors import InputError
 from gclrec.evaluation.metrics import METRICS
-from gclrec.training.checks import check_loss, check_negatives, check_ssl, check_temperatures, flag, options
+from gclrec.training.checks import (
+    check_loss,
+    check_negatives,
+    check_ranges,
+    check_ssl,
+    check_temperatures,
+    flag,
+    options,
+)
 from gclrec.training.schedules import SCHEDULES
 from gclrec.training.scoring import SCORINGS
 from gclrec.training.starts import STARTS
@@ -327,20 +335,7 @@ class TrainConfig:
         for name in self.metrics:
             if name not in METRICS:
                 raise InputError(f"--metrics: {name!r} is not one of {options(METRICS)}")
-        for name, (low, high, closed) in _RANGES.items():
-            value = getattr(self, name)
-            if value is None:
-                continue
-            if not (low <= value <= high if closed else low < value < high):
-                left, right = ("[", "]") if closed else ("(", ")")
-                bound = (
-                    f"{left}{low:g}, {high:g}{right}"
-                    if high < _HUGE
-                    else f"{'at least' if closed else 'above'} {low:g}"
-                )
-                raise InputError(
-                    f"{flag(name)}: must be {'in ' if high < _HUGE else ''}{bound}, got {value!r}"
-                )
+        check_ranges(self)
         if not self.ks or min(self.ks) < 1:
             raise InputError(f"--ks: cut-offs must be at least 1, got {list(self.ks)}")
         metric, _, k = self.select.partition("@")
@@ -396,55 +391,6 @@ class TrainConfig:
             return cls(**clean).checked()
         except TypeError as error:
             raise InputError(f"{source}: a setting has the wrong type ({error})") from error
-
-
-_HUGE = 1e18
-_RANGES: Mapping[str, tuple[float, float, bool]] = {
-    "valid_share": (0, 1, False),
-    "test_share": (0, 1, False),
-    "cold_share": (0, 1, False),
-    "shots": (0, _HUGE, True),
-    "train_fraction": (1e-9, 1, True),
-    "min_rating": (-_HUGE, _HUGE, True),
-    "k_core": (1, _HUGE, True),
-    "neighbours": (1, _HUGE, True),
-    "shrink": (0, _HUGE, True),
-    "rank": (1, 65536, True),
-    "low_pass": (0, _HUGE, True),
-    "dim": (1, 65536, True),
-    "num_layers": (0, 100, True),
-    "init_std": (0, _HUGE, False),
-    "loss_power": (0, _HUGE, False),
-    "loss_margin": (-1, 1, True),
-    "negative_weight": (0, _HUGE, True),
-    "uniformity_weight": (0, _HUGE, True),
-    "num_negatives": (1, _HUGE, True),
-    "popularity_alpha": (0, 10, True),
-    "mixed_share": (0, 1, False),
-    "exposed_share": (0, 1, True),
-    "queue_size": (1, 2**24, True),
-    "ssl_weight": (0, _HUGE, True),
-    "head_layers": (0, 3, True),
-    "head_dim": (1, 65536, True),
-    "momentum": (0, 1, True),
-    "num_prototypes": (2, 65536, True),
-    "clusters": (1, _HUGE, True),
-    "cluster_every": (1, _HUGE, True),
-    "cluster_after": (0, _HUGE, True),
-    "prototype_weight": (0, _HUGE, True),
-    "item_weight": (0, _HUGE, True),
-    "nearest": (1, _HUGE, True),
-    "epochs": (1, _HUGE, True),
-    "batch_size": (1, _HUGE, True),
-    "learning_rate": (0, _HUGE, False),
-    "warmup": (0, _HUGE, True),
-    "l2_weight": (0, _HUGE, True),
-    "patience": (0, _HUGE, True),
-    "seed": (0, 2**63 - 1, True),
-    "eval_every": (1, _HUGE, True),
-    "near_cold": (1, _HUGE, True),
-}
-"""Range of each numeric setting: lowest, highest, and whether the ends belong to it."""
 
 
 def method_settings(name: str) -> Mapping[str, Any]:

@@ -40,7 +40,7 @@ def slow_sinkhorn(scores: list[list[float]], eps: float, iterations: int) -> lis
 
 
 def slow_codes(x: Tensor, prototypes: Tensor) -> list[list[float]]:
-    scores = [[float(torch.cosine_similarity(row, c, dim=0)) for c in prototypes] for row in x]
+    scores = [[torch.cosine_similarity(row, c, dim=0).item() for c in prototypes] for row in x]
     return slow_sinkhorn(scores, 0.05, 3)
 
 
