@@ -29,7 +29,7 @@ from gclrec.data.catalog import load
 from gclrec.data.columns import Columns
 from gclrec.data.filters import filtered
 from gclrec.data.interactions import Dataset, Interactions
-from gclrec.data.splits import make_split
+from gclrec.data.splits import Split, make_split
 from gclrec.errors import InputError, InputWarning
 from gclrec.evaluation.evaluator import Evaluation
 from gclrec.training.config import TrainConfig, flag, method_settings
@@ -110,16 +110,7 @@ def train(
         config = config.checked()
         pick_device(config.device)
         dataset = prepared_dataset(config)
-        split = make_split(
-            dataset,
-            config.split,
-            valid=config.valid_share,
-            test=config.test_share,
-            shots=config.shots,
-            cold_share=config.cold_share,
-            train_fraction=config.train_fraction,
-            seed=config.seed,
-        )
+        split = split_of(dataset, config)
         config = dataclasses.replace(config, split=split.name)
         for part, what in (("valid", "choose the best epoch by"), ("test", "report on")):
             if len(getattr(split, part)) == 0:
@@ -149,6 +140,20 @@ def prepared_dataset(config: TrainConfig) -> Dataset:
     files = {"test": config.test_file, "valid": config.valid_file}
     dataset = load(config.dataset, columns=columns, format=config.format, **files)
     return filtered(dataset, min_rating=config.min_rating, k_core=config.k_core)
+
+
+def split_of(dataset: Dataset, config: TrainConfig) -> Split:
+    """Return the split that the settings ask for."""
+    return make_split(
+        dataset,
+        config.split,
+        valid=config.valid_share,
+        test=config.test_share,
+        shots=config.shots,
+        cold_share=config.cold_share,
+        train_fraction=config.train_fraction,
+        seed=config.seed if config.split_seed is None else config.split_seed,
+    )
 
 
 def describe(name: str, dataset: Dataset, train: Interactions) -> str:

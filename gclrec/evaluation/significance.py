@@ -120,7 +120,9 @@ def intervals(
 
     x = _checked(scores)
     if not 0 < level < 1 or repetitions < 100:
-        raise InputError(f"intervals: found level {level:g} and {repetitions} repetitions, expected (0, 1), 100")
+        raise InputError(
+            f"intervals: found level {level:g} and {repetitions} repetitions, expected (0, 1), 100"
+        )
     mean = x.mean(axis=(1, 2))
     error, df = standard_error(x)
     if x.shape[2] < 2:
