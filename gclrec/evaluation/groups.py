@@ -66,7 +66,7 @@ def popularity_parts(degrees: IntArray, parts: int) -> IntArray:
     """Return the part of popularity in ``[0, parts)`` that each item lies in: 0 is the most popular.
 
     As :func:`popularity_thirds`, for any number of parts: an item is in the first part if the items before
-    it hold less than ``1 / parts`` of all interactions, and so on. Items without interactions are in the last.
+    it hold less than ``1 / parts`` of all interactions, and so on. Items without any are in the last.
 
     Example:
         >>> popularity_parts(np.array([1, 4, 2, 1, 1, 0]), 2).tolist()

@@ -96,8 +96,8 @@ def intervals(
     .. math:: \bar x^* = \frac{1}{S U} \sum_s \sum_u v_s w_u x_{su}
 
     where :math:`v` and :math:`w` count how often a seed and a user was drawn. The quantiles of
-    :math:`\bar x^*` alone would be too narrow, since a handful of seeds cannot show how far seeds go ([2]). So
-    they give the interval its shape, and the two-way standard error ``V`` and Student's t give it its width:
+    :math:`\bar x^*` alone would be too narrow, since a handful of seeds cannot show how far seeds go ([2]).
+    So they give the interval its shape, and the two-way variance ``V`` and Student's t give it its width:
 
     .. math:: \bar x + c \, (q - \bar x), \qquad
         c = \frac{t_{1 - \alpha / 2, \nu} \sqrt{V}}{z_{1 - \alpha / 2} \operatorname{sd}(\bar x^*)}
@@ -121,7 +121,7 @@ def intervals(
     x = _checked(scores)
     if not 0 < level < 1 or repetitions < 100:
         raise InputError(
-            f"intervals: found level {level:g} and {repetitions} repetitions, expected (0, 1), 100"
+            f"intervals: level {level:g}, {repetitions} repetitions; expected (0, 1), 100 or more"
         )
     mean = x.mean(axis=(1, 2))
     error, df = standard_error(x)
