@@ -85,17 +85,6 @@ def comparison_page(findings: Findings, folder: ComparisonFolder, about: str, *,
         lead.append(
             "Synthetic data: it shows how the comparison works, not which method is better for people."
         )
-    heads, rows, starts = claim_rows(findings)
-    classes = [
-        " ".join(
-            [
-                *(["start"] if start else []),
-                {BETTER: "better", WORSE: "worse", BASELINE: "base"}.get(row[-1], ""),
-            ]
-        ).strip()
-        for row, start in zip(rows, starts, strict=True)
-    ]
-    left = [n for n, head in enumerate(heads) if head in ("train fraction", "group", "variant")]
     names = {name: _colour(findings, name) for name in plan.variants}
     shape_heads, shape_rows = geometry_rows(findings)
     grid_heads, points = grid_rows(findings)
@@ -113,7 +102,7 @@ def comparison_page(findings: Findings, folder: ComparisonFolder, about: str, *,
                 ),
                 charts(_forests(findings)),
             ),
-            section("All groups", table(heads, rows, text=(*left, len(heads) - 1), classes=classes)),
+            section("All groups", _groups(findings)),
             section(
                 "Where in the catalogue",
                 paragraph(
@@ -136,6 +125,26 @@ def comparison_page(findings: Findings, folder: ComparisonFolder, about: str, *,
             section("Settings", folded("all settings that the runs share", settings_table(plan.common))),
             section("Runs", folded(f"{len(plan.cells)} runs", _runs(findings, folder))),
         ],
+    )
+
+
+def _groups(findings: Findings) -> str:
+    """Return the main table, each group under a line of its own."""
+    heads, rows, starts = claim_rows(findings)
+    first = heads.index("variant")
+    above = {}
+    for place, (row, start) in enumerate(zip(rows, starts, strict=True)):
+        if start:
+            *fraction, group, users, pairs = row[:first]
+            share = f"train fraction {fraction[0]}: " if fraction else ""
+            above[place] = f"{share}{group} ({users} users, {pairs} test pairs)"
+    kinds = {BETTER: "better", WORSE: "worse", BASELINE: "base"}
+    return table(
+        heads[first:],
+        [row[first:] for row in rows],
+        text=(0, len(heads) - first - 1),
+        classes=[kinds.get(row[-1], "") for row in rows],
+        above=above,
     )
 
 

@@ -30,15 +30,16 @@ ul { padding-left: 1.2em; }
 li { margin: 6px 0; }
 .wide { overflow-x: auto; border: 1px solid var(--line); border-radius: 8px; margin: 12px 0; }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 6px 12px; text-align: right; white-space: nowrap; }
+th, td { padding: 5px 10px; text-align: right; white-space: nowrap; }
 th { background: var(--panel); font-weight: 600; border-bottom: 1px solid var(--line); }
 th.text, td.text { text-align: left; }
 td.wrap { white-space: normal; overflow-wrap: anywhere; }
-tr.start td { border-top: 1px solid var(--line); }
+tr.above td { border-top: 1px solid var(--line); font-weight: 600; padding-top: 10px; }
+tr.above span { position: sticky; left: 12px; }
 tr.better td:last-child { color: var(--good); font-weight: 600; }
 tr.worse td:last-child { color: var(--bad); font-weight: 600; }
 tr.base td { color: var(--soft); }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); gap: 16px; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); gap: 16px; }
 figure { margin: 0; padding: 14px 14px 10px; background: var(--panel); border-radius: 10px; min-width: 0; }
 figcaption { margin-top: 4px; }
 svg { display: block; width: 100%; height: auto; }
@@ -65,7 +66,7 @@ summary { cursor: pointer; color: var(--soft); }
 code { font-size: .9em; overflow-wrap: anywhere; }
 footer { margin-top: 48px; color: var(--soft); font-size: .85rem; }
 @media (max-width: 600px) { main { padding: 18px 14px 40px; } th, td { padding: 5px 8px; }
-  h1 { font-size: 1.35rem; } figure { padding: 10px 8px 8px; } svg text { font-size: 13px; } }
+  h1 { font-size: 1.35rem; } figure { padding: 10px 8px 8px; } svg text { font-size: 14px; } }
 SERIES
 @media print { figure, tr { break-inside: avoid; } }
 """
@@ -119,6 +120,7 @@ def table(
     text: Sequence[int] = (0,),
     wrap: Sequence[int] = (),
     classes: Sequence[str] = (),
+    above: Mapping[int, str] | None = None,
 ) -> str:
     """Return a table that scrolls sideways where it is too wide.
 
@@ -128,6 +130,7 @@ def table(
         text: columns that are aligned to the left.
         wrap: columns whose text may break.
         classes: class of each row, or nothing.
+        above: lines that stand above a row, across all columns, by the number of the row.
     """
     if not rows:
         return ""
@@ -139,6 +142,11 @@ def table(
 
     lines = ["<tr>" + "".join(cell("th", n, name) for n, name in enumerate(head)) + "</tr>"]
     for place, row in enumerate(rows):
+        if above and place in above:
+            lines.append(
+                f'<tr class="above"><td class="text" colspan="{len(head)}">'
+                f"<span>{escape(above[place])}</span></td></tr>"
+            )
         start = f'<tr class="{classes[place]}">' if classes and classes[place] else "<tr>"
         lines.append(start + "".join(cell("td", n, content) for n, content in enumerate(row)) + "</tr>")
     return f'<div class="wide" tabindex="0"><table>{"".join(lines)}</table></div>'
