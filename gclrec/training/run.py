@@ -43,6 +43,7 @@ class RunFolder:
     ``per_user.parquet``    test scores of each user
     ``result.json``         what ``train --json`` prints
     ``index/``              written by ``gclrec export``
+    ``report.html``         the page of the run
     ======================  ==========================================================
 
     Every file is written under a temporary name and renamed, so none is ever half there.
