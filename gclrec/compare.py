@@ -21,24 +21,12 @@ from gclrec.report.run_page import write_run_page
 from gclrec.train import Bars, describe, fill, new_run, prepared_dataset
 from gclrec.training.comparison import DEFAULT_AUGS, Cell, ComparisonFolder, make_plan, run_comparison
 from gclrec.training.config import TrainConfig, flag
-from gclrec.training.run import free_name, read_toml
+from gclrec.training.run import plain_name, read_toml
 from gclrec.training.trainer import pick_device
 
 app = command("compare")
 
-_OWN = (
-    "augs",
-    "methods",
-    "grid",
-    "seeds",
-    "train_fractions",
-    "against",
-    "claim",
-    "out",
-    "config",
-    "json",
-    "given",
-)
+_OWN = {"augs", "methods", "grid", "seeds", "train_fractions", "against", "claim", "out", "config", "json"}
 
 
 def layered(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:  # noqa: ARG001
@@ -61,7 +49,7 @@ app.config = (layered,)
 
 
 def _several(text: str) -> Any:
-    return Parameter(consume_multiple=True, negative=(), help=text)
+    return Parameter(consume_multiple=True, negative=(), show_default=False, help=text)
 
 
 @app.default
@@ -99,7 +87,7 @@ def compare(
     out: Annotated[
         Path | None,
         Parameter(
-            help="Folder for runs, tables and report. Default: comparisons/DATASET. It goes on from there."
+            help="Folder for runs, tables and report. What it holds is kept. Default: comparisons/DATASET."
         ),
     ] = None,
     config_file: Annotated[  # noqa: ARG001 - read by layered()
@@ -125,7 +113,7 @@ def compare(
         given=frozenset(given),
     )
     pick_device(plan.common.device)
-    path = out or Path("comparisons") / free_stem(plan.common.dataset)
+    path = out or Path("comparisons") / plain_name(Path(plan.common.dataset).name)
     folder = ComparisonFolder(path)
     folder.check(plan)
     dataset = prepared_dataset(plan.common)
@@ -163,11 +151,6 @@ def compare(
                 "files": {name: str(file) for name, file in files.items()},
             }
         )
-
-
-def free_stem(dataset: str) -> str:
-    """Return a folder name for a data set's name or path."""
-    return free_name(Path("/nowhere"), Path(dataset).name).name.removesuffix("-1")
 
 
 def _parts(texts: tuple[str, ...], name: str) -> list[str]:

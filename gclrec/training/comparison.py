@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import re
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from gclrec.training.checkpoint import write_atomically
 from gclrec.training.config import CONTRAST, LOSS, MODEL, TrainConfig, flag, method_settings
 from gclrec.training.fit import fit
 from gclrec.training.listeners import Listener
-from gclrec.training.run import RunFolder, read_json
+from gclrec.training.run import RunFolder, plain_name, read_json
 
 Choice: TypeAlias = "dict[tuple[float, str], str]"
 """The setting that was chosen, by share of the training pairs and variant."""
@@ -156,8 +155,9 @@ def make_plan(
         parts = [name.replace("/", ","), *setting.split(", ")]
         parts += [f"train-fraction={share:g}"] if len(shares) > 1 else []
         stem = "__".join(part for part in [*parts, f"seed={seed}"] if part)
-        folder = re.sub(r"[^A-Za-z0-9_.+,=-]", "_", stem)
-        cells.setdefault((name, setting, share, seed), Cell(name, setting, share, seed, whole, folder))
+        cells.setdefault(
+            (name, setting, share, seed), Cell(name, setting, share, seed, whole, plain_name(stem))
+        )
     return Plan(tuple(cells.values()), names, against, claim, common)
 
 
@@ -325,7 +325,8 @@ def run_comparison(
         run = folder.run(cell)
         if not run.path.exists():
             run = create(run.path, cell.config)
-        if prints.setdefault(cell.fraction, fingerprint(run)) != fingerprint(run):
+        found = fingerprint(run)
+        if prints.setdefault(cell.fraction, found) != found:
             raise InputError(
                 f"{run.path}: its split is not that of the other runs; has the data set changed since? "
                 "choose another --out"
