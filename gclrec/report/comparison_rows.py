@@ -137,14 +137,14 @@ def sentences(findings: Findings) -> list[str]:
                 for verdict in (BETTER, WORSE, SAME, TOO_FEW, NO_SPREAD)
             }
             where = f" at train fraction {fraction:g}" if len(plan.fractions) > 1 else ""
-            parts = [
-                f"{verdict} on {_listed(by[verdict])}" for verdict in (BETTER, WORSE) if by[verdict]
-            ] or ["no significant difference in any group"]
-            text = f"{name} against {plan.against}{where}: {'; '.join(parts)}."
-            if by[SAME]:
-                text += f" No significant difference on {_listed(by[SAME])}."
+            start = f"{name} against {plan.against}{where}: "
+            found = [f"{verdict} on {_listed(by[verdict])}" for verdict in (BETTER, WORSE) if by[verdict]]
+            unsure = f"no significant difference on {_listed(by[SAME])}" if by[SAME] else ""
+            text = start + "; ".join([*found, *([unsure] if unsure else [])]) + "."
+            if not found and not unsure:
+                text = f"{start}nothing could be tested."
             if by[NO_SPREAD]:
-                text += f" All differences are the same on {_listed(by['nothing varies'])}."
+                text += f" Nothing varies on {_listed(by[NO_SPREAD])}."
             if by[TOO_FEW]:
                 text += f" Too few users to test on {_names(by[TOO_FEW])}."
             told.append(text)
@@ -152,11 +152,11 @@ def sentences(findings: Findings) -> list[str]:
 
 
 def _listed(rows: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(
-        f"{spaced(row['group'])} ({row['difference']:+.4f}"
-        + (f", p {p_value(row['p_holm'])})" if row["p_holm"] is not None else ")")
-        for row in rows
-    )
+    def figure(row: Mapping[str, Any]) -> str:
+        p = f", p {p_value(row['p_holm'])}" if row["verdict"] in (BETTER, WORSE) else ""
+        return f"{spaced(row['group'])} ({row['difference']:+.4f}{p})"
+
+    return ", ".join(map(figure, rows))
 
 
 def _names(rows: Sequence[Mapping[str, Any]]) -> str:
