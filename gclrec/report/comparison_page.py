@@ -22,7 +22,7 @@ from gclrec.report.comparison_rows import (
     spaced,
 )
 from gclrec.report.page import bullets, charts, figure, folded, legend, page, paragraph, section, table
-from gclrec.report.run_page import PAGE, TENTHS, degree_names, norm_curve, settings_table
+from gclrec.report.run_page import PAGE, TENTHS, degree_names, norm_curve, settings
 from gclrec.training.checkpoint import write_atomically
 from gclrec.training.comparison import ComparisonFolder
 from gclrec.training.run import read_json, write_parquet
@@ -122,7 +122,7 @@ def comparison_page(findings: Findings, folder: ComparisonFolder, about: str, *,
             else "",
             section("Settings tried", table(grid_heads, points, text=(0, len(grid_heads) - 3), classes=())),
             section("How to read it", bullets(HOW_TO_READ)),
-            section("Settings", folded("all settings that the runs share", settings_table(plan.common))),
+            section("Settings that the runs share", settings(plan.common)),
             section("Runs", folded(f"{len(plan.cells)} runs", _runs(findings, folder))),
         ],
     )

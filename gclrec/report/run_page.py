@@ -14,7 +14,7 @@ from gclrec.evaluation.evaluator import DECILES
 from gclrec.recall.embeddings import read_embeddings, read_frame
 from gclrec.report.charts import Series, chart
 from gclrec.report.comparison_rows import spaced
-from gclrec.report.page import charts, figure, legend, page, paragraph, section, table
+from gclrec.report.page import charts, figure, folded, legend, page, paragraph, section, table
 from gclrec.training.checkpoint import write_atomically
 from gclrec.training.config import TrainConfig, flag
 from gclrec.training.run import RunFolder, read_json
@@ -64,7 +64,7 @@ def run_page(run: RunFolder) -> str:
             section("Popularity", charts([_by_popularity(scores, k), *_norms(run)])),
             section("Geometry", _geometry(result.get("geometry", {}))),
             section("Index", *_index(run)),
-            section("Settings", settings_table(config)),
+            section("Settings", settings(config)),
         ],
     )
 
@@ -221,17 +221,20 @@ def _index(run: RunFolder) -> list[str]:
     return [table(head, rows), paragraph("* is the one that was kept.", soft=True)]
 
 
-def settings_table(config: TrainConfig) -> str:
-    """Return all settings, those that are not the default first."""
+def settings(config: TrainConfig) -> str:
+    """Return the settings that are not the default, and all others to be unfolded."""
     default = TrainConfig()
-    fields = [field.name for field in dataclasses.fields(TrainConfig)]
-    fields.sort(key=lambda name: getattr(config, name) == getattr(default, name))
-    rows = []
-    for name in fields:
-        value, usual = getattr(config, name), getattr(default, name)
-        if value is not None or usual is not None:
-            rows.append([flag(name), _plain(value), "" if value == usual else f"default {_plain(usual)}"])
-    return table(["setting", "value", ""], rows, text=(0, 1, 2), wrap=(1,))
+    changed, usual = [], []
+    for field in dataclasses.fields(TrainConfig):
+        value, normal = getattr(config, field.name), getattr(default, field.name)
+        if value != normal:
+            note = "" if normal is None else f"default {_plain(normal)}"
+            changed.append([flag(field.name), _plain(value), note])
+        elif value is not None:
+            usual.append([flag(field.name), _plain(value)])
+    shown = table(["setting", "value", ""], changed, text=(0, 1, 2), wrap=(1,))
+    rest = table(["setting", "value"], usual, text=(0, 1), wrap=(1,))
+    return shown + folded("all others are at their defaults", rest)
 
 
 def _plain(value: Any) -> str:
