@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from gclrec.command_line import Json, command, emit_json, main_of, output, progress_console
 from gclrec.contrast.methods import METHODS
-from gclrec.errors import InputError
+from gclrec.errors import InputError, InputWarning
 from gclrec.report.comparison import Findings, find
 from gclrec.report.comparison_page import write_comparison
 from gclrec.report.comparison_rows import caveats, claim_rows, geometry_rows, grid_rows, sentences
@@ -21,7 +22,7 @@ from gclrec.report.run_page import write_run_page
 from gclrec.train import Bars, describe, fill, new_run, prepared_dataset
 from gclrec.training.comparison import DEFAULT_AUGS, Cell, ComparisonFolder, make_plan, run_comparison
 from gclrec.training.config import TrainConfig, flag
-from gclrec.training.run import plain_name, read_toml
+from gclrec.training.run import RunFolder, plain_name, read_toml
 from gclrec.training.trainer import pick_device
 
 app = command("compare")
@@ -120,12 +121,19 @@ def compare(
     console = output(json)
     console.print(f"[bold]{describe(dataset.name, dataset)}[/bold]", soft_wrap=True)
     console.print(f"{len(plan.cells)} runs in {path / 'runs'}", soft_wrap=True)
+
+    def create(where: Path, settings: TrainConfig) -> RunFolder:
+        with warnings.catch_warnings():
+            if any((path / "runs").glob("*/config.toml")):  # what is odd about the split was told already
+                warnings.simplefilter("ignore", InputWarning)
+            return new_run(where, settings, dataset)[0]
+
     try:
         with Bars(progress_console(), runs=len(plan.cells)) as bars:
             run_comparison(
                 plan,
                 folder,
-                lambda where, settings: new_run(where, settings, dataset)[0],
+                create,
                 _Watch(bars),
                 done=write_run_page,
             )

@@ -27,6 +27,8 @@ from gclrec.training.checkpoint import write_atomically
 from gclrec.training.comparison import ComparisonFolder
 from gclrec.training.run import read_json, write_parquet
 
+_VARIED = ("aug", "baseline", "seed")
+
 HOW_TO_READ = (
     "Every variant was trained with the same seeds on the same split. Its epoch and, where there is a grid, "
     "its settings were chosen on validation; the test pairs were read once by each run.",
@@ -122,7 +124,7 @@ def comparison_page(findings: Findings, folder: ComparisonFolder, about: str, *,
             else "",
             section("Settings tried", table(grid_heads, points, text=(0, len(grid_heads) - 3), classes=())),
             section("How to read it", bullets(HOW_TO_READ)),
-            section("Settings that the runs share", settings(plan.common)),
+            section("Settings that the runs share", settings(plan.common, without=_VARIED)),
             section("Runs", folded(f"{len(plan.cells)} runs", _runs(findings, folder))),
         ],
     )

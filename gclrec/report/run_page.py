@@ -221,11 +221,13 @@ def _index(run: RunFolder) -> list[str]:
     return [table(head, rows), paragraph("* is the one that was kept.", soft=True)]
 
 
-def settings(config: TrainConfig) -> str:
+def settings(config: TrainConfig, *, without: Sequence[str] = ()) -> str:
     """Return the settings that are not the default, and all others to be unfolded."""
     default = TrainConfig()
     changed, usual = [], []
     for field in dataclasses.fields(TrainConfig):
+        if field.name in without:
+            continue
         value, normal = getattr(config, field.name), getattr(default, field.name)
         if value != normal:
             note = "" if normal is None else f"default {_plain(normal)}"

@@ -366,10 +366,10 @@ def choose(plan: Plan, folder: ComparisonFolder) -> tuple[Choice, list[dict[str,
         found = [value for c in cells if (value := best_validation(folder.run(c), c.config)) is not None]
         if several and len(found) < len(cells):
             raise InputError("--grid: the split leaves no validation pairs to choose by")
-        mean = sum(found) / len(found) if found else float("nan")
+        mean = sum(found) / len(found) if found else None
         rows.append({"fraction": fraction, "variant": variant, "setting": setting, "validation": mean})
-        if (fraction, variant) not in chosen or mean > best[fraction, variant]:
-            chosen[fraction, variant], best[fraction, variant] = setting, mean
+        if (fraction, variant) not in chosen or (mean or 0.0) > best[fraction, variant]:
+            chosen[fraction, variant], best[fraction, variant] = setting, mean or 0.0
     return chosen, rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -217,6 +218,17 @@ def test_data_that_changed_in_between(gclrec: Run, clicks: Path, tmp_path: Path)
     assert gclrec("compare", *flags, "--augs", "none,edge_drop").code == 0
     table.write_text("".join(clicks.read_text().splitlines(keepends=True)[:-40]))
     assert "has the data set changed" in gclrec("compare", *flags, "--augs", "none,noise").error
+
+
+def test_without_validation_the_last_epoch_stands_and_it_is_said_once(compare: Run, tmp_path: Path) -> None:
+    flags = ("--split", "temporal", "--valid-share", 0.0001, "--augs", "none,noise", "--grid", "dim=8")
+    outcome = compare(*flags)
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count("leaves no valid pairs") == 1
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Learning curves" not in page
+    assert "nan" not in re.sub("[a-z]nan|nan[a-z]", "", page)
+    assert "no validation pairs" in compare(*flags[:-1], "dim=8,4").error
 
 
 def test_settings_from_a_file(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
