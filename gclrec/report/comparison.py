@@ -21,6 +21,12 @@ from gclrec.training.run import RunFolder, read_json
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 
+COLUMNS = (
+    *("train_fraction", "variant", "setting", "group", "metric", "users", "pairs", "seeds"),
+    *("mean", "low", "high", "difference", "difference_low", "difference_high", "p", "p_holm", "verdict"),
+)
+"""Columns of the table of a comparison."""
+
 MIN_USERS = 10
 """A group of fewer users is shown but not tested."""
 ALPHA = 0.05
@@ -39,9 +45,7 @@ class Findings:
         plan: what was compared.
         chosen: the setting that each variant was given, by ``(fraction, variant)``.
         table: one row for each share of the training pairs, variant, group and metric at the claim's
-            cut-off: ``train_fraction, variant, setting, group, metric, users, pairs, seeds, mean, low,
-            high, difference, difference_low, difference_high, p, p_holm, verdict``; the tests are of the
-            claim's metric.
+            cut-off, with the columns :data:`COLUMNS`; the tests are of the claim's metric.
         deciles: difference by tenth of item popularity: ``train_fraction, variant, decile, users,
             difference, low, high``.
         geometry: mean over seeds of each figure about the shape of the space.
@@ -91,7 +95,6 @@ def find(plan: Plan, folder: ComparisonFolder) -> Findings:
     table = pl.DataFrame(rows, infer_schema_length=None)
     adjusted = holm(table["p"].cast(pl.Float64).fill_null(float("nan")).to_numpy())
     table = table.with_columns(pl.Series("p_holm", adjusted).fill_nan(None))
-    table = table.select(*[c for c in table.columns if c not in ("p_holm", "verdict")], "p_holm", "verdict")
     significant = pl.col("p_holm") < ALPHA
     table = table.with_columns(
         verdict=pl.when(pl.col("p_holm").is_null())
@@ -101,7 +104,7 @@ def find(plan: Plan, folder: ComparisonFolder) -> Findings:
         .when(significant)
         .then(pl.lit(WORSE))
         .otherwise(pl.lit(SAME))
-    )
+    ).select(COLUMNS)
     return Findings(
         plan,
         chosen,
@@ -179,8 +182,7 @@ def _rows(
                         row["p"] = _known(p[name])
                         row["verdict"] = NO_SPREAD if row["p"] is None else SAME
                 rows.append(row)
-    order = ["train_fraction", "variant", "setting", "group", "metric", "users", "pairs", "seeds"]
-    return [{name: row[name] for name in [*order, *(row.keys() - set(order))]} for row in rows]
+    return rows
 
 
 def _stack(frames: Sequence[pl.DataFrame], names: Sequence[str], inside: BoolArray) -> FloatArray:

@@ -14,12 +14,14 @@ import pytest
 
 from gclrec.evaluation import ITEM_GROUPS, METRICS, USER_GROUPS
 from gclrec.evaluation.significance import holm, paired_test
+from gclrec.report.comparison import COLUMNS
 from gclrec.training import comparison
 from gclrec.training.run import RunFolder
 
 from .conftest import Outcome
 
 Run = Callable[..., Outcome]
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 QUICK = ("--epochs", 2, "--dim", 8, "--batch-size", 128, "--num-layers", 1, "--near-cold", 9, "--ks", 5, 20)
 FILES = {"comparison.json", "report.html", "table.csv", "table.md", "table.parquet", "runs"}
 
@@ -69,6 +71,8 @@ def test_table_report_and_words(compare: Run, tmp_path: Path) -> None:
     values = outcome.values
     table = pl.read_parquet(out / "table.parquet")
     assert values["table"] == table.to_dicts()
+    assert tuple(table.columns) == COLUMNS
+    assert ", ".join(COLUMNS[5:]) in (DOCS / "compare.md").read_text(encoding="utf-8")
     assert pl.read_csv(out / "table.csv").height == table.height
     assert set(table["group"]) <= {*USER_GROUPS, *ITEM_GROUPS}
     assert set(table["variant"]) == {"none", "edge_drop", "node_drop"}
