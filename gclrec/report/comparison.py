@@ -51,6 +51,7 @@ class Findings:
         geometry: mean over seeds of each figure about the shape of the space.
         grid: mean validation figure of each point of the grid.
         claims: number of tests that Holm's correction is over.
+        unfinished: variants whose best epoch was the last one in most runs, so that more epochs might help.
     """
 
     plan: Plan
@@ -60,6 +61,7 @@ class Findings:
     geometry: pl.DataFrame
     grid: pl.DataFrame
     claims: int
+    unfinished: tuple[str, ...] = ()
 
     def runs(self, fraction: float, variant: str) -> list[Cell]:
         """Return the runs behind a variant's figures, one for each seed."""
@@ -113,7 +115,19 @@ def find(plan: Plan, folder: ComparisonFolder) -> Findings:
         pl.DataFrame(shapes, infer_schema_length=None),
         pl.DataFrame(points),
         int(np.isfinite(adjusted).sum()),
+        tuple(name for name in plan.variants if _at_the_end(findings, folder, name)),
     )
+
+
+def _at_the_end(findings: Findings, folder: ComparisonFolder, name: str) -> bool:
+    """Return whether most runs of a variant were best at the last epoch that they were allowed."""
+    cells = [cell for fraction in findings.plan.fractions for cell in findings.runs(fraction, name)]
+    last: list[bool] = []
+    for cell in cells:
+        if cell.config.baseline is None:
+            result = read_json(folder.run(cell).path / "result.json")
+            last.append(result.get("epochs") == cell.config.epochs)
+    return 2 * sum(last) > len(last)
 
 
 def _scores(cells: Sequence[Cell], folder: ComparisonFolder) -> list[pl.DataFrame]:

@@ -182,6 +182,11 @@ def caveats(findings: Findings) -> list[str]:
         f"together (Holm), so that the chance of any false finding is at most {ALPHA:.0%}.",
         "Intervals are 95 %, over users and seeds, each for itself and not corrected.",
     ]
+    if findings.unfinished:
+        told.append(
+            f"Best at the last epoch in most runs: {', '.join(findings.unfinished)}. With more --epochs the "
+            "comparison may come out otherwise."
+        )
     if number == 1:
         told.append(
             "There is one seed: what is found holds for these trained models and these users' like, and may "

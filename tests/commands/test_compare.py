@@ -235,6 +235,19 @@ def test_without_validation_the_last_epoch_stands_and_it_is_said_once(compare: R
     assert "no validation pairs" in compare(*flags[:-1], "dim=8,4").error
 
 
+def test_training_that_was_cut_short_is_told(compare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Best at the last epoch in both runs of one variant, and at the first in those of the other."""
+    best = {"none": 2, "noise": 1}
+    written = RunFolder.write_result
+
+    def write(self: RunFolder, result: dict[str, object], per_user: pl.DataFrame) -> None:
+        written(self, {**result, "epochs": best[self.path.name.split("__")[0]]}, per_user)
+
+    monkeypatch.setattr(RunFolder, "write_result", write)
+    out = compare("--augs", "none,noise").out
+    assert "Best at the last epoch in most runs: none. With more --epochs" in out
+
+
 def test_settings_from_a_file(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
         f'dataset = "{clicks}"\naugs = ["none", "noise"]\nseeds = 1\nepochs = 1\ndim = 8\ntemperature = 0.4\n'
