@@ -1,7 +1,9 @@
 """How often do two groups of runs of one and the same model differ "significantly"? They should not.
 
-python scripts/false_findings.py [DATASET] [FOLDER]: trains 24 seeds of a small LightGCN on one split (a folder
-that holds them already is not trained again), puts them into two groups at random a thousand times, and counts.
+python scripts/false_findings.py [DATASET] [FOLDER]
+
+It trains 24 seeds of a small LightGCN on one split (a folder that holds them already is not trained again), puts
+them into two groups at random a thousand times, and counts.
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ def caveats(findings: Findings) -> list[str]:
     number = len(plan.seeds)
     told = [
         f"Tests are of {plan.claim}: one for each variant and group, {findings.claims} in all, corrected "
-        f"together (Holm), so that the chance of any false finding is at most {ALPHA:.0%}.",
+        f"together (Holm), so that the chance of any false finding is about {ALPHA:.0%}.",
         "Intervals are 95 %, over users and seeds, each for itself and not corrected.",
     ]
     if findings.unfinished:
