@@ -2,7 +2,7 @@
 
 python scripts/false_findings.py [DATASET] [FOLDER]
 
-It trains 24 seeds of a small LightGCN on one split (a folder that holds them already is not trained again), puts
+It trains 24 seeds of a small LightGCN on one split (a folder that holds them is not trained again), puts
 them into two groups at random a thousand times, and counts.
 """
 
