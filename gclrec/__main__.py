@@ -24,8 +24,16 @@ app.command(
     "gclrec.evaluate:app", name="evaluate", help="Evaluate a run again: other cut-offs, metrics or groups."
 )
 app.command("gclrec.export:app", name="export", help="Build the nearest-neighbour index of a run.")
-app.command("gclrec.recommend:app", name="recommend", help="Top-k items for users of a run.")
+app.command("gclrec.recommend:app", name="recommend", help="Top-k items for users of a run or new users.")
 app.command("gclrec.similar:app", name="similar", help="Items most similar to an item of a run.")
+app.command(
+    "gclrec.add_items:app", name="add-items", help="Give vectors to new items without training again."
+)
+app.command(
+    "gclrec.temperature:app",
+    name="temperature",
+    help="How many negatives a run's temperature leaves in play.",
+)
 app.command(
     "gclrec.methods_command:app", name="methods", help="List the published models and baselines by name."
 )

@@ -38,21 +38,21 @@ def export(
     ] = 0,
     json: Json = False,
 ) -> None:
-    """Build RUN/index from the embeddings of a run, tune it to a recall, measure it against exact search."""
-    from gclrec.recall.embeddings import read_embeddings
+    """Build RUN/index from the vectors of a run and its added items, tuned to a recall and measured."""
+    from gclrec.recall.added import read_catalogue
     from gclrec.recall.index import Index
     from gclrec.recall.recommender import check_run
     from gclrec.report.run_page import write_run_page
     from gclrec.training.run import RunFolder
 
     check_run(run)
-    embedded = read_embeddings(run / "embeddings")
+    catalogue = read_catalogue(run)
     with progress_console().status("reading the embeddings") as status:
         index = Index.build(
-            embedded.item_vectors,
-            embedded.items,
+            catalogue.vectors,
+            catalogue.items,
             backend=backend,
-            queries=embedded.user_vectors,
+            queries=catalogue.embedded.user_vectors,
             target_recall=target_recall,
             seed=seed,
             say=status.update,

@@ -27,8 +27,9 @@ from gclrec.command_line import Json, command, emit_json, main_of, output, progr
 from gclrec.contrast.methods import METHODS
 from gclrec.data.catalog import load
 from gclrec.data.columns import Columns
+from gclrec.data.exposed import read_exposed
 from gclrec.data.filters import filtered
-from gclrec.data.interactions import Dataset
+from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.splits import Split, make_split
 from gclrec.errors import InputError, InputWarning
 from gclrec.evaluation.evaluator import Evaluation
@@ -157,7 +158,17 @@ def new_run(path: Path, config: TrainConfig, dataset: Dataset) -> tuple[RunFolde
         if len(getattr(split, part)) == 0:
             message = f"split {split.name} leaves no {part} pairs, so there is nothing to {what}"
             warnings.warn(message, InputWarning, stacklevel=2)
-    return RunFolder.create(path, dataclasses.replace(config, split=split.name), split), split
+    exposed = exposed_pairs(config, split.train)
+    config = dataclasses.replace(config, split=split.name)
+    return RunFolder.create(path, config, split, exposed), split
+
+
+def exposed_pairs(config: TrainConfig, train: Interactions) -> Interactions | None:
+    """Return the pairs of ``--exposed``, if it was given; id columns are named as in the data."""
+    if config.exposed is None:
+        return None
+    columns = Columns(user=config.user_column, item=config.item_column)
+    return read_exposed(config.exposed, train, columns=columns)
 
 
 def describe(name: str, dataset: Dataset) -> str:
@@ -173,6 +184,10 @@ def _continued(folder: RunFolder, config: TrainConfig) -> TrainConfig:
     if config.epochs != before.epochs:
         if config.refit:
             raise InputError("--resume: --epochs cannot change in a run with --refit")
+        if config.schedule != "constant":
+            raise InputError(
+                f"--resume: --epochs cannot change, since --schedule {config.schedule} has run towards it"
+            )
         folder.write_config(config)
     return config.checked()
 

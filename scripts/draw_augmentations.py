@@ -21,9 +21,10 @@ from PIL import Image
 
 from gclrec.contrast.views import (
     VIEWS,
-    add_noise,
+    add_noise_,
     make_view,
     mask_dimensions,
+    noise_directions,
     parse_augmentations,
     view_graph,
 )
@@ -192,7 +193,7 @@ def noise() -> Figure:
         arrow = {"arrowstyle": "-|>", "color": colour, "lw": 1.6, "shrinkA": 0, "shrinkB": 0}
         for panel in (left, right):
             panel.annotate("", xy=point.tolist(), xytext=(0, 0), arrowprops=arrow)
-        noisy = add_noise(point.expand(60, 2).clone(), 0.3, generator=generator)
+        noisy = add_noise_(point.repeat(60, 1), 0.3, noise_directions(60, 2, generator=generator))
         right.scatter(*noisy.T, s=7, color=colour, alpha=0.55, linewidths=0)
     return figure
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from gclrec.contrast.log_sums import mean_log_sum_exp
+from gclrec.contrast.temperatures import over
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
@@ -44,24 +44,36 @@ def l2(*rows: Tensor) -> Tensor:
     return total / (2 * max(len(rows[0]), 1))
 
 
-def info_nce(anchor: Tensor, positive: Tensor, temperature: float = 0.2) -> Tensor:
-    r"""Contrast row ``k`` of one view with row ``k`` of the other (InfoNCE, [1]).
+def info_nce(
+    anchor: Tensor,
+    positive: Tensor,
+    temperature: float | Tensor = 0.2,
+    *,
+    own: Tensor | None = None,
+    hidden: Tensor | None = None,
+) -> Tensor:
+    r"""Contrast each row of one view with the same node in the other and with other nodes (InfoNCE, [1]).
 
     .. math:: -\frac{1}{B} \sum_k \log
-        \frac{e^{\cos(a_k, p_k) / \tau}}{\sum_j e^{\cos(a_k, p_j) / \tau}}
+        \frac{e^{\cos(a_k, p_{o(k)}) / \tau}}{\sum_j e^{\cos(a_k, p_j) / \tau}}
 
-    The rows must be *distinct* nodes, since a repeated node would be its own negative.
+    With ``own`` there may be more keys than anchors: all nodes of a view (SGL's form, [2]), or a batch's and
+    those of a queue. The keys must be *distinct* nodes, since a repeated node would be its own negative,
+    unless ``hidden`` says otherwise.
 
     Args:
         anchor: ``(B, D)`` embeddings of the first view, of any length.
-        positive: ``(B, D)`` embeddings of the same nodes in the second view.
-        temperature: ``tau > 0``; smaller weighs hard negatives more.
+        positive: ``(B, D)`` embeddings of the same nodes in the second view; with ``own`` ``(N, D)`` of any.
+        temperature: ``tau > 0``; smaller weighs hard negatives more. A scalar tensor or one for each row,
+            ``(B,)``, may need a gradient.
+        own: ``(B,)`` int64, the row of ``positive`` that belongs to each anchor; row ``k`` if ``None``.
+        hidden: ``(N,)`` int64, the one anchor that a key is not compared with; -1 for none.
 
     Returns:
         Scalar mean over the batch; ``log(B)`` when all rows are equal.
 
     Raises:
-        ValueError: the shapes differ, or ``temperature`` is not positive.
+        ValueError: the shapes do not suit each other, or ``temperature`` is not positive.
 
     Example:
         >>> users = torch.eye(4)
@@ -70,54 +82,17 @@ def info_nce(anchor: Tensor, positive: Tensor, temperature: float = 0.2) -> Tens
 
     [1] van den Oord et al., 2018, https://arxiv.org/abs/1807.03748; as in SimCLR,
     https://arxiv.org/abs/2002.05709
+    [2] Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783
     """
-    if anchor.shape != positive.shape:
+    if own is None and anchor.shape != positive.shape:
         raise ValueError(
             f"both views need the same shape, got {tuple(anchor.shape)} and {tuple(positive.shape)}"
         )
-    if temperature <= 0.0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
-    scaled = functional.normalize(anchor, dim=1) / temperature
-    return cast("Tensor", _Matching.apply(scaled, functional.normalize(positive, dim=1)))  # type: ignore[no-untyped-call]
-
-
-_BLOCK = 2**19
-"""Logits that exist at a time."""
-
-
-class _Matching(torch.autograd.Function):
-    r"""Mean cross-entropy of the logits ``a p^T`` against their diagonal, a block of rows at a time.
-
-    .. math:: \frac{1}{B} \sum_k \Big( \log \sum_j e^{a_k \cdot p_j} - a_k \cdot p_k \Big)
-
-    With softmax rows ``P``, the gradients are ``(P p - p) / B`` and ``(P^T a - a) / B``. They are taken
-    while a block's ``P`` is at hand, so no ``(B, B)`` matrix is kept for the backward pass.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, p: Tensor) -> Tensor:
-        wanted = any(ctx.needs_input_grad)
-        diagonal = (a * p).sum(1)
-        log_sums = torch.empty_like(diagonal)
-        grad_a, grad_p = (torch.empty_like(a), a.neg()) if wanted else (a, a)
-        rows = max(_BLOCK // max(len(p), 1), 1)
-        for start in range(0, len(a), rows):
-            part = slice(start, start + rows)
-            logits = a[part] @ p.T
-            highest = logits.amax(1, keepdim=True)
-            sums = logits.sub_(highest).exp_().sum(1, keepdim=True)
-            log_sums[part] = (sums.log() + highest).squeeze(1)
-            if wanted:
-                softmax = logits.div_(sums)
-                grad_a[part] = softmax @ p - p[part]
-                grad_p.addmm_(softmax.T, a[part])
-        if wanted:
-            ctx.save_for_backward(grad_a, grad_p)
-        return (log_sums - diagonal).mean()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        grad_a, grad_p = ctx.saved_tensors
-        scale = grads[0] / max(len(grad_a), 1)
-        return grad_a * scale, grad_p * scale
+    if own is not None and own.shape != anchor.shape[:1]:
+        raise ValueError(f"own needs one key an anchor, got {tuple(own.shape)} for {len(anchor)} anchors")
+    if hidden is not None and hidden.shape != positive.shape[:1]:
+        raise ValueError(f"hidden needs one anchor a key, got {tuple(hidden.shape)} for {len(positive)} keys")
+    scaled = over(functional.normalize(anchor, dim=1), temperature)
+    keys = functional.normalize(positive, dim=1)
+    matching = keys if own is None else keys.index_select(0, own)
+    return mean_log_sum_exp(scaled, keys, hidden) - (scaled * matching).sum(1).mean()

@@ -65,6 +65,67 @@ METHODS: Mapping[str, Method] = {
         },
         "Yu et al., TKDE 2023, https://arxiv.org/abs/2209.02544",
     ),
+    "simclr": Method(
+        {
+            "encoder": "lightgcn",
+            "aug": "edge_drop:0.1",
+            "ssl": "infonce",
+            "head_layers": 2,
+            "ssl_weight": 0.05,
+            "temperature": 0.5,
+        },
+        "head of the paper, views of SGL; weight and temperature are gclrec's choice. "
+        "Chen et al., ICML 2020, https://arxiv.org/abs/2002.05709",
+    ),
+    "graphcl": Method(
+        {
+            "encoder": "lightgcn",
+            "aug": "edge_perturb:0.2",
+            "ssl": "infonce",
+            "head_layers": 2,
+            "ssl_weight": 0.05,
+            "temperature": 0.5,
+        },
+        "strength of the paper, head and temperature of its code; the weight is gclrec's choice. "
+        "You et al., NeurIPS 2020, https://arxiv.org/abs/2010.13902",
+    ),
+    "moco": Method(
+        {
+            "encoder": "lightgcn",
+            "aug": "edge_drop:0.1",
+            "ssl": "moco",
+            "momentum": 0.99,
+            "queue_size": 4096,
+            "ssl_weight": 0.02,
+            "temperature": 0.2,
+        },
+        "made for runs of thousands of steps; the paper has momentum 0.999, queue 65536, temperature 0.07. "
+        "He et al., CVPR 2020, https://arxiv.org/abs/1911.05722",
+    ),
+    "swav": Method(
+        {
+            "encoder": "lightgcn",
+            "aug": "edge_drop:0.1",
+            "ssl": "swav",
+            "num_prototypes": 100,
+            "ssl_weight": 0.02,
+            "temperature": 0.1,
+        },
+        "temperature of the paper, which has 3000 prototypes and no ranking loss. "
+        "Caron et al., NeurIPS 2020, https://arxiv.org/abs/2006.09882",
+    ),
+    "concat": Method(
+        {
+            "encoder": "lightgcn",
+            "aug": "none",
+            "ssl": "concat",
+            "num_prototypes": 100,
+            "ssl_weight": 0.1,
+            "temperature": 0.2,
+        },
+        "SwAV between user and item; all settings are gclrec's choice. "
+        "Caron et al., NeurIPS 2020, https://arxiv.org/abs/2006.09882",
+    ),
     "two_tower": Method(
         {
             "encoder": "mf",

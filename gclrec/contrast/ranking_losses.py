@@ -12,14 +12,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from gclrec.contrast.log_sums import log_sum_exp
 from gclrec.contrast.losses import bpr
+from gclrec.contrast.temperatures import over
 
 
 def _unchanged(rows: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ def sampled_softmax(
     negatives: Tensor,
     log_weight: Tensor | None = None,
     *,
-    temperature: float = 0.1,
+    temperature: float | Tensor = 0.1,
     score: str = "cosine",
 ) -> Tensor:
     r"""Find the positive among the negatives (InfoNCE between user and item, [1]; the two-tower loss, [2]).
@@ -92,11 +93,11 @@ def sampled_softmax(
         positive: ``(B, D)``.
         negatives: ``(B, N, D)`` or ``(N, D)``.
         log_weight: :math:`\log w`.
-        temperature: ``tau > 0``.
+        temperature: ``tau > 0``, also a scalar tensor or one for each row, ``(B,)``; it may need a gradient.
         score: a name in :data:`SCORES`.
 
     Raises:
-        ValueError: ``temperature`` is not positive.
+        ValueError: ``temperature`` is not positive, or has another shape.
 
     [1] van den Oord et al., 2018, https://arxiv.org/abs/1807.03748
     [2] Yi et al., RecSys 2019, https://doi.org/10.1145/3298689.3346996
@@ -111,7 +112,7 @@ def bilateral_softmax(
     negatives: Tensor,
     log_weight: Tensor | None = None,
     *,
-    temperature: float = 0.1,
+    temperature: float | Tensor = 0.1,
     power: float = 1.1,
     score: str = "cosine",
 ) -> Tensor:
@@ -128,7 +129,8 @@ def bilateral_softmax(
         positive: ``(B, D)``.
         negatives: ``(B, N, D)`` or ``(N, D)``.
         log_weight: :math:`\log w`.
-        temperature: :math:`\tau_1 > 0`.
+        temperature: :math:`\tau_1 > 0`, also one for each row, ``(B,)``. There is no use in learning it:
+            where the positive scores highest, a smaller one lowers the loss without bound.
         power: :math:`\tau_2 > 0`; above 1 the negatives weigh more.
         score: a name in :data:`SCORES`.
 
@@ -136,6 +138,25 @@ def bilateral_softmax(
     """
     above, log_sums = _log_sums(user, positive, negatives, log_weight, score, temperature)
     return torch.where(log_sums.isneginf(), 0.0, power * log_sums - above).mean()
+
+
+def difficulty(
+    user: Tensor,
+    positive: Tensor,
+    negatives: Tensor,
+    log_weight: Tensor | None = None,
+    *,
+    score: str = "cosine",
+) -> Tensor:
+    r"""Return how hard each row's positive is to tell from its negatives, ``(B,)``.
+
+    .. math:: \log \sum_j w_{kj} e^{s(u_k, n_j)} - s(u_k, p_k)
+
+    The softmax loss at temperature 1 without the positive in the sum; minus infinity of a row with no
+    negative that counts.
+    """
+    above, log_sums = _log_sums(user, positive, negatives, log_weight, score, 1.0)
+    return log_sums - above
 
 
 def cosine_contrastive(
@@ -207,7 +228,7 @@ def _uniformity(rows: Tensor) -> Tensor:
         return rows.new_zeros(())
     squares = rows.detach().square().sum(1)  # 1, or 0 for a row of zeros: constants
     log_weight = (-2.0 * squares).expand(len(rows), -1).clone().fill_diagonal_(-torch.inf)
-    sums = cast("Tensor", _SharedLogSumExp.apply(4.0 * rows, rows, log_weight))  # type: ignore[no-untyped-call]
+    sums = log_sum_exp(4.0 * rows, rows, log_weight)
     return torch.logsumexp(sums - 2.0 * squares, 0) - math.log(len(rows) * (len(rows) - 1))
 
 
@@ -232,16 +253,14 @@ def _log_sums(
     negatives: Tensor,
     log_weight: Tensor | None,
     score: str,
-    temperature: float,
+    temperature: float | Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Return the positives' scores over the temperature and the log-sum-exp of the negatives'."""
-    if temperature <= 0.0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
     user, positive, negatives = map(SCORES[score], (user, positive, negatives))
-    user = user / temperature
+    user = over(user, temperature)
     above = (user * positive).sum(1)
     if negatives.dim() == 2 and len(negatives):
-        return above, cast("Tensor", _SharedLogSumExp.apply(user, negatives, log_weight))  # type: ignore[no-untyped-call]
+        return above, log_sum_exp(user, negatives, log_weight)
     return above, _log_sum_exp(_inner(user, negatives), log_weight)
 
 
@@ -259,43 +278,6 @@ def _log_sum_exp(logits: Tensor, log_weight: Tensor | None) -> Tensor:
     alone = _is_alone(logits, log_weight)
     weighted = (logits + log_weight).masked_fill(alone.unsqueeze(1), 0.0)
     return torch.logsumexp(weighted, 1).masked_fill(alone, -torch.inf)
-
-
-_BLOCK = 2**18
-"""Logits that are worked on at a time."""
-
-
-class _SharedLogSumExp(torch.autograd.Function):
-    r"""Log-sum-exp of each row of :math:`a n^T + \log w`, ``(B,)``, a block of rows at a time.
-
-    The softmax is kept for the backward pass, and nothing else of its size. A row whose weights are all 0
-    gives minus infinity, without gradient. There is no gradient for the weights.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, n: Tensor, log_weight: Tensor | None) -> Tensor:
-        softmax = a.new_empty(len(a), len(n))
-        log_sums = a.new_empty(len(a))
-        lowest = torch.finfo(a.dtype).min
-        rows = max(_BLOCK // max(len(n), 1), 1)
-        for start in range(0, len(a), rows):
-            part = slice(start, start + rows)
-            logits = torch.mm(a[part], n.T, out=softmax[part])
-            if log_weight is not None:
-                logits += log_weight[part] if len(log_weight) == len(a) else log_weight
-            highest = logits.amax(1, keepdim=True).clamp_(min=lowest)
-            sums = logits.sub_(highest).exp_().sum(1, keepdim=True)
-            log_sums[part] = (sums.log() + highest).squeeze(1)
-            logits.div_(sums.clamp_(min=torch.finfo(a.dtype).tiny))
-        ctx.save_for_backward(a, n, softmax)
-        return log_sums
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        a, n, softmax = ctx.saved_tensors
-        scale = grads[0].unsqueeze(1)
-        return (softmax @ n).mul_(scale), softmax.T @ (a * scale), None
 
 
 def _mean_over(values: Tensor, log_weight: Tensor | None) -> Tensor:
@@ -318,6 +300,8 @@ class Loss:
         settings: its keyword arguments, and the training settings that they are taken from.
         needs_negatives: whether it looks at negatives.
         sums_exponentials: whether a sampling correction means anything to it.
+        temperatures: the names in :data:`~gclrec.contrast.temperatures.TEMPERATURES` that may stand in place
+            of a number for its temperature.
     """
 
     compute: RankingLoss
@@ -325,6 +309,7 @@ class Loss:
     settings: Mapping[str, str] = field(default_factory=dict)
     needs_negatives: bool = True
     sums_exponentials: bool = False
+    temperatures: tuple[str, ...] = ()
 
 
 LOSSES: Mapping[str, Loss] = {
@@ -334,12 +319,14 @@ LOSSES: Mapping[str, Loss] = {
         ("cosine", "dot"),
         {"score": "loss_score", "temperature": "loss_temperature"},
         sums_exponentials=True,
+        temperatures=("learned", "adaptive"),
     ),
     "bsl": Loss(
         bilateral_softmax,
         ("cosine", "dot"),
         {"score": "loss_score", "temperature": "loss_temperature", "power": "loss_power"},
         sums_exponentials=True,
+        temperatures=("adaptive",),
     ),
     "ccl": Loss(
         cosine_contrastive, ("cosine",), {"margin": "loss_margin", "negative_weight": "negative_weight"}

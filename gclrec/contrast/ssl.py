@@ -1,78 +1,107 @@
-"""Which passes through the encoder a step takes, and which two of their outputs are contrasted."""
+"""Self-supervision: what is contrasted with what, beside the ranking loss.
+
+Each kind is a module. It takes the passes through the encoder that it needs, hands back the embeddings that
+the ranking loss acts on and its own loss, and keeps in itself whatever outlives a step (a queue, a
+momentum twin, prototypes), so that a checkpoint of it is complete.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
 
-from gclrec.contrast.views import View
-from gclrec.encoders import Embeddings, Encoder
+from torch import Generator, nn
+
+from gclrec.contrast.memory import MomentumContrast
+from gclrec.contrast.moment import Contrast
+from gclrec.contrast.prototypes import ClusterContrast, SwappedPrediction
+from gclrec.contrast.two_views import CrossLayer, TwoViews
+from gclrec.encoders import Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 
 
-@dataclass(frozen=True, eq=False)
-class Passes:
-    """What the losses of a step act on.
+@dataclass(frozen=True)
+class Ssl:
+    """One entry of :data:`SSL`.
 
     Args:
-        main: embeddings for the ranking loss.
-        first: one side of the contrast.
-        second: the other side; the same nodes.
+        make: ``make(encoder, graph, *, generator, **settings)`` returns the module, a
+            :class:`~gclrec.contrast.moment.Contrast`; ``None`` is no contrast.
+        about: what is contrasted, in a few words.
+        settings: its keyword arguments, and the training settings that they are taken from.
+        views: how many views of the graph a step makes for it.
+        differs: whether it says nothing when no view changes anything.
+        temperatures: the names in :data:`~gclrec.contrast.temperatures.TEMPERATURES` that may stand in place
+            of a number for its temperature.
     """
 
-    main: Embeddings
-    first: Embeddings
-    second: Embeddings
+    make: Callable[..., nn.Module] | None
+    about: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    views: int = 2
+    differs: bool = False
+    temperatures: tuple[str, ...] = ()
 
 
-class Ssl(Protocol):
-    """Runs the encoder as one kind of self-supervision needs it."""
-
-    def __call__(
-        self, encoder: Encoder, graph: BipartiteGraph, views: tuple[View, View], *, layer: int = 1
-    ) -> Passes:
-        """Return the passes of one step."""
-
-
-def infonce(
+def build_contrast(
+    name: str,
     encoder: Encoder,
     graph: BipartiteGraph,
-    views: tuple[View, View],
     *,
-    layer: int = 1,  # noqa: ARG001 - the signature of all
-) -> Passes:
-    """Rank on the whole graph and contrast two views of it (SimCLR's form, as in SGL, [1]).
-
-    Three passes.
-
-    [1] Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783
-    """
-    first, second = views
-    return Passes(encoder(graph), first.encode(encoder), second.encode(encoder))
-
-
-def cross_layer(
-    encoder: Encoder,
-    graph: BipartiteGraph,  # noqa: ARG001 - the signature of all
-    views: tuple[View, View],
-    *,
-    layer: int = 1,
-) -> Passes:
-    """Rank on one view and contrast its final embeddings with those of one of its layers (XSimGCL, [1]).
-
-    One pass instead of three; the second view is not used.
+    generator: Generator | None = None,
+    **settings: Any,
+) -> Contrast:
+    """Return the module of a name in :data:`SSL` that has one.
 
     Args:
-        encoder: a graph encoder of at least ``layer`` layers.
-        graph: not looked at; the view is made from it.
-        views: the first is encoded; XSimGCL's is ``noise``.
-        layer: the layer ``l*`` to contrast with, from 0 (the input).
-
-    [1] Yu et al., TKDE 2023, https://arxiv.org/abs/2209.02544
+        name: the kind.
+        encoder: what it will be used with; some keep a twin of it.
+        graph: the training graph, whose sizes and device it takes.
+        generator: where its start is drawn from; the global one if ``None``.
+        settings: the keyword arguments that its entry names.
     """
-    final = views[0].encode(encoder, layers=True)
-    return Passes(final, final, Embeddings(*final.layers[layer]))
+    make = SSL[name].make
+    if make is None:
+        raise ValueError(f"{name!r} is no contrast")
+    return cast("Contrast", make(encoder, graph, generator=generator, **settings).to(graph.device))
 
 
-SSL: Mapping[str, Ssl] = {"infonce": infonce, "cross_layer": cross_layer}
+SSL: Mapping[str, Ssl] = {
+    "none": Ssl(None, "nothing", views=0),
+    "infonce": Ssl(
+        TwoViews,
+        "two views of a node",
+        {
+            "temperature": "temperature",
+            "negatives": "ssl_negatives",
+            "head_layers": "head_layers",
+            "head_dim": "head_dim",
+        },
+        differs=True,
+        temperatures=("learned",),
+    ),
+    "cross_layer": Ssl(
+        CrossLayer,
+        "the final embedding and one layer of a single view",
+        {"temperature": "temperature", "layer": "ssl_layer"},
+        views=1,
+        temperatures=("learned",),
+    ),
+    "moco": Ssl(
+        MomentumContrast,
+        "a view and a momentum twin's of another, against a queue",
+        {"temperature": "temperature", "momentum": "momentum", "queue_size": "queue_size"},
+    ),
+    "swav": Ssl(
+        SwappedPrediction,
+        "a view and the cluster of another",
+        {"temperature": "temperature", "num_prototypes": "num_prototypes"},
+    ),
+    "concat": Ssl(
+        ClusterContrast,
+        "a user and the cluster of its item, and the reverse",
+        {"temperature": "temperature", "num_prototypes": "num_prototypes"},
+        views=0,
+    ),
+}

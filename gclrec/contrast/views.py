@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias
 
 import torch
 from torch import Generator, Tensor
@@ -30,7 +30,7 @@ from gclrec.encoders.embeddings import Embeddings, GraphLike, Perturbation
 from gclrec.errors import InputError
 from gclrec.graph.augmentations import AUGMENTATIONS, Augmentation, edge_drop
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.draws import bernoulli, coarse_uniform
+from gclrec.graph.draws import bernoulli
 from gclrec.graph.propagation import Operator
 
 
@@ -79,12 +79,14 @@ class Draft:
     """A view in the making.
 
     Args:
+        base: the graph that the view is made from.
         graph: what the graph augmentations have made of it so far.
         layer_drops: drop probabilities of ``layer_edge_drop``.
         rank: of ``svd``, or ``None``.
         perturbations: what happens to the layers' embeddings, one after the other.
     """
 
+    base: BipartiteGraph
     graph: BipartiteGraph
     layer_drops: tuple[float, ...] = ()
     rank: int | None = None
@@ -184,7 +186,7 @@ def view_graph(chain: Chain, graph: BipartiteGraph, *, generator: Generator | No
 
 
 def _drafted(chain: Chain, graph: BipartiteGraph, generator: Generator | None) -> Draft:
-    draft = Draft(graph)
+    draft = Draft(graph, graph)
     for step in chain:
         draft = VIEWS[step.name].add(draft, step.p, generator)
     return draft
@@ -206,53 +208,81 @@ def _operator(graph: BipartiteGraph, base: BipartiteGraph, rank: int | None) -> 
 
 
 def _composed(perturbations: tuple[Perturbation, ...]) -> Perturbation | None:
-    if not perturbations:
-        return None
+    """Return one perturbation that does what all do, in their order."""
+    if len(perturbations) < 2:
+        return perturbations[0] if perturbations else None
+    inputs = [one.on_input for one in perturbations if one.on_input is not None]
+    shifts = [one.shift for one in perturbations if one.shift is not None]
 
-    def perturb(layer: int, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        for perturbation in perturbations:
-            users, items = perturbation(layer, users, items)
+    def on_input(users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        for change in inputs:
+            users, items = change(users, items)
         return users, items
 
-    return perturb
+    def shift(layer: int, users: Tensor, items: Tensor) -> None:
+        for add in shifts:
+            add(layer, users, items)
+
+    return Perturbation(on_input if inputs else None, shift if shifts else None)
 
 
 # -- what acts on embeddings ---------------------------------------------------------------------
 
 
-def add_noise(x: Tensor, eps: float, *, generator: Generator | None = None) -> Tensor:
-    r"""Add a random vector of length ``eps`` to each row, in the row's own orthant (SimGCL, [1]).
+_DIRECTIONS = 2**15
+"""Random directions that noise is picked from."""
+
+
+def noise_directions(
+    count: int, dim: int, *, generator: Generator | None = None, like: Tensor | None = None
+) -> Tensor:
+    r"""Return random directions :math:`\delta / \lVert \delta \rVert`, with :math:`\delta \sim U(0, 1)^D`.
+
+    Args:
+        count: how many.
+        dim: ``D``.
+        generator: where they are drawn from; the global one if ``None``.
+        like: a tensor of their type and device; float32 on the CPU if ``None``.
+
+    Returns:
+        ``(count, D)``, each row of length 1, no number negative.
+    """
+    like = torch.empty(0) if like is None else like
+    drawn = torch.rand(count, dim, generator=generator, dtype=torch.float64)
+    return torch.nn.functional.normalize(drawn, dim=1).to(like)
+
+
+def add_noise_(x: Tensor, eps: float, directions: Tensor, *, generator: Generator | None = None) -> Tensor:
+    r"""Add a random vector of length ``eps`` to each row, in the row's own orthant (SimGCL, [1]); in place.
 
     .. math:: x' = x + \varepsilon \, \mathrm{sign}(x) \odot \frac{\delta}{\lVert \delta \rVert}, \qquad
         \delta \sim U(0, 1)^D
 
-    Where ``x`` is zero nothing is added.
+    Where ``x`` is zero nothing is added. To draw :math:`\delta` for every row would cost more than a
+    propagation, so it is one of many prepared directions: on a CPU blocks of rows take neighbouring ones
+    from a place that is drawn, on a GPU each row draws its own.
+
+    Args:
+        x: the rows; not a tensor that needs a gradient.
+        eps: length of the noise.
+        directions: what :func:`noise_directions` gave.
+        generator: the places are drawn from it; the global one if ``None``.
 
     Shapes:
         - **x:** ``(N, D)``
-        - **output:** ``(N, D)``
+        - **directions:** ``(P, D)``
 
     [1] Yu et al., SIGIR 2022, https://arxiv.org/abs/2112.08679
     """
-    return cast("Tensor", _Noise.apply(x, eps, generator))  # type: ignore[no-untyped-call]
-
-
-class _Noise(torch.autograd.Function):
-    """Block by block, so that what is in between stays in the cache; the gradient passes unchanged."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, eps: float, generator: Generator | None) -> Tensor:  # noqa: ARG004
-        noisy = torch.empty_like(x)
-        rows = max(_BLOCK // max(x.shape[1], 1), 1)
-        for part, out in zip(x.split(rows), noisy.split(rows), strict=True):
-            delta = coarse_uniform(part, generator=generator)
-            length = torch.linalg.vector_norm(delta, dim=1, keepdim=True)
-            torch.addcmul(part, delta.mul_(eps / length), part.sign(), out=out)
-        return noisy
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: ARG004
-        return grads[0], None, None
+    if x.is_cuda:
+        chosen = torch.randint(len(directions), (len(x),), generator=generator, device=x.device)
+        return x.addcmul_(directions[chosen], x.sign(), value=eps)
+    rows = min(max(_BLOCK // max(x.shape[1], 1), 1), len(directions))
+    blocks = x.split(rows)
+    places = torch.randint(len(directions) - rows + 1, (len(blocks),), generator=generator)
+    for block, place in zip(blocks, places.tolist(), strict=True):
+        block.addcmul_(directions[place : place + len(block)], block.sign(), value=eps)
+    return x
 
 
 def mask_dimensions(x: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
@@ -272,12 +302,21 @@ def mask_dimensions(x: Tensor, p: float, *, generator: Generator | None = None) 
 
 
 def _noise(draft: Draft, eps: float, generator: Generator | None) -> Draft:
-    def perturb(layer: int, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        if layer == 0 or eps == 0.0:
-            return users, items
-        return add_noise(users, eps, generator=generator), add_noise(items, eps, generator=generator)
+    if eps == 0.0:
+        return draft
 
-    return replace(draft, perturbations=(*draft.perturbations, perturb))
+    def directions(rows: Tensor) -> Tensor:
+        def drawn() -> Tensor:
+            fixed = torch.Generator().manual_seed(0)
+            return noise_directions(_DIRECTIONS, rows.shape[1], generator=fixed, like=rows)
+
+        return draft.base.remember(("noise", rows.shape[1], rows.dtype), drawn)
+
+    def shift(layer: int, users: Tensor, items: Tensor) -> None:  # noqa: ARG001 - every layer alike
+        for rows in (users, items):
+            add_noise_(rows, eps, directions(rows), generator=generator)
+
+    return replace(draft, perturbations=(*draft.perturbations, Perturbation(shift=shift)))
 
 
 def _feature_mask(draft: Draft, p: float, generator: Generator | None) -> Draft:
@@ -286,13 +325,13 @@ def _feature_mask(draft: Draft, p: float, generator: Generator | None) -> Draft:
     if p == 0.0 or not any(free):
         return replace(draft, graph=graph)
 
-    def perturb(layer: int, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        if layer == 0:
-            users = mask_dimensions(users, p, generator=generator) if free[0] else users
-            items = mask_dimensions(items, p, generator=generator) if free[1] else items
+    def masked(users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        users = mask_dimensions(users, p, generator=generator) if free[0] else users
+        items = mask_dimensions(items, p, generator=generator) if free[1] else items
         return users, items
 
-    return replace(draft, graph=graph, perturbations=(*draft.perturbations, perturb))
+    perturbations = (*draft.perturbations, Perturbation(on_input=masked))
+    return replace(draft, graph=graph, perturbations=perturbations)
 
 
 # -- what acts on the graph, or stands in its place ----------------------------------------------

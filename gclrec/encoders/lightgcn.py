@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
 
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Perturbation
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.propagation import Operator
+from gclrec.graph.propagation import Operator, layered
 
 LAYER_WEIGHTS = ("mean", "mean_without_0", "last", "learned")
 """How layers 0..L are combined: LightGCN's mean, SimGCL's mean of 1..L, the last alone, or a learned mix."""
@@ -96,6 +95,13 @@ class LightGCN(nn.Module):
             "last": [0.0] * count + [1.0],
         }.get(self.layer_weights)
 
+    def layer_shares(self) -> list[float]:
+        """Return ``w_0 .. w_L`` as numbers, learned ones as they stand."""
+        fixed = self.fixed_weights()
+        if fixed is not None:
+            return fixed
+        return [float(share) for share in self.layer_logits.detach().softmax(0)]
+
     def forward(
         self, graph: GraphLike, *, layers: bool = False, perturb: Perturbation | None = None
     ) -> Embeddings:
@@ -106,30 +112,27 @@ class LightGCN(nn.Module):
                 operator, or one operator for each layer. The same ``edge_index`` tensor given again
                 is not prepared again.
             layers: also return each layer's output.
-            perturb: applied to layer 0 and to the output of each layer ``1..L`` before it goes on.
+            perturb: applied to layer 0, and to the output of each layer ``1..L`` before it goes on.
         """
         operators = self._operators(graph)
         weights = self.fixed_weights()
-        if weights is not None and not layers and perturb is None and len(set(map(id, operators))) == 1:
-            return Embeddings(*operators[0].polynomial(self.users, self.items, weights))
-
         users, items = self.layer_zero
-        if perturb is not None:
-            users, items = perturb(0, users, items)
-        outputs = [(users, items)]
-        for layer, operator in enumerate(operators[: self.num_layers], start=1):
-            users, items = operator.propagate(users, items)
-            if perturb is not None:
-                users, items = perturb(layer, users, items)
-            outputs.append((users, items))
-        shares: Sequence[float | Tensor] = (
-            weights if weights is not None else list(self.layer_logits.softmax(0))
-        )
-        users, items = (
-            cast("Tensor", sum(share * output[side] for share, output in zip(shares, outputs, strict=True)))
-            for side in (0, 1)
-        )
-        return Embeddings(users, items, tuple(outputs) if layers else ())
+        perturb = perturb or Perturbation()
+        if perturb.on_input is not None:
+            users, items = perturb.on_input(users, items)
+        alike = len(set(map(id, operators))) == 1
+        if weights is not None and not layers and perturb.shift is None and alike:
+            return Embeddings(*operators[0].polynomial(users, items, weights))
+        fixed = weights or [0.0] * (self.num_layers + 1)
+        operators = operators[: self.num_layers]
+        *final, every = layered(operators, users, items, fixed, change=perturb.shift)
+        if weights is None:
+            shares = self.layer_logits.softmax(0)
+            final = [
+                torch.stack([share * rows[side] for share, rows in zip(shares, every, strict=True)]).sum(0)
+                for side in (0, 1)
+            ]
+        return Embeddings(final[0], final[1], every if layers else ())
 
     def _operators(self, graph: GraphLike) -> list[Operator]:
         """Return the operator of each layer (at least one, so that the graph is always checked)."""

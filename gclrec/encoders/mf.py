@@ -67,5 +67,7 @@ class MF(nn.Module):
         """
         users, items = self.layer_zero
         if perturb is not None:
-            users, items = perturb(1, *perturb(0, users, items))
+            if perturb.on_input is not None:
+                users, items = perturb.on_input(users, items)
+            users, items = perturb.shifted(1, users, items)
         return Embeddings(users, items, ((users, items),) if layers else ())

@@ -107,17 +107,3 @@ def hits(probabilities: Tensor, *, generator: Generator | None = None) -> Tensor
         probabilities.shape, generator=generator, device=probabilities.device, dtype=probabilities.dtype
     )
     return uniform < probabilities
-
-
-def coarse_uniform(like: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """Return numbers uniform in ``(0, 1)`` in the shape of ``like``, on a CPU in steps of ``2**-16``.
-
-    A 64-bit draw gives four of them there, which is several times cheaper than ``torch.rand``.
-    """
-    if like.device.type != "cpu":
-        return torch.rand(like.shape, generator=generator, device=like.device, dtype=like.dtype)
-    bits = torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_(
-        -(2**63), None, generator=generator
-    )
-    parts = bits.view(torch.int16)[: like.numel()].view(like.shape)
-    return parts.to(like.dtype).add_(2**15 + 0.5).mul_(2**-16)

@@ -14,12 +14,13 @@ on a GPU it is the CSR product.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
@@ -121,6 +122,41 @@ class Adjacency:
         return _apply(_Polynomial, self, tuple(weights), users, items)
 
 
+Change: TypeAlias = Callable[[int, Tensor, Tensor], None]
+"""Changes the rows of a layer in place: its number, users ``(U, D)``, items ``(I, D)``."""
+
+
+def layered(
+    operators: Sequence[Operator],
+    users: Tensor,
+    items: Tensor,
+    weights: Sequence[float],
+    *,
+    change: Change | None = None,
+) -> tuple[Tensor, Tensor, tuple[tuple[Tensor, Tensor], ...]]:
+    r"""Return the weighted sum of layers that may be shifted, and the layers themselves.
+
+    .. math:: x^{(l)} = A_l\, x^{(l-1)} + \delta_l, \qquad y = \sum_{l=0}^{L} w_l\, x^{(l)}
+
+    What is added counts as a constant, so the gradient is a chain of the same products in reverse, into
+    which that of the sum and those of single layers enter as it passes; no layer is kept for it.
+
+    Args:
+        operators: :math:`A_1 .. A_L`, each symmetric.
+        users: ``(U, D)`` of layer 0.
+        items: ``(I, D)`` of layer 0.
+        weights: :math:`w_0 .. w_L`.
+        change: adds :math:`\delta_l`; called for the layers 1 to ``L``.
+
+    Returns:
+        The sum's users and items, and each layer's, layer 0 first.
+    """
+    flat = _Layered.apply(tuple(operators), tuple(weights), change, users, items)  # type: ignore[no-untyped-call]
+    rows = cast("tuple[Tensor, ...]", flat)
+    later = tuple(zip(rows[2::2], rows[3::2], strict=True))
+    return rows[0], rows[1], ((users, items), *later)
+
+
 def _check(adjacency: Adjacency, users: Tensor, items: Tensor) -> None:
     expected = (adjacency.num_users, adjacency.num_items)
     if (len(users), len(items)) != expected:
@@ -183,3 +219,47 @@ class _Polynomial(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor, Tensor]:
         grad_users, grad_items = _apply(_Polynomial, ctx.adjacency, ctx.weights, *grads)
         return None, None, grad_users, grad_items
+
+
+class _Layered(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        operators: tuple[Operator, ...],
+        weights: tuple[float, ...],
+        change: Change | None,
+        users: Tensor,
+        items: Tensor,
+    ) -> tuple[Tensor, ...]:
+        ctx.operators, ctx.weights = operators, weights
+        ctx.shapes = users.shape, items.shape
+        ctx.set_materialize_grads(False)
+        sum_u, sum_i = users * weights[0], items * weights[0]
+        rows: list[Tensor] = []
+        for layer, operator in enumerate(operators, start=1):
+            users, items = operator.propagate(users, items)
+            if change is not None:
+                change(layer, users, items)
+            if weight := weights[layer]:
+                sum_u, sum_i = sum_u.add_(users, alpha=weight), sum_i.add_(items, alpha=weight)
+            rows += users, items
+        return sum_u, sum_i, *rows
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        whole, layers = grads[:2], (None, None, *grads[2:])
+        given = next((grad for grad in grads if grad is not None), None)
+        if given is None:
+            return (None,) * 5
+        carried: list[Tensor] | None = None
+        for layer in range(len(ctx.operators), -1, -1):
+            if carried is not None:
+                carried = list(ctx.operators[layer].propagate(*carried))
+            for side in (0, 1):
+                for grad, weight in ((whole[side], ctx.weights[layer]), (layers[2 * layer + side], 1.0)):
+                    if grad is not None and weight:
+                        if carried is None:
+                            carried = [given.new_zeros(shape) for shape in ctx.shapes]
+                        carried[side].add_(grad, alpha=weight)
+        return None, None, None, *(carried or (None, None))

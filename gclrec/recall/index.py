@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from gclrec.evaluation.ranking import Seen, top_k
 from gclrec.recall.embeddings import METRIC, FloatArray, as_matrix, read_frame, write_frame
 from gclrec.recall.folder import MANIFEST, damaged, read_manifest, writing
 from gclrec.recall.quality import Quality
+from gclrec.recall.reading import Lists, take_lists
 from gclrec.recall.structures import Structure, load_structure
 
 KIND = "gclrec index"
-Lists = tuple[IntArray, IntArray]
 
 TUNED_K = 100
 """List length that the effort of a structure is tuned for."""
@@ -230,6 +230,27 @@ class Index:
             scores[start : start + block, : found.shape[1]] = values
         return rows, scores
 
+    def extended(self, vectors: npt.NDArray[Any], ids: pl.Series) -> Index:
+        """Return an index with further items behind those that are here, found as these are.
+
+        Lists take them in; a graph scans them one by one while they are few, and links them when they are
+        many. The figures stay those of the build.
+
+        Args:
+            vectors: ``(N, D)`` float32.
+            ids: ``(N,)`` raw ids, none of which is here, of the type of those here.
+
+        Raises:
+            InputError: the shape is wrong, or a vector is not finite.
+        """
+        fresh = as_matrix(vectors, "new item vectors")
+        if fresh.shape != (len(ids), self.dim):
+            raise InputError(f"{len(ids):,} new ids and vectors of shape {fresh.shape}: do not fit the index")
+        whole = np.concatenate([self.vectors, fresh])
+        structure = None if self.structure is None else self.structure.extended(whole, len(self))
+        together = Vocabulary(pl.concat([self.ids.ids, ids.rename(self.ids.ids.name)]))
+        return replace(self, ids=together, vectors=whole, structure=structure)
+
     def save(self, folder: str | Path) -> None:
         """Write the index to a folder, whole or not at all.
 
@@ -295,20 +316,6 @@ class Index:
         if backend != "exact":
             structure = load_structure(folder / "items.faiss", backend, vectors, settings)
         return cls(ids, vectors, backend, structure, effort, quality, trials)
-
-
-def take_lists(indptr: IntArray, items: IntArray, rows: IntArray | Sequence[int]) -> Lists:
-    """Return some of the lists ``items[indptr[r]:indptr[r + 1]]``, in the order of ``rows``.
-
-    Example:
-        >>> indptr, items = take_lists(np.array([0, 2, 2, 3]), np.array([7, 8, 9]), [2, 0])
-        >>> indptr.tolist(), items.tolist()
-        ([0, 1, 3], [9, 7, 8])
-    """
-    rows = np.asarray(rows, dtype=np.int64)
-    start, count = indptr[rows], indptr[rows + 1] - indptr[rows]
-    taken = np.concatenate([[0], np.cumsum(count)])
-    return taken, items[np.arange(taken[-1]) + np.repeat(start - taken[:-1], count)]
 
 
 def _blank(count: int, k: int) -> tuple[IntArray, FloatArray]:

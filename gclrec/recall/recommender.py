@@ -3,50 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import overload
 
 import numpy as np
 import polars as pl
 
 from gclrec.data.interactions import IntArray, Vocabulary
 from gclrec.errors import InputError
-from gclrec.recall.embeddings import FloatArray, read_embeddings, read_frame
-from gclrec.recall.index import Index, Lists, take_lists
+from gclrec.recall.added import Added, read_catalogue, whole_index
+from gclrec.recall.answers import Recommendation, listed, tabled
+from gclrec.recall.embeddings import FloatArray
+from gclrec.recall.index import Index
+from gclrec.recall.newcomers import Encode, Histories, Newcomers, histories_of, item_rows, new_items, told
+from gclrec.recall.reading import (
+    PARTS,
+    Lists,
+    Lookup,
+    as_lists,
+    check_run,
+    joined_lists,
+    read_parts,
+    take_lists,
+)
+from gclrec.recall.shelf import Shelf
 
-PARTS = ("train", "valid", "test")
-_LONGEST = 19  # a number with fewer characters surely fits into 64 bits
+__all__ = ["PARTS", "Recommendation", "Recommender", "check_run"]
 
-
-class Recommendation(NamedTuple):
-    """An item in the user's own id, and its score."""
-
-    item: int | str
-    score: float
+_BATCH = 1024
 
 
 @dataclass(frozen=True, eq=False)
 class Recommender:
-    """Top-k items for the users of a run, and items like an item.
+    """Top-k items for the users of a run and for new ones, and items like an item.
 
-    Nothing in it changes after loading: threads may share one.
+    Nothing in it changes after loading: threads may share one. Adding items, or keeping to some of them,
+    gives another recommender.
 
     Args:
         users: raw user ids by row.
         user_vectors: ``(U, D)`` float32.
         index: of the items.
         known: ``(indptr, items)``: what user ``u`` has already is ``items[indptr[u]:indptr[u + 1]]``.
+        run: the run folder, for what new users and items need.
+        item_degrees: ``(I,)`` training interactions of each item; 0 for added ones.
+        added: items that came after training.
+        only: ``(C,)`` sorted rows of the items that may be recommended; all if ``None``.
     """
 
     users: Vocabulary
     user_vectors: FloatArray
     index: Index
     known: Lists
+    run: Path | None = None
+    item_degrees: IntArray | None = None
+    added: Added | None = None
+    only: IntArray | None = None
 
     @classmethod
-    def load(cls, run: str | Path, *, use_index: bool = True, seen: Iterable[str] = PARTS) -> Recommender:
+    def load(
+        cls,
+        run: str | Path,
+        *,
+        use_index: bool = True,
+        seen: Iterable[str] = PARTS,
+        with_added: bool = True,
+    ) -> Recommender:
         """Read the embeddings, the index and the known pairs of a run folder.
 
         Args:
@@ -56,24 +80,29 @@ class Recommender:
                 already, so the default is all three; ``("train", "valid")`` ranks as the evaluation on the
                 test part does, and ``("train",)`` as that on the validation part.
 
+            with_added: know the items that were added after training.
+
         Raises:
             InputError: a file is missing, damaged or does not fit the others (it is named).
         """
         run = Path(run)
         check_run(run)
-        embedded = read_embeddings(run / "embeddings")
+        catalogue = read_catalogue(run, with_added=with_added)
+        embedded, added = catalogue.embedded, catalogue.added
         if use_index and (run / "index").exists():
-            index = Index.load(run / "index")
-            if index.ids != embedded.items or not np.array_equal(index.vectors, embedded.item_vectors):
-                again = f"export again: gclrec export {run}"
-                raise InputError(f"{run / 'index'}: was made from other item vectors than the run's; {again}")
+            index = whole_index(run, catalogue)
         else:
-            index = Index.exact(embedded.item_vectors, embedded.items)
-        pairs = [
-            _pairs(run / "split" / f"{part}.parquet", embedded.users, index.ids) for part in _parts(seen)
-        ]
+            index = Index.exact(catalogue.vectors, catalogue.items)
+        pairs = read_parts(run, seen, embedded.users, embedded.items)
+        pairs.append((added.user, added.item + len(embedded.items)))
         return cls(
-            embedded.users, embedded.user_vectors, index, _lists(pairs, len(embedded.users), len(index))
+            embedded.users,
+            embedded.user_vectors,
+            index,
+            as_lists(pairs, len(embedded.users), len(index)),
+            run,
+            np.pad(embedded.item_degrees, (0, len(added))),
+            added,
         )
 
     @property
@@ -94,7 +123,7 @@ class Recommender:
         """
         row = self._user_rows.of(user)
         rows, scores = self._search(np.array([row]), k, exclude_seen)
-        return _listed(self.items, rows[0], scores[0])
+        return listed(self.items, rows[0], scores[0])
 
     def recommend_many(
         self, users: Sequence[object] | pl.Series, k: int = 10, *, exclude_seen: bool = True
@@ -133,6 +162,142 @@ class Recommender:
         self._check_k(k)
         return self._tables(k, batch, exclude_seen, progress)
 
+    @overload
+    def recommend_for(
+        self, items: pl.DataFrame, k: int = 10, *, exclude_seen: bool = True, skip_unknown: bool = False
+    ) -> pl.DataFrame: ...
+
+    @overload
+    def recommend_for(
+        self,
+        items: Sequence[object] | pl.Series,
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        skip_unknown: bool = False,
+    ) -> list[Recommendation]: ...
+
+    def recommend_for(
+        self,
+        items: Sequence[object] | pl.Series | pl.DataFrame,
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        skip_unknown: bool = False,
+    ) -> list[Recommendation] | pl.DataFrame:
+        """Return the best items for users by what they have, without training again.
+
+        Their vectors come from :meth:`gclrec.recall.fold_in.FoldIn.new_users`. A user of a table who is in
+        the run already is taken with what he was trained on *and* what the table says.
+
+        Args:
+            items: raw ids of what one new user has, or a table with the columns ``user`` and ``item`` of
+                several users' interactions.
+            k: from 1 to the number of items.
+            exclude_seen: leave out what a user has.
+            skip_unknown: leave out unknown items, and users without any item that training has seen, with an
+                :class:`~gclrec.errors.InputWarning`, instead of refusing them.
+
+        Returns:
+            A list for a list; for a table that of :meth:`recommend_many`, users in the order of the table.
+
+        Raises:
+            InputError: an item is unknown, or none is given; or the run keeps nothing to do this with.
+        """
+        if isinstance(items, pl.DataFrame):
+            histories = histories_of(items, self.users, self.items, skip_unknown=skip_unknown)
+            return self._for_histories(
+                told(histories, self._newcomers.fold_in, skip_unknown=skip_unknown), k, exclude_seen
+            )
+        self._check_k(k)
+        rows = item_rows(items, self._item_rows, "item", skip_unknown=skip_unknown)
+        history = np.array([0, len(rows)]), rows
+        fold_in = self._newcomers.fold_in
+        if not fold_in.item_tells[rows].any():
+            raise InputError(f"none of the {len(rows):,} items was seen in training: they tell nothing")
+        found, scores = self._shelf.search(
+            fold_in.new_users(history), k, exclude=history if exclude_seen else None
+        )
+        return listed(self.items, found[0], scores[0])
+
+    def add_items(
+        self,
+        interactions: pl.DataFrame | None = None,
+        *,
+        attributes: pl.DataFrame | None = None,
+        encode: Encode | None = None,
+        skip_known: bool = False,
+        skip_unknown: bool = False,
+    ) -> Recommender:
+        """Return a recommender that knows further items too: it finds them and counts them in histories.
+
+        Their vectors come from :meth:`gclrec.recall.fold_in.FoldIn.new_items`. This one stays as it is;
+        :meth:`save_added` makes the items last.
+
+        Args:
+            interactions: table with the columns ``user`` (of the run) and ``item`` (new).
+            attributes: table of new items with the column ``id``, for their layer-0 vectors.
+            encode: from ``attributes`` to ``(N, D)`` layer-0 vectors, such as a content encoder's; if
+                ``None`` they are the column ``vector``.
+            skip_known: leave out items that are in the run already, instead of refusing them.
+            skip_unknown: leave out unknown users, and items that then have nothing to go by, with an
+                :class:`~gclrec.errors.InputWarning`.
+
+        Raises:
+            InputError: an item is known, a user is unknown, an item has nothing to go by, or the tables or
+                vectors are not as they should be.
+        """
+        fresh = new_items(
+            interactions,
+            attributes,
+            encode,
+            users=self.users,
+            items=self.items,
+            fold_in=self._newcomers.fold_in,
+            skip_known=skip_known,
+            skip_unknown=skip_unknown,
+        )
+        if not len(fresh):
+            return self
+        index = self.index.extended(fresh.vectors, fresh.ids)
+        theirs = as_lists([(fresh.user, fresh.item + len(self.items))], len(self.users), len(index))
+        return replace(
+            self,
+            index=index,
+            known=joined_lists(self.known, theirs, len(index)),
+            item_degrees=np.pad(self._degrees, (0, len(fresh))),
+            added=fresh if self.added is None else self.added.followed_by(fresh),
+        )
+
+    def save_added(self) -> None:
+        """Write the items added since training into the run folder, in place of those that it has.
+
+        :meth:`load` puts them behind the index of the run; ``gclrec export`` builds them into it.
+
+        Raises:
+            InputError: this recommender was not loaded from a run folder.
+            OSError: the disk is full, or the place is not writable.
+        """
+        if self.run is None or self.added is None:
+            raise InputError("added items are saved in a run folder: load the recommender from one")
+        self.added.save(self.run)
+
+    def within(self, items: Sequence[object] | pl.Series, *, skip_unknown: bool = False) -> Recommender:
+        """Return a recommender that recommends some items only, by exact search among them.
+
+        Args:
+            items: their raw ids.
+            skip_unknown: leave out unknown ids with an :class:`~gclrec.errors.InputWarning`.
+
+        Raises:
+            InputError: an id is unknown, or none is left.
+        """
+        return self._keeping(item_rows(items, self._item_rows, "candidate", skip_unknown=skip_unknown))
+
+    def cold_only(self) -> Recommender:
+        """Return a recommender of items without training interaction, added ones too; one must be there."""
+        return self._keeping(np.flatnonzero(self._degrees == 0))
+
     def similar_items(self, item: object, k: int = 10) -> list[Recommendation]:
         r"""Return the items whose vectors point most nearly the same way, without the item itself.
 
@@ -147,24 +312,44 @@ class Recommender:
         self._check_k(k)
         itself = (np.array([0, 1]), np.array([row]))
         rows, scores = self._directions.search(self._directions.vectors[[row]], k, exclude=itself)
-        return _listed(self.items, rows[0], scores[0])
+        return listed(self.items, rows[0], scores[0])
 
     def _search(self, users: IntArray, k: int, exclude_seen: bool) -> tuple[IntArray, FloatArray]:
         self._check_k(k)
         exclude = take_lists(*self.known, users) if exclude_seen else None
-        return self.index.search(self.user_vectors[users], k, exclude=exclude)
+        return self._shelf.search(self.user_vectors[users], k, exclude=exclude)
 
     def _table(self, users: IntArray, k: int, exclude_seen: bool) -> pl.DataFrame:
         rows, scores = self._search(users, k, exclude_seen)
-        place, rank = np.nonzero(rows >= 0)
-        return pl.DataFrame(
-            {
-                "user": self.users.raw(users[place]),
-                "item": self.items.raw(rows[place, rank]),
-                "rank": rank + 1,
-                "score": scores[place, rank],
-            }
-        )
+        return tabled(self.users.raw(users), self.items, rows, scores)
+
+    def _for_histories(self, histories: Histories, k: int, exclude_seen: bool) -> pl.DataFrame:
+        """Return the answers for users with histories, a batch at a time."""
+        self._check_k(k)
+        tables = [
+            self._table(np.empty(0, dtype=np.int64), k, exclude_seen).with_columns(
+                histories.ids.clear().alias("user")
+            )
+        ]
+        for start in range(0, len(histories.ids), _BATCH):
+            places = np.arange(start, min(start + _BATCH, len(histories.ids)))
+            rows, given = histories.rows[places], take_lists(*histories.given, places)
+            vectors = self._newcomers.vectors(self.user_vectors, rows, given)
+            back = np.flatnonzero(rows >= 0)
+            indptr, items = take_lists(*self.known, rows[back])
+            counts = np.zeros(len(places) + 1, dtype=np.int64)
+            counts[back + 1] = np.diff(indptr)
+            given = joined_lists(given, (np.cumsum(counts), items), len(self.items))
+            found, scores = self._shelf.search(vectors, k, exclude=given if exclude_seen else None)
+            tables.append(tabled(histories.ids.gather(places), self.items, found, scores))
+        return pl.concat(tables)
+
+    def _keeping(self, rows: IntArray) -> Recommender:
+        if self.only is not None:
+            rows = np.intersect1d(rows, self.only)
+        if not len(rows):
+            raise InputError("no item is left that may be recommended (cold only, candidates)")
+        return replace(self, only=rows)
 
     def _tables(
         self, k: int, batch: int, exclude_seen: bool, progress: Callable[[int, int], None] | None
@@ -179,13 +364,30 @@ class Recommender:
         if not 1 <= k <= len(self.items):
             raise InputError(f"k must be from 1 to {len(self.items):,}, the number of items, got {k}")
 
-    @cached_property
-    def _user_rows(self) -> _Lookup:
-        return _Lookup(self.users, "user")
+    @property
+    def _degrees(self) -> IntArray:
+        if self.item_degrees is None:
+            raise InputError("the items' degrees are not known: load the recommender from a run")
+        return self.item_degrees
 
     @cached_property
-    def _item_rows(self) -> _Lookup:
-        return _Lookup(self.items, "item")
+    def _newcomers(self) -> Newcomers:
+        if self.run is None:
+            raise InputError("new users and items need a run folder: load the recommender from one")
+        return Newcomers(self.run, self.users, self.items, self.added)
+
+    @cached_property
+    def _shelf(self) -> Index | Shelf:
+        """What may be recommended."""
+        return self.index if self.only is None else Shelf(self.index, self.only)
+
+    @cached_property
+    def _user_rows(self) -> Lookup:
+        return Lookup(self.users, "user")
+
+    @cached_property
+    def _item_rows(self) -> Lookup:
+        return Lookup(self.items, "item")
 
     @cached_property
     def _directions(self) -> Index:
@@ -195,86 +397,3 @@ class Recommender:
         return Index.exact(
             np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0), self.items
         )
-
-
-def check_run(run: Path) -> None:
-    """Check that a run folder is there and has embeddings.
-
-    Raises:
-        InputError: it is not, or has not (a run that was interrupted has none, and some baselines never
-            have).
-    """
-    if not run.is_dir():
-        raise InputError(f"{run}: no such run folder")
-    if not (run / "embeddings").is_dir():
-        if (run / "config.toml").is_file() and (run / "result.json").is_file():
-            raise InputError(
-                f"{run}: its method ranks without vectors, so it has no index and cannot be served"
-            )
-        raise InputError(f"{run}: has no embeddings: it is not a run folder, or its training did not finish")
-
-
-class _Lookup:
-    """Finds the row of one raw id in microseconds; :meth:`Vocabulary.row` reads the whole vocabulary."""
-
-    def __init__(self, vocabulary: Vocabulary, kind: str) -> None:
-        self._vocabulary, self._kind = vocabulary, kind
-        self._order = vocabulary.ids.arg_sort().to_numpy()
-        self._sorted = vocabulary.ids.sort()
-
-    def of(self, raw: object) -> int:
-        """Return the row of a raw id.
-
-        Raises:
-            InputError: the id is unknown.
-        """
-        wanted: Any = None
-        if type(raw) in (int, str):
-            text = str(raw)
-            if self._sorted.dtype == pl.String:
-                wanted = text
-            elif text.isascii() and text.lstrip("-").isdecimal() and len(text) < _LONGEST:
-                wanted = int(text)
-        if wanted is not None and len(self._sorted):
-            place = int(self._sorted.search_sorted(wanted))
-            if place < len(self._sorted) and self._sorted[place] == wanted:
-                return int(self._order[place])
-        return self._vocabulary.row(raw, kind=self._kind)
-
-
-def _listed(items: Vocabulary, rows: IntArray, scores: FloatArray) -> list[Recommendation]:
-    found = rows >= 0
-    pairs = zip(items.raw(rows[found]).to_list(), scores[found].tolist(), strict=True)
-    return [Recommendation(item, score) for item, score in pairs]
-
-
-def _parts(seen: Iterable[str]) -> list[str]:
-    parts = [seen] if isinstance(seen, str) else list(seen)
-    for part in parts:
-        if part not in PARTS:
-            raise InputError(f"seen: unknown part {part!r} of the split, expected some of {', '.join(PARTS)}")
-    return parts
-
-
-def _pairs(path: Path, users: Vocabulary, items: Vocabulary) -> tuple[IntArray, IntArray]:
-    """Return the user and item rows of a part of the split, checked against the vocabularies."""
-    frame = read_frame(path)
-    columns: list[IntArray] = []
-    for name, vocabulary in (("user", users), ("item", items)):
-        if name not in frame.columns or not frame[name].dtype.is_integer() or frame[name].null_count():
-            raise InputError(f"{path}: expected a column {name!r} of row numbers")
-        rows = frame[name].cast(pl.Int64).to_numpy()
-        if len(rows) and (rows.min() < 0 or rows.max() >= len(vocabulary)):
-            raise InputError(
-                f"{path}: {name} rows must lie in [0, {len(vocabulary):,}), found {rows.max():,}"
-            )
-        columns.append(rows)
-    return columns[0], columns[1]
-
-
-def _lists(pairs: Sequence[tuple[IntArray, IntArray]], num_users: int, num_items: int) -> Lists:
-    """Return the distinct items of each user."""
-    keys = [user * num_items + item for user, item in pairs]
-    user, item = np.divmod(np.unique(np.concatenate([np.empty(0, dtype=np.int64), *keys])), num_items)
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=num_users))])
-    return indptr.astype(np.int64), item

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from gclrec.data.interactions import IntArray
 from gclrec.errors import InputError
@@ -48,6 +49,9 @@ class Structure(Protocol):
 
     def faiss_index(self) -> Any:
         """Return what ``items.faiss`` holds."""
+
+    def extended(self, vectors: FloatArray, known: int) -> Structure:
+        """Return a structure of all ``(I, D)`` vectors, of which this one holds the first ``known``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +144,26 @@ class Graph:
         """Return the graph; its numbers are item rows."""
         return self.graph
 
+    def extended(self, vectors: FloatArray, known: int) -> Graph:
+        """Scan further items one by one while that are few, with the head at most 4,096; else link them.
+
+        An item longer than all that the ``reduced`` layout was lifted for cannot be linked: it is scanned.
+        """
+        faiss = _faiss()
+        rest = faiss.vector_to_array(self.graph.id_map)
+        fresh = np.arange(known, len(vectors))
+        graph = self.graph
+        if len(vectors) - len(rest) > HEAD_ITEMS:
+            longest = _squares(vectors[rest]).max(initial=0.0)
+            if self.layout == "reduced":
+                fresh = fresh[_squares(vectors[fresh]) <= longest]
+            body = _lifted(vectors[fresh], longest) if self.layout == "reduced" else vectors[fresh]
+            graph = faiss.clone_index(self.graph)
+            with _one_thread():
+                graph.add_with_ids(body, fresh)
+            rest = faiss.vector_to_array(graph.id_map)
+        return replace(Graph.of(graph, self.layout, rest, vectors), tried=self.tried)
+
 
 @dataclass(frozen=True, eq=False)
 class Lists:
@@ -208,6 +232,12 @@ class Lists:
         """Return the lists, numbered by item row."""
         return self.lists
 
+    def extended(self, vectors: FloatArray, known: int) -> Lists:
+        """Put further items into the lists that are there."""
+        lists = _faiss().clone_index(self.lists)
+        lists.add(vectors[known:])
+        return Lists(lists, self.compressed)
+
 
 def load_structure(path: Path, backend: str, vectors: FloatArray, settings: Mapping[str, Any]) -> Structure:
     """Return the structure that ``items.faiss`` holds.
@@ -254,16 +284,21 @@ def head_size(num_items: int) -> int:
     return min(HEAD_ITEMS, num_items // HEAD_SHARE)
 
 
+def _squares(vectors: FloatArray) -> npt.NDArray[np.float64]:
+    """Return the squared lengths of vectors."""
+    squares: npt.NDArray[np.float64] = np.einsum("id,id->i", vectors, vectors, dtype=np.float64)
+    return squares
+
+
 def _without_longest(vectors: FloatArray, head: int) -> IntArray:
     """Return the rows that are left, in order, when the ``head`` longest vectors are taken away."""
-    squares = np.einsum("id,id->i", vectors, vectors, dtype=np.float64)
-    return np.sort(np.argsort(-squares, kind="stable")[head:])
+    return np.sort(np.argsort(-_squares(vectors), kind="stable")[head:])
 
 
-def _lifted(vectors: FloatArray) -> FloatArray:
-    """Return vectors with the coordinate that makes all of them as long as the longest."""
-    squares = np.einsum("id,id->i", vectors, vectors, dtype=np.float64)
-    extra = np.sqrt(squares.max(initial=0.0) - squares).astype(np.float32)
+def _lifted(vectors: FloatArray, longest: float | None = None) -> FloatArray:
+    """Return vectors with the coordinate that makes all of them as long as the longest (its square)."""
+    squares = _squares(vectors)
+    extra = np.sqrt((squares.max(initial=0.0) if longest is None else longest) - squares).astype(np.float32)
     return np.concatenate([vectors, extra[:, None]], axis=1)
 
 

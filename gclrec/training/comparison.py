@@ -15,6 +15,7 @@ from typing import Annotated, Any, Protocol, TypeAlias, Union, get_args, get_ori
 from cyclopts import Parameter
 
 from gclrec.contrast.methods import METHODS
+from gclrec.contrast.ssl import SSL
 from gclrec.contrast.views import parse_augmentations
 from gclrec.errors import InputError
 from gclrec.training.checkpoint import write_atomically
@@ -37,7 +38,6 @@ _TUNABLE = (
     "patience",
 )
 _UNTUNABLE = ("baseline", "aug")  # they are what is compared
-_OF_VIEWS = ("aug_p", "views_every", "ssl_layer", "ssl_weight", "temperature")  # idle without contrast
 
 
 @dataclass(frozen=True)
@@ -204,19 +204,21 @@ def _group(hint: Any) -> Any:
 
 
 def _value(hint: Any, text: str, where: str) -> Any:
-    """Return a value of the type that a setting has."""
-    kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-    if get_origin(kind) in (Union, types.UnionType):
-        kind = next(part for part in get_args(kind) if part is not type(None))
-    if kind is bool:
+    """Return a value of a type that a setting may have."""
+    whole = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    kinds = get_args(whole) if get_origin(whole) in (Union, types.UnionType) else (whole,)
+    kinds = tuple(kind for kind in kinds if kind is not type(None))
+    if bool in kinds:
         if text not in ("true", "false"):
             raise InputError(f"--grid: {where!r}: found {text!r}, expected true or false")
         return text == "true"
-    try:
-        return kind(text)
-    except ValueError:
-        expected = {int: "a whole number", float: "a number"}.get(kind, kind.__name__)
-        raise InputError(f"--grid: {where!r}: found {text!r}, expected {expected}") from None
+    for kind in kinds:
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    expected = "a whole number" if kinds == (int,) else "a number"
+    raise InputError(f"--grid: {where!r}: found {text!r}, expected {expected}")
 
 
 def idle_settings(config: TrainConfig) -> frozenset[str]:
@@ -233,12 +235,13 @@ def idle_settings(config: TrainConfig) -> frozenset[str]:
         learnt = [name for name, hint in hints.items() if _group(hint) in (MODEL, LOSS, CONTRAST)]
         return frozenset({*learnt, *_TUNABLE} - {"baseline", *own})
     one, other = (parse_augmentations(config.aug, p) for p in (0.25, 0.75))
-    views = any(step.name != "none" for chain in one for step in chain)
-    rest = [name for name, hint in hints.items() if _group(hint) == CONTRAST and name not in _OF_VIEWS]
-    default = TrainConfig(aug=config.aug)
-    if not views and all(getattr(config, name) == getattr(default, name) for name in rest):
-        return frozenset(_OF_VIEWS)
-    return frozenset({"aug_p"} if one == other else ())
+    differ = any(step.name != "none" for chain in one for step in chain)
+    kind = SSL[config.ssl]
+    if kind.make is None or config.ssl_weight == 0 or (kind.differs and not differ):
+        contrast = {name for name, hint in hints.items() if _group(hint) == CONTRAST}
+        kept = {"aug", "ssl"} | ({"ssl_weight"} if config.ssl_weight == 0 else set())
+        return frozenset(contrast - kept)
+    return frozenset({"aug_p"} if one == other or kind.views == 0 else ())
 
 
 # -- making the runs -----------------------------------------------------------------------------

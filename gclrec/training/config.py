@@ -14,11 +14,18 @@ from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
 from gclrec.contrast.ranking_losses import LOSSES, SCORES
 from gclrec.contrast.ssl import SSL
+from gclrec.contrast.two_views import NEGATIVE_NODES
 from gclrec.contrast.views import VIEWS, parse_augmentations
 from gclrec.data.splits import SPLITS
 from gclrec.encoders import ENCODERS, LAYER_WEIGHTS
 from gclrec.errors import InputError
 from gclrec.evaluation.metrics import METRICS
+from gclrec.training.checks import check_loss, check_negatives, check_ssl, check_temperatures, flag, options
+from gclrec.training.schedules import SCHEDULES
+from gclrec.training.scoring import SCORINGS
+from gclrec.training.starts import STARTS
+
+__all__ = ["TrainConfig", "flag", "method_settings"]
 
 DATA = Group("Data", sort_key=1)
 MODEL = Group("Model", sort_key=2)
@@ -26,10 +33,6 @@ LOSS = Group("Loss", sort_key=3)
 CONTRAST = Group("Contrast", sort_key=4)
 TRAINING = Group("Training", sort_key=5)
 EVALUATION = Group("Evaluation", sort_key=6)
-
-
-def _options(names: Mapping[str, object] | tuple[str, ...]) -> str:
-    return ", ".join(names)
 
 
 @Parameter(name="*", negative=())
@@ -58,7 +61,7 @@ class TrainConfig:
     k_core: Annotated[int | None, Parameter(group=DATA)] = None
     """Keep users and items with at least this many interactions, to a fixed point."""
     split: Annotated[
-        str | None, Parameter(group=DATA, help=f"One of {_options(SPLITS)}. Default: the data set's own.")
+        str | None, Parameter(group=DATA, help=f"One of {options(SPLITS)}. Default: the data set's own.")
     ] = None
     valid_share: Annotated[float, Parameter(group=DATA)] = 0.1
     """Share held out for validation, on which the best epoch is chosen."""
@@ -78,7 +81,7 @@ class TrainConfig:
         str | None,
         Parameter(
             group=MODEL,
-            help=f"Fit one of {_options(BASELINES)} instead of training an encoder. Default: train one.",
+            help=f"Fit one of {options(BASELINES)} instead of training an encoder. Default: train one.",
         ),
     ] = None
     neighbours: Annotated[int, Parameter(group=MODEL)] = 200
@@ -89,32 +92,47 @@ class TrainConfig:
     """Singular vectors of gf_cf's low-pass filter (pure_svd takes --dim)."""
     low_pass: Annotated[float, Parameter(group=MODEL)] = 0.3
     """Weight of gf_cf's low-pass filter, beside 1 for its linear filter."""
-    encoder: Annotated[str, Parameter(group=MODEL, help=f"One of {_options(ENCODERS)}.")] = "lightgcn"
+    encoder: Annotated[str, Parameter(group=MODEL, help=f"One of {options(ENCODERS)}.")] = "lightgcn"
     dim: Annotated[int, Parameter(group=MODEL)] = 64
     """Length of an embedding."""
     num_layers: Annotated[int, Parameter(group=MODEL)] = 3
     """Propagation steps."""
-    layer_weights: Annotated[str, Parameter(group=MODEL, help=f"One of {_options(LAYER_WEIGHTS)}.")] = "mean"
+    layer_weights: Annotated[str, Parameter(group=MODEL, help=f"One of {options(LAYER_WEIGHTS)}.")] = "mean"
+    init: Annotated[
+        str,
+        Parameter(
+            group=MODEL,
+            help="Start of the free vectors: normal; xavier (normal, short); spectral (singular directions "
+            "of the graph, in seconds).",
+        ),
+    ] = "normal"
     init_std: Annotated[float, Parameter(group=MODEL)] = 0.1
     """Standard deviation of the normal start."""
     score: Annotated[
         str,
         Parameter(
             group=MODEL,
-            help="What items are ranked by, in evaluation, index and recommendations: dot (inner product) or "
-            "cosine (the vectors are written at unit length).",
+            help="What items are ranked by, in evaluation, index and recommendations: dot (inner product); "
+            "cosine (the vectors are written at unit length); calibrated (cosine times the item's length "
+            "to a power that validation chooses).",
         ),
     ] = "dot"
 
-    loss: Annotated[str, Parameter(group=LOSS, help=f"One of {_options(LOSSES)}.")] = "bpr"
+    loss: Annotated[str, Parameter(group=LOSS, help=f"One of {options(LOSSES)}.")] = "bpr"
     loss_score: Annotated[
         str | None,
         Parameter(
             group=LOSS, help="What the loss compares by, dot or cosine. Default: dot for bpr, else cosine."
         ),
     ] = None
-    loss_temperature: Annotated[float, Parameter(group=LOSS)] = 0.1
-    """Temperature of softmax and bsl."""
+    loss_temperature: Annotated[
+        float | str,
+        Parameter(
+            group=LOSS,
+            help="Temperature of softmax and bsl: a number; learned[:START] (softmax), trained with the "
+            "rest; or adaptive[:START] (softmax, bsl), one for each user, found anew at each epoch.",
+        ),
+    ] = 0.1
     loss_power: Annotated[float, Parameter(group=LOSS)] = 1.1
     """Power of bsl's sum over negatives (its second temperature); 1 weighs both sides alike."""
     loss_margin: Annotated[float, Parameter(group=LOSS)] = 0.4
@@ -124,16 +142,40 @@ class TrainConfig:
     uniformity_weight: Annotated[float, Parameter(group=LOSS)] = 1.0
     """Weight of directau's uniformity, beside 1 for its alignment."""
     negatives: Annotated[
-        str, Parameter(group=LOSS, help=f"One of {_options(NEGATIVES)}; directau takes none.")
+        str, Parameter(group=LOSS, help=f"One of {options(NEGATIVES)}; directau takes none.")
     ] = "uniform"
     num_negatives: Annotated[
         int | None,
         Parameter(
             group=LOSS,
-            help="Negatives of a pair (uniform, popularity; default 1) or drawn for a whole batch "
-            "(shared, mixed; default 1024).",
+            help="Negatives of a pair (uniform, popularity, exposed; default 1) or drawn for a whole batch "
+            "(shared; default 1024; mixed: in place of --mixed-share).",
         ),
     ] = None
+    mixed_share: Annotated[
+        float | None,
+        Parameter(
+            group=LOSS,
+            help="Share of uniform ones in mixed negatives, beside those of the batch. Default 0.5.",
+        ),
+    ] = None
+    exposed: Annotated[
+        str | None,
+        Parameter(
+            group=LOSS,
+            help="File of pairs that were shown and not clicked, for exposed negatives; raw ids, columns "
+            "named as in the data.",
+        ),
+    ] = None
+    exposed_share: Annotated[
+        float | None,
+        Parameter(
+            group=LOSS,
+            help="Share of shown pairs in exposed negatives, beside uniform ones. Default 0.5.",
+        ),
+    ] = None
+    queue_size: Annotated[int, Parameter(group=LOSS)] = 4096
+    """Training pairs whose items queue negatives keep; keys in each of moco's queues."""
     popularity_alpha: Annotated[float, Parameter(group=LOSS)] = 0.75
     """Exponent of the item degree in popularity negatives."""
     logq: Annotated[bool, Parameter(group=LOSS)] = False
@@ -143,7 +185,7 @@ class TrainConfig:
         str,
         Parameter(
             group=CONTRAST,
-            help=f"How views are made: names from {_options(VIEWS)}. NAME:P sets a strength; A+B applies "
+            help=f"How views are made: names from {options(VIEWS)}. NAME:P sets a strength; A+B applies "
             "both in sequence; A,B makes a different one for each view; none is training without contrast.",
         ),
     ] = "edge_drop"
@@ -155,16 +197,33 @@ class TrainConfig:
         str,
         Parameter(
             group=CONTRAST,
-            help="What is contrasted: infonce is two views of a node; "
-            "cross_layer is the final embedding and one layer of a single view.",
+            help="What is contrasted: "
+            + "; ".join(f"{name} is {kind.about}" for name, kind in SSL.items())
+            + ".",
         ),
     ] = "infonce"
     ssl_layer: Annotated[int, Parameter(group=CONTRAST)] = 1
     """Layer that cross_layer contrasts with; 0 is the input."""
     ssl_weight: Annotated[float, Parameter(group=CONTRAST)] = 0.1
     """Weight of the contrastive loss, beside 1 for the ranking loss (both are means)."""
-    temperature: Annotated[float, Parameter(group=CONTRAST)] = 0.2
-    """Temperature of the contrastive loss."""
+    temperature: Annotated[
+        float | str,
+        Parameter(
+            group=CONTRAST,
+            help="Temperature of the contrastive loss: a number, or learned[:START], trained with the rest.",
+        ),
+    ] = 0.2
+    ssl_negatives: Annotated[str, Parameter(group=CONTRAST)] = "batch"
+    """What infonce compares a node with: batch is the batch's other nodes, all is all others."""
+    head_layers: Annotated[int, Parameter(group=CONTRAST)] = 0
+    """Layers of a projection head (0 to 3) whose output infonce compares and nothing else sees."""
+    head_dim: Annotated[
+        int | None, Parameter(group=CONTRAST, help="Length of that output. Default: that of an embedding.")
+    ] = None
+    momentum: Annotated[float, Parameter(group=CONTRAST)] = 0.99
+    """Share of itself that moco's twin keeps when it follows the encoder after a step."""
+    num_prototypes: Annotated[int, Parameter(group=CONTRAST)] = 100
+    """Clusters of users, and as many of items, of swav and concat."""
 
     epochs: Annotated[int, Parameter(group=TRAINING)] = 30
     """Passes over the training pairs, at most."""
@@ -172,6 +231,11 @@ class TrainConfig:
     """Training pairs in a batch."""
     learning_rate: Annotated[float, Parameter(group=TRAINING)] = 5e-3
     """Step size of Adam."""
+    schedule: Annotated[
+        str, Parameter(group=TRAINING, help=f"Course of the learning rate: {options(SCHEDULES)}.")
+    ] = "constant"
+    warmup: Annotated[float, Parameter(group=TRAINING)] = 0.0
+    """Epochs in which the learning rate first rises from near 0."""
     l2_weight: Annotated[float, Parameter(group=TRAINING)] = 1e-4
     """Weight of L2 on the batch's layer-0 vectors."""
     patience: Annotated[int, Parameter(group=TRAINING)] = 0
@@ -192,7 +256,7 @@ class TrainConfig:
     ks: Annotated[tuple[int, ...], Parameter(group=EVALUATION, consume_multiple=True)] = (10, 20, 50)
     """Cut-offs of the ranked lists."""
     metrics: Annotated[
-        tuple[str, ...], Parameter(group=EVALUATION, consume_multiple=True, help=f"From {_options(METRICS)}.")
+        tuple[str, ...], Parameter(group=EVALUATION, consume_multiple=True, help=f"From {options(METRICS)}.")
     ] = tuple(METRICS)
     near_cold: Annotated[int, Parameter(group=EVALUATION)] = 5
     """Users and items with 1 to this many training interactions are called near-cold."""
@@ -209,19 +273,22 @@ class TrainConfig:
             ("encoder", ENCODERS),
             ("layer_weights", LAYER_WEIGHTS),
             ("loss", LOSSES),
-            ("score", SCORES),
+            ("init", STARTS),
+            ("score", SCORINGS),
+            ("schedule", SCHEDULES),
             ("loss_score", SCORES),
             ("negatives", NEGATIVES),
             ("ssl", SSL),
+            ("ssl_negatives", NEGATIVE_NODES),
             ("views_every", ("batch", "epoch")),
             ("device", ("auto", "cpu", "cuda")),
         ):
             value = getattr(self, name)
             if value is not None and value not in table:
-                raise InputError(f"{flag(name)}: {value!r} is not one of {_options(tuple(table))}")
+                raise InputError(f"{flag(name)}: {value!r} is not one of {options(tuple(table))}")
         for name in self.metrics:
             if name not in METRICS:
-                raise InputError(f"--metrics: {name!r} is not one of {_options(METRICS)}")
+                raise InputError(f"--metrics: {name!r} is not one of {options(METRICS)}")
         for name, (low, high, closed) in _RANGES.items():
             value = getattr(self, name)
             if value is None:
@@ -248,28 +315,12 @@ class TrainConfig:
             raise InputError(
                 f"--ssl-layer: must be one of the encoder's layers 0 to {depth}, got {self.ssl_layer}"
             )
-        self._check_loss()
+        check_loss(self)
+        check_negatives(self)
+        check_temperatures(self)
+        check_ssl(self)
         parse_augmentations(self.aug, self.aug_p)
         return self
-
-    def _check_loss(self) -> None:
-        """Refuse what would be ignored: a setting that this loss or these negatives have no use for."""
-        loss = LOSSES[self.loss]
-        if self.loss_score is not None and self.loss_score not in loss.scores:
-            raise InputError(
-                f"--loss-score: {self.loss} compares by {_options(loss.scores)}, not {self.loss_score}"
-            )
-        if not loss.needs_negatives and (self.negatives != "uniform" or self.num_negatives is not None):
-            raise InputError(
-                f"--negatives: {self.loss} takes none; leave out --negatives and --num-negatives"
-            )
-        if self.negatives == "in_batch" and self.num_negatives is not None:
-            raise InputError(
-                "--num-negatives: in_batch takes those of the batch; change --batch-size instead"
-            )
-        if self.logq and not loss.sums_exponentials:
-            able = _options(tuple(name for name, other in LOSSES.items() if other.sums_exponentials))
-            raise InputError(f"--logq: it corrects a sum of exponentials ({able}), which {self.loss} has not")
 
     def loss_settings(self) -> dict[str, Any]:
         """Return the keyword arguments of the main loss."""
@@ -302,11 +353,6 @@ class TrainConfig:
             raise InputError(f"{source}: a setting has the wrong type ({error})") from error
 
 
-def flag(name: str) -> str:
-    """Return the command-line spelling of a setting."""
-    return "--" + name.replace("_", "-")
-
-
 _HUGE = 1e18
 _RANGES: Mapping[str, tuple[float, float, bool]] = {
     "valid_share": (0, 1, False),
@@ -324,18 +370,24 @@ _RANGES: Mapping[str, tuple[float, float, bool]] = {
     "dim": (1, 65536, True),
     "num_layers": (0, 100, True),
     "init_std": (0, _HUGE, False),
-    "loss_temperature": (0, _HUGE, False),
     "loss_power": (0, _HUGE, False),
     "loss_margin": (-1, 1, True),
     "negative_weight": (0, _HUGE, True),
     "uniformity_weight": (0, _HUGE, True),
     "num_negatives": (1, _HUGE, True),
     "popularity_alpha": (0, 10, True),
+    "mixed_share": (0, 1, False),
+    "exposed_share": (0, 1, True),
+    "queue_size": (1, 2**24, True),
     "ssl_weight": (0, _HUGE, True),
-    "temperature": (0, _HUGE, False),
+    "head_layers": (0, 3, True),
+    "head_dim": (1, 65536, True),
+    "momentum": (0, 1, True),
+    "num_prototypes": (2, 65536, True),
     "epochs": (1, _HUGE, True),
     "batch_size": (1, _HUGE, True),
     "learning_rate": (0, _HUGE, False),
+    "warmup": (0, _HUGE, True),
     "l2_weight": (0, _HUGE, True),
     "patience": (0, _HUGE, True),
     "seed": (0, 2**63 - 1, True),
@@ -352,5 +404,5 @@ def method_settings(name: str) -> Mapping[str, Any]:
         InputError: there is no such method; the message lists those there are.
     """
     if name not in METHODS:
-        raise InputError(f"--method: {name!r} is not one of {_options(METHODS)}")
+        raise InputError(f"--method: {name!r} is not one of {options(METHODS)}")
     return METHODS[name].settings

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from gclrec.data.interactions import Interactions
 from gclrec.data.splits import Split
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
@@ -65,12 +66,11 @@ def fit(config: TrainConfig, folder: RunFolder, listener: Listener | None = None
         _select(trainer, split, folder, progress, listener)
         if config.refit and len(split.valid):
             progress = replace(progress, phase="refit", epoch=0)
-            trainer = Trainer(config, BipartiteGraph.from_interactions(split.refit().train).to(device))
+            trainer = _trainer(config, split.refit().train, folder, device)
+            trainer.load_scoring(load_state(folder.best_checkpoint)[0])
     if progress.phase == "refit":
         _refit(trainer, folder, progress, listener)
-        save_state(
-            folder.best_checkpoint, trainer.encoder_state(), {"epoch": progress.epoch, "phase": "refit"}
-        )
+        save_state(folder.best_checkpoint, trainer.model_state(), {"epoch": progress.epoch, "phase": "refit"})
     return _finish(trainer, split, folder, progress)
 
 
@@ -83,13 +83,18 @@ def _start(
     progress = Progress(**values)
     pairs = split.refit().train if progress.phase == "refit" else split.train
     try:
-        trainer = Trainer(config, BipartiteGraph.from_interactions(pairs).to(device))
+        trainer = _trainer(config, pairs, folder, device)
         if resumed:
             trainer.load_state(tensors)
     except (ValueError, RuntimeError, KeyError) as error:
         raise InputError(f"{folder.path}: {' '.join(str(error).split())}") from error
     folder.keep_metrics(progress.lines)
     return trainer, progress
+
+
+def _trainer(config: TrainConfig, train: Interactions, folder: RunFolder, device: torch.device) -> Trainer:
+    exposed = folder.exposed() if config.negatives == "exposed" else None
+    return Trainer(config, BipartiteGraph.from_interactions(train).to(device), exposed)
 
 
 def _select(
@@ -102,6 +107,11 @@ def _select(
         due = progress.epoch % config.eval_every == 0 or progress.epoch == config.epochs
         if due and len(split.valid):
             began = time.perf_counter()
+            if trainer.scoring.calibrates:
+                raw = trainer.raw_embeddings()
+                record["norm_exponent"] = trainer.scoring.calibrate(
+                    raw, split.train, split.valid, config.select
+                )
             embeddings = trainer.embeddings()
             figures = evaluate_on(embeddings, split.train, split.valid, config)
             shape = shape_of(embeddings, split.train)
@@ -115,7 +125,7 @@ def _select(
                 progress.best_epoch, progress.best_value, progress.stale = progress.epoch, value, 0
                 save_state(
                     folder.best_checkpoint,
-                    trainer.encoder_state(),
+                    trainer.model_state(),
                     {"epoch": progress.epoch, "phase": "select"},
                 )
             else:
@@ -124,7 +134,7 @@ def _select(
     if progress.best_epoch is None:
         progress.best_epoch = progress.epoch
         save_state(
-            folder.best_checkpoint, trainer.encoder_state(), {"epoch": progress.epoch, "phase": "select"}
+            folder.best_checkpoint, trainer.model_state(), {"epoch": progress.epoch, "phase": "select"}
         )
 
 
@@ -143,7 +153,7 @@ def _refit(trainer: Trainer, folder: RunFolder, progress: Progress, listener: Li
 def _train_epoch(trainer: Trainer, progress: Progress, listener: Listener) -> dict[str, Any]:
     began = time.perf_counter()
     try:
-        losses = trainer.run_epoch(listener.batch)
+        losses = trainer.run_epoch(progress.epoch + 1, listener.batch)
     except FloatingPointError as error:
         raise InputError(f"epoch {progress.epoch + 1}: {error}") from error
     progress.epoch += 1
@@ -153,6 +163,7 @@ def _train_epoch(trainer: Trainer, progress: Progress, listener: Listener) -> di
         **{f"loss/{name}": value for name, value in losses.items()},
         "train_seconds": time.perf_counter() - began,
         "eval_seconds": 0.0,
+        **{f"temperature/{name}": value for name, value in trainer.objective.temperatures().items()},
     }
 
 
@@ -169,12 +180,13 @@ def _close_epoch(
 
 def _finish(trainer: Trainer, split: Split, folder: RunFolder, progress: Progress) -> Result:
     best, _ = load_state(folder.best_checkpoint)
-    trainer.load_encoder(best)
+    trainer.load_model(best)
     result = finish(
         trainer.config,
         folder,
         split,
         trainer.embeddings(),
+        fold_in=trainer.fold_in(),
         epochs=progress.best_epoch,
         refitted=progress.phase == "refit",
         validated=progress.best_value is not None,

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from gclrec.contrast.methods import METHODS
+from gclrec.contrast.ssl import SSL
 from gclrec.training.config import TrainConfig, flag
 
 COLUMNS = ("method", "views", "encoder", "loss", "negatives", "ssl", "source")
@@ -65,9 +66,10 @@ def _row(name: str) -> dict[str, str]:
     row = dict.fromkeys(COLUMNS, "-") | {"method": name, "source": method.source}
     if values["baseline"]:
         return row
-    contrasts = values["aug"] != "none" or values["ssl"] != "infonce"
+    kind = SSL[values["ssl"]]
+    contrasts = kind.make is not None and (values["aug"] != "none" or not kind.differs)
     return row | {
-        "views": str(values["aug"]) if contrasts else "-",
+        "views": str(values["aug"]) if contrasts and kind.views else "-",
         "encoder": str(values["encoder"]),
         "loss": str(values["loss"]),
         "negatives": str(values["negatives"]),

@@ -1,62 +1,69 @@
-"""What one training step minimises: the ranking loss, the contrast between two views, and L2."""
+"""What one training step minimises: the ranking loss, the contrast beside it, and L2."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor, nn
 
-from gclrec.contrast.losses import info_nce, l2
-from gclrec.contrast.ranking_losses import LOSSES
-from gclrec.contrast.ssl import SSL
+from gclrec.contrast.losses import l2
+from gclrec.contrast.moment import BeginsEpochs, Contrast, FollowsSteps, Moment, Ranks
+from gclrec.contrast.ranking_losses import LOSSES, difficulty
+from gclrec.contrast.temperatures import Adaptive, Learned, Temperature, current
 from gclrec.contrast.views import View
-from gclrec.encoders import Encoder
+from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.training.batches import Batch
 
 Parts: TypeAlias = dict[str, Tensor]
 
 
-@dataclass(frozen=True)
-class Objective:
+class Objective(nn.Module):
     r"""Ranking beside contrast (SGL's multi-task loss, [1] equation 13), every part a mean over its rows.
 
-    .. math:: L = L_\text{main} + \lambda_2 L_2
-        + \lambda \left( L_\text{InfoNCE}^\text{users} + L_\text{InfoNCE}^\text{items} \right)
+    .. math:: L = L_\text{main} + \lambda_2 L_2 + \lambda L_\text{contrast}
 
-    The contrast is between the two views of the *distinct* users and the distinct positive items of the
-    batch; the other nodes of the batch are the negatives. L2 acts on the batch's layer-0 rows: a user, a
-    positive and, on average, one negative for each pair, however many there are.
+    L2 acts on the batch's layer-0 rows: a user, a positive and, on average, one negative for each pair,
+    however many there are. As a module it holds what the contrast keeps from step to step.
 
     Args:
         l2_weight: :math:`\lambda_2`.
-        ssl_weight: :math:`\lambda`; used when views are given.
-        temperature: of the contrast.
-        ssl: what is contrasted with what, a name in :data:`gclrec.contrast.ssl.SSL`.
-        ssl_layer: the layer that ``cross_layer`` contrasts with.
+        ssl_weight: :math:`\lambda`.
+        contrast: an entry of :data:`gclrec.contrast.ssl.SSL`, made; ``None`` for none.
         loss: the main loss, a name in :data:`gclrec.contrast.ranking_losses.LOSSES`.
         loss_settings: its keyword arguments.
+        temperature: that of the main loss, if it has one; a number may stand in ``loss_settings`` instead.
 
     [1] Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783
     """
 
-    l2_weight: float = 1e-4
-    ssl_weight: float = 0.1
-    temperature: float = 0.2
-    ssl: str = "infonce"
-    ssl_layer: int = 1
-    loss: str = "bpr"
-    loss_settings: Mapping[str, Any] = field(default_factory=dict)
+    def __init__(
+        self,
+        l2_weight: float = 1e-4,
+        ssl_weight: float = 0.1,
+        contrast: Contrast | None = None,
+        loss: str = "bpr",
+        loss_settings: Mapping[str, Any] | None = None,
+        temperature: Temperature | None = None,
+    ) -> None:
+        super().__init__()
+        self.l2_weight = l2_weight
+        self.ssl_weight = ssl_weight
+        self.contrast = contrast
+        self.loss = loss
+        self.loss_settings = dict(loss_settings or {})
+        self.temperature = temperature
 
-    def __call__(
+    def forward(
         self,
         batch: Batch,
         encoder: Encoder,
         graph: BipartiteGraph,
-        views: tuple[View, View] | None = None,
+        views: tuple[View, ...] = (),
+        *,
+        generator: Generator | None = None,
     ) -> tuple[Tensor, Parts]:
         """Return the loss of a batch and its parts, weighted, without gradient.
 
@@ -64,35 +71,74 @@ class Objective:
             batch: users, positives and negatives.
             encoder: encodes the graph and its views.
             graph: the training graph.
-            views: two prepared views, or ``None`` for no contrast.
+            views: as many prepared views as the contrast asks for.
+            generator: what the contrast draws comes from here.
         """
-        passes = None
-        if views is not None:
-            passes = SSL[self.ssl](encoder, graph, views, layer=self.ssl_layer)
-        final = encoder(graph) if passes is None else passes.main
+        contrasted = None
+        if self.contrast is not None:
+            moment = Moment(encoder, graph, views, batch.users, batch.positives, generator)
+            contrasted = self.contrast(moment)
+        final = encoder(graph) if contrasted is None else contrasted.main
         # One gather a side: the backward pass of each makes a gradient as large as the whole table.
         chosen = torch.cat([batch.positives, batch.negatives.view(-1)])
         sizes = len(batch.users), batch.negatives.numel()
         user, item = final.users.index_select(0, batch.users), final.items.index_select(0, chosen)
         positive, negative = item.split(sizes)
         negative = negative.view(*batch.negatives.shape, negative.shape[1])
-        compute = LOSSES[self.loss].compute
-        main = compute(user, positive, negative, batch.log_weight, **self.loss_settings)
-        parts = {self.loss: main}
+        parts = {self.loss: self._main(batch, user, positive, negative)}
         if self.l2_weight:
             users, items = encoder.layer_zero
             positive, negative = items.index_select(0, chosen).split(sizes)
             penalty = l2(users.index_select(0, batch.users), positive) + l2(negative)
             parts["l2"] = self.l2_weight * penalty
-        if passes is not None:
-            one, two = passes.first, passes.second
-            nodes, goods = batch.users.unique(), batch.positives.unique()
-            contrast = torch.stack(
-                [
-                    info_nce(a.index_select(0, rows), b.index_select(0, rows), self.temperature)
-                    for a, b, rows in ((one.users, two.users, nodes), (one.items, two.items, goods))
-                ]
-            ).sum()
-            parts["ssl"] = self.ssl_weight * contrast
+        if contrasted is not None:
+            parts["ssl"] = self.ssl_weight * contrasted.loss
         total = torch.stack(list(parts.values())).sum()
         return total, {name: part.detach() for name, part in parts.items()}
+
+    def _main(self, batch: Batch, user: Tensor, positive: Tensor, negatives: Tensor) -> Tensor:
+        """Return the main loss; an adaptive temperature is told how hard each row was."""
+        settings = self.loss_settings
+        if self.temperature is not None:
+            settings = {**settings, "temperature": current(self.temperature, batch.users)}
+        if isinstance(self.temperature, Adaptive):
+            with torch.no_grad():
+                losses = difficulty(user, positive, negatives, batch.log_weight, score=settings["score"])
+            self.temperature.observe(batch.users, losses)
+        return LOSSES[self.loss].compute(user, positive, negatives, batch.log_weight, **settings)
+
+    @torch.no_grad()
+    def begin_epoch(self, epoch: int, encoder: Encoder, graph: BipartiteGraph) -> None:
+        """Tell the contrast and the temperature that epoch ``epoch``, from 1, begins."""
+        if isinstance(self.temperature, Adaptive):
+            self.temperature.begin_epoch(encoder, graph)
+        contrast: object = self.contrast
+        if isinstance(contrast, BeginsEpochs):
+            contrast.begin_epoch(epoch, encoder, graph)
+
+    @torch.no_grad()
+    def after_step(self, encoder: Encoder) -> None:
+        """Tell the contrast and what is learned of temperatures that the optimiser has taken a step."""
+        for module in self.modules():
+            if isinstance(module, Learned):
+                module.after_step()
+        contrast: object = self.contrast
+        if isinstance(contrast, FollowsSteps):
+            contrast.after_step(encoder)
+
+    def temperatures(self) -> dict[str, float]:
+        """Return the temperatures that change, by the setting they belong to."""
+        contrast: object = getattr(self.contrast, "temperature", None)
+        found = {"loss_temperature": self.temperature, "temperature": contrast}
+        return {
+            f"{name}{suffix}": value
+            for name, module in found.items()
+            if isinstance(module, (Learned, Adaptive))
+            for suffix, value in module.figures().items()
+        }
+
+    @torch.no_grad()
+    def ranked(self, embeddings: Embeddings) -> Embeddings:
+        """Return the vectors to rank by: the encoder's, unless the contrast has its own."""
+        contrast: object = self.contrast
+        return contrast.ranked(embeddings) if isinstance(contrast, Ranks) else embeddings

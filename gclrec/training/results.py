@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ from gclrec.errors import CollapseWarning
 from gclrec.evaluation.evaluator import Evaluation, evaluate, evaluate_ranking
 from gclrec.evaluation.geometry import collapse, geometry
 from gclrec.evaluation.ranking import Seen
+from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.embeddings import write_embeddings
+from gclrec.recall.fold_in import FoldIn
 from gclrec.training.config import TrainConfig
 from gclrec.training.run import RunFolder
 
@@ -44,6 +46,7 @@ def finish(
     split: Split,
     ranker: Embeddings | Scorer,
     *,
+    fold_in: FoldIn | None = None,
     epochs: int | None,
     refitted: bool,
     validated: bool,
@@ -55,6 +58,7 @@ def finish(
         folder: the run folder, whose ``metrics.jsonl`` is complete.
         split: its split.
         ranker: final embeddings, or a fitted baseline.
+        fold_in: what an encoder keeps for new users and items; made from the vectors alone if ``None``.
         epochs: the chosen number of epochs.
         refitted: whether the validation pairs were trained on.
         validated: whether there was anything to choose the epoch by.
@@ -62,6 +66,11 @@ def finish(
     train = split.refit().train if refitted else split.train
     vectors = vectors_of(ranker)
     if vectors is not None:
+        fold_in = fold_in or FoldIn.of_vectors(
+            BipartiteGraph.from_interactions(train), vectors.users.cpu(), vectors.items.cpu()
+        )
+        parts = ("train", "valid") if refitted else ("train",)
+        replace(fold_in, trained_on=parts).save(folder.path / "fold_in")
         write_embeddings(
             folder.path / "embeddings",
             user_ids=train.users,

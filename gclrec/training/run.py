@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import tomli_w
+import torch
+from torch import Tensor
 
-from gclrec.data.interactions import Interactions, Vocabulary
+from gclrec.data.interactions import IntArray, Interactions, Vocabulary
 from gclrec.data.splits import Split
 from gclrec.errors import InputError
 from gclrec.recall.embeddings import read_frame
@@ -36,14 +38,16 @@ class RunFolder:
 
     ======================  ==========================================================
     ``config.toml``         every setting, resolved
-    ``split/``              raw ids by row number, and the pairs of train, valid, test
+    ``split/``              raw ids by row number, and the pairs of train, valid, test (and exposed)
     ``metrics.jsonl``       one line an epoch
     ``checkpoint/``         ``last`` (to resume) and ``best`` (the chosen epoch)
     ``embeddings/``         final vectors of users and items with their raw ids
+    ``fold_in/``            what gives vectors to new users and items
     ``per_user.parquet``    test scores of each user
     ``result.json``         what ``train --json`` prints
     ``index/``              written by ``gclrec export``
     ``report.html``         the page of the run
+    ``added/``              items added after training, written by ``gclrec add-items``
     ======================  ==========================================================
 
     Every file is written under a temporary name and renamed, so none is ever half there.
@@ -53,8 +57,16 @@ class RunFolder:
         self.path = path
 
     @classmethod
-    def create(cls, path: Path, config: TrainConfig, split: Split) -> RunFolder:
+    def create(
+        cls, path: Path, config: TrainConfig, split: Split, exposed: Interactions | None = None
+    ) -> RunFolder:
         """Make the folder with its settings and split; it appears whole or not at all.
+
+        Args:
+            path: where; nothing may be there yet.
+            config: the settings.
+            split: what is trained and tested on.
+            exposed: pairs that were shown and not clicked, numbered as the split is.
 
         Raises:
             InputError: the folder exists already.
@@ -68,6 +80,8 @@ class RunFolder:
             run = cls(temporary)
             write_atomically(temporary / "config.toml", tomli_w.dumps(config.to_dict()))
             run._write_split(split)
+            if exposed is not None:
+                run._write_pairs("exposed", exposed)
             temporary.rename(path)
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -113,10 +127,26 @@ class RunFolder:
         for side, vocabulary in (("users", split.train.users), ("items", split.train.items)):
             write_parquet(folder / f"{side}.parquet", pl.DataFrame({"id": vocabulary.ids}))
         for part in PARTS:
-            pairs: Interactions = getattr(split, part)
-            write_parquet(folder / f"{part}.parquet", pl.DataFrame({"user": pairs.user, "item": pairs.item}))
+            self._write_pairs(part, getattr(split, part))
         how = {"name": split.name, "train_fraction": split.train_fraction, "seed": split.seed}
         write_atomically(folder / "split.json", json.dumps(how))
+
+    def _write_pairs(self, name: str, pairs: Interactions) -> None:
+        frame = pl.DataFrame({"user": pairs.user, "item": pairs.item})
+        write_parquet(self.path / "split" / f"{name}.parquet", frame)
+
+    def _read_pairs(self, name: str) -> tuple[IntArray, IntArray]:
+        frame = read_frame(self.path / "split" / f"{name}.parquet")
+        user, item = (frame[side].to_numpy().astype(np.int64, copy=False) for side in ("user", "item"))
+        return user, item
+
+    def exposed(self) -> Tensor:
+        """Return the pairs that were shown and not clicked, ``(2, X)`` row numbers.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        return torch.from_numpy(np.stack(self._read_pairs("exposed")))
 
     def split(self) -> Split:
         """Return the split that the run was made with.
@@ -128,11 +158,7 @@ class RunFolder:
         users, items = (
             Vocabulary(read_frame(folder / f"{side}.parquet")["id"]) for side in ("users", "items")
         )
-        parts = {}
-        for part in PARTS:
-            frame = read_frame(folder / f"{part}.parquet")
-            user, item = (frame[name].to_numpy().astype(np.int64, copy=False) for name in ("user", "item"))
-            parts[part] = Interactions(users, items, user, item)
+        parts = {part: Interactions(users, items, *self._read_pairs(part)) for part in PARTS}
         how = read_json(folder / "split.json")
         return Split(
             **parts,

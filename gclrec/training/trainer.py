@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, cast
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
-from gclrec.contrast.negatives import NEGATIVES, Sampler, none
-from gclrec.contrast.ranking_losses import LOSSES, SCORES
-from gclrec.contrast.views import View, make_view, parse_augmentations
-from gclrec.encoders import Embeddings, Encoder, build_encoder
+from gclrec.contrast.moment import Contrast, Ranks
+from gclrec.contrast.negatives import NEGATIVES, Sampler, build_sampler, none
+from gclrec.contrast.ranking_losses import LOSSES
+from gclrec.contrast.ssl import SSL, build_contrast
+from gclrec.contrast.temperatures import make_temperature
+from gclrec.contrast.views import Chain, View, make_view, parse_augmentations
+from gclrec.encoders import Embeddings, Encoder, LightGCN, build_encoder
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.recall.fold_in import FoldIn
 from gclrec.training.batches import Batch, PairBatches
 from gclrec.training.config import TrainConfig
 from gclrec.training.objective import Objective, Parts
+from gclrec.training.schedules import factor
+from gclrec.training.scoring import Scoring
+from gclrec.training.starts import STARTS
 
 OnBatch = Callable[[int, int, dict[str, float]], None]
 """Told after some batches: batches done, batches in all, mean of each loss part so far."""
@@ -29,14 +35,16 @@ class Trainer:
     Args:
         config: the settings.
         graph: the training interactions, on the device to train on.
+        exposed: ``(2, X)`` pairs that were shown and not clicked, for ``exposed`` negatives.
 
     The start is drawn on the CPU from ``config.seed``, everything later from one generator on the
     device of ``graph``; so the same seed on the same machine gives the same numbers, bit for bit.
     """
 
-    def __init__(self, config: TrainConfig, graph: BipartiteGraph) -> None:
+    def __init__(self, config: TrainConfig, graph: BipartiteGraph, exposed: Tensor | None = None) -> None:
         self.config = config
         self.graph = graph
+        drawn = Generator().manual_seed(config.seed)
         module = build_encoder(
             config.encoder,
             graph.num_users,
@@ -45,29 +53,35 @@ class Trainer:
             num_layers=config.num_layers,
             layer_weights=config.layer_weights,
             init_std=config.init_std,
-            generator=Generator().manual_seed(config.seed),
+            generator=drawn,
         ).to(graph.device)
-        self.module = module
         self.encoder = cast("Encoder", module)
-        self.optimizer = torch.optim.Adam(module.parameters(), lr=config.learning_rate, fused=True)
+        STARTS[config.init](self.encoder, graph, drawn)
         self.generator = Generator(graph.device).manual_seed(config.seed)
-        self.batches = PairBatches(graph, config.batch_size, sampler_of(config), self.generator)
+        self.sampler = sampler_of(config, graph, exposed)
+        self.batches = PairBatches(graph, config.batch_size, self.sampler, self.generator)
+        self.chains = chains_of(config)
         self.objective = Objective(
             config.l2_weight,
             config.ssl_weight,
-            config.temperature,
-            config.ssl,
-            config.ssl_layer,
+            contrast_of(config, self.encoder, graph) if self.chains is not None else None,
             config.loss,
-            config.loss_settings(),
+            **loss_of(config, graph),
         )
-        chains = parse_augmentations(config.aug, config.aug_p)
-        differ = any(step.name != "none" for chain in chains for step in chain)
-        contrasts = config.ssl == "cross_layer" or differ
-        self.chains = chains if contrasts and config.ssl_weight > 0 else None
+        self.scoring = Scoring(config.score).to(graph.device)
+        self.modules = nn.ModuleDict(
+            {"encoder": module, "objective": self.objective, "scoring": self.scoring}
+        )
+        self.optimizer = torch.optim.Adam(
+            [p for p in self.modules.parameters() if p.requires_grad], lr=config.learning_rate, fused=True
+        )
 
-    def run_epoch(self, on_batch: OnBatch | None = None) -> dict[str, float]:
+    def run_epoch(self, epoch: int, on_batch: OnBatch | None = None) -> dict[str, float]:
         """Train on every pair once and return the mean of each loss part, ``total`` included.
+
+        Args:
+            epoch: its number, from 1.
+            on_batch: told after some batches.
 
         Raises:
             FloatingPointError: the loss is no longer finite.
@@ -76,9 +90,11 @@ class Trainer:
         pairs = 0
         count = len(self.batches)
         views = self.views()
+        self.objective.begin_epoch(epoch, self.encoder, self.graph)
         for number, batch in enumerate(self.batches, start=1):
             size = len(batch.users)
             pairs += size
+            self._set_rate((epoch - 1) * count + number - 1)
             for name, part in self.step(batch, next(views)).items():
                 sums[name] = sums[name] + part * size if name in sums else part * size
             if on_batch is not None and (number % 10 == 0 or number == count):
@@ -88,28 +104,32 @@ class Trainer:
             raise FloatingPointError(f"the loss is no longer finite ({means}); try a smaller --learning-rate")
         return means
 
-    def step(self, batch: Batch, views: tuple[View, View] | None) -> Parts:
+    def _set_rate(self, step: int) -> None:
+        config, count = self.config, len(self.batches)
+        share = factor(config.schedule, step, config.epochs * count, round(config.warmup * count))
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * share
+
+    def step(self, batch: Batch, views: tuple[View, ...]) -> Parts:
         """Take one step of the optimiser and return the loss parts, ``total`` included."""
-        loss, parts = self.objective(batch, self.encoder, self.graph, views)
+        loss, parts = self.objective(batch, self.encoder, self.graph, views, generator=self.generator)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
+        self.objective.after_step(self.encoder)
         return {"total": loss.detach(), **parts}
 
-    def views(self) -> Iterator[tuple[View, View] | None]:
-        """Yield the views for one batch after another."""
-        if self.chains is None:
-            while True:
-                yield None
-        first, second = self.chains
+    def views(self) -> Iterator[tuple[View, ...]]:
+        """Yield the views for one batch after another: as many as the contrast asks for."""
+        chains = self.chains or ()
         while True:
             views = tuple(
                 make_view(chain, self.graph, generator=self.generator, num_layers=self.config.num_layers)
-                for chain in (first, second)
+                for chain in chains
             )
-            yield cast("tuple[View, View]", views)
+            yield views
             while self.config.views_every == "epoch":
-                yield cast("tuple[View, View]", views)
+                yield views
 
     @torch.no_grad()
     def embeddings(self) -> Embeddings:
@@ -117,23 +137,40 @@ class Trainer:
 
         The score of a pair is always the inner product: where it is to be the cosine, all have unit length.
         """
-        prepare = SCORES[self.config.score]
-        users, items = self.encoder(self.graph)
-        return Embeddings(prepare(users).detach(), prepare(items).detach())
+        return self.scoring(self.raw_embeddings())  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def raw_embeddings(self) -> Embeddings:
+        """Return the final embeddings on the whole training graph before :class:`Scoring` has them."""
+        users, items = self.objective.ranked(self.encoder(self.graph))
+        return Embeddings(users.detach(), items.detach())
+
+    @torch.no_grad()
+    def fold_in(self) -> FoldIn:
+        """Return what gives vectors to new users and items; exact where the encoder propagates linearly."""
+        exponents = self.scoring.exponents
+        if isinstance(self.encoder, LightGCN) and not isinstance(self.objective.contrast, Ranks):
+            users, items = self.encoder.layer_zero
+            weights = self.encoder.layer_shares()
+            return FoldIn.of_layers(self.graph, users, items, weights, exponents=exponents)
+        users, items = self.raw_embeddings()
+        return FoldIn.of_vectors(self.graph, users, items, exponents=exponents)
 
     def state(self) -> dict[str, Tensor]:
         """Return every tensor that the next step depends on."""
-        tensors = {f"encoder.{name}": value for name, value in self.module.state_dict().items()}
-        for name, parameter in self.module.named_parameters():
+        tensors = dict(self.modules.state_dict())
+        for name, parameter in self.modules.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"adam.{name}.{key}"] = value
         tensors["generator"] = self.generator.get_state()
+        if isinstance(self.sampler, nn.Module):
+            tensors |= {f"{_SAMPLER}{name}": value for name, value in self.sampler.state_dict().items()}
         return tensors
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Put back what :meth:`state` returned."""
-        self.load_encoder(tensors)
-        for name, parameter in self.module.named_parameters():
+        self.load_model(tensors)
+        for name, parameter in self.modules.named_parameters():
             prefix = f"adam.{name}."
             saved = {
                 key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
@@ -143,29 +180,76 @@ class Trainer:
                     key: value.to(parameter.device) for key, value in saved.items()
                 }
         self.generator.set_state(tensors["generator"].cpu())
+        if isinstance(self.sampler, nn.Module):
+            mine = {
+                name.removeprefix(_SAMPLER): value
+                for name, value in tensors.items()
+                if name.startswith(_SAMPLER)
+            }
+            self.sampler.load_state_dict(mine)
 
-    def encoder_state(self) -> dict[str, Tensor]:
-        """Return the encoder's tensors alone."""
-        return {name: value for name, value in self.state().items() if name.startswith("encoder.")}
+    def model_state(self) -> dict[str, Tensor]:
+        """Return the tensors that :meth:`embeddings` depends on: no optimiser, no generator."""
+        return dict(self.modules.state_dict())
 
-    def load_encoder(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what :meth:`encoder_state` (or :meth:`state`) returned."""
-        encoder: dict[str, Any] = {
-            name.removeprefix("encoder."): value
-            for name, value in tensors.items()
-            if name.startswith("encoder.")
-        }
-        self.module.load_state_dict(encoder)
+    def load_model(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what :meth:`model_state` (or :meth:`state`) returned."""
+        mine = {name: value for name, value in tensors.items() if name.startswith(_MODEL)}
+        self.modules.load_state_dict(mine)
+
+    def load_scoring(self, tensors: dict[str, Tensor]) -> None:
+        """Take over how another model ranks, such as a calibrated exponent, and nothing else of it."""
+        self.modules.load_state_dict(
+            {name: value for name, value in tensors.items() if name.startswith("scoring.")}, strict=False
+        )
 
 
-def sampler_of(config: TrainConfig) -> Sampler:
+_MODEL = ("encoder.", "objective.", "scoring.")
+"""How the names of a model's tensors begin."""
+
+_SAMPLER = "negatives."
+"""How the names of a sampler's tensors begin."""
+
+
+def chains_of(config: TrainConfig) -> tuple[Chain, ...] | None:
+    """Return how the views of a step are made, or ``None`` when the settings ask for no contrast."""
+    kind = SSL[config.ssl]
+    chains = parse_augmentations(config.aug, config.aug_p)
+    differ = any(step.name != "none" for chain in chains for step in chain)
+    if kind.make is None or config.ssl_weight == 0 or (kind.differs and not differ):
+        return None
+    return chains[: kind.views]
+
+
+def contrast_of(config: TrainConfig, encoder: Encoder, graph: BipartiteGraph) -> Contrast:
+    """Return the contrast that the settings ask for, its start drawn from their seed."""
+    settings = {name: getattr(config, source) for name, source in SSL[config.ssl].settings.items()}
+    if "temperature" in settings:
+        settings["temperature"] = make_temperature(settings["temperature"], graph, start=0.2)
+    return build_contrast(
+        config.ssl, encoder, graph, generator=Generator().manual_seed(config.seed), **settings
+    )
+
+
+def loss_of(config: TrainConfig, graph: BipartiteGraph) -> dict[str, Any]:
+    """Return what the objective takes for the main loss, its temperature apart from the other settings."""
+    settings = config.loss_settings()
+    temperature = settings.pop("temperature", None)
+    if temperature is not None:
+        temperature = make_temperature(temperature, graph, start=0.1)
+    return {"loss_settings": settings, "temperature": temperature}
+
+
+def sampler_of(config: TrainConfig, graph: BipartiteGraph, exposed: Tensor | None = None) -> Sampler:
     """Return what draws the negatives that the settings ask for."""
     if not LOSSES[config.loss].needs_negatives:
         return none
-    settings: dict[str, Any] = {"alpha": config.popularity_alpha, "log_q": config.logq}
-    if config.num_negatives is not None:
-        settings["count"] = config.num_negatives
-    return partial(NEGATIVES[config.negatives], **settings)
+    kind = NEGATIVES[config.negatives]
+    settings = {name: getattr(config, source) for name, source in kind.settings.items()}
+    given = {name: value for name, value in settings.items() if value is not None}
+    if exposed is not None:
+        exposed = exposed.to(graph.device)
+    return build_sampler(config.negatives, graph, exposed=exposed, **given)
 
 
 def pick_device(name: str) -> torch.device:

@@ -35,6 +35,10 @@ class Outcome:
         return lines[0]
 
 
+Run = Callable[..., Outcome]
+QUICK = ("--epochs", 2, "--dim", 8, "--batch-size", 128, "--num-layers", 2)
+
+
 @pytest.fixture
 def gclrec(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Return a function that runs ``gclrec ARGUMENTS`` in this process."""
@@ -67,3 +71,26 @@ def clicks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "clicks.csv"
     pl.DataFrame(columns).write_csv(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def shown(clicks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a CSV of pairs of the other taste, shown to every second user of ``clicks``."""
+    random = np.random.default_rng(4)
+    user = np.repeat(np.arange(0, 60, 2), 5)
+    item = np.concatenate([random.choice(25, 5, replace=False) * 2 + 1 for _ in range(30)])
+    known = set(pl.read_csv(clicks)["item_id"].to_list())
+    kept = np.isin(item, list(known))
+    path = tmp_path_factory.mktemp("data") / "shown.csv"
+    pl.DataFrame({"user_id": [f"user-{u}" for u in user[kept]], "item_id": item[kept]}).write_csv(path)
+    return path
+
+
+@pytest.fixture
+def train(gclrec: Run, clicks: Path, tmp_path: Path) -> Run:
+    """Return a function that trains on the small table, into ``tmp_path / "run"``."""
+
+    def run(*flags: object) -> Outcome:
+        return gclrec("train", "--dataset", clicks, "--run", tmp_path / "run", *QUICK, "--json", *flags)
+
+    return run

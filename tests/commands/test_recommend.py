@@ -96,8 +96,8 @@ def test_uses_the_index_unless_told_not_to(gclrec: Run, run: FakeRun) -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ((), "give either --user ID"),
-        (("--user", "u3", "--all", "--out", "x.csv"), "give either --user ID"),
+        ((), "give one of --user ID"),
+        (("--user", "u3", "--all", "--out", "x.csv"), "give one of --user ID"),
         (("--all",), "--all needs --out"),
         (("--all", "--out", "recs.txt"), "expected .parquet or .csv"),
         (("--all", "--out", "nowhere/recs.csv"), "no such folder"),

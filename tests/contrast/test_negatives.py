@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,6 +12,9 @@ from torch import Generator, Tensor
 from gclrec.contrast.negatives import (
     NEGATIVES,
     Negatives,
+    Queue,
+    Sampler,
+    build_sampler,
     in_batch,
     mixed,
     none,
@@ -31,16 +35,25 @@ def counted(negatives: Negatives, rows: int) -> tuple[Tensor, Tensor, Tensor]:
     return row, items[row, column], weight[row, column]
 
 
+SHOWN = torch.tensor([[0, 0, 3, 5, 11, 11], [9, 4, 9, 9, 2, 0]])
+"""Shown to users of the toy graph; some of it may be interactions."""
+
+
 @pytest.mark.parametrize("log_q", [False, True])
-@pytest.mark.parametrize("sampler", NEGATIVES.values(), ids=NEGATIVES)
-def test_contract(sampler, log_q: bool, toy_graph: BipartiteGraph) -> None:
+@pytest.mark.parametrize("name", NEGATIVES)
+def test_contract(name: str, log_q: bool, toy_graph: BipartiteGraph) -> None:
     """What every sampler promises: determined by the generator, in range, never a training positive."""
     users, positives = toy_graph.edge_index.repeat(1, 20)
-    first, again = (
-        sampler(toy_graph, users, positives, log_q=log_q, generator=Generator().manual_seed(3))
-        for _ in range(2)
-    )
+
+    def drawn() -> Negatives:
+        sampler = build_sampler(name, toy_graph, exposed=SHOWN, log_q=log_q)
+        for seed in (2, 3):  # the second time with whatever it remembers
+            result = sampler(toy_graph, users, positives, generator=Generator().manual_seed(seed))
+        return result
+
+    first, again = drawn(), drawn()
     assert torch.equal(first.items, again.items)
+    assert (first.log_weight is None) == (again.log_weight is None)
     row, item, weight = counted(first, len(users))
     assert len(row) > 0
     assert item.min() >= 0
@@ -141,6 +154,21 @@ def test_mixed_holds_both(toy_graph: BipartiteGraph) -> None:
     torch.testing.assert_close(weight, times[item].float())
 
 
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 0.8])
+def test_mixed_keeps_the_proportion(share: float) -> None:
+    """Of a batch's own items and uniform ones together; a large catalogue, so that it sets no limit."""
+    graph = BipartiteGraph(100, 5000, torch.stack([torch.arange(100), torch.arange(100)]))
+    users, positives = graph.edge_index
+    drawn = mixed(graph, users, positives, share=share, generator=Generator().manual_seed(0))
+    row, _, weight = counted(drawn, 100)
+    own = 1 + (drawn.log_weight[0].isneginf() & (drawn.items != 0)).sum()  # what does not count for row 0
+    total = float(weight[row == 0].sum() + own)
+    assert (total - 100) / total == pytest.approx(share, abs=0.01)
+    assert len(mixed(graph, users, positives, share=0.999, count=None).items) == 5000
+    with pytest.raises(ValueError, match="share"):
+        mixed(graph, users, positives, share=1.0)
+
+
 def test_none_draws_nothing(toy_graph: BipartiteGraph) -> None:
     assert none(toy_graph, torch.arange(3), torch.arange(3)).items.shape == (0,)
 
@@ -154,8 +182,16 @@ def skewed_graph() -> BipartiteGraph:
     return BipartiteGraph(400, 40, held.nonzero().T.contiguous())
 
 
-@pytest.mark.parametrize("sampler", [in_batch, functools.partial(mixed, count=8)], ids=["in_batch", "mixed"])
-def test_the_correction_makes_in_batch_softmax_converge_to_the_full_one(sampler) -> None:
+FROM_BATCHES: dict[str, Callable[[bool], Sampler]] = {
+    "in_batch": lambda log_q: functools.partial(in_batch, log_q=log_q),
+    "mixed": lambda log_q: functools.partial(mixed, count=8, log_q=log_q),
+    "mixed share": lambda log_q: functools.partial(mixed, share=0.02, log_q=log_q),
+    "queue": lambda log_q: Queue(64, log_q=log_q),
+}
+
+
+@pytest.mark.parametrize("name", FROM_BATCHES)
+def test_the_correction_makes_in_batch_softmax_converge_to_the_full_one(name: str) -> None:
     """Gradients for the items, averaged over batches, beside those of the softmax over the catalogue."""
     graph = skewed_graph()
     generator = Generator().manual_seed(1)
@@ -174,14 +210,15 @@ def test_the_correction_makes_in_batch_softmax_converge_to_the_full_one(sampler)
     def error(rows: int, log_q: bool) -> float:
         batches = 10 * graph.num_edges // rows
         total = torch.zeros_like(full)
+        sampler = FROM_BATCHES[name](log_q)
         for _ in range(batches):
             places = torch.randperm(graph.num_edges, generator=generator)[:rows]
-            drawn = sampler(graph, users[places], positives[places], log_q=log_q, generator=generator)
+            drawn = sampler(graph, users[places], positives[places], generator=generator)
             total += gradient(places, drawn)
         return float((total / batches - full).norm() / full.norm())
 
     corrected, plain = ([error(rows, log_q) for rows in (32, 512)] for log_q in (True, False))
-    assert corrected[0] > 3 * corrected[1]
+    assert corrected[0] > 2 * corrected[1]
     assert corrected[1] < 0.08
     assert min(plain) > 0.25
 
@@ -196,11 +233,14 @@ def test_the_correction_estimates_the_sum_over_all_items_not_seen(name: str) -> 
     unseen = torch.ones(400, 40)
     unseen[users, positives] = 0.0
     user, total, count = 7, 0.0, 0
+    shown = unseen[user].nonzero().view(-1)[:4]
+    exposed = torch.stack([torch.full_like(shown, user), shown])
+    sampler = build_sampler(name, graph, exposed=exposed, log_q=True)
     mine = torch.nonzero(users == user).view(-1)
     for _ in range(1500):
         other = torch.randperm(graph.num_edges, generator=generator)
         places = torch.cat([mine[:1], other[other != mine[0]][:63]])
-        drawn = NEGATIVES[name](graph, users[places], positives[places], log_q=True, generator=generator)
+        drawn = sampler(graph, users[places], positives[places], generator=generator)
         row, item, weight = counted(drawn, len(places))
         total += float((weight * value[item])[row == 0].sum())
         count += 1

@@ -11,9 +11,10 @@ from gclrec.contrast.views import (
     VIEWS,
     Step,
     View,
-    add_noise,
+    add_noise_,
     make_view,
     mask_dimensions,
+    noise_directions,
     parse_augmentations,
     view_graph,
 )
@@ -166,7 +167,7 @@ def test_attributes_take_the_place_of_dimensions(name: str, toy_graph: Bipartite
     view = view_of(name, graph)
     if name == "feature_mask":
         assert view.graph.user_x.isnan().any()
-        users, items = view.perturb(0, torch.ones(12, 8), torch.ones(10, 8))
+        users, items = view.perturb.on_input(torch.ones(12, 8), torch.ones(10, 8))
         assert users.eq(1).all()  # they have attributes
         assert items.eq(0).any()  # they have not
     elif isinstance(view.graph, BipartiteGraph):
@@ -236,29 +237,44 @@ def test_svd_is_found_once_and_refined_for_a_view(toy_graph: BipartiteGraph) -> 
 # -- noise and masks -----------------------------------------------------------------------------
 
 
+def directions(count: int, dim: int, like: torch.Tensor | None = None) -> torch.Tensor:
+    return noise_directions(count, dim, generator=seeded(), like=like)
+
+
 def test_noise_has_the_asked_length_and_the_signs_of_its_row() -> None:
-    x = torch.randn(4000, 64, generator=seeded())
-    before = x.clone()
+    x = torch.randn(9000, 64, generator=seeded())
     for eps in (0.1, 2.0):
-        noise = add_noise(x, eps, generator=seeded()) - x
-        torch.testing.assert_close(noise.norm(dim=1), torch.full((4000,), eps), rtol=1e-4, atol=1e-5)
+        noise = add_noise_(x.clone(), eps, directions(4096, 64), generator=seeded()) - x
+        torch.testing.assert_close(noise.norm(dim=1), torch.full((9000,), eps), rtol=1e-4, atol=1e-5)
         assert (noise * x.sign() >= -1e-6).all()
-    assert torch.equal(x, before)
 
 
 def test_noise_is_uniform_before_it_is_scaled() -> None:
     """In each row the noise is proportional to numbers uniform in (0, 1): mean 1/2, variance 1/12."""
     ones = torch.ones(20_000, 256, dtype=torch.float64)
-    noise = add_noise(ones, 1.0, generator=seeded()) - 1.0
+    noise = add_noise_(ones.clone(), 1.0, directions(20_000, 256, ones), generator=seeded()) - 1.0
     ratio = float((noise.mean() / noise.square().mean().sqrt()).detach())
     assert abs(ratio - 0.5 / math.sqrt(1 / 3)) < 1e-3
     correlation = torch.corrcoef(noise[:, :8].T)[~torch.eye(8, dtype=torch.bool)]
     assert correlation.abs().max() < 0.04
 
 
+def test_every_direction_is_picked_alike() -> None:
+    """A block starts from any of the places that leave it room, equally often."""
+    some = directions(2048 + 3, 64)
+    generator = seeded()
+    found = torch.zeros(4)
+    for _ in range(400):
+        noise = add_noise_(torch.ones(2048, 64), 1.0, some, generator=generator) - 1.0
+        place = (noise[0] - some[:4]).abs().sum(1).argmin()
+        torch.testing.assert_close(noise, some[place : place + 2048], atol=1e-5, rtol=1e-4)
+        found[place] += 1
+    assert found.min() > 100 - 5 * math.sqrt(75)
+
+
 def test_noise_adds_nothing_where_there_is_nothing() -> None:
     x = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, -1.0]])
-    noisy = add_noise(x, 0.5, generator=seeded())
+    noisy = add_noise_(x.clone(), 0.5, directions(10, 3), generator=seeded())
     assert torch.equal(noisy[0], x[0])
     assert noisy[1, 1] == 0
     assert noisy[1, 0] > 1
@@ -266,10 +282,13 @@ def test_noise_adds_nothing_where_there_is_nothing() -> None:
 
 
 def test_noise_lets_the_gradient_through(toy_graph: BipartiteGraph) -> None:
-    x = torch.randn(5, 3, requires_grad=True)
-    upstream = torch.randn(5, 3)
-    add_noise(x, 0.3, generator=seeded()).backward(upstream)
-    assert torch.equal(x.grad, upstream)
+    x = torch.randn(12, 3, requires_grad=True), torch.randn(10, 3, requires_grad=True)
+    noisy = view_of("noise:0.3", toy_graph).perturb.shifted(1, *x)
+    upstream = torch.randn(12, 3), torch.randn(10, 3)
+    torch.autograd.backward(noisy, upstream)
+    for rows, changed, gradient in zip(x, noisy, upstream, strict=True):
+        assert not torch.equal(rows, changed)
+        assert torch.equal(rows.grad, gradient)
 
 
 def test_noise_acts_behind_each_layer_and_not_on_the_input(
@@ -292,9 +311,9 @@ def test_noise_acts_behind_each_layer_and_not_on_the_input(
 def test_perturbations_compose_in_order_and_draw_anew(toy_graph: BipartiteGraph) -> None:
     view = view_of("noise:0.5+noise:0.25", toy_graph)
     x = torch.ones(12, 64), torch.ones(10, 64)
-    once, twice = view.perturb(1, *x)[0], view.perturb(1, *x)[0]
+    once, twice = view.perturb.shifted(1, *x)[0], view.perturb.shifted(1, *x)[0]
     assert not torch.equal(once, twice)
-    assert torch.equal(view.perturb(0, *x)[0], x[0])
+    assert view.perturb.on_input is None
     lengths = (once - 1).norm(dim=1)
     assert (lengths > 0.6).all()  # both lie in the same orthant
     assert (lengths <= 0.75 + 1e-4).all()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from gclrec.encoders import ENCODERS, LAYER_WEIGHTS, MF, LightGCN, build_encoder
+from gclrec.encoders.embeddings import Perturbation
 from gclrec.graph.bipartite import BipartiteGraph
 
 WEIGHTS = {
@@ -78,23 +79,44 @@ def test_learned_weights_are_learned(toy_graph: BipartiteGraph) -> None:
     assert encoder.layer_logits.detach().std() > 0
 
 
-@pytest.mark.parametrize("name", ENCODERS)
-def test_perturbation_sees_each_layer_and_goes_on(name: str, toy_graph: BipartiteGraph) -> None:
-    encoder = build_encoder(name, 12, 10, dim=4, num_layers=2, generator=seeded())
+@pytest.mark.parametrize("layer_weights", LAYER_WEIGHTS)
+def test_perturbation_acts_on_the_input_and_on_each_layer(
+    layer_weights: str, toy_graph: BipartiteGraph
+) -> None:
+    encoder = build_encoder("lightgcn", 12, 10, dim=4, num_layers=2, layer_weights=layer_weights)
     seen = []
 
-    def double(layer: int, users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def shift(layer: int, users: torch.Tensor, items: torch.Tensor) -> None:
         seen.append(layer)
-        return 2 * users, 2 * items
+        users += layer
+        items -= layer
 
-    out = encoder(toy_graph, perturb=double)
-    if name == "mf":
-        assert seen == [0, 1]
-        torch.testing.assert_close(out.users, 4 * encoder.users)
-    else:
-        assert seen == [0, 1, 2]
-        plain = encoder(toy_graph, layers=True).layers
-        torch.testing.assert_close(out.users, (2 * plain[0][0] + 4 * plain[1][0] + 8 * plain[2][0]) / 3)
+    perturb = Perturbation(lambda users, items: (2 * users, 3 * items), shift)
+    out = encoder(toy_graph, perturb=perturb, layers=True)
+    assert seen == [1, 2]
+    users, items = 2 * encoder.users, 3 * encoder.items
+    layers = [(users, items)]
+    for layer in (1, 2):
+        users, items = toy_graph.adjacency.propagate(users, items)
+        users, items = users + layer, items - layer
+        layers.append((users, items))
+    weights = encoder.fixed_weights() or encoder.layer_logits.softmax(0).tolist()
+    for side in (0, 1):
+        total = sum(weight * layer[side] for weight, layer in zip(weights, layers, strict=True))
+        torch.testing.assert_close((out.users, out.items)[side], total)
+        for mine, layer in zip(out.layers, layers, strict=True):
+            torch.testing.assert_close(mine[side], layer[side])
+    without = encoder(toy_graph, perturb=Perturbation(perturb.on_input))
+    assert not torch.equal(without.users, encoder(toy_graph).users)
+
+
+def test_perturbation_of_plain_vectors(toy_graph: BipartiteGraph) -> None:
+    encoder = build_encoder("mf", 12, 10, dim=4)
+    perturb = Perturbation(lambda users, items: (2 * users, 3 * items), lambda _, users, items: users.add_(1))
+    out = encoder(toy_graph, perturb=perturb)
+    torch.testing.assert_close(out.users, 2 * encoder.users + 1)
+    torch.testing.assert_close(out.items, 3 * encoder.items)
+    assert torch.equal(encoder(toy_graph, perturb=Perturbation()).users, encoder.users)
 
 
 def test_what_counts_as_a_graph(toy_graph: BipartiteGraph) -> None:

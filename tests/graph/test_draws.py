@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from gclrec.graph.draws import bernoulli, coarse_uniform, distinct, hits
+from gclrec.graph.draws import bernoulli, distinct, hits
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -101,13 +101,3 @@ def test_hits_follow_their_own_probabilities() -> None:
     assert (share - chances[0]).abs().max() < 0.01
     assert share[0] == 0
     assert share[3] == 1
-
-
-def test_coarse_uniform() -> None:
-    for shape in ((0, 3), (1,), (7, 5), (1000, 64)):
-        drawn = coarse_uniform(torch.empty(shape), generator=seeded())
-        assert drawn.shape == shape
-        assert drawn.numel() == 0 or (drawn.min() > 0 and drawn.max() < 1)
-    assert abs(float(drawn.mean()) - 0.5) < 0.005
-    assert abs(float(drawn.var()) - 1 / 12) < 0.002
-    assert coarse_uniform(torch.empty(3, dtype=torch.float64)).dtype == torch.float64

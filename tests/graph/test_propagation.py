@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gclrec.graph.arrangement import Arrangement
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.propagation import Adjacency, Half
+from gclrec.graph.propagation import Adjacency, Half, layered
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +47,43 @@ def test_polynomial_is_the_sum_of_powers(toy_graph: BipartiteGraph, weights: tup
         expected, power = expected + weight * power, dense @ power
     result = toy_graph.adjacency.polynomial(*split(x, toy_graph), weights)
     torch.testing.assert_close(torch.cat(result), expected)
+
+
+@pytest.mark.parametrize("weights", [(0.25,) * 4, (0.0, 0.5, 0.3, 0.2), (0.0, 0.0, 0.0, 0.0)])
+@pytest.mark.parametrize("shifted", [False, True])
+def test_layered_is_a_plain_loop(
+    toy_graph: BipartiteGraph, weights: tuple[float, ...], shifted: bool
+) -> None:
+    """Its value, its layers, and the gradient of a sum of all of them, against autograd through the loop."""
+    views = [toy_graph.keep_edges(torch.rand(toy_graph.num_edges) < share) for share in (0.9, 0.6, 0.3)]
+    operators = [view.adjacency for view in views]
+    added = {layer: (torch.randn(12, 2), torch.randn(10, 2)) for layer in (1, 2, 3)}
+
+    def change(layer: int, users: Tensor, items: Tensor) -> None:
+        users += added[layer][0]
+        items += added[layer][1]
+
+    users, items = (torch.randn(n, 2, requires_grad=True) for n in (12, 10))
+    found = layered(operators, users, items, weights, change=change if shifted else None)
+    rows = torch.cat([users, items])
+    layers, total = [rows], weights[0] * rows
+    for layer, view in enumerate(views, start=1):
+        rows = dense_of(view) @ rows + (torch.cat(added[layer]) if shifted else 0.0)
+        layers.append(rows)
+        total = total + weights[layer] * rows
+    torch.testing.assert_close(torch.cat(found[:2]), total)
+    for mine, expected in zip(found[2], layers, strict=True):
+        torch.testing.assert_close(torch.cat(mine), expected)
+    pulls = [torch.randn(22, 2) for _ in range(5)]
+    for used in ((0,), (1,), (3,), (0, 2), (0, 1, 2, 3, 4), (4,)):  # 0 is the sum, n + 1 is layer n
+        mine = [torch.cat(found[:2]), *(torch.cat(layer) for layer in found[2])]
+        expected = [total, *layers]
+        for outputs, store in ((mine, []), (expected, [])):
+            value = torch.stack([(outputs[n] * pulls[n]).sum() for n in used]).sum()
+            grads = torch.autograd.grad(value, (users, items), retain_graph=True, materialize_grads=True)
+            store.append(torch.cat(grads))
+            outputs.append(store[0])
+        torch.testing.assert_close(mine[-1], expected[-1])
 
 
 def test_first_and_second_derivatives(toy_graph: BipartiteGraph) -> None:

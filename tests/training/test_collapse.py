@@ -14,6 +14,7 @@ from gclrec.data.splits import Split
 from gclrec.errors import CollapseWarning
 from gclrec.training.config import TrainConfig
 from gclrec.training.fit import fit
+from gclrec.training.objective import Objective
 from gclrec.training.run import RunFolder
 from gclrec.training.trainer import Trainer
 
@@ -30,20 +31,22 @@ def connected() -> Split:
     return Split(every.select(place > 1), every.select(place == 0), every.select(place == 1), name="random")
 
 
-def alignment_only(batch, encoder, graph, views=None):
+class AlignmentOnly(Objective):
     """Pull positives together: no negatives, no stop-gradient, so one point is the best answer."""
-    users, items = (torch.nn.functional.normalize(x, dim=1) for x in encoder(graph))
-    loss = (users[batch.users] - items[batch.positives]).square().sum(1).mean()
-    return loss, {"alignment": loss.detach()}
+
+    def forward(self, batch, encoder, graph, views=(), *, generator=None):
+        users, items = (torch.nn.functional.normalize(x, dim=1) for x in encoder(graph))
+        loss = (users[batch.users] - items[batch.positives]).square().sum(1).mean()
+        return loss, {"alignment": loss.detach()}
 
 
 @pytest.fixture
 def collapsing(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Trainer.__init__
 
-    def patched(self, config, graph):
-        before(self, config, graph)
-        self.objective = alignment_only
+    def patched(self, config, graph, exposed=None):
+        before(self, config, graph, exposed)
+        self.objective = AlignmentOnly()
 
     monkeypatch.setattr(Trainer, "__init__", patched)
 

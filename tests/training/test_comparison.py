@@ -105,7 +105,7 @@ BAD = {
     "named twice": {"grid": ["temperature=1", "temperature=2"]},
     "NAME=VALUE": {"grid": ["temperature"]},
     "nothing to choose on validation": {"grid": ["split=random"]},
-    "found 'warm', expected a number": {"grid": ["temperature=0.1,warm"]},
+    "found 'warm', expected a number": {"grid": ["ssl-weight=0.1,warm"]},
     "found '2.5', expected a whole number": {"grid": ["dim=2.5"]},
     "expected true or false": {"grid": ["logq=1"]},
     "--temperature: must be above 0": {"grid": ["temperature=0.1,-1"]},

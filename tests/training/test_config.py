@@ -33,6 +33,15 @@ BAD = {
     "views_every": "hour",
     "ssl_weight": -0.1,
     "temperature": 0.0,
+    "ssl": "byo",
+    "ssl_negatives": "some",
+    "head_layers": 4,
+    "head_dim": 8,
+    "momentum": 1.1,
+    "num_prototypes": 1,
+    "mixed_share": 1.0,
+    "exposed_share": 1.5,
+    "queue_size": 0,
     "negatives": "none",
     "loss": "triplet",
     "score": "angle",
@@ -82,8 +91,32 @@ def test_numbers_must_be_numbers(name: str, value: float) -> None:
         ("negatives", {"loss": "directau", "negatives": "in_batch"}),
         ("negatives", {"loss": "directau", "num_negatives": 4}),
         ("num_negatives", {"loss": "softmax", "negatives": "in_batch", "num_negatives": 4}),
+        ("num_negatives", {"loss": "softmax", "negatives": "queue", "num_negatives": 4}),
+        ("mixed_share", {"negatives": "shared", "mixed_share": 0.4}),
+        ("mixed_share", {"negatives": "mixed", "mixed_share": 0.4, "num_negatives": 9}),
+        ("exposed_share", {"negatives": "uniform", "exposed_share": 0.4}),
+        ("exposed", {"negatives": "exposed"}),
+        ("exposed", {"negatives": "uniform", "exposed": "shown.csv"}),
+        (
+            "exposed_share",
+            {"loss": "bsl", "logq": True, "negatives": "exposed", "exposed": "x", "exposed_share": 1.0},
+        ),
+        ("loss_temperature", {"loss": "ccl", "loss_temperature": "learned"}),
+        ("loss_temperature", {"loss": "bsl", "loss_temperature": "learned:0.2"}),
+        ("loss_temperature", {"loss": "softmax", "loss_score": "dot", "loss_temperature": "adaptive"}),
+        ("temperature", {"temperature": "adaptive"}),
+        ("temperature", {"ssl": "none", "temperature": "learned"}),
         ("logq", {"loss": "ccl", "negatives": "in_batch", "logq": True}),
         ("logq", {"loss": "directau", "logq": True}),
+        ("head_layers", {"ssl": "moco", "head_layers": 2}),
+        ("head_dim", {"head_dim": 16}),
+        ("ssl_negatives", {"ssl": "swav", "ssl_negatives": "all"}),
+        ("ssl_layer", {"ssl_layer": 2}),
+        ("momentum", {"ssl": "infonce", "momentum": 0.5}),
+        ("queue_size", {"ssl": "concat", "queue_size": 64}),
+        ("num_prototypes", {"ssl": "cross_layer", "num_prototypes": 64}),
+        ("aug", {"ssl": "concat", "aug": "node_drop"}),
+        ("aug", {"ssl": "cross_layer", "aug": "noise,edge_drop"}),
     ],
 )
 def test_what_would_be_ignored_is_refused(name: str, settings: dict[str, object]) -> None:
@@ -99,9 +132,28 @@ def test_a_bad_augmentation_is_one_line(aug: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_toml_and_back(tmp_path) -> None:
+@pytest.mark.parametrize("name", ["temperature", "loss_temperature"])
+@pytest.mark.parametrize(
+    "value", ["", "0.1", "warm", "learned:", "learned:x", "adaptive:0", "learned:nan", 0, -1.0]
+)
+def test_what_is_no_temperature_is_refused(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"^{flag(name)}: ") as caught:
+        TrainConfig(loss="softmax", **{name: value}).checked()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("temperature", [0.25, "learned", "adaptive:0.3"])
+def test_toml_and_back(tmp_path, temperature: float | str) -> None:
+    """A number stays a number."""
     config = TrainConfig(
-        dataset="x", k_core=5, ks=(5, 20), metrics=("recall",), learning_rate=0.5, refit=True
+        dataset="x",
+        k_core=5,
+        ks=(5, 20),
+        metrics=("recall",),
+        learning_rate=0.5,
+        refit=True,
+        loss="softmax",
+        loss_temperature=temperature,
     )
     path = tmp_path / "config.toml"
     path.write_text(tomli_w.dumps(config.to_dict()))

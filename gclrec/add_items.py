@@ -1,0 +1,80 @@
+"""``gclrec add-items``: items that came after training, from their users or their content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from gclrec.command_line import Json, command, emit_json, main_of, output
+from gclrec.errors import InputError
+
+app = command("add-items")
+
+
+@app.default
+def add_items(
+    run: Annotated[Path, Parameter(help="Run folder.")],
+    table: Annotated[
+        Path | None, Parameter(help="File of interactions: users of the run with items that are new to it.")
+    ] = None,
+    *,
+    vectors: Annotated[
+        Path | None,
+        Parameter(help="Parquet file of ids and layer-0 vectors of new items, such as a content encoder's."),
+    ] = None,
+    user_column: Annotated[
+        str | None, Parameter(help="Column with user ids, where it cannot be guessed.")
+    ] = None,
+    item_column: Annotated[str | None, Parameter(help="Column with item ids.")] = None,
+    skip_known: Annotated[
+        bool, Parameter(negative=(), help="Leave out items that are in the run already, instead of refusing.")
+    ] = False,
+    skip_unknown: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="Leave out unknown users, and items that then have nothing to go by, with a note.",
+        ),
+    ] = False,
+    replace: Annotated[bool, Parameter(negative=(), help="Forget the items that were added before.")] = False,
+    json: Json = False,
+) -> None:
+    """Give vectors to new items without training again; all other commands know them from then on."""
+    if table is None and vectors is None:
+        raise InputError("give a TABLE of interactions, or --vectors FILE, or both")
+    if table is None and (user_column or item_column):
+        raise InputError("--user-column and --item-column name columns of TABLE, and there is none")
+    from gclrec.data.columns import Columns
+    from gclrec.data.features import read_attributes
+    from gclrec.data.readers import read_frame
+    from gclrec.recall.newcomers import with_vector_column
+    from gclrec.recall.recommender import Recommender
+
+    before = Recommender.load(run, use_index=False, seen=(), with_added=not replace)
+    columns = Columns(user=user_column, item=item_column, time="", weight="")
+    interactions = None if table is None else read_frame(table, columns=columns)
+    attributes = None if vectors is None else with_vector_column(read_attributes(vectors), vectors)
+    after = before.add_items(
+        interactions, attributes=attributes, skip_known=skip_known, skip_unknown=skip_unknown
+    )
+    count, total = len(after.items) - len(before.items), 0 if after.added is None else len(after.added)
+    if count or replace:
+        after.save_added()
+
+    console = output(json)
+    console.print(f"{run}: {count:,} items added, {total:,} since training", soft_wrap=True)
+    if count:
+        example = after.items.ids[-1]
+        console.print(f"next: gclrec similar {run} --item {example}", soft_wrap=True)
+    if (run / "index").exists() and (count or replace):
+        console.print(f"to build them into the index: gclrec export {run}", soft_wrap=True)
+    if json:
+        emit_json({"run": str(run), "added": count, "added_in_all": total, "items": len(after.items)})
+
+
+main = main_of(app)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Log-sum-exp of the products of many rows, streamed: what softmax losses of any kind are made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from gclrec.graph.dense import matmul
+
+_BLOCK = 2**19
+"""Logits that exist at a time, where a row of them is not longer still."""
+
+_TAME = 40.0
+"""Logits of up to this size, with weights of as much, summed up by the million, are far from overflowing."""
+
+_FEWEST_ROWS = 128
+"""Rows of a block, however long they are: fewer make matrix products slow."""
+
+
+def mean_log_sum_exp(a: Tensor, n: Tensor, hidden: Tensor | None = None) -> Tensor:
+    r"""Return the mean over the rows of ``a`` of the log-sum-exp of their inner products with ``n``.
+
+    .. math:: \frac{1}{B} \sum_k \log \sum_j e^{a_k \cdot n_j}
+
+    Logits exist a block at a time, and the gradients are taken while they are there, so nothing of size
+    ``(B, N)`` is ever kept. With softmax rows ``P`` they are ``P n / B`` and ``P^T a / B``.
+
+    Args:
+        a: ``(B, D)``.
+        n: ``(N, D)``.
+        hidden: ``(N,)`` int64, the one row of ``a`` that does not count this row of ``n``; -1 for none.
+
+    Returns:
+        Scalar; 0 when ``a`` has no rows.
+    """
+    return cast("Tensor", _MeanLogSumExp.apply(a, n, hidden))  # type: ignore[no-untyped-call]
+
+
+def log_sum_exp(a: Tensor, n: Tensor, log_weight: Tensor | None = None) -> Tensor:
+    r"""Return the log-sum-exp of each row of :math:`a n^T + \log w`, ``(B,)``.
+
+    For losses that weigh the rows' gradients afterwards: the exponentials are kept for the backward pass,
+    and nothing else of their size. A row whose weights are all 0 gives minus infinity, without gradient.
+
+    Args:
+        a: ``(B, D)``.
+        n: ``(N, D)``, at least one.
+        log_weight: broadcasts to ``(B, N)``; no gradient.
+    """
+    return cast("Tensor", _LogSumExp.apply(a, n, log_weight))  # type: ignore[no-untyped-call]
+
+
+class _Block(NamedTuple):
+    """Some rows: their log-sums, and exponentials that sum to ``sums``; all have the rows as first axis."""
+
+    rows: slice
+    log_sums: Tensor
+    exponentials: Tensor
+    sums: Tensor
+
+
+def _blocks(
+    a: Tensor, n: Tensor, log_weight: Tensor | None = None, hidden: Tensor | None = None
+) -> Iterator[_Block]:
+    """Yield block after block."""
+    lowest, least = torch.finfo(a.dtype).min, torch.finfo(a.dtype).tiny
+    size = max(_BLOCK // max(len(n), 1), _FEWEST_ROWS)
+    tame = _are_tame(a, n, log_weight)
+    for start in range(0, len(a), size):
+        part = a[start : start + size]
+        rows = slice(start, start + len(part))
+        logits = matmul(part, n.T)
+        if log_weight is not None:
+            logits += log_weight[rows] if len(log_weight) == len(a) else log_weight
+        if hidden is not None:
+            _hide(logits, hidden - start)
+        if tame:
+            sums = logits.exp_().sum(1, keepdim=True)
+            log_sums = sums.log()
+        else:
+            highest = logits.amax(1, keepdim=True).clamp_(min=lowest)
+            sums = logits.sub_(highest).exp_().sum(1, keepdim=True)
+            log_sums = sums.log() + highest
+        yield _Block(rows, log_sums.squeeze(1), logits, sums.clamp_(min=least))
+
+
+def _are_tame(a: Tensor, n: Tensor, log_weight: Tensor | None) -> bool:
+    """Return whether no exponential can overflow or vanish, so that no row needs its largest logit taken off.
+
+    That saves two passes over the logits. Vectors of unit length are tame at temperatures down to 1/40. On
+    a GPU the answer would have to be waited for, so there it is no.
+    """
+    if a.is_cuda or not len(a) or not len(n):
+        return False
+    longest = (float(torch.linalg.vector_norm(rows, dim=1).amax()) for rows in (a, n))
+    bound = math.prod(longest)
+    return bound <= _TAME and (log_weight is None or float(log_weight.max()) <= _TAME)
+
+
+def _hide(logits: Tensor, hidden: Tensor) -> None:
+    """Set to minus infinity the logit of each column in the row ``hidden`` names, where that is a row."""
+    here = (hidden >= 0) & (hidden < len(logits))
+    row = torch.where(here, hidden, 0).unsqueeze(0)
+    logits.scatter_(0, row, logits.gather(0, row).masked_fill_(here.unsqueeze(0), -torch.inf))
+
+
+class _MeanLogSumExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, n: Tensor, hidden: Tensor | None) -> Tensor:
+        of_a, of_n, _ = ctx.needs_input_grad
+        log_sums = a.new_empty(len(a))
+        grad_a = torch.empty_like(a) if of_a else None
+        grad_n = torch.zeros_like(n) if of_n else None
+        for rows, sums_of_rows, exponentials, sums in _blocks(a, n, hidden=hidden):
+            log_sums[rows] = sums_of_rows
+            if grad_a is not None:
+                grad_a[rows] = matmul(exponentials, n).div_(sums)
+            if grad_n is not None:
+                grad_n += matmul((a[rows] / sums).T, exponentials).T
+        ctx.save_for_backward(grad_a, grad_n)
+        ctx.count = max(len(a), 1)
+        return cast("Tensor", log_sums.sum() / ctx.count)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        scale = grads[0] / ctx.count
+        grad_a, grad_n = (None if grad is None else grad * scale for grad in ctx.saved_tensors)
+        return grad_a, grad_n, None
+
+
+class _LogSumExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, n: Tensor, log_weight: Tensor | None) -> Tensor:
+        exponentials = a.new_empty(len(a), len(n))
+        log_sums, sums = a.new_empty(len(a)), a.new_empty(len(a), 1)
+        for block in _blocks(a, n, log_weight):
+            log_sums[block.rows], sums[block.rows] = block.log_sums, block.sums
+            exponentials[block.rows] = block.exponentials
+        ctx.save_for_backward(a, n, exponentials, sums)
+        return log_sums
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        a, n, exponentials, sums = ctx.saved_tensors
+        scale = grads[0].unsqueeze(1) / sums
+        return matmul(exponentials, n).mul_(scale), matmul((a * scale).T, exponentials).T, None

@@ -1,0 +1,375 @@
+r"""New users and items after training: their vectors from their neighbours, without training again.
+
+The graph of training is frozen: a new node receives from its neighbours as a node of the graph does, but the
+neighbours' own layers and degrees stay as they were trained. With layer weights :math:`w_0 \dots w_L`
+(LightGCN, https://arxiv.org/abs/2002.02126) and the neighbours :math:`N` of a new node,
+
+.. math:: x = w_0\, x^{(0)} + \frac{1}{\sqrt{|N|}} \sum_{j \in N} s_j, \qquad
+    s_j = \frac{1}{\sqrt{d_j}} \sum_{l=1}^{L} w_l\, x_j^{(l-1)}
+
+so one vector :math:`s_j` a node, what it *sends*, is all that is kept of the layers. For a node of the
+training graph with its own layer 0 this is what the encoder gives. What is unknown of a new node is its layer
+0; where it is needed, it is guessed from what the node receives by ridge regression, fitted to the nodes of
+training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import torch
+from safetensors.numpy import save as serialize
+from torch import Tensor
+
+from gclrec.data.interactions import BoolArray, IntArray
+from gclrec.errors import InputError
+from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.recall.embeddings import FloatArray
+from gclrec.recall.folder import MANIFEST, damaged, read_manifest, writing
+from gclrec.recall.guess import Guess
+from gclrec.recall.reading import Lists
+
+KIND = "gclrec fold-in"
+
+_BLOCK = 2**23  # numbers gathered at a time
+
+
+class NewItems(NamedTuple):
+    """Items that training did not know.
+
+    Args:
+        vectors: ``(N, D)`` what they are searched by.
+        sent: ``(N, D)`` what a new user who has one of them receives from it.
+    """
+
+    vectors: FloatArray
+    sent: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class FoldIn:
+    """What a run keeps to give vectors to new users and items.
+
+    Args:
+        weights: ``w_0 .. w_L``; ``(1,)`` where vectors do not come from neighbours (matrix factorisation,
+            baselines): then a new node's whole vector is guessed from its neighbours' vectors.
+        exponents: powers of their own length at which final user and item vectors stand: 1 leaves vectors as
+            they are (inner product), 0 brings them to length 1 (cosine).
+        item_sent: ``(I, D)`` what a new user receives from an item; 0 for an item that training did not see.
+        user_sent: ``(U, D)`` what a new item receives from a user.
+        user_onward: ``(U, D)`` what it receives from a user for its own layers 1 and up, to send them on.
+        user_length: ``(U,)`` length of the trained vectors as they were.
+        user_guess: layer 0 of a user.
+        item_guess: layer 0 of an item.
+        trained_on: parts of the split whose pairs were the graph.
+    """
+
+    weights: tuple[float, ...]
+    exponents: tuple[float, float]
+    item_sent: FloatArray
+    user_sent: FloatArray
+    user_onward: FloatArray
+    user_length: FloatArray
+    user_guess: Guess
+    item_guess: Guess
+    trained_on: tuple[str, ...] = ("train",)
+
+    @classmethod
+    def of_layers(
+        cls,
+        graph: BipartiteGraph,
+        users: Tensor,
+        items: Tensor,
+        weights: Sequence[float],
+        *,
+        exponents: tuple[float, float] = (1.0, 1.0),
+    ) -> FoldIn:
+        """Keep what an encoder with linear propagation sends along the edges of its graph.
+
+        Args:
+            graph: the training interactions.
+            users: ``(U, D)`` layer 0.
+            items: ``(I, D)``.
+            weights: ``w_0 .. w_L``, at least one.
+            exponents: see :class:`FoldIn`.
+        """
+        if len(weights) == 1:
+            # The scale of layer 0 is of no interest: without neighbours' shares it is the final vector.
+            return cls.of_vectors(graph, users * weights[0], items * weights[0], exponents=exponents)
+        with torch.no_grad():
+            users, items = users.detach(), items.detach()
+            combined = graph.adjacency.polynomial(users, items, list(weights[1:]))
+            received = graph.adjacency.propagate(*combined)
+            onward = torch.zeros_like(users)
+            if len(weights) > 2:
+                onward = graph.adjacency.polynomial(users, items, list(weights[2:]))[0]
+            scales = [
+                torch.where(degree > 0, degree.clamp(min=1).to(users.dtype).rsqrt(), 0.0)[:, None]
+                for degree in graph.degrees()
+            ]
+            seen = [scale[:, 0] > 0 for scale in scales]
+            lengths = (weights[0] * users + received[0]).norm(dim=1)
+            user_guess, item_guess = (
+                Guess.fit(_numpy(part[rows]), _numpy(start[rows]))
+                for part, start, rows in zip(received, (users, items), seen, strict=True)
+            )
+            return cls(
+                tuple(weights),
+                exponents,
+                _numpy(combined[1] * scales[1]),
+                _numpy(combined[0] * scales[0]),
+                _numpy(onward * scales[0]),
+                _numpy(lengths),
+                user_guess,
+                item_guess,
+            )
+
+    @classmethod
+    def of_vectors(
+        cls,
+        graph: BipartiteGraph,
+        users: Tensor,
+        items: Tensor,
+        *,
+        exponents: tuple[float, float] = (1.0, 1.0),
+    ) -> FoldIn:
+        """Keep what the final vectors alone tell.
+
+        A new node receives the sum of its neighbours' vectors over the square root of their number; a ridge
+        regression leads from there to a vector.
+
+        Args:
+            graph: the training interactions.
+            users: ``(U, D)`` final vectors, as they were before their length was changed.
+            items: ``(I, D)``.
+            exponents: see :class:`FoldIn`.
+        """
+        vectors = [_numpy(part.detach()) for part in (users, items)]
+        counts = graph.to_scipy()
+        seen = [_numpy(degree) > 0 for degree in graph.degrees()]
+        sent = [part * rows[:, None] for part, rows in zip(vectors, seen, strict=True)]
+        received = [
+            side @ other / np.sqrt(np.maximum(_numpy(degree), 1))[:, None]
+            for side, other, degree in zip((counts, counts.T), sent[::-1], graph.degrees(), strict=True)
+        ]
+        user_guess, item_guess = (
+            Guess.fit(part[rows], start[rows])
+            for part, start, rows in zip(received, vectors, seen, strict=True)
+        )
+        lengths = np.linalg.norm(vectors[0], axis=1)
+        return cls(
+            (1.0,), exponents, sent[1], sent[0], np.zeros_like(sent[0]), lengths, user_guess, item_guess
+        )
+
+    @property
+    def propagates(self) -> bool:
+        """Whether final vectors come from neighbours."""
+        return len(self.weights) > 1
+
+    @cached_property
+    def item_tells(self) -> BoolArray:
+        """``(I,)`` whether training knows anything of an item."""
+        return _any(self.item_sent)
+
+    @cached_property
+    def user_tells(self) -> BoolArray:
+        """``(U,)`` the same for users."""
+        return _any(self.user_sent)
+
+    def new_users(self, history: Lists, *, start: npt.NDArray[Any] | None = None) -> FloatArray:
+        r"""Return the vectors of users by the items that they have.
+
+        With propagation this is exact for a user of the training graph whose items and layer 0 are given. The
+        layer-0 share of a new user is left out: 0. Without propagation it is the guess.
+
+        Args:
+            history: ``(indptr, items)`` the distinct items of each; the degrees of these items do not count
+                the new users. Items that training did not see count for nothing.
+            start: ``(B, D)`` layer 0 of the users, where it is known.
+
+        Returns:
+            ``(B, D)``; a user without any item that tells something gets zeros (the mean user where vectors
+            are guessed), beside the share of ``start``.
+        """
+        received, _ = self._received(history, self.item_sent, self.item_tells)
+        vectors: npt.NDArray[Any]
+        if self.propagates:
+            vectors = received if start is None else received + np.float32(self.weights[0]) * start
+        else:
+            vectors = self.user_guess(received) if start is None else start
+        return _scaled(vectors, self.exponents[0])
+
+    def returning_users(self, trained: FloatArray, rows: IntArray, before: Lists, now: Lists) -> FloatArray:
+        """Return the vectors of users of the run who have come to more items.
+
+        Their trained vectors move by what the new items change in what they receive; with propagation that
+        is exactly the vector of their layer 0 and their whole history.
+
+        Args:
+            trained: ``(B, D)`` their final vectors.
+            rows: ``(B,)`` their rows.
+            before: ``(indptr, items)`` the items that they were trained on.
+            now: the same and the new ones.
+        """
+        former, latter = (
+            self._received(lists, self.item_sent, self.item_tells)[0] for lists in (before, now)
+        )
+        change = latter - former
+        if not self.propagates:
+            change = change @ self.user_guess.matrix
+        raw: npt.NDArray[Any] = trained
+        if self.exponents[0] != 1:
+            length = self.user_length[rows, None]
+            raw = trained * np.where(length > 0, length, 1) ** np.float32(1 - self.exponents[0])
+        return _scaled(raw + change, self.exponents[0])
+
+    def new_items(self, audience: Lists, *, start: npt.NDArray[Any] | None = None) -> NewItems:
+        """Return the vectors of items by the users who have them, by their layer 0, or by both.
+
+        Args:
+            audience: ``(indptr, users)`` the distinct users of each; their degrees do not count the new
+                items.
+            start: ``(N, D)`` layer 0, such as an encoder's content part; rows of NaN where it is unknown,
+                which are guessed. An item with neither users nor layer 0 gets that of the mean item.
+        """
+        received, count = self._received(audience, self.user_sent, self.user_tells)
+        layer_zero = self.item_guess(received)
+        if start is not None:
+            given = ~np.isnan(start).any(axis=1, keepdims=True)
+            layer_zero = np.where(given, start, layer_zero).astype(np.float32)
+        if not self.propagates:
+            return NewItems(_scaled(layer_zero, self.exponents[1]), layer_zero)
+        onward, _ = self._received(audience, self.user_onward, self.user_tells)
+        sent = (np.float32(self.weights[1]) * layer_zero + onward) / np.sqrt(np.maximum(count, 1))[:, None]
+        vectors = _scaled(np.float32(self.weights[0]) * layer_zero + received, self.exponents[1])
+        return NewItems(vectors, sent.astype(np.float32))
+
+    def extended(self, item_sent: FloatArray) -> FoldIn:
+        """Return the same with further items, so that they count in the histories of users."""
+        return replace(self, item_sent=np.concatenate([self.item_sent, item_sent]))
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``items.safetensors``, ``users.safetensors`` and a manifest, whole or not at all.
+
+        Raises:
+            InputError: the folder exists and is something else.
+            OSError: the disk is full, or the place is not writable.
+        """
+        values = {
+            "layer_weights": list(self.weights),
+            "exponents": list(self.exponents),
+            "trained_on": list(self.trained_on),
+            "dim": self.item_sent.shape[1],
+            "users": len(self.user_sent),
+            "items": len(self.item_sent),
+        }
+        with writing(Path(folder), KIND, values) as fresh:
+            for name, arrays in self._files().items():
+                whole = {key: np.ascontiguousarray(value, dtype=np.float32) for key, value in arrays.items()}
+                (fresh / name).write_bytes(serialize(whole))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> FoldIn:
+        """Return what :meth:`save` wrote; every file is checked.
+
+        Raises:
+            InputError: a file is missing, cut off or altered (it is named), or the folder is something else.
+        """
+        folder = Path(folder)
+        manifest = read_manifest(folder, KIND)
+        try:
+            weights = tuple(map(float, manifest["layer_weights"]))
+            trained_on = tuple(map(str, manifest["trained_on"]))
+            num_users, num_items, dim = (int(manifest[name]) for name in ("users", "items", "dim"))
+            exponents = (float(manifest["exponents"][0]), float(manifest["exponents"][1]))
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise damaged(folder / MANIFEST, error) from None
+        users, items = (_read(folder / name) for name in ("users.safetensors", "items.safetensors"))
+        try:
+            found = cls(
+                weights,
+                exponents,
+                items["sent"],
+                users["sent"],
+                users["onward"],
+                users["length"],
+                Guess(users["centre"], users["matrix"], users["mean"]),
+                Guess(items["centre"], items["matrix"], items["mean"]),
+                trained_on,
+            )
+        except KeyError as error:
+            raise damaged(folder / MANIFEST, error) from None
+        shapes = (
+            found.item_sent.shape,
+            found.user_sent.shape,
+            found.user_onward.shape,
+            found.user_length.shape,
+        )
+        if not weights or shapes != ((num_items, dim), (num_users, dim), (num_users, dim), (num_users,)):
+            raise InputError(f"{folder}: its arrays do not have the sizes that {MANIFEST} says")
+        return found
+
+    def _files(self) -> dict[str, dict[str, FloatArray]]:
+        users = {"sent": self.user_sent, "onward": self.user_onward, "length": self.user_length}
+        return {
+            "users.safetensors": users | vars(self.user_guess),
+            "items.safetensors": {"sent": self.item_sent} | vars(self.item_guess),
+        }
+
+    def _received(self, lists: Lists, sent: FloatArray, tells: BoolArray) -> tuple[FloatArray, IntArray]:
+        """Return the sum of what the listed nodes send over the root of their number, and that number."""
+        indptr, nodes = lists
+        owner = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))[tells[nodes]]
+        nodes = nodes[tells[nodes]]
+        count = np.bincount(owner, minlength=len(indptr) - 1)
+        total = np.zeros((len(count), sent.shape[1]), dtype=np.float64)
+        filled = np.flatnonzero(count)
+        first = np.concatenate([[0], np.cumsum(count[filled])])
+        block = max(1, _BLOCK // sent.shape[1])
+        start = 0
+        while start < len(filled):  # as many whole lists as fit a block, at least one
+            stop = max(start + 1, int(np.searchsorted(first, first[start] + block, side="right")) - 1)
+            rows = sent[nodes[first[start] : first[stop]]]
+            total[filled[start:stop]] = np.add.reduceat(
+                rows, first[start:stop] - first[start], axis=0, dtype=np.float64
+            )
+            start = stop
+        received = total / np.sqrt(np.maximum(count, 1))[:, None]
+        return received.astype(np.float32), count
+
+
+def _scaled(vectors: npt.NDArray[Any], exponent: float) -> FloatArray:
+    """Return vectors at a power of their own length; one of length 0 stays as it is."""
+    final: FloatArray = np.ascontiguousarray(vectors, dtype=np.float32)
+    if exponent == 1:
+        return final
+    lengths: FloatArray = np.linalg.norm(final, axis=1, keepdims=True).astype(np.float32)
+    powers = np.where(lengths > 0, lengths, 1) ** (exponent - 1)
+    return final * powers.astype(np.float32)
+
+
+def _numpy(part: Tensor) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = part.detach().cpu().numpy()
+    return array
+
+
+def _any(rows: FloatArray) -> BoolArray:
+    found: BoolArray = (rows != 0).any(axis=1)
+    return found
+
+
+def _read(path: Path) -> dict[str, FloatArray]:
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing from the run folder") from None
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise damaged(path, error) from None

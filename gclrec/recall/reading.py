@@ -1,0 +1,143 @@
+"""Reading what a run folder says of its users, items and pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from gclrec.data.interactions import IntArray, Vocabulary
+from gclrec.errors import InputError
+from gclrec.recall.embeddings import read_frame
+
+Lists = tuple[IntArray, IntArray]
+"""``(indptr, values)``: list ``b`` is ``values[indptr[b]:indptr[b + 1]]``."""
+
+PARTS = ("train", "valid", "test")
+_LONGEST = 19  # a number with fewer characters surely fits into 64 bits
+_FEW = 100  # ids that are looked up one by one
+
+
+def check_run(run: Path) -> None:
+    """Check that a run folder is there and has embeddings.
+
+    Raises:
+        InputError: it is not, or has not (a run that was interrupted has none, and some baselines never
+            have).
+    """
+    if not run.is_dir():
+        raise InputError(f"{run}: no such run folder")
+    if not (run / "embeddings").is_dir():
+        if (run / "config.toml").is_file() and (run / "result.json").is_file():
+            raise InputError(
+                f"{run}: its method ranks without vectors, so it has no index and cannot be served"
+            )
+        raise InputError(f"{run}: has no embeddings: it is not a run folder, or its training did not finish")
+
+
+class Lookup:
+    """Finds the row of one raw id in microseconds; :meth:`Vocabulary.row` reads the whole vocabulary."""
+
+    def __init__(self, vocabulary: Vocabulary, kind: str) -> None:
+        self._vocabulary, self._kind = vocabulary, kind
+        self._order = vocabulary.ids.arg_sort().to_numpy()
+        self._sorted = vocabulary.ids.sort()
+
+    def of(self, raw: object) -> int:
+        """Return the row of a raw id.
+
+        Raises:
+            InputError: the id is unknown.
+        """
+        row = self.find(raw)
+        return self._vocabulary.row(raw, kind=self._kind) if row < 0 else row
+
+    def find(self, raw: object) -> int:
+        """Return the row of a raw id as one types it, ``-1`` if it is not found that way."""
+        wanted: Any = None
+        if type(raw) in (int, str):
+            text = str(raw)
+            if self._sorted.dtype == pl.String:
+                wanted = text
+            elif text.isascii() and text.lstrip("-").isdecimal() and len(text) < _LONGEST:
+                wanted = int(text)
+        if wanted is not None and len(self._sorted):
+            place = int(self._sorted.search_sorted(wanted))
+            if place < len(self._sorted) and self._sorted[place] == wanted:
+                return int(self._order[place])
+        return -1
+
+    def rows(self, raw: Sequence[object] | pl.Series) -> IntArray:
+        """Return the rows of several raw ids, ``-1`` for one that is unknown."""
+        if len(raw) > _FEW:
+            return self._vocabulary.rows(raw)
+        found = np.array([self.find(each) for each in raw], dtype=np.int64)
+        missing = np.flatnonzero(found < 0)
+        if len(missing):
+            found[missing] = self._vocabulary.rows([raw[int(place)] for place in missing])
+        return found
+
+
+def checked_parts(seen: Iterable[str]) -> list[str]:
+    """Return the names of parts of the split, after checking them."""
+    parts = [seen] if isinstance(seen, str) else list(seen)
+    for part in parts:
+        if part not in PARTS:
+            raise InputError(f"seen: unknown part {part!r} of the split, expected some of {', '.join(PARTS)}")
+    return parts
+
+
+def read_pairs(path: Path, users: Vocabulary, items: Vocabulary) -> tuple[IntArray, IntArray]:
+    """Return the user and item rows of a part of the split, checked against the vocabularies."""
+    frame = read_frame(path)
+    columns: list[IntArray] = []
+    for name, vocabulary in (("user", users), ("item", items)):
+        if name not in frame.columns or not frame[name].dtype.is_integer() or frame[name].null_count():
+            raise InputError(f"{path}: expected a column {name!r} of row numbers")
+        rows = frame[name].cast(pl.Int64).to_numpy()
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(vocabulary)):
+            raise InputError(
+                f"{path}: {name} rows must lie in [0, {len(vocabulary):,}), found {rows.max():,}"
+            )
+        columns.append(rows)
+    return columns[0], columns[1]
+
+
+def read_parts(
+    run: Path, parts: Iterable[str], users: Vocabulary, items: Vocabulary
+) -> list[tuple[IntArray, IntArray]]:
+    """Return the user and item rows of parts of the split of a run."""
+    return [read_pairs(run / "split" / f"{part}.parquet", users, items) for part in checked_parts(parts)]
+
+
+def as_lists(pairs: Sequence[tuple[IntArray, IntArray]], num_users: int, num_items: int) -> Lists:
+    """Return the distinct items of each user."""
+    keys = [user * num_items + item for user, item in pairs]
+    merged = np.sort(np.concatenate([np.empty(0, dtype=np.int64), *keys]))  # faster than np.unique
+    user, item = np.divmod(merged[np.diff(merged, prepend=-1) != 0], num_items)
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=num_users))])
+    return indptr.astype(np.int64), item
+
+
+def take_lists(indptr: IntArray, items: IntArray, rows: IntArray | Sequence[int]) -> Lists:
+    """Return some of the lists ``items[indptr[r]:indptr[r + 1]]``, in the order of ``rows``.
+
+    Example:
+        >>> indptr, items = take_lists(np.array([0, 2, 2, 3]), np.array([7, 8, 9]), [2, 0])
+        >>> indptr.tolist(), items.tolist()
+        ([0, 1, 3], [9, 7, 8])
+    """
+    rows = np.asarray(rows, dtype=np.int64)
+    start, count = indptr[rows], indptr[rows + 1] - indptr[rows]
+    taken = np.concatenate([[0], np.cumsum(count)])
+    return taken, items[np.arange(taken[-1]) + np.repeat(start - taken[:-1], count)]
+
+
+def joined_lists(first: Lists, second: Lists, num_items: int) -> Lists:
+    """Return the distinct items that are in either of two lists, list by list."""
+    count = len(first[0]) - 1
+    pairs = [(np.repeat(np.arange(count), np.diff(indptr)), items) for indptr, items in (first, second)]
+    return as_lists(pairs, count, num_items)

@@ -1,0 +1,99 @@
+"""What settings cannot be together: refused with the flag, so that nothing is silently ignored."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from gclrec.contrast.negatives import NEGATIVES
+from gclrec.contrast.ranking_losses import LOSSES
+from gclrec.contrast.ssl import SSL
+from gclrec.contrast.temperatures import parse_temperature
+from gclrec.errors import InputError
+
+if TYPE_CHECKING:
+    from gclrec.training.config import TrainConfig
+
+
+def flag(name: str) -> str:
+    """Return the command-line spelling of a setting."""
+    return "--" + name.replace("_", "-")
+
+
+def options(names: Mapping[str, object] | tuple[str, ...]) -> str:
+    """Return names as a list for people."""
+    return ", ".join(names)
+
+
+def check_loss(config: TrainConfig) -> None:
+    """Refuse what would be ignored: a setting that this loss or these negatives have no use for."""
+    loss = LOSSES[config.loss]
+    if config.loss_score is not None and config.loss_score not in loss.scores:
+        raise InputError(
+            f"--loss-score: {config.loss} compares by {options(loss.scores)}, not {config.loss_score}"
+        )
+    if not loss.needs_negatives and (config.negatives != "uniform" or config.num_negatives is not None):
+        raise InputError(f"--negatives: {config.loss} takes none; leave out --negatives and --num-negatives")
+    if config.logq and not loss.sums_exponentials:
+        able = options(tuple(name for name, other in LOSSES.items() if other.sums_exponentials))
+        raise InputError(f"--logq: it corrects a sum of exponentials ({able}), which {config.loss} has not")
+
+
+def check_negatives(config: TrainConfig) -> None:
+    """Refuse settings of other negatives than those asked for, and what contradicts itself."""
+    own = NEGATIVES[config.negatives].settings.values()
+    if config.num_negatives is not None and "num_negatives" not in own:
+        instead = "--queue-size" if config.negatives == "queue" else "--batch-size"
+        raise InputError(
+            f"--num-negatives: {config.negatives} takes those of the batch; change {instead} instead"
+        )
+    for name in ("mixed_share", "exposed_share"):
+        if getattr(config, name) is not None and name not in own:
+            raise InputError(f"{flag(name)}: is for --negatives {name.removesuffix('_share')}")
+    if config.mixed_share is not None and config.num_negatives is not None:
+        raise InputError("--mixed-share: --num-negatives says already how many are uniform")
+    if (config.exposed is not None) != (config.negatives == "exposed"):
+        raise InputError("--exposed: a file of shown pairs and --negatives exposed need each other")
+    if config.exposed_share == 1 and config.logq:
+        raise InputError("--exposed-share: must be below 1 with --logq, or most items are never drawn")
+
+
+def check_ssl(config: TrainConfig) -> None:
+    """Refuse a setting that some contrasts take and this one would ignore."""
+    if config.head_dim is not None and config.head_layers == 0:
+        raise InputError("--head-dim: there is no head; ask for one with --head-layers")
+    if config.ssl == "none":
+        return
+    kind = SSL[config.ssl]
+    used = {*kind.settings.values(), *NEGATIVES[config.negatives].settings.values()}
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    for source in dict.fromkeys(source for other in SSL.values() for source in other.settings.values()):
+        if source not in used and getattr(config, source) != defaults[source]:
+            takers = options(tuple(name for name, k in SSL.items() if source in k.settings.values()))
+            raise InputError(f"{flag(source)}: --ssl {config.ssl} has no use for it; {takers} has")
+    if kind.views == 0 and config.aug not in ("none", defaults["aug"]):
+        raise InputError(f"--aug: --ssl {config.ssl} takes no views, got {config.aug!r}")
+    if kind.views == 1 and "," in config.aug:
+        raise InputError(f"--aug: --ssl {config.ssl} takes one view, got {config.aug!r}")
+
+
+def check_temperatures(config: TrainConfig) -> None:
+    """Refuse a temperature that the loss cannot have."""
+    for name, kind, able in (
+        ("loss_temperature", config.loss, {key: loss.temperatures for key, loss in LOSSES.items()}),
+        ("temperature", config.ssl, {key: ssl.temperatures for key, ssl in SSL.items()}),
+    ):
+        try:
+            form, _ = parse_temperature(getattr(config, name))
+        except InputError as error:
+            raise InputError(f"{flag(name)}: {error}") from None
+        if form is None or form in able[kind]:
+            continue
+        fit = options(tuple(key for key, forms in able.items() if form in forms)) or "none"
+        if name == "temperature" and form == "adaptive":
+            fit = "none, since it adapts to how hard a user's items are; see --loss-temperature"
+        raise InputError(f"{flag(name)}: {kind} cannot have {form} (those that can: {fit})")
+    adapts = str(config.loss_temperature).startswith("adaptive")
+    if adapts and config.loss_settings()["score"] != "cosine":
+        raise InputError("--loss-temperature: adaptive needs --loss-score cosine, whose range is known")

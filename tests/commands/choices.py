@@ -1,0 +1,168 @@
+"""Every choice of every flag of ``gclrec train``, and what it refuses."""
+
+from __future__ import annotations
+
+from gclrec.baselines import BASELINES
+from gclrec.contrast.methods import METHODS
+from gclrec.contrast.negatives import NEGATIVES
+from gclrec.contrast.ranking_losses import LOSSES
+from gclrec.contrast.ssl import SSL
+from gclrec.contrast.two_views import NEGATIVE_NODES
+from gclrec.contrast.views import VIEWS
+from gclrec.data.splits import SPLITS
+from gclrec.encoders import ENCODERS, LAYER_WEIGHTS
+from gclrec.evaluation.metrics import METRICS
+from gclrec.training.schedules import SCHEDULES
+from gclrec.training.scoring import SCORINGS
+from gclrec.training.starts import STARTS
+
+SHOWN = "SHOWN"
+"""Stands for a file of pairs that were shown and not clicked."""
+
+
+def drawing(name: str) -> tuple[str, ...]:
+    """Return the flags of a kind of negatives, with what it cannot do without."""
+    return ("--negatives", name, *(("--exposed", SHOWN) if name == "exposed" else ()))
+
+
+CHOICES = [
+    *(("--encoder", name) for name in ENCODERS),
+    *(("--layer-weights", name) for name in LAYER_WEIGHTS),
+    *(("--loss", name) for name in LOSSES),
+    *(("--score", name) for name in SCORINGS),
+    *(("--init", name) for name in STARTS),
+    *(("--schedule", name, "--warmup", 0.5) for name in SCHEDULES),
+    *(drawing(name) for name in NEGATIVES),
+    *(
+        ("--loss", loss, *drawing(name))
+        for loss, entry in LOSSES.items()
+        for name in NEGATIVES
+        if entry.needs_negatives and (loss, name) != ("bpr", "uniform")
+    ),
+    *(("--loss", loss, "--loss-score", score) for loss, entry in LOSSES.items() for score in entry.scores),
+    *(
+        ("--loss", loss, *drawing(name), "--logq")
+        for loss, entry in LOSSES.items()
+        for name in NEGATIVES
+        if entry.sums_exponentials
+    ),
+    ("--loss", "softmax", "--loss-temperature", 0.02),
+    ("--loss", "bsl", "--loss-power", 0.9),
+    ("--loss", "ccl", "--loss-margin", 0.8, "--negative-weight", 100),
+    ("--loss", "directau", "--uniformity-weight", 2),
+    ("--negatives", "uniform", "--num-negatives", 5),
+    ("--negatives", "popularity", "--num-negatives", 5, "--popularity-alpha", 0.5),
+    ("--negatives", "shared", "--num-negatives", 7),
+    ("--negatives", "mixed", "--num-negatives", 7, "--loss", "softmax", "--aug", "none"),
+    ("--negatives", "mixed", "--mixed-share", 0.2, "--loss", "softmax", "--logq"),
+    (*drawing("exposed"), "--exposed-share", 0.3, "--num-negatives", 4),
+    ("--negatives", "queue", "--queue-size", 40, "--loss", "softmax", "--logq"),
+    *(
+        ("--loss", loss, "--loss-temperature", form)
+        for loss, entry in LOSSES.items()
+        for name in entry.temperatures
+        for form in (name, f"{name}:0.3")
+    ),
+    *(
+        ("--ssl", ssl, "--temperature", form)
+        for ssl, kind in SSL.items()
+        for name in kind.temperatures
+        for form in (name, f"{name}:0.5")
+    ),
+    *(("--method", name) for name in METHODS),
+    *(("--baseline", name, "--refit") for name in BASELINES),
+    ("--method", "item_knn", "--neighbours", 3, "--shrink", 7.5),
+    ("--method", "gf_cf", "--rank", 4, "--low-pass", 0.5),
+    *(("--split", name) for name in SPLITS if name != "given"),
+    *(("--aug", name) for name in VIEWS),
+    *(("--ssl", name) for name in SSL),
+    ("--ssl", "cross_layer", "--ssl-layer", 2, "--aug", "none"),
+    *(("--ssl-negatives", name, "--head-layers", layers) for name in NEGATIVE_NODES for layers in range(4)),
+    ("--head-layers", 2, "--head-dim", 5),
+    ("--ssl", "moco", "--momentum", 0.9, "--queue-size", 50),
+    ("--ssl", "moco", "--aug", "none", "--encoder", "mf"),
+    ("--ssl", "swav", "--num-prototypes", 7),
+    ("--ssl", "concat", "--num-prototypes", 7, "--aug", "none"),
+    *(("--select", f"{name}@10") for name in METRICS),
+    ("--views-every", "epoch"),
+    ("--views-every", "batch"),
+    ("--device", "auto"),
+    ("--device", "cpu"),
+    ("--format", "table"),
+    (
+        "--user-column",
+        "user_id",
+        "--item-column",
+        "item_id",
+        "--time-column",
+        "timestamp",
+        "--weight-column",
+        "rating",
+    ),
+    ("--min-rating", 3),
+    ("--k-core", 4),
+    ("--valid-share", 0.2, "--test-share", 0.3),
+    ("--split", "cold_items", "--cold-share", 0.4, "--shots", 2),
+    ("--split", "cold_users", "--shots", 3),
+    ("--train-fraction", 0.5),
+    ("--init-std", 0.01),
+    ("--aug", "edge_drop:0.3,none", "--ssl-weight", 0.5, "--temperature", 0.1),
+    ("--aug", "edge_drop", "--ssl-weight", 0),
+    ("--learning-rate", 0.01, "--l2-weight", 0),
+    ("--patience", 1),
+    ("--refit",),
+    ("--seed", 11),
+    ("--split-seed", 12),
+    ("--eval-every", 2),
+    ("--ks", 1, 3, "--select", "recall@3"),
+    ("--metrics", "recall", "map"),
+    ("--near-cold", 7),
+]
+
+BAD_FLAGS = {
+    "--epochs 0": "--epochs",
+    "--epochs many": "--epochs",
+    "--learning-rate -1": "--learning-rate",
+    "--temperature 0": "--temperature",
+    "--temperature warm": "learned[:START]",
+    "--temperature adaptive": "--loss-temperature",
+    "--temperature learned:0": "[0.01, 10]",
+    "--ssl none --temperature learned": "infonce",
+    "--loss-temperature learned": "softmax",
+    "--loss bsl --loss-temperature learned": "softmax",
+    "--loss softmax --loss-score dot --loss-temperature adaptive": "cosine",
+    "--negatives exposed": "--exposed",
+    "--exposed shown.csv": "--exposed",
+    "--negatives exposed --exposed nowhere.csv": "nowhere.csv",
+    "--negatives queue --num-negatives 3": "--queue-size",
+    "--queue-size 0": "--queue-size",
+    "--mixed-share 0.3": "--negatives mixed",
+    "--negatives mixed --mixed-share 1": "--mixed-share",
+    "--negatives mixed --mixed-share 0.3 --num-negatives 4": "--mixed-share",
+    "--exposed-share 0.3": "--negatives exposed",
+    "--aug edge_drip": "edge_drop",
+    "--aug edge_drop:2": "edge_drop",
+    "--encoder gcn": "lightgcn",
+    "--baseline luck": "item_knn",
+    "--neighbours 0": "--neighbours",
+    "--ssl cross_layer --ssl-layer 3": "--ssl-layer",
+    "--ssl byo": "cross_layer",
+    "--ssl infonce --queue-size 64": "moco",
+    "--ssl concat --aug node_drop": "no views",
+    "--loss triplet": "directau",
+    "--loss ccl --loss-score dot": "--loss-score",
+    "--loss directau --negatives shared": "--negatives",
+    "--logq": "softmax",
+    "--negatives in_batch --num-negatives 3": "--batch-size",
+    "--score angle": "cosine",
+    "--split sideways": "leave_one_out",
+    "--split given": "given",
+    "--method best": "sgl",
+    "--k-core 1000": "1000-core",
+    "--min-rating 9": "9",
+    "--user-column nobody": "nobody",
+    "--config missing.toml": "missing.toml",
+    "--device cuda": "CUDA",
+    "--no-such-flag 3": "--no-such-flag",
+    "--resume nowhere": "--resume",
+}

@@ -1,0 +1,70 @@
+"""Projection heads: the formula, a start of their own, and that nothing but the loss sees them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gclrec.contrast.heads import Heads, ProjectionHead
+from gclrec.contrast.moment import Moment
+from gclrec.contrast.two_views import TwoViews, node_contrast
+from gclrec.contrast.views import make_view, parse_augmentations
+from gclrec.encoders import Embeddings, LightGCN
+from gclrec.graph.bipartite import BipartiteGraph
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_head_is_the_formula(layers: int) -> None:
+    head = ProjectionHead(4, layers, out_dim=6, generator=torch.Generator().manual_seed(0)).double()
+    x = torch.randn(5, 4, dtype=torch.float64)
+    parameters = list(head.parameters())
+    assert len(parameters) == 2 * layers
+    for row, found in zip(x, head(x), strict=True):
+        value = row.tolist()
+        for layer in range(layers):
+            weight, bias = (part.tolist() for part in parameters[2 * layer : 2 * layer + 2])
+            if layer:
+                value = [max(0.0, number) for number in value]
+            value = [
+                sum(w * v for w, v in zip(line, value, strict=True)) + b
+                for line, b in zip(weight, bias, strict=True)
+            ]
+        assert found.tolist() == pytest.approx(value, abs=1e-9)
+
+
+def test_the_start_comes_from_the_generator_alone() -> None:
+    before = torch.get_rng_state()
+    first, again, other = (Heads(4, 2, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    for one, same, different in zip(first.parameters(), again.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, same)
+        assert not torch.equal(one, different)
+        assert one.abs().max() <= 0.5  # 1 / sqrt(4)
+    users, items = first(Embeddings(torch.ones(1, 4), torch.ones(1, 4)))
+    assert not torch.equal(users, items)  # each side has its own
+
+
+def test_without_layers_the_embeddings_pass() -> None:
+    heads = Heads(4)
+    given = Embeddings(torch.ones(2, 4), torch.zeros(3, 4))
+    assert list(heads.parameters()) == []
+    assert all(a is b for a, b in zip(heads(given), given, strict=True))
+    with pytest.raises(ValueError, match="num_layers"):
+        ProjectionHead(4, 0)
+
+
+def test_the_loss_sees_the_head_and_the_ranking_does_not(toy_graph: BipartiteGraph) -> None:
+    encoder = LightGCN(12, 10, dim=4, num_layers=2, generator=torch.Generator().manual_seed(1))
+    chain, _ = parse_augmentations("edge_drop:0.4")
+    generator = torch.Generator().manual_seed(5)
+    first, second = (make_view(chain, toy_graph, generator=generator, num_layers=2) for _ in range(2))
+    users, items = torch.tensor([3, 1, 3, 7]), torch.tensor([2, 2, 9, 0])
+    contrast = TwoViews(encoder, toy_graph, head_layers=2, head_dim=3, temperature=0.3, generator=generator)
+    main, loss = contrast(Moment(encoder, toy_graph, (first, second), users, items))
+    assert torch.equal(main.users, encoder(toy_graph).users)
+    assert torch.equal(main.items, encoder(toy_graph).items)
+    views = [contrast.heads(view.encode(encoder)) for view in (first, second)]
+    assert views[0].users.shape == (12, 3)
+    torch.testing.assert_close(loss, node_contrast(*views, users, items, 0.3))
+    gradients = torch.autograd.grad(loss, list(contrast.parameters()))
+    assert all((gradient != 0).any() for gradient in gradients)

@@ -1,0 +1,223 @@
+"""Vectors of new users and items: the encoder itself and slow sums are the oracle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gclrec.encoders import LAYER_WEIGHTS, LightGCN
+from gclrec.errors import InputError
+from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.recall.fold_in import FoldIn
+from gclrec.recall.guess import RIDGE, Guess
+from gclrec.recall.reading import as_lists, joined_lists, take_lists
+
+from .folded_run import FoldedRun, folded_run
+
+SCORES = {"dot": (1.0, 1.0), "cosine": (0.0, 0.0), "calibrated": (0.0, 0.4)}
+
+
+def own_lists(run: FoldedRun, side: str) -> tuple[np.ndarray, np.ndarray]:
+    user, item = run.parts["train"]
+    pairs = (user, item) if side == "user" else (item, user)
+    return as_lists([pairs], *((30, 60) if side == "user" else (60, 30)))
+
+
+def slow_layers(run: FoldedRun) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Every layer in float64, one node and one neighbour at a time."""
+    user, item = run.parts["train"]
+    du, di = np.bincount(user, minlength=30), np.bincount(item, minlength=60)
+    layers = [tuple(part.detach().double().numpy() for part in run.encoder.layer_zero)]
+    for _ in range(3):
+        users, items = np.zeros((30, 8)), np.zeros((60, 8))
+        for u, i in zip(user, item, strict=True):
+            users[u] += layers[-1][1][i] / np.sqrt(du[u] * di[i])
+            items[i] += layers[-1][0][u] / np.sqrt(du[u] * di[i])
+        layers.append((users, items))
+    return layers
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("layer_weights", LAYER_WEIGHTS)
+def test_training_users_fold_in_to_their_own_vectors(layer_weights: str, score: str, tmp_path: Path) -> None:
+    run = folded_run(tmp_path / "run", layer_weights, exponents=SCORES[score])
+    start = run.encoder.users.detach().numpy()
+    found = run.fold_in.new_users(run.histories, start=start)
+    some = np.diff(run.histories[0]) > 0
+    np.testing.assert_allclose(found[some], run.user_vectors[some], atol=1e-5, rtol=0)
+    assert np.abs(run.user_vectors[some]).mean() > 1e-2
+    if run.fold_in.weights[0] == 0:  # nothing of a user's own is in the vector
+        np.testing.assert_array_equal(run.fold_in.new_users(run.histories), found)
+
+
+@pytest.mark.parametrize("layer_weights", LAYER_WEIGHTS)
+def test_training_items_fold_in_to_their_own_vectors(layer_weights: str, tmp_path: Path) -> None:
+    """And what they send is what they sent in training."""
+    run = folded_run(tmp_path / "run", layer_weights)
+    made = run.fold_in.new_items(own_lists(run, "item"), start=run.encoder.items.detach().numpy())
+    warm = np.bincount(run.parts["train"][1], minlength=60) > 0
+    np.testing.assert_allclose(made.vectors[warm], run.item_vectors[warm], atol=1e-5, rtol=0)
+    np.testing.assert_allclose(made.sent[warm], run.fold_in.item_sent[warm], atol=1e-5, rtol=0)
+    assert (run.fold_in.item_sent[~warm] == 0).all()
+
+
+@pytest.mark.parametrize("num_layers", [1, 2, 4])
+def test_any_number_of_layers(num_layers: int, toy_graph: BipartiteGraph) -> None:
+    encoder = LightGCN(12, 10, dim=6, num_layers=num_layers, init_std=1.0)
+    fold_in = FoldIn.of_layers(toy_graph, *encoder.layer_zero, encoder.layer_shares())
+    user, item = toy_graph.edge_index.numpy()
+    found = fold_in.new_users(as_lists([(user, item)], 12, 10), start=encoder.users.detach().numpy())
+    np.testing.assert_allclose(found, encoder(toy_graph).users.detach().numpy(), atol=1e-5)
+
+
+def test_no_layer_is_matrix_factorisation(toy_graph: BipartiteGraph) -> None:
+    encoder = LightGCN(12, 10, dim=6, num_layers=0)
+    fold_in = FoldIn.of_layers(toy_graph, *encoder.layer_zero, encoder.layer_shares())
+    same = FoldIn.of_vectors(toy_graph, encoder.users, encoder.items)
+    assert not fold_in.propagates
+    history = np.array([0, 2]), np.array([1, 4])
+    np.testing.assert_array_equal(fold_in.new_users(history), same.new_users(history))
+
+
+def test_a_new_user_by_slow_sums(tmp_path: Path) -> None:
+    """Degrees of items do not count the new edges, cold items count for nothing, the own share is 0."""
+    run = folded_run(tmp_path / "run", "mean")
+    layers = slow_layers(run)
+    degree = np.bincount(run.parts["train"][1], minlength=60)
+    histories = [[3, 7, 20], [5], [50, 7], [], [51]]
+    indptr = np.cumsum([0, *map(len, histories)])
+    found = run.fold_in.new_users((indptr, np.array([i for each in histories for i in each])))
+    for row, history in enumerate(histories):
+        known = [i for i in history if degree[i]]
+        expected = np.zeros(8)
+        for i in known:
+            expected += sum(layers[n][1][i] for n in range(3)) / 4 / np.sqrt(len(known) * degree[i])
+        np.testing.assert_allclose(found[row], expected, atol=1e-5)
+
+
+def test_many_users_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = folded_run(tmp_path / "run")
+    whole = run.fold_in.new_users(run.histories)
+    monkeypatch.setattr("gclrec.recall.fold_in._BLOCK", 40)
+    np.testing.assert_array_equal(run.fold_in.new_users(run.histories), whole)
+    for row in range(30):
+        one = run.fold_in.new_users(take_lists(*run.histories, [row]))
+        np.testing.assert_allclose(one[0], whole[row], atol=1e-6)
+
+
+def test_a_new_item_by_slow_sums(tmp_path: Path) -> None:
+    """With layer 0 it is the encoder's formula; without users its layer-0 share is all it has."""
+    run = folded_run(tmp_path / "run", "mean")
+    layers = slow_layers(run)
+    degree = np.bincount(run.parts["train"][0], minlength=30)
+    start = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    start[2] = np.nan
+    audience = np.array([0, 3, 3, 5]), np.array([4, 9, 11, 2, 6])
+    made = run.fold_in.new_items(audience, start=start)
+
+    def received(users: list[int], first: int) -> np.ndarray:
+        each = [sum(layers[n][0][u] for n in range(first)) / 4 / np.sqrt(degree[u]) for u in users]
+        return sum(each) / np.sqrt(len(each))
+
+    np.testing.assert_allclose(made.vectors[0], start[0] / 4 + received([4, 9, 11], 3), atol=1e-5)
+    np.testing.assert_allclose(made.vectors[1], start[1] / 4, atol=1e-6)
+    guessed = run.fold_in.item_guess(received([2, 6], 3)[None])[0]
+    np.testing.assert_allclose(made.vectors[2], guessed / 4 + received([2, 6], 3), atol=1e-5)
+    # What it sends: its layers 0 to 2, its layers 1 and 2 made of the users' layers 0 and 1.
+    sent = (start[0] / 4 + received([4, 9, 11], 2)) / np.sqrt(3)
+    np.testing.assert_allclose(made.sent[0], sent, atol=1e-5)
+    np.testing.assert_allclose(made.sent[1], start[1] / 4, atol=1e-6)
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("layer_weights", ["mean", "last", None])
+def test_returning_users(layer_weights: str | None, score: str, tmp_path: Path) -> None:
+    run = folded_run(tmp_path / "run", layer_weights, exponents=SCORES[score])
+    rows = np.array([4, 9, 12])
+    before = take_lists(*run.histories, rows)
+    trained = run.user_vectors[rows]
+    same = run.fold_in.returning_users(trained, rows, before, before)
+    np.testing.assert_allclose(same, trained, atol=1e-5)
+    now = joined_lists(before, (np.arange(4), rows), 60)
+    moved = run.fold_in.returning_users(trained, rows, before, now)
+    assert not np.allclose(moved[0], trained[0], atol=1e-3)
+    if layer_weights is not None:
+        start = run.encoder.users.detach().numpy()[rows]
+        np.testing.assert_allclose(moved, run.fold_in.new_users(now, start=start), atol=1e-5)
+
+
+def test_lengths_follow_the_score(tmp_path: Path) -> None:
+    runs = {name: folded_run(tmp_path / name, None, exponents=each) for name, each in SCORES.items()}
+    audience = np.array([0, 3]), np.array([4, 9, 11])
+    vectors = {name: run.fold_in.new_items(audience).vectors[0] for name, run in runs.items()}
+    lengths = {name: np.linalg.norm(vector) for name, vector in vectors.items()}
+    assert lengths["cosine"] == pytest.approx(1)
+    assert lengths["calibrated"] == pytest.approx(lengths["dot"] ** 0.4, rel=1e-5)
+    users = runs["calibrated"].fold_in.new_users(runs["dot"].histories)
+    np.testing.assert_allclose(np.linalg.norm(users, axis=1), 1, rtol=1e-5)
+
+
+def test_the_guess_is_ridge_regression() -> None:
+    """By the minimum of what it minimises, found by gradient steps on the textbook's loss."""
+    random = np.random.default_rng(2)
+    received, start = random.normal(size=(50, 4)) + 1, random.normal(size=(50, 4)) - 2
+    guess = Guess.fit(received, start)
+    rows, targets = (torch.tensor(part - part.mean(0)) for part in (received, start))
+    penalty = RIDGE * float((rows**2).sum()) / 4
+    matrix = torch.tensor(guess.matrix, dtype=torch.float64, requires_grad=True)
+    loss = (rows @ matrix - targets).square().sum() + penalty * matrix.square().sum()
+    loss.backward()
+    assert matrix.grad is not None
+    assert matrix.grad.abs().max() < 1e-4
+    np.testing.assert_allclose(guess(received.astype(np.float32)).mean(0), start.mean(0), atol=1e-5)
+    nothing = Guess.fit(np.empty((0, 4)), np.empty((0, 4)))
+    assert (nothing(np.ones((2, 4), dtype=np.float32)) == 0).all()
+
+
+def test_guessed_vectors_rank_a_users_own_taste() -> None:
+    """A checkerboard: even users have even items, odd users odd ones; new users and items follow suit."""
+    user, item = np.nonzero((np.arange(40)[:, None] + np.arange(30)) % 2 == 0)
+    graph = BipartiteGraph(40, 30, torch.from_numpy(np.stack([user, item])))
+    taste = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    noise = torch.randn(70, 2, generator=torch.Generator().manual_seed(1)) / 10
+    users, items = taste[torch.arange(40) % 2] + noise[:40], taste[torch.arange(30) % 2] + noise[40:]
+    fold_in = FoldIn.of_vectors(graph, users, items)
+    vectors = fold_in.new_users((np.array([0, 2, 4]), np.array([0, 2, 1, 3])))
+    scores = vectors @ items.numpy().T
+    assert scores[0, ::2].min() > scores[0, 1::2].max()
+    assert scores[1, 1::2].min() > scores[1, ::2].max()
+    made = fold_in.new_items((np.array([0, 2]), np.array([5, 7])))
+    scores = made.vectors @ users.numpy().T
+    assert scores[0, 1::2].min() > scores[0, ::2].max()
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer_weights", ["mean", None])
+def test_saved_and_loaded(layer_weights: str | None, tmp_path: Path) -> None:
+    run = folded_run(tmp_path / "run", layer_weights, exponents=(0.0, 0.4))
+    found = FoldIn.load(run.path / "fold_in")
+    assert found.weights == run.fold_in.weights
+    assert found.exponents == (0.0, 0.4)
+    assert found.trained_on == ("train",)
+    audience = np.array([0, 3]), np.array([4, 9, 11])
+    for ours, theirs in zip(found.new_items(audience), run.fold_in.new_items(audience), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(found.new_users(run.histories), run.fold_in.new_users(run.histories))
+    np.testing.assert_array_equal(found.user_length, run.fold_in.user_length)
+
+
+@pytest.mark.parametrize("name", ["items.safetensors", "users.safetensors", "manifest.json"])
+def test_damaged_files_are_named(name: str, tmp_path: Path) -> None:
+    run = folded_run(tmp_path / "run")
+    path = run.path / "fold_in" / name
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(InputError, match=name):
+        FoldIn.load(run.path / "fold_in")
+    path.unlink()
+    with pytest.raises(InputError, match=name):
+        FoldIn.load(run.path / "fold_in")
