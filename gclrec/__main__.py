@@ -18,6 +18,9 @@ app.command(
     "gclrec.train:app", name="train", help="Train an encoder; ends with test figures and a run folder."
 )
 app.command(
+    "gclrec.compare:app", name="compare", help="Compare augmentations or methods, with intervals and tests."
+)
+app.command(
     "gclrec.evaluate:app", name="evaluate", help="Evaluate a run again: other cut-offs, metrics or groups."
 )
 app.command("gclrec.export:app", name="export", help="Build the nearest-neighbour index of a run.")

@@ -42,6 +42,8 @@ def export(
     from gclrec.recall.added import read_catalogue
     from gclrec.recall.index import Index
     from gclrec.recall.recommender import check_run
+    from gclrec.report.run_page import write_run_page
+    from gclrec.training.run import RunFolder
 
     check_run(run)
     catalogue = read_catalogue(run)
@@ -56,6 +58,8 @@ def export(
             say=status.update,
         )
         index.save(run / "index")
+    if (run / "result.json").is_file():
+        write_run_page(RunFolder.open(run))
 
     console = output(json)
     console.print(comparison(index))

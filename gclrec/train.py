@@ -30,9 +30,10 @@ from gclrec.data.columns import Columns
 from gclrec.data.exposed import read_exposed
 from gclrec.data.filters import filtered
 from gclrec.data.interactions import Dataset, Interactions
-from gclrec.data.splits import make_split
+from gclrec.data.splits import Split, make_split
 from gclrec.errors import InputError, InputWarning
 from gclrec.evaluation.evaluator import Evaluation
+from gclrec.report.run_page import write_run_page
 from gclrec.training.config import TrainConfig, flag, method_settings
 from gclrec.training.fit import fit
 from gclrec.training.results import Result
@@ -50,22 +51,23 @@ def layered(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
         for name in given.keys() - {"resume", "epochs", "json"}:
             raise InputError(f"--resume: {flag(name)} cannot be given; only --epochs may change in a run")
         folder = RunFolder.open(Path(given["resume"]))
-        _fill(by_name, folder.config().to_dict(), source=str(folder.path / "config.toml"))
+        fill(by_name, folder.config().to_dict(), source=str(folder.path / "config.toml"))
         return
     if "config" in given:
         settings = read_toml(Path(given["config"]))
         if "method" in settings and "method" not in given:
             given["method"] = str(settings["method"])
-        _fill(by_name, settings, source=given["config"])
+        fill(by_name, settings, source=given["config"])
     if "method" in given:
-        _fill(by_name, method_settings(given["method"]), source=f"method {given['method']}")
+        fill(by_name, method_settings(given["method"]), source=f"method {given['method']}")
 
 
-def _fill(by_name: Mapping[str, Any], settings: Mapping[str, Any], *, source: str) -> None:
+def fill(by_name: Mapping[str, Any], settings: Mapping[str, Any], *, source: str) -> None:
+    """Give the arguments of a command that no flag gave the values of a file or a method."""
     for name, value in settings.items():
         key = name.replace("-", "_")
         if key not in by_name or key in ("config", "resume", "json"):
-            raise InputError(f"{source}: unknown setting {name!r}; see gclrec train --help")
+            raise InputError(f"{source}: unknown setting {name!r}; see --help")
         if by_name[key].tokens:
             continue
         for part in value if isinstance(value, list) else [value]:
@@ -111,25 +113,10 @@ def train(
         config = config.checked()
         pick_device(config.device)
         dataset = prepared_dataset(config)
-        split = make_split(
-            dataset,
-            config.split,
-            valid=config.valid_share,
-            test=config.test_share,
-            shots=config.shots,
-            cold_share=config.cold_share,
-            train_fraction=config.train_fraction,
-            seed=config.seed,
-        )
-        config = dataclasses.replace(config, split=split.name)
-        for part, what in (("valid", "choose the best epoch by"), ("test", "report on")):
-            if len(getattr(split, part)) == 0:
-                message = f"split {split.name} leaves no {part} pairs, so there is nothing to {what}"
-                warnings.warn(message, InputWarning, stacklevel=1)
         stem = f"{Path(config.dataset).name}-{config.baseline or f'{config.encoder}-{config.aug}'}"
-        exposed = exposed_pairs(config, split.train)
-        folder = RunFolder.create(run or free_name(Path("runs"), stem), config, split, exposed)
-        title = describe(dataset.name, dataset, split.train)
+        folder, split = new_run(run or free_name(Path("runs"), stem), config, dataset)
+        config = dataclasses.replace(config, split=split.name)
+        title = f"{describe(dataset.name, dataset)}, {len(split.train):,} of them to train on"
     console = output(json)
     console.print(f"[bold]{title}[/bold]\nrun folder {folder.path}", soft_wrap=True)
     try:
@@ -138,7 +125,9 @@ def train(
     except KeyboardInterrupt:
         console.print(f"stopped; continue with: gclrec train --resume {folder.path}", soft_wrap=True)
         raise
+    page = write_run_page(folder)
     report(console, config, result)
+    console.print(f"report: {page}", soft_wrap=True)
     if json:
         emit_json(result.values)
 
@@ -153,6 +142,27 @@ def prepared_dataset(config: TrainConfig) -> Dataset:
     return filtered(dataset, min_rating=config.min_rating, k_core=config.k_core)
 
 
+def new_run(path: Path, config: TrainConfig, dataset: Dataset) -> tuple[RunFolder, Split]:
+    """Make a run folder with the split that the settings ask for."""
+    split = make_split(
+        dataset,
+        config.split,
+        valid=config.valid_share,
+        test=config.test_share,
+        shots=config.shots,
+        cold_share=config.cold_share,
+        train_fraction=config.train_fraction,
+        seed=config.seed if config.split_seed is None else config.split_seed,
+    )
+    for part, what in (("valid", "choose the best epoch by"), ("test", "report on")):
+        if len(getattr(split, part)) == 0:
+            message = f"split {split.name} leaves no {part} pairs, so there is nothing to {what}"
+            warnings.warn(message, InputWarning, stacklevel=2)
+    exposed = exposed_pairs(config, split.train)
+    config = dataclasses.replace(config, split=split.name)
+    return RunFolder.create(path, config, split, exposed), split
+
+
 def exposed_pairs(config: TrainConfig, train: Interactions) -> Interactions | None:
     """Return the pairs of ``--exposed``, if it was given; id columns are named as in the data."""
     if config.exposed is None:
@@ -161,14 +171,11 @@ def exposed_pairs(config: TrainConfig, train: Interactions) -> Interactions | No
     return read_exposed(config.exposed, train, columns=columns)
 
 
-def describe(name: str, dataset: Dataset, train: Interactions) -> str:
+def describe(name: str, dataset: Dataset) -> str:
     """Return one line about the data."""
     kind = " (synthetic: made by code, not by people)" if dataset.synthetic else ""
     pairs = dataset.interactions
-    return (
-        f"{name}{kind}: {pairs.num_users:,} users, {pairs.num_items:,} items, {len(pairs):,} interactions, "
-        f"{len(train):,} of them to train on"
-    )
+    return f"{name}{kind}: {pairs.num_users:,} users, {pairs.num_items:,} items, {len(pairs):,} interactions"
 
 
 def _continued(folder: RunFolder, config: TrainConfig) -> TrainConfig:
@@ -186,9 +193,9 @@ def _continued(folder: RunFolder, config: TrainConfig) -> TrainConfig:
 
 
 class Bars:
-    """Progress on a terminal: one bar for the epochs, one for the batches of the running epoch."""
+    """Progress on a terminal: a bar for the epochs, one for the batches of the epoch, maybe one for runs."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, runs: int | None = None) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -199,6 +206,7 @@ class Bars:
             console=console,
             transient=True,
         )
+        self._runs = None if runs is None else self._progress.add_task("runs", total=runs, figures="")
         self._epochs = self._progress.add_task("epochs", total=None, figures="")
         self._batches = self._progress.add_task("batches", total=None, figures="")
         self._began = time.perf_counter()
@@ -209,6 +217,11 @@ class Bars:
 
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
+
+    def run(self, number: int, name: str) -> None:
+        """Begin a run of several."""
+        if self._runs is not None:
+            self._progress.update(self._runs, completed=number - 1, figures=name)
 
     def phase(self, name: str, first_epoch: int, epochs: int) -> None:
         """Begin the bar of a phase."""

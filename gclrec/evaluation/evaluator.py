@@ -15,14 +15,17 @@ import torch
 
 from gclrec.data.interactions import Interactions
 from gclrec.errors import InputError, InputWarning
-from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS
-from gclrec.evaluation.metrics import CATALOGUE_METRICS, METRICS, BoolArray, IntArray
+from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS, popularity_parts
+from gclrec.evaluation.metrics import CATALOGUE_METRICS, METRICS, BoolArray, FloatArray, IntArray
 from gclrec.evaluation.ranking import Seen, Vectors, as_vectors, top_k
 
 Pairs: TypeAlias = Interactions | tuple[npt.ArrayLike, npt.ArrayLike]
 
 ALL_METRICS = (*METRICS, *CATALOGUE_METRICS)
 ALL_GROUPS = (*USER_GROUPS, *ITEM_GROUPS)
+
+DECILES = 10
+"""Parts of popularity in the per-user table; each holds about a tenth of all training interactions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,10 @@ class Evaluation:
         pairs: the number of test pairs in each group, 0 included.
         per_user: one row per user with test pairs, in order of ``user`` (row number), then one column per
             accuracy metric and cut (``recall@20``, over all items), ``degree`` (training pairs) and
-            ``num_relevant`` (test pairs).
+            ``num_relevant`` (test pairs). For each group of items that was asked for there is its
+            ``GROUP/num_relevant`` and ``GROUP/recall@20`` and so on, null for users without test pairs in
+            it; for each tenth of popularity (see :data:`DECILES`) ``decile_1/num_relevant`` and
+            ``decile_1/hits@20`` (test pairs found) and so on, the most popular first.
         seconds: wall time of the evaluation.
     """
 
@@ -224,6 +230,7 @@ def _score(
     values: dict[str, float] = {}
     cases: dict[str, int] = {}
     pairs: dict[str, int] = {}
+    details: dict[str, pl.Series | IntArray] = {}
     for group in wanted.groups:
         if group in USER_GROUPS:
             inside = USER_GROUPS[group](user_degrees, wanted.near_cold)[users]
@@ -237,12 +244,13 @@ def _score(
             of_user = np.bincount(test.user[members[test.item]], minlength=len(test.per_user))[users]
             rows = of_user > 0
             cases[group], pairs[group] = int(rows.sum()), int(of_user.sum())
-            if cases[group]:
-                group_hits, of_user = hits[rows] & members[items[rows]], of_user[rows]
-                values |= {
-                    f"{group}/{column}": float(METRICS[name](group_hits, of_user, k).mean())
-                    for column, name, k in columns
-                }
+            details[f"{group}/num_relevant"] = of_user
+            group_hits, of_user = hits[rows] & members[items[rows]], of_user[rows]
+            for column, name, k in columns:
+                figures = METRICS[name](group_hits, of_user, k)
+                details[f"{group}/{column}"] = _scattered(figures, rows)
+                if cases[group]:
+                    values[f"{group}/{column}"] = float(figures.mean())
         if group == "all" and cases[group]:
             found = {
                 column: CATALOGUE_METRICS[name](items, item_degrees, k)
@@ -250,7 +258,38 @@ def _score(
             }
             values |= {f"all/{column}": value for column, value in found.items() if np.isfinite(value)}
     per_user = {"user": users, **scores, "degree": user_degrees[users], "num_relevant": num_relevant}
-    return Evaluation(values, cases, pairs, pl.DataFrame(per_user), seconds=0.0)
+    deciles = _by_decile(items, users, hits, test, popularity_parts(item_degrees, DECILES), wanted.ks)
+    return Evaluation(values, cases, pairs, pl.DataFrame({**per_user, **details, **deciles}), seconds=0.0)
+
+
+def _scattered(figures: FloatArray, rows: BoolArray) -> pl.Series:
+    """Return figures of some rows as a column of all rows, null elsewhere."""
+    column = np.full(len(rows), np.nan)
+    column[rows] = figures
+    return pl.Series(column).fill_nan(None)
+
+
+def _by_decile(
+    items: IntArray, users: IntArray, hits: BoolArray, test: _Relevant, decile: IntArray, ks: tuple[int, ...]
+) -> dict[str, IntArray]:
+    """Return the number of test pairs and of those found at each cut, by user and tenth of popularity."""
+
+    def table(row: IntArray, item: IntArray) -> IntArray:
+        counts = np.bincount(row * DECILES + decile[item], minlength=len(users) * DECILES)
+        return counts.reshape(len(users), DECILES)
+
+    row_of = np.zeros(len(test.per_user), dtype=np.int64)
+    row_of[users] = np.arange(len(users))
+    columns = {"num_relevant": table(row_of[test.user], test.item)}
+    row, rank = np.nonzero(hits)
+    for k in ks:
+        near = rank < k
+        columns[f"hits@{k}"] = table(row[near], items[row[near], rank[near]])
+    return {
+        f"decile_{number + 1}/{name}": counts[:, number].astype(np.int32)
+        for number in range(DECILES)
+        for name, counts in columns.items()
+    }
 
 
 def _pairs(pairs: Pairs, name: str, num_users: int, num_items: int) -> tuple[IntArray, IntArray]:

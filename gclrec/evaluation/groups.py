@@ -59,11 +59,24 @@ def popularity_thirds(degrees: IntArray) -> IntArray:
         >>> popularity_thirds(np.array([1, 4, 2, 1, 1, 0])).tolist()
         [2, 0, 1, 2, 2, 2]
     """
+    return popularity_parts(degrees, 3)
+
+
+def popularity_parts(degrees: IntArray, parts: int) -> IntArray:
+    """Return the part of popularity in ``[0, parts)`` that each item lies in: 0 is the most popular.
+
+    As :func:`popularity_thirds`, for any number of parts: an item is in the first part if the items before
+    it hold less than ``1 / parts`` of all interactions, and so on. Items without any are in the last.
+
+    Example:
+        >>> popularity_parts(np.array([1, 4, 2, 1, 1, 0]), 2).tolist()
+        [1, 0, 0, 1, 1, 1]
+    """
     order = np.argsort(-degrees, kind="stable")
     total = int(degrees.sum())
     before = np.cumsum(degrees[order]) - degrees[order]
-    part = np.empty(len(degrees), dtype=np.int64)
-    part[order] = 2 - (3 * before < total) - (3 * before < 2 * total)
+    part = np.full(len(degrees), parts - 1, dtype=np.int64)
+    part[order] -= sum(((parts * before < cut * total).astype(np.int64) for cut in range(1, parts)), start=0)
     return part
 
 

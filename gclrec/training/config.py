@@ -83,6 +83,9 @@ class TrainConfig:
     """Training interactions that a cold item (or user) keeps; above 0 they are near-cold."""
     train_fraction: Annotated[float, Parameter(group=DATA)] = 1.0
     """Share of the training interactions to train on (sparsity study)."""
+    split_seed: Annotated[int | None, Parameter(group=DATA, help="Seed of the split. Default: --seed.")] = (
+        None
+    )
 
     baseline: Annotated[
         str | None,
@@ -286,7 +289,7 @@ class TrainConfig:
     refit: Annotated[bool, Parameter(group=TRAINING)] = False
     """After choosing the length, train anew on training and validation pairs together."""
     seed: Annotated[int, Parameter(group=TRAINING)] = 0
-    """Seed of the split, the start and the batches."""
+    """Seed of the start and the batches, and of the split if --split-seed is not given."""
     device: Annotated[str, Parameter(group=TRAINING)] = "auto"
     """auto, cpu or cuda."""
     tensorboard: Annotated[bool, Parameter(group=TRAINING)] = False

@@ -15,6 +15,7 @@ RANGES: Mapping[str, tuple[float, float, bool]] = {
     "train_fraction": (1e-9, 1, True),
     "min_rating": (-HUGE, HUGE, True),
     "k_core": (1, HUGE, True),
+    "split_seed": (0, 2**63 - 1, True),
     "neighbours": (1, HUGE, True),
     "shrink": (0, HUGE, True),
     "rank": (1, 65536, True),

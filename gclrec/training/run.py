@@ -46,6 +46,7 @@ class RunFolder:
     ``per_user.parquet``    test scores of each user
     ``result.json``         what ``train --json`` prints
     ``index/``              written by ``gclrec export``
+    ``report.html``         the page of the run
     ``added/``              items added after training, written by ``gclrec add-items``
     ======================  ==========================================================
 
@@ -205,8 +206,13 @@ class RunFolder:
 def free_name(parent: Path, stem: str) -> Path:
     """Return ``parent/STEM-N`` with the first number ``N`` that is not taken."""
     taken = {path.name for path in parent.iterdir()} if parent.is_dir() else set()
-    stem = re.sub(r"[^A-Za-z0-9_.+,-]+", "_", stem).strip("_")
+    stem = plain_name(stem)
     return next(parent / f"{stem}-{n}" for n in range(1, len(taken) + 2) if f"{stem}-{n}" not in taken)
+
+
+def plain_name(text: str) -> str:
+    """Return a text as a name for a folder: letters, digits and a few marks."""
+    return re.sub(r"[^A-Za-z0-9_.+,=-]+", "_", text).strip("_")
 
 
 def write_parquet(path: Path, frame: pl.DataFrame) -> None:

@@ -121,6 +121,7 @@ CHOICES = [
     ("--patience", 1),
     ("--refit",),
     ("--seed", 11),
+    ("--split-seed", 12),
     ("--eval-every", 2),
     ("--ks", 1, 3, "--select", "recall@3"),
     ("--metrics", "recall", "map"),

@@ -47,6 +47,18 @@ def test_flags_over_config_over_method_over_defaults(train: Run, tmp_path: Path)
     assert config.l2_weight == TrainConfig().l2_weight  # the default
 
 
+def test_the_split_has_a_seed_of_its_own(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
+    """With --split-seed the seed moves the start only; without, both."""
+    pairs = {}
+    for name, flags in {"a": (1, 7), "b": (2, 7), "c": (7, None), "d": (1, None)}.items():
+        seeds = ("--seed", flags[0], *(() if flags[1] is None else ("--split-seed", flags[1])))
+        run = tmp_path / name
+        values = gclrec("train", "--dataset", clicks, *QUICK, *seeds, "--run", run, "--json").values
+        pairs[name] = RunFolder.open(run).split().test.user.tolist(), values["metrics"]
+    assert pairs["a"][0] == pairs["b"][0] == pairs["c"][0] != pairs["d"][0]
+    assert pairs["a"][1] != pairs["b"][1]
+
+
 def test_a_run_config_reproduces_the_run(train: Run, gclrec: Run, tmp_path: Path) -> None:
     first = train("--seed", 4)
     again = gclrec(

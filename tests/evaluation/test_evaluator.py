@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.errors import InputError, InputWarning
 from gclrec.evaluation import CATALOGUE_METRICS, ITEM_GROUPS, METRICS, USER_GROUPS, evaluate, evaluate_ranking
-from gclrec.evaluation.groups import popularity_thirds
+from gclrec.evaluation.evaluator import DECILES
+from gclrec.evaluation.groups import popularity_parts, popularity_thirds
 
 U, I, D = 14, 17, 3  # noqa: E741
 
@@ -118,6 +119,9 @@ def test_per_user_rows(seed):
     users, items, train, _, test = case(seed)
     table = evaluate(users, items, train, test, ks=(3,), metrics=tuple(METRICS)).per_user
     ranked, degrees = rank(users, items, train), degree(train[0], U)
+    item_degrees = np.array(degree(train[1], I))
+    tail = set(np.flatnonzero(popularity_thirds(item_degrees) == 2).tolist())
+    deciles = popularity_parts(item_degrees, DECILES)
 
     assert table["user"].to_list() == sorted(set(test[0].tolist()))
     for row in table.iter_rows(named=True):
@@ -125,6 +129,15 @@ def test_per_user_rows(seed):
         expected = slow_figures(ranked[row["user"]], relevant, 3)
         assert {name: row[name] for name in expected} == pytest.approx(expected)
         assert (row["degree"], row["num_relevant"]) == (degrees[row["user"]], len(relevant))
+        assert row["tail_items/num_relevant"] == len(relevant & tail)
+        expected = slow_figures(ranked[row["user"]], relevant & tail, 3) if relevant & tail else {}
+        for name in METRICS:
+            assert row[f"tail_items/{name}@3"] == pytest.approx(expected.get(f"{name}@3"))
+        for number in range(DECILES):
+            inside = {item for item in relevant if deciles[item] == number}
+            found = len(inside & set(ranked[row["user"]][:3]))
+            assert row[f"decile_{number + 1}/num_relevant"] == len(inside)
+            assert row[f"decile_{number + 1}/hits@3"] == found
 
 
 @pytest.mark.parametrize("block_size", [1, 5])

@@ -1,0 +1,382 @@
+"""Many runs under one roof: variants, settings to choose from and seeds, on the same split."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Protocol, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+from cyclopts import Parameter
+
+from gclrec.contrast.methods import METHODS
+from gclrec.contrast.ssl import SSL
+from gclrec.contrast.views import parse_augmentations
+from gclrec.errors import InputError
+from gclrec.training.checkpoint import write_atomically
+from gclrec.training.config import CONTRAST, LOSS, MODEL, TrainConfig, flag, method_settings
+from gclrec.training.fit import fit
+from gclrec.training.listeners import Listener
+from gclrec.training.run import RunFolder, plain_name, read_json
+
+Choice: TypeAlias = "dict[tuple[float, str], str]"
+"""The setting that was chosen, by share of the training pairs and variant."""
+
+DEFAULT_AUGS = ("none", "edge_drop", "node_drop")
+"""What is compared when nothing is named."""
+
+_TUNABLE = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "l2_weight",
+    "patience",
+)
+_UNTUNABLE = ("baseline", "aug")  # they are what is compared
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a comparison.
+
+    Args:
+        variant: what is compared: an augmentation as ``--augs`` has it, or the name of a method.
+        setting: the point of the grid, such as ``aug-p=0.3``; empty where there is nothing to choose.
+        fraction: share of the training pairs.
+        seed: of the start and the batches.
+        config: all settings of the run.
+        name: of its folder.
+    """
+
+    variant: str
+    setting: str
+    fraction: float
+    seed: int
+    config: TrainConfig
+    name: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a comparison, in the order in which they are made.
+
+    Args:
+        cells: the runs.
+        variants: names of what is compared, as asked.
+        against: the variant that the others are compared with.
+        claim: the figure that the tests are about, such as ``recall@20``.
+        common: settings that all runs share.
+    """
+
+    cells: tuple[Cell, ...]
+    variants: tuple[str, ...]
+    against: str
+    claim: str
+    common: TrainConfig
+
+    @property
+    def fractions(self) -> tuple[float, ...]:
+        """Shares of the training pairs, largest first."""
+        return tuple(sorted({cell.fraction for cell in self.cells}, reverse=True))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of each variant."""
+        return tuple(dict.fromkeys(cell.seed for cell in self.cells))
+
+
+class Audience(Protocol):
+    """Is told how a comparison goes."""
+
+    def cell(self, number: int, count: int, cell: Cell, *, held: bool) -> Listener:
+        """Hear which run comes next and whether it is there already; return who listens to it."""
+
+
+def make_plan(
+    common: TrainConfig,
+    *,
+    augs: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    grid: Sequence[str] = (),
+    num_seeds: int = 3,
+    fractions: Sequence[float] = (),
+    against: str | None = None,
+    claim: str | None = None,
+    given: frozenset[str] = frozenset(),
+) -> Plan:
+    """Return the runs that a comparison consists of, every one of them checked.
+
+    Args:
+        common: settings of all runs.
+        augs: augmentations to compare, each as ``--aug`` has it, but with ``/`` between two different views.
+        methods: names in ``METHODS`` to compare.
+        grid: settings to choose from on validation, each ``NAME=VALUE,VALUE``.
+        num_seeds: runs of each variant; they share the split.
+        fractions: shares of the training pairs; that of ``common`` if empty.
+        against: the variant that the others are compared with; the first if ``None``.
+        claim: figure that is tested; the one that is selected by if ``None``.
+        given: settings in ``common`` that were asked for and so go before those of a method.
+
+    Raises:
+        InputError: a name is unknown, a setting is out of range, or there is nothing to compare.
+    """
+    if num_seeds < 1:
+        raise InputError(f"--seeds: must be at least 1, got {num_seeds}")
+    split_seed = common.seed if common.split_seed is None else common.split_seed
+    common = dataclasses.replace(common, split_seed=split_seed).checked()
+    if common.baseline is not None:
+        raise InputError("--baseline: name it in --methods, beside what it is compared with")
+    variants = _variants(common, augs, methods, given)
+    names = tuple(variants)
+    if len(names) < 2:
+        raise InputError(f"a comparison needs two variants or more, found {', '.join(names) or 'none'}")
+    against = names[0] if against is None else against
+    if against not in names:
+        raise InputError(f"--against: {against!r} is not among {', '.join(names)}")
+    claim = common.select if claim is None else claim
+    measured = [f"{metric}@{k}" for metric in common.metrics for k in common.ks]
+    if claim not in measured:
+        raise InputError(f"--claim: {claim!r} is not measured; choose one of {', '.join(measured)}")
+    points = [dict(point) for point in itertools.product(*_axes(grid))]
+    shares = tuple(dict.fromkeys(fractions)) or (common.train_fraction,)
+    cells: dict[tuple[str, str, float, int], Cell] = {}
+    seeds = range(common.seed, common.seed + num_seeds)
+    for share, (name, config), point, seed in itertools.product(shares, variants.items(), points, seeds):
+        whole = dataclasses.replace(config, **point, train_fraction=share, seed=seed).checked()
+        idle = idle_settings(whole)
+        chosen = {key: value for key, value in point.items() if key not in idle}
+        whole = dataclasses.replace(whole, **{key: getattr(config, key) for key in point.keys() & idle})
+        setting = ", ".join(f"{flag(key)[2:]}={value}" for key, value in chosen.items())
+        parts = [name.replace("/", ","), *setting.split(", ")]
+        parts += [f"train-fraction={share:g}"] if len(shares) > 1 else []
+        stem = "__".join(part for part in [*parts, f"seed={seed}"] if part)
+        cells.setdefault(
+            (name, setting, share, seed), Cell(name, setting, share, seed, whole, plain_name(stem))
+        )
+    return Plan(tuple(cells.values()), names, against, claim, common)
+
+
+def _variants(
+    common: TrainConfig, augs: Sequence[str], methods: Sequence[str], given: frozenset[str]
+) -> dict[str, TrainConfig]:
+    variants: dict[str, TrainConfig] = {}
+    for aug in augs or (() if methods else DEFAULT_AUGS):
+        variants[aug] = dataclasses.replace(common, aug=aug.replace("/", ","))
+    for name in methods:
+        if name not in METHODS:
+            raise InputError(f"--methods: {name!r} is not one of {', '.join(METHODS)}")
+        if name in variants:
+            raise InputError(f"{name!r} is named twice, in --augs and --methods")
+        own = {key: value for key, value in method_settings(name).items() if key not in given}
+        variants[name] = dataclasses.replace(common, **own)
+    return variants
+
+
+def _axes(grid: Sequence[str]) -> list[list[tuple[str, Any]]]:
+    """Return for each axis of a grid its settings as (name, value)."""
+    hints = get_type_hints(TrainConfig, include_extras=True)
+    groups = {name: _group(hint) for name, hint in hints.items()}
+    able = [name for name, group in groups.items() if group in (MODEL, LOSS, CONTRAST) or name in _TUNABLE]
+    able = [name for name in able if name not in _UNTUNABLE]
+    axes: dict[str, list[tuple[str, Any]]] = {}
+    for text in grid:
+        spelled, equals, values = text.partition("=")
+        name = spelled.strip().removeprefix("--").replace("-", "_")
+        if not equals or not values.strip():
+            raise InputError(f"--grid: {text!r} is not of the form NAME=VALUE,VALUE")
+        if name not in able:
+            hint = f"choose from {', '.join(flag(other)[2:] for other in able)}"
+            raise InputError(f"--grid: {spelled!r} is nothing to choose on validation; {hint}")
+        if name in axes:
+            raise InputError(f"--grid: {spelled!r} is named twice")
+        axes[name] = [(name, _value(hints[name], part.strip(), text)) for part in values.split(",")]
+    return list(axes.values())
+
+
+def _group(hint: Any) -> Any:
+    groups = [part.group for part in get_args(hint) if isinstance(part, Parameter)]
+    return next((group[0] for group in groups if isinstance(group, tuple) and group), None)
+
+
+def _value(hint: Any, text: str, where: str) -> Any:
+    """Return a value of a type that a setting may have."""
+    whole = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    kinds = get_args(whole) if get_origin(whole) in (Union, types.UnionType) else (whole,)
+    kinds = tuple(kind for kind in kinds if kind is not type(None))
+    if bool in kinds:
+        if text not in ("true", "false"):
+            raise InputError(f"--grid: {where!r}: found {text!r}, expected true or false")
+        return text == "true"
+    for kind in kinds:
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    expected = "a whole number" if kinds == (int,) else "a number"
+    raise InputError(f"--grid: {where!r}: found {text!r}, expected {expected}")
+
+
+def idle_settings(config: TrainConfig) -> frozenset[str]:
+    """Return the names of settings that change nothing in a run, so that no grid need try them out.
+
+    Without contrast its settings are idle; ``aug_p`` is where every augmentation names its strength; with a
+    baseline everything but its own settings is.
+    """
+    hints = get_type_hints(TrainConfig, include_extras=True)
+    if config.baseline is not None:
+        from gclrec.baselines import BASELINES
+
+        own = BASELINES[config.baseline].settings
+        learnt = [name for name, hint in hints.items() if _group(hint) in (MODEL, LOSS, CONTRAST)]
+        return frozenset({*learnt, *_TUNABLE} - {"baseline", *own})
+    one, other = (parse_augmentations(config.aug, p) for p in (0.25, 0.75))
+    differ = any(step.name != "none" for chain in one for step in chain)
+    kind = SSL[config.ssl]
+    if kind.make is None or config.ssl_weight == 0 or (kind.differs and not differ):
+        contrast = {name for name, hint in hints.items() if _group(hint) == CONTRAST}
+        kept = {"aug", "ssl"} | ({"ssl_weight"} if config.ssl_weight == 0 else set())
+        return frozenset(contrast - kept)
+    return frozenset({"aug_p"} if one == other or kind.views == 0 else ())
+
+
+# -- making the runs -----------------------------------------------------------------------------
+
+
+class ComparisonFolder:
+    """A folder of run folders, ``DIR/runs/NAME``, with what they share in ``DIR/comparison.json``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def run(self, cell: Cell) -> RunFolder:
+        """Return the folder of a run, which need not be there."""
+        return RunFolder(self.path / "runs" / cell.name)
+
+    def holds(self, cell: Cell) -> bool:
+        """Return whether a run is complete."""
+        return (self.run(cell).path / "result.json").is_file()
+
+    def check(self, plan: Plan) -> None:
+        """Refuse to mix a comparison with another one.
+
+        Raises:
+            InputError: the folder holds something else, or runs with other settings.
+        """
+        path = self.path / "comparison.json"
+        if not path.exists():
+            if self.path.exists() and any(self.path.iterdir()):
+                raise InputError(f"{self.path}: is not empty and holds no comparison; choose another --out")
+            return
+        free = {"seed", "train_fraction"}
+        settings = read_json(path).get("settings")
+        if not isinstance(settings, dict):
+            raise InputError(f"{path}: damaged, it names no settings")
+        self._compare(TrainConfig.from_dict(settings, source=str(path)), plan.common, free)
+        for cell in plan.cells:
+            if self.run(cell).path.exists():
+                self._compare(RunFolder.open(self.run(cell).path).config(), cell.config, {"split"})
+
+    def _compare(self, found: TrainConfig, asked: TrainConfig, free: set[str]) -> None:
+        for field in dataclasses.fields(TrainConfig):
+            before, now = getattr(found, field.name), getattr(asked, field.name)
+            if field.name not in free and before != now:
+                raise InputError(
+                    f"{self.path}: holds runs with {flag(field.name)} {_said(before)}, now {_said(now)} is "
+                    "asked for; choose another --out"
+                )
+
+    def begin(self, plan: Plan) -> None:
+        """Write down what the runs share."""
+        values = {"settings": plan.common.to_dict(), "variants": plan.variants, "against": plan.against}
+        write_atomically(self.path / "comparison.json", json.dumps(values, indent=2))
+
+
+def _said(value: object) -> str:
+    return "its default" if value is None else str(value)
+
+
+def run_comparison(
+    plan: Plan,
+    folder: ComparisonFolder,
+    create: Callable[[Path, TrainConfig], RunFolder],
+    audience: Audience,
+    done: Callable[[RunFolder], object] = lambda _: None,
+) -> None:
+    """Make every run that the folder does not hold; one that was interrupted goes on.
+
+    Args:
+        plan: the runs.
+        folder: where they are.
+        create: makes a run folder with its split from settings.
+        audience: is told how it goes.
+        done: is called with each run that has just been completed.
+
+    Raises:
+        InputError: the folder holds runs with other settings, or the data set has changed since.
+    """
+    folder.check(plan)
+    folder.begin(plan)
+    prints: dict[float, str] = {}
+    for number, cell in enumerate(plan.cells, start=1):
+        held = folder.holds(cell)
+        listener = audience.cell(number, len(plan.cells), cell, held=held)
+        run = folder.run(cell)
+        if not run.path.exists():
+            run = create(run.path, cell.config)
+        found = fingerprint(run)
+        if prints.setdefault(cell.fraction, found) != found:
+            raise InputError(
+                f"{run.path}: its split is not that of the other runs; has the data set changed since? "
+                "choose another --out"
+            )
+        if not held:
+            fit(run.config(), run, listener)
+            done(run)
+
+
+def fingerprint(run: RunFolder) -> str:
+    """Return a checksum of a run's split: the ids and the pairs of all parts."""
+    digest = hashlib.sha256()
+    split = run.split()
+    for vocabulary in (split.train.users, split.train.items):
+        digest.update("\n".join(map(str, vocabulary.ids.to_list())).encode())
+    for part in (split.train, split.valid, split.test):
+        digest.update(part.user.tobytes() + part.item.tobytes())
+    return digest.hexdigest()
+
+
+def choose(plan: Plan, folder: ComparisonFolder) -> tuple[Choice, list[dict[str, Any]]]:
+    """Choose each variant's point of the grid by its mean validation figure over seeds; tests are not read.
+
+    Returns:
+        The chosen setting by ``(fraction, variant)``, and one row for each point with its figures.
+
+    Raises:
+        InputError: there are points to choose from but nothing was validated on.
+    """
+    chosen: Choice = {}
+    rows: list[dict[str, Any]] = []
+    best: dict[tuple[float, str], float] = {}
+    points = dict.fromkeys((cell.fraction, cell.variant, cell.setting) for cell in plan.cells)
+    several = len(points) > len({point[:2] for point in points})
+    for fraction, variant, setting in points:
+        cells = [c for c in plan.cells if (c.fraction, c.variant, c.setting) == (fraction, variant, setting)]
+        found = [value for c in cells if (value := best_validation(folder.run(c), c.config)) is not None]
+        if several and len(found) < len(cells):
+            raise InputError("--grid: the split leaves no validation pairs to choose by")
+        mean = sum(found) / len(found) if found else None
+        rows.append({"fraction": fraction, "variant": variant, "setting": setting, "validation": mean})
+        if (fraction, variant) not in chosen or (mean or 0.0) > best[fraction, variant]:
+            chosen[fraction, variant], best[fraction, variant] = setting, mean or 0.0
+    return chosen, rows
+
+
+def best_validation(run: RunFolder, config: TrainConfig) -> float | None:
+    """Return the highest validation figure of a run, by which its epoch was chosen."""
+    name = f"valid/all/{config.select}"
+    return max((line[name] for line in run.metrics() if name in line), default=None)

@@ -1,0 +1,66 @@
+"""docs/compare.md and docs/cold_start.md: the example runs, the commands plan, the names are there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from gclrec.compare import app
+from gclrec.data.splits import SPLITS
+from gclrec.evaluation import ITEM_GROUPS, USER_GROUPS
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+COMPARE = (DOCS / "compare.md").read_text(encoding="utf-8")
+COLD = (DOCS / "cold_start.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", COMPARE, flags=re.DOTALL)
+    for line in block.splitlines()
+]
+
+
+def test_the_python_example_runs() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", COMPARE, flags=re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(block, "docs/compare.md", "exec"), names)
+    (p,) = names["p"]  # type: ignore[misc]
+    assert 0 < p <= 1
+    estimate = names["estimate"]
+    assert estimate.low[0] < estimate.mean[0] < estimate.high[0]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands_are_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command gets as far as reading its data, with a plan that holds together."""
+
+    class Read(Exception):
+        """The data is asked for."""
+
+    def read(config: object) -> None:
+        raise Read
+
+    monkeypatch.setattr("gclrec.compare.prepared_dataset", read)
+    words = shlex.split(line)
+    assert words[:2] == ["gclrec", "compare"]
+    with pytest.raises(Read):
+        app(words[2:], exit_on_error=False, print_error=False)
+
+
+def test_flags_of_the_table_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    app(["--help"])
+    known = capsys.readouterr().out
+    for flag in re.findall(r"^\| `(--[a-z-]+)", COMPARE, flags=re.MULTILINE):
+        assert re.search(rf"{flag}\s", known), flag
+
+
+def test_the_protocol_names_every_group_and_the_cold_splits() -> None:
+    for group in (*USER_GROUPS, *ITEM_GROUPS):
+        kind, _, side = group.replace("near_cold", "near-cold").partition("_")
+        assert kind in COLD
+        assert side in COLD
+    for name in ("cold_items", "cold_users", "temporal", "given"):
+        assert name in SPLITS
+        assert f"`{name}`" in COLD

@@ -1,0 +1,158 @@
+"""What a comparison plans: which runs, under which names, with which settings; and how it chooses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gclrec.contrast.methods import METHODS
+from gclrec.contrast.views import VIEWS
+from gclrec.errors import InputError
+from gclrec.training.comparison import ComparisonFolder, Plan, choose, idle_settings, make_plan
+from gclrec.training.config import TrainConfig
+
+SMALL = TrainConfig(epochs=2, dim=8)
+
+
+def test_variants_seeds_and_names() -> None:
+    plan = make_plan(SMALL, augs=["none", "edge_drop:0.2", "edge_drop/random_walk"], num_seeds=2)
+    assert [cell.name for cell in plan.cells] == [
+        "none__seed=0",
+        "none__seed=1",
+        "edge_drop_0.2__seed=0",
+        "edge_drop_0.2__seed=1",
+        "edge_drop,random_walk__seed=0",
+        "edge_drop,random_walk__seed=1",
+    ]
+    assert [cell.config.aug for cell in plan.cells[::2]] == ["none", "edge_drop:0.2", "edge_drop,random_walk"]
+    assert {cell.config.split_seed for cell in plan.cells} == {0}  # one split, so that users are paired
+    assert [cell.config.seed for cell in plan.cells] == [0, 1, 0, 1, 0, 1]
+    assert (plan.against, plan.claim, plan.seeds) == ("none", "recall@20", (0, 1))
+
+
+def test_first_seed_and_split_seed() -> None:
+    moved = TrainConfig(seed=10)
+    assert make_plan(moved, num_seeds=2).seeds == (10, 11)
+    assert {cell.config.split_seed for cell in make_plan(moved).cells} == {10}
+    kept = TrainConfig(seed=10, split_seed=3)
+    assert {cell.config.split_seed for cell in make_plan(kept).cells} == {3}
+
+
+def test_methods_stand_beside_augmentations_and_give_way_to_what_was_asked() -> None:
+    plan = make_plan(
+        TrainConfig(temperature=0.5), augs=["none"], methods=["xsimgcl", "item_knn"], num_seeds=1,
+        given=frozenset({"temperature"}),
+    )  # fmt: skip
+    none, xsimgcl, knn = (cell.config for cell in plan.cells)
+    assert (none.aug, none.layer_weights) == ("none", "mean")
+    assert (xsimgcl.ssl, xsimgcl.layer_weights, xsimgcl.temperature) == (
+        "cross_layer",
+        "mean_without_0",
+        0.5,
+    )
+    assert knn.baseline == "item_knn"
+    own = make_plan(TrainConfig(), methods=["xsimgcl", "sgl"], num_seeds=1)
+    assert own.cells[0].config.temperature == METHODS["xsimgcl"].settings["temperature"]
+
+
+def test_a_grid_tries_only_what_matters() -> None:
+    """Without contrast its settings are idle: there is one run, not four that are the same."""
+    plan = make_plan(
+        SMALL,
+        augs=["none", "edge_drop", "edge_drop:0.4"],
+        methods=["item_knn"],
+        grid=["aug-p=0.1,0.3", "temperature=0.1,0.2"],
+        num_seeds=1,
+    )
+    settings = {name: [c.setting for c in plan.cells if c.variant == name] for name in plan.variants}
+    assert settings == {
+        "none": [""],
+        "edge_drop": [f"aug-p={p}, temperature={t}" for p in (0.1, 0.3) for t in (0.1, 0.2)],
+        "edge_drop:0.4": ["temperature=0.1", "temperature=0.2"],
+        "item_knn": [""],
+    }
+    assert len({cell.name for cell in plan.cells}) == len(plan.cells) == 8
+    typed = make_plan(SMALL, grid=["num-layers=1,2", "logq=false", "loss=bpr"], num_seeds=1)
+    assert {cell.config.num_layers for cell in typed.cells} == {1, 2}
+    assert {cell.config.logq for cell in typed.cells} == {False}
+
+
+@pytest.mark.parametrize("aug", VIEWS)
+def test_every_view_but_none_makes_contrast_count(aug: str) -> None:
+    idle = idle_settings(TrainConfig(aug=aug))
+    assert ("temperature" in idle) == (aug == "none")
+    assert "temperature" not in idle_settings(TrainConfig(aug=aug, ssl="cross_layer"))
+
+
+def test_shares_of_the_training_pairs() -> None:
+    plan = make_plan(SMALL, fractions=[0.1, 1.0], num_seeds=1)
+    assert plan.fractions == (1.0, 0.1)
+    assert [cell.name for cell in plan.cells][:2] == [
+        "none__train-fraction=0.1__seed=0",
+        "edge_drop__train-fraction=0.1__seed=0",
+    ]
+    assert {cell.config.train_fraction for cell in plan.cells} == {1.0, 0.1}
+
+
+BAD = {
+    "two variants": {"augs": ["none"]},
+    "--seeds": {"num_seeds": 0},
+    "--against: 'noise'": {"against": "noise"},
+    "--claim: 'recall@7'": {"claim": "recall@7"},
+    "--methods: 'best'": {"methods": ["best"]},
+    "named twice": {"grid": ["temperature=1", "temperature=2"]},
+    "NAME=VALUE": {"grid": ["temperature"]},
+    "nothing to choose on validation": {"grid": ["split=random"]},
+    "found 'warm', expected a number": {"grid": ["ssl-weight=0.1,warm"]},
+    "found '2.5', expected a whole number": {"grid": ["dim=2.5"]},
+    "expected true or false": {"grid": ["logq=1"]},
+    "--temperature: must be above 0": {"grid": ["temperature=0.1,-1"]},
+    "'edge_drip' is not known": {"augs": ["none", "edge_drip"]},
+    "--train-fraction": {"fractions": [2.0]},
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_what_cannot_be_planned(message: str) -> None:
+    arguments: dict[str, object] = {"augs": ["none", "edge_drop"], **BAD[message]}
+    with pytest.raises(InputError, match=message.replace("(", r"\(")):
+        make_plan(SMALL, **arguments)  # type: ignore[arg-type]
+
+
+def written(tmp_path: Path, plan: Plan, figures: dict[str, tuple[float, float]]) -> ComparisonFolder:
+    """Write what runs leave behind: a validation figure in metrics.jsonl and a test figure."""
+    folder = ComparisonFolder(tmp_path)
+    for cell in plan.cells:
+        path = folder.run(cell).path
+        path.mkdir(parents=True)
+        valid, test = figures[cell.setting]
+        lines = [
+            {"phase": "select", "epoch": n + 1, "valid/all/recall@20": v} for n, v in ((0, valid), (1, 0))
+        ]
+        (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (path / "result.json").write_text(json.dumps({"metrics": {"test/all/recall@20": test}}))
+    return folder
+
+
+def test_settings_are_chosen_on_validation_alone(tmp_path: Path) -> None:
+    """The point that is best on validation is worst on test; it is taken all the same."""
+    plan = make_plan(SMALL, grid=["temperature=0.1,0.2,0.3"], num_seeds=2)
+    figures = {"": (0.3, 0.3), "temperature=0.1": (0.1, 0.9), "temperature=0.2": (0.4, 0.0)}
+    folder = written(tmp_path, plan, {**figures, "temperature=0.3": (0.2, 0.8)})
+    chosen, rows = choose(plan, folder)
+    assert chosen == {
+        (1.0, "none"): "",
+        (1.0, "edge_drop"): "temperature=0.2",
+        (1.0, "node_drop"): "temperature=0.2",
+    }
+    assert [row["validation"] for row in rows] == pytest.approx([0.3, 0.1, 0.4, 0.2, 0.1, 0.4, 0.2])
+
+
+def test_nothing_to_choose_by(tmp_path: Path) -> None:
+    plan = make_plan(SMALL, grid=["temperature=0.1,0.2"], num_seeds=1)
+    folder = written(tmp_path, plan, {"": (1, 1), "temperature=0.1": (1, 1), "temperature=0.2": (1, 1)})
+    (folder.run(plan.cells[1]).path / "metrics.jsonl").write_text('{"phase": "select", "epoch": 1}\n')
+    with pytest.raises(InputError, match="--grid: the split leaves no validation pairs"):
+        choose(plan, folder)
