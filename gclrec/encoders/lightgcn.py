@@ -8,7 +8,11 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
+from gclrec.data.fields import AttributeTable
+from gclrec.encoders.content import Content, Hidden
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Perturbation
+from gclrec.encoders.fields import FieldTable
+from gclrec.encoders.value_nodes import ValueNodes
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.propagation import Operator
 
@@ -33,6 +37,10 @@ class LightGCN(nn.Module):
         layer_weights: one of :data:`LAYER_WEIGHTS`; ``mean`` is ``w_l = 1 / (L + 1)``.
         init_std: standard deviation of the normal start of layer 0.
         generator: where the start is drawn from; the global one if ``None``.
+        content: what attributes add to layer 0 (:class:`~gclrec.encoders.content.Content`), or their values
+            as further nodes (:class:`~gclrec.encoders.value_nodes.ValueNodes`); ids alone if ``None``.
+
+    ``draws`` is the generator from which ids are hidden in training; the global one if ``None``.
 
     Shapes:
         - **edge_index:** ``(2, E)`` int64; row 0 in ``[0, U)``, row 1 in ``[0, I)``
@@ -64,6 +72,7 @@ class LightGCN(nn.Module):
         layer_weights: str = "mean",
         init_std: float = 0.1,
         generator: Generator | None = None,
+        content: Content | ValueNodes | None = None,
     ) -> None:
         super().__init__()
         if layer_weights not in LAYER_WEIGHTS:
@@ -80,6 +89,8 @@ class LightGCN(nn.Module):
         self.items = nn.Parameter(torch.empty(num_items, dim).normal_(0.0, init_std, generator=generator))
         if layer_weights == "learned":
             self.layer_logits = nn.Parameter(torch.zeros(num_layers + 1))
+        self.content = content
+        self.draws: Generator | None = None
         self._last: tuple[Tensor, int, Operator] | None = None
 
     @property
@@ -97,7 +108,12 @@ class LightGCN(nn.Module):
         }.get(self.layer_weights)
 
     def forward(
-        self, graph: GraphLike, *, layers: bool = False, perturb: Perturbation | None = None
+        self,
+        graph: GraphLike,
+        *,
+        layers: bool = False,
+        perturb: Perturbation | None = None,
+        hidden: Hidden = (None, None),
     ) -> Embeddings:
         """Return final embeddings of all users and items.
 
@@ -107,21 +123,28 @@ class LightGCN(nn.Module):
                 is not prepared again.
             layers: also return each layer's output.
             perturb: applied to layer 0 and to the output of each layer ``1..L`` before it goes on.
+            hidden: attributes that read as missing, bool ``(U, F)`` and ``(I, F)``; without ``content``
+                there are none, and it is not looked at.
         """
         operators = self._operators(graph)
+        users, items = self.layer_zero
+        counts = len(users), len(items)
+        if self.content is not None:
+            start = self.content.start(users, items, hidden, self.draws)
+            users, items = start.users, start.items
+            made = {id(operator): self.content.operator(operator, start) for operator in operators}
+            operators = [made[id(operator)] for operator in operators]
         weights = self.fixed_weights()
         if weights is not None and not layers and perturb is None and len(set(map(id, operators))) == 1:
-            return Embeddings(*operators[0].polynomial(self.users, self.items, weights))
+            return Embeddings(*_cut(counts, *operators[0].polynomial(users, items, weights)))
 
-        users, items = self.layer_zero
-        if perturb is not None:
-            users, items = perturb(0, users, items)
-        outputs = [(users, items)]
+        outputs = [(users, items) if perturb is None else _perturbed(counts, perturb, 0, users, items)]
         for layer, operator in enumerate(operators[: self.num_layers], start=1):
-            users, items = operator.propagate(users, items)
-            if perturb is not None:
-                users, items = perturb(layer, users, items)
-            outputs.append((users, items))
+            users, items = operator.propagate(*outputs[-1])
+            outputs.append(
+                (users, items) if perturb is None else _perturbed(counts, perturb, layer, users, items)
+            )
+        outputs = [_cut(counts, *output) for output in outputs]
         shares: Sequence[float | Tensor] = (
             weights if weights is not None else list(self.layer_logits.softmax(0))
         )
@@ -130,6 +153,20 @@ class LightGCN(nn.Module):
             for side in (0, 1)
         )
         return Embeddings(users, items, tuple(outputs) if layers else ())
+
+    def encode_content(self, side: str, table: FieldTable | AttributeTable) -> Tensor:
+        """Return the layer-0 vectors of nodes that have attributes and no id, ``(N, D)``.
+
+        Args:
+            side: ``"user"`` or ``"item"``.
+            table: encoded by the schema of the attributes that the encoder was made with.
+
+        Raises:
+            ValueError: the encoder has no attributes of that side.
+        """
+        if self.content is None:
+            raise ValueError("the encoder was made without attributes")
+        return self.content.encode(side, table)
 
     def _operators(self, graph: GraphLike) -> list[Operator]:
         """Return the operator of each layer (at least one, so that the graph is always checked)."""
@@ -145,3 +182,21 @@ class LightGCN(nn.Module):
                 raise ValueError(f"one operator for each of {self.num_layers} layers, got {len(graph)}")
             return list(graph)
         return [graph] * max(self.num_layers, 1)
+
+
+def _cut(counts: tuple[int, int], users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Return users and items without the further nodes that stand behind them."""
+    return users[: counts[0]], items[: counts[1]]
+
+
+def _perturbed(
+    counts: tuple[int, int], perturb: Perturbation, layer: int, users: Tensor, items: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return a layer whose users and items are perturbed; further nodes behind them stay as they are."""
+    changed = perturb(layer, *_cut(counts, users, items))
+    if (len(users), len(items)) == counts:
+        return changed
+    user, item = (
+        torch.cat([new, x[count:]]) for new, x, count in zip(changed, (users, items), counts, strict=True)
+    )
+    return user, item
