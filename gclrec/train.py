@@ -27,11 +27,13 @@ from gclrec.command_line import Json, command, emit_json, main_of, output, progr
 from gclrec.contrast.methods import METHODS
 from gclrec.data.catalog import load
 from gclrec.data.columns import Columns
+from gclrec.data.features import with_attribute_files
 from gclrec.data.filters import filtered
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.splits import make_split
 from gclrec.errors import InputError, InputWarning
 from gclrec.evaluation.evaluator import Evaluation
+from gclrec.training.attributes import advise_attributes, chosen_attributes
 from gclrec.training.config import TrainConfig, flag, method_settings
 from gclrec.training.fit import fit
 from gclrec.training.results import Result
@@ -121,12 +123,14 @@ def train(
             seed=config.seed,
         )
         config = dataclasses.replace(config, split=split.name)
+        attributes = chosen_attributes(dataset, config)
+        advise_attributes(dataset, config, split)
         for part, what in (("valid", "choose the best epoch by"), ("test", "report on")):
             if len(getattr(split, part)) == 0:
                 message = f"split {split.name} leaves no {part} pairs, so there is nothing to {what}"
                 warnings.warn(message, InputWarning, stacklevel=1)
         stem = f"{Path(config.dataset).name}-{config.baseline or f'{config.encoder}-{config.aug}'}"
-        folder = RunFolder.create(run or free_name(Path("runs"), stem), config, split)
+        folder = RunFolder.create(run or free_name(Path("runs"), stem), config, split, attributes)
         title = describe(dataset.name, dataset, split.train)
     console = output(json)
     console.print(f"[bold]{title}[/bold]\nrun folder {folder.path}", soft_wrap=True)
@@ -148,6 +152,7 @@ def prepared_dataset(config: TrainConfig) -> Dataset:
     )
     files = {"test": config.test_file, "valid": config.valid_file}
     dataset = load(config.dataset, columns=columns, format=config.format, **files)
+    dataset = with_attribute_files(dataset, config.user_attributes, config.item_attributes)
     return filtered(dataset, min_rating=config.min_rating, k_core=config.k_core)
 
 

@@ -311,7 +311,7 @@ def _vectors(listed: pl.DataFrame, where: str) -> _Values:
     value, row = value.filter(here), listed["row"].filter(here)
     widths = value.list.len()
     if widths.n_unique() > 1:
-        least, most = widths.min(), widths.max()
+        least, most = (int(x) for x in np.unique(widths.to_numpy())[[0, -1]])
         raise InputError(f"{where}: found vectors of {least} and of {most} numbers, expected one length")
     return _Values("vector", row.to_numpy().astype(np.int64), value)
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import cast
 
-import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.data.fields import AttributeTable, Attributes
+from gclrec.data.fields import Attributes, AttributeTable
+from gclrec.encoders.embeddings import Hidden
 from gclrec.encoders.fields import FieldEncoder, FieldTable
 from gclrec.graph.draws import bernoulli
 from gclrec.graph.extension import operator_degrees, without_nodes
 from gclrec.graph.propagation import Operator
-
-Hidden: TypeAlias = "tuple[Tensor | None, Tensor | None]"
-"""Fields that read as missing, bool ``(U, F)`` and ``(I, F)``; ``None`` for none."""
 
 SIDES = ("user", "item")
 
@@ -34,7 +31,7 @@ class Start:
 
     users: Tensor
     items: Tensor
-    alone: Hidden = (None, None)
+    alone: tuple[Tensor | None, Tensor | None] = (None, None)
     hidden: Hidden = (None, None)
 
 

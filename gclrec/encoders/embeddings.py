@@ -17,6 +17,9 @@ GraphLike: TypeAlias = "BipartiteGraph | Operator | Sequence[Operator] | Tensor"
 Perturbation: TypeAlias = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 """What a view does to a layer: number (0 is the input), users ``(U, D)``, items ``(I, D)`` to new ones."""
 
+Hidden: TypeAlias = "tuple[Tensor | None, Tensor | None]"
+"""Attributes that read as missing, bool users ``(U, F)`` and items ``(I, F)``; ``None`` for none."""
+
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:

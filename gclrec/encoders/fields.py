@@ -51,9 +51,13 @@ class FieldTable(nn.Module):
 
     def halves(self, field: int) -> tuple[Half, Half]:
         """Return the mean over a row's values as a sparse product, ``(N, V)``, and its transpose."""
-        width = self.fields[field].width
-        names = (("ptr", "codes", "weight", width), ("rows_ptr", "rows", "rows_weight", self.num_rows))
-        there, back = (Half(*(self._held(field, name) for name in part[:3]), part[3]) for part in names)
+        there, back = (
+            Half(self._held(field, ptr), self._held(field, to), self._held(field, weight), count)
+            for ptr, to, weight, count in (
+                ("ptr", "codes", "weight", self.fields[field].width),
+                ("rows_ptr", "rows", "rows_weight", self.num_rows),
+            )
+        )
         return there, back
 
     def bags(self, field: int, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -99,7 +103,8 @@ class FieldEncoder(nn.Module):
     Example:
         >>> import polars as pl
         >>> from gclrec.data.fields import Schema
-        >>> frame = pl.DataFrame({"id": [1, 2, 3], "genre": ["war", "war", None], "length": [90.0, None, 110]})
+        >>> columns = {"id": [1, 2, 3], "genre": ["war", "war", None], "length": [90.0, None, 110]}
+        >>> frame = pl.DataFrame(columns)
         >>> table = Schema.fit(frame).encode(frame)
         >>> encoder = FieldEncoder(table.fields, dim=4)
         >>> encoder(table).shape, encoder(table)[2, 0].tolist()
@@ -156,8 +161,7 @@ class FieldEncoder(nn.Module):
         if hidden is not None:
             missing = missing | hidden
         vectors = [self._field(table, number, rows) for number in range(self.num_fields)]
-        stacked = torch.stack(vectors, dim=1) if vectors else self.missing.new_empty(len(missing), 0, self.dim)
-        return torch.where(missing[:, :, None], self.missing, stacked)
+        return torch.where(missing[:, :, None], self.missing, torch.stack(vectors, dim=1))
 
     def _field(self, table: FieldTable, number: int, rows: Tensor | None) -> Tensor:
         weight = self.weights[number]

@@ -9,15 +9,13 @@ import torch
 from torch import Generator, Tensor, nn
 
 from gclrec.data.fields import AttributeTable
-from gclrec.encoders.content import Content, Hidden
-from gclrec.encoders.embeddings import Embeddings, GraphLike, Perturbation
+from gclrec.encoders.content import Content
+from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
 from gclrec.encoders.fields import FieldTable
+from gclrec.encoders.layers import check_layers, fixed_weights
 from gclrec.encoders.value_nodes import ValueNodes
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.propagation import Operator
-
-LAYER_WEIGHTS = ("mean", "mean_without_0", "last", "learned")
-"""How layers 0..L are combined: LightGCN's mean, SimGCL's mean of 1..L, the last alone, or a learned mix."""
 
 
 class LightGCN(nn.Module):
@@ -34,7 +32,8 @@ class LightGCN(nn.Module):
         num_items: ``I``.
         dim: ``D``.
         num_layers: ``L >= 0``.
-        layer_weights: one of :data:`LAYER_WEIGHTS`; ``mean`` is ``w_l = 1 / (L + 1)``.
+        layer_weights: one of :data:`~gclrec.encoders.layers.LAYER_WEIGHTS`; ``mean`` is
+            ``w_l = 1 / (L + 1)``.
         init_std: standard deviation of the normal start of layer 0.
         generator: where the start is drawn from; the global one if ``None``.
         content: what attributes add to layer 0 (:class:`~gclrec.encoders.content.Content`), or their values
@@ -75,14 +74,7 @@ class LightGCN(nn.Module):
         content: Content | ValueNodes | None = None,
     ) -> None:
         super().__init__()
-        if layer_weights not in LAYER_WEIGHTS:
-            raise ValueError(
-                f"layer_weights must be one of {', '.join(LAYER_WEIGHTS)}, got {layer_weights!r}"
-            )
-        if num_layers < 0 or (num_layers == 0 and layer_weights == "mean_without_0"):
-            raise ValueError(
-                f"num_layers must be at least {int(layer_weights == 'mean_without_0')}, got {num_layers}"
-            )
+        check_layers(layer_weights, num_layers)
         self.num_layers = num_layers
         self.layer_weights = layer_weights
         self.users = nn.Parameter(torch.empty(num_users, dim).normal_(0.0, init_std, generator=generator))
@@ -100,12 +92,7 @@ class LightGCN(nn.Module):
 
     def fixed_weights(self) -> list[float] | None:
         """Return ``w_0 .. w_L``, or ``None`` when they are learned."""
-        count = self.num_layers
-        return {
-            "mean": [1.0 / (count + 1)] * (count + 1),
-            "mean_without_0": [0.0] + [1.0 / max(count, 1)] * count,
-            "last": [0.0] * count + [1.0],
-        }.get(self.layer_weights)
+        return fixed_weights(self.layer_weights, self.num_layers)
 
     def forward(
         self,
@@ -126,36 +113,49 @@ class LightGCN(nn.Module):
             hidden: attributes that read as missing, bool ``(U, F)`` and ``(I, F)``; without ``content``
                 there are none, and it is not looked at.
         """
-        operators = self._operators(graph)
-        users, items = self.layer_zero
-        counts = len(users), len(items)
-        if self.content is not None:
-            start = self.content.start(users, items, hidden, self.draws)
-            users, items = start.users, start.items
-            made = {id(operator): self.content.operator(operator, start) for operator in operators}
-            operators = [made[id(operator)] for operator in operators]
+        start, operators = self._begin(graph, hidden)
+        counts = len(self.users), len(self.items)
         weights = self.fixed_weights()
         if weights is not None and not layers and perturb is None and len(set(map(id, operators))) == 1:
-            return Embeddings(*_cut(counts, *operators[0].polynomial(users, items, weights)))
-
-        outputs = [(users, items) if perturb is None else _perturbed(counts, perturb, 0, users, items)]
-        for layer, operator in enumerate(operators[: self.num_layers], start=1):
-            users, items = operator.propagate(*outputs[-1])
-            outputs.append(
-                (users, items) if perturb is None else _perturbed(counts, perturb, layer, users, items)
-            )
-        outputs = [_cut(counts, *output) for output in outputs]
-        shares: Sequence[float | Tensor] = (
-            weights if weights is not None else list(self.layer_logits.softmax(0))
-        )
+            return Embeddings(*_cut(counts, *operators[0].polynomial(*start, weights)))
+        outputs = [_cut(counts, *output) for output in self._outputs(start, operators, perturb)]
+        shares = self._shares()
         users, items = (
             cast("Tensor", sum(share * output[side] for share, output in zip(shares, outputs, strict=True)))
             for side in (0, 1)
         )
         return Embeddings(users, items, tuple(outputs) if layers else ())
 
+    def _begin(
+        self, graph: GraphLike, hidden: Hidden = (None, None)
+    ) -> tuple[tuple[Tensor, Tensor], list[Operator]]:
+        """Return layer 0, further nodes behind users and items included, and the operator of each layer."""
+        operators = self._operators(graph)
+        if self.content is None:
+            return self.layer_zero, operators
+        start = self.content.start(*self.layer_zero, hidden, self.draws)
+        made = {id(operator): self.content.operator(operator, start) for operator in operators}
+        return (start.users, start.items), [made[id(operator)] for operator in operators]
+
+    def _outputs(
+        self,
+        start: tuple[Tensor, Tensor],
+        operators: Sequence[Operator],
+        perturb: Perturbation | None = None,
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return the output of each layer, further nodes included."""
+        counts = len(self.users), len(self.items)
+        outputs = [start if perturb is None else _perturbed(counts, perturb, 0, *start)]
+        for layer, operator in enumerate(operators[: self.num_layers], start=1):
+            output = operator.propagate(*outputs[-1])
+            outputs.append(output if perturb is None else _perturbed(counts, perturb, layer, *output))
+        return outputs
+
     def encode_content(self, side: str, table: FieldTable | AttributeTable) -> Tensor:
         """Return the layer-0 vectors of nodes that have attributes and no id, ``(N, D)``.
+
+        With :class:`~gclrec.encoders.value_nodes.ValueNodes` layer 0 of such a node is zero, and this is
+        what it gets in the first step.
 
         Args:
             side: ``"user"`` or ``"item"``.
@@ -164,9 +164,43 @@ class LightGCN(nn.Module):
         Raises:
             ValueError: the encoder has no attributes of that side.
         """
+        return self._content().encode(side, table)
+
+    def encode_cold(self, side: str, table: FieldTable | AttributeTable, graph: GraphLike) -> Tensor:
+        """Return the final embeddings of new nodes that have attributes and no interaction, ``(N, D)``.
+
+        The same as they would get as further nodes of the graph (where values are nodes: but for what comes
+        back to them of themselves, from the third layer on).
+
+        Args:
+            side: ``"user"`` or ``"item"``.
+            table: encoded by the schema of the attributes that the encoder was made with.
+            graph: what the others are encoded on.
+
+        Raises:
+            ValueError: the encoder has no attributes of that side.
+        """
+        content = self._content()
+        weights = self._shares()
+        if isinstance(content, Content):
+            return content.encode(side, table) * weights[0]
+        outputs = self._outputs(*self._begin(graph))
+        further = len(self.users) if side == "item" else len(self.items)
+        states = [output[side == "user"][further:] for output in outputs[: self.num_layers]]
+        steps = content.received(side, table, states)
+        if not steps:
+            return content.encode(side, table) * 0.0
+        return cast("Tensor", sum(w * x for w, x in zip(weights[1:], steps, strict=True)))
+
+    def _content(self) -> Content | ValueNodes:
         if self.content is None:
             raise ValueError("the encoder was made without attributes")
-        return self.content.encode(side, table)
+        return self.content
+
+    def _shares(self) -> Sequence[float | Tensor]:
+        """Return the weight of each layer."""
+        weights = self.fixed_weights()
+        return weights if weights is not None else list(self.layer_logits.softmax(0))
 
     def _operators(self, graph: GraphLike) -> list[Operator]:
         """Return the operator of each layer (at least one, so that the graph is always checked)."""
@@ -186,6 +220,8 @@ class LightGCN(nn.Module):
 
 def _cut(counts: tuple[int, int], users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
     """Return users and items without the further nodes that stand behind them."""
+    if (len(users), len(items)) == counts:
+        return users, items
     return users[: counts[0]], items[: counts[1]]
 
 

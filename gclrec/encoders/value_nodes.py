@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
-from gclrec.data.fields import AttributeTable, Attributes
-from gclrec.encoders.content import SIDES, Hidden, Ids, Start
+from gclrec.data.fields import Attributes, AttributeTable
+from gclrec.encoders.content import SIDES, Ids, Start
+from gclrec.encoders.embeddings import Hidden
 from gclrec.encoders.fields import FieldTable
 from gclrec.errors import InputWarning
 from gclrec.graph.extension import Links, with_nodes, without_nodes
@@ -36,7 +39,7 @@ class _Values(nn.Module):
             self.starts.append(self.starts[-1] + column.field.width)
         self.fields, self.used = table.fields, [n for n, _ in columns]
         self.num_rows, count = table.num_rows, self.starts[-1]
-        row, value, field = (torch.cat([torch.empty(0, dtype=torch.int64), *x]) for x in (rows, values, fields))
+        row, value, field = (torch.cat(parts) for parts in (rows, values, fields))
         by_row = torch.argsort(row, stable=True)
         row, value, field = row[by_row], value[by_row], field[by_row]
         order = torch.argsort(value, stable=True)
@@ -45,6 +48,7 @@ class _Values(nn.Module):
         held["value_ptr"] = _pointers(value, count)
         for name, tensor in held.items():
             self.register_buffer(f"edge_{name}", tensor, persistent=False)
+        self.edge_value_ptr: Tensor
         self.vectors = nn.Parameter(torch.empty(count, dim).normal_(0.0, init_std, generator=generator))
 
     def held(self, name: str) -> Tensor:
@@ -72,7 +76,7 @@ class ValueNodes(nn.Module):
     the graph change interactions; links stay, but for those of fields that ``feature_mask`` hides. Numbers
     and vectors are no values and are left out, with an :class:`~gclrec.errors.InputWarning`.
 
-    The idea of attributes in one graph with interactions is that of KGAT ([1]) without relations or attention.
+    Attributes in one graph with interactions are the idea of KGAT ([1]), here without relations or attention.
 
     Args:
         attributes: of users, items or both.
@@ -108,7 +112,6 @@ class ValueNodes(nn.Module):
                 self.values[side] = _Values(table, dim, init_std, generator)
         if not self.values:
             raise ValueError("no attribute has values to make nodes of: there are only numbers or vectors")
-        self._hidden: Hidden = (None, None)
 
     def start(
         self,
@@ -145,9 +148,45 @@ class ValueNodes(nn.Module):
         return with_nodes(operator, links[0], links[1], degrees)
 
     def encode(self, side: str, table: FieldTable | AttributeTable) -> Tensor:
-        raise NotImplementedError
+        r"""Return what the values of nodes send them in one step, ``(N, D)``.
+
+        .. math:: \frac{1}{\sqrt{|V_n|}} \sum_{v \in V_n} \frac{z_v}{\sqrt{d_v}}
+
+        A node without id starts at zero here, so this is the first layer that holds anything.
+
+        Args:
+            side: ``"user"`` or ``"item"``.
+            table: encoded by the schema that the encoder was made with.
+
+        Raises:
+            ValueError: that side has no attributes, or another schema.
+        """
+        return self.received(side, table, [self._side(side).vectors])[0]
+
+    def received(
+        self, side: str, table: FieldTable | AttributeTable, values: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Return what new nodes get in one step, for several states of the values' vectors ``(V, D)``."""
+        held = self._side(side)
+        table = table if isinstance(table, FieldTable) else FieldTable(table).to(held.vectors.device)
+        if table.fields != held.fields:
+            raise ValueError("the table has other fields than the encoder: encode it with the same schema")
+        counts = held.edge_value_ptr.diff().clamp(min=1).to(values[0].dtype)
+        scale = counts.rsqrt()[:, None]
+        sums = [x.new_zeros(table.num_rows, x.shape[1]) for x in values]
+        number = values[0].new_zeros(table.num_rows)
+        for place, field in enumerate(held.used):
+            ptr, codes, _ = table.bags(field, torch.arange(table.num_rows, device=table.missing.device))
+            number = number + ptr.diff()
+            for at, x in enumerate(values):
+                part = (x * scale)[held.starts[place] : held.starts[place + 1]]
+                bags = functional.embedding_bag(codes, part, ptr, mode="sum", include_last_offset=True)
+                sums[at] = sums[at] + bags
+        return [x * number.clamp(min=1.0).rsqrt()[:, None] for x in sums]
 
     def _side(self, side: str) -> _Values:
+        if side not in self.values:
+            raise ValueError(f"the encoder has no attributes of {side}s")
         return cast("_Values", self.values[side])
 
 

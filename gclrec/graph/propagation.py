@@ -204,7 +204,9 @@ def _horner(
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, adjacency: Adjacency | Composed, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, adjacency: Adjacency | Composed, users: Tensor, items: Tensor
+    ) -> tuple[Tensor, Tensor]:
         ctx.adjacency = adjacency
         return _product(adjacency, users, items)
 

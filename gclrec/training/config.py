@@ -16,7 +16,7 @@ from gclrec.contrast.ranking_losses import LOSSES, SCORES
 from gclrec.contrast.ssl import SSL
 from gclrec.contrast.views import VIEWS, parse_augmentations
 from gclrec.data.splits import SPLITS
-from gclrec.encoders import ENCODERS, LAYER_WEIGHTS
+from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, ENCODER_USES, ENCODERS, LAYER_WEIGHTS
 from gclrec.errors import InputError
 from gclrec.evaluation.metrics import METRICS
 
@@ -53,6 +53,12 @@ class TrainConfig:
     """File of a published test part, beside a file of training pairs."""
     valid_file: Annotated[str | None, Parameter(group=DATA)] = None
     """File of a published validation part."""
+    user_attributes: Annotated[str | None, Parameter(group=DATA)] = None
+    """File of user attributes. Default: those of the data set, where it has any."""
+    item_attributes: Annotated[str | None, Parameter(group=DATA)] = None
+    """File of item attributes. Default: those of the data set, where it has any."""
+    attribute_min_count: Annotated[int, Parameter(group=DATA)] = 2
+    """Users (or items) that must have an attribute value for it to be known; rarer ones read as missing."""
     min_rating: Annotated[float | None, Parameter(group=DATA)] = None
     """Keep interactions with at least this rating."""
     k_core: Annotated[int | None, Parameter(group=DATA)] = None
@@ -92,6 +98,16 @@ class TrainConfig:
     num_layers: Annotated[int, Parameter(group=MODEL)] = 3
     """Propagation steps."""
     layer_weights: Annotated[str, Parameter(group=MODEL, help=f"One of {_options(LAYER_WEIGHTS)}.")] = "mean"
+    attributes: Annotated[
+        str,
+        Parameter(
+            group=MODEL,
+            help="What attributes do: none leaves them aside, input adds them to the ids before the first "
+            "layer, nodes makes each of their values a node of the graph.",
+        ),
+    ] = "none"
+    id_dropout: Annotated[float, Parameter(group=MODEL)] = 0.0
+    """Probability that a node with attributes is trained as a cold one: without its id and interactions."""
     init_std: Annotated[float, Parameter(group=MODEL)] = 0.1
     """Standard deviation of the normal start."""
     score: Annotated[
@@ -205,6 +221,7 @@ class TrainConfig:
             ("baseline", BASELINES),
             ("encoder", ENCODERS),
             ("layer_weights", LAYER_WEIGHTS),
+            ("attributes", ("none", *ATTRIBUTE_USES)),
             ("loss", LOSSES),
             ("score", SCORES),
             ("loss_score", SCORES),
@@ -246,7 +263,10 @@ class TrainConfig:
                 f"--ssl-layer: must be one of the encoder's layers 0 to {depth}, got {self.ssl_layer}"
             )
         self._check_loss()
-        parse_augmentations(self.aug, self.aug_p)
+        self._check_attributes()
+        chains = parse_augmentations(self.aug, self.aug_p)
+        if self.encoder in CONVOLUTIONS and any(step.name == "svd" for chain in chains for step in chain):
+            raise InputError(f"--aug: svd leaves no edges, which the convolutions of {self.encoder} need")
         return self
 
     def _check_loss(self) -> None:
@@ -267,6 +287,26 @@ class TrainConfig:
         if self.logq and not loss.sums_exponentials:
             able = _options(tuple(name for name, other in LOSSES.items() if other.sums_exponentials))
             raise InputError(f"--logq: it corrects a sum of exponentials ({able}), which {self.loss} has not")
+
+    def _check_attributes(self) -> None:
+        """Refuse attributes that nothing would use, and uses that the encoder has not."""
+        tables = [flag(name) for name in ("user_attributes", "item_attributes") if getattr(self, name)]
+        if self.baseline is not None:
+            wanted = ["--item-attributes"] if BASELINES[self.baseline].needs_attributes else []
+            unused = [name for name in tables if name not in wanted]
+            if unused:
+                raise InputError(f"{unused[0]}: {self.baseline} makes no use of it")
+            return
+        if self.attributes == "none":
+            unused = [*tables, *(["--id-dropout"] if self.id_dropout else [])]
+            if unused:
+                raise InputError(f"{unused[0]}: not used without --attributes input (or nodes)")
+            return
+        if self.attributes not in ENCODER_USES[self.encoder]:
+            able = _options(tuple(name for name, uses in ENCODER_USES.items() if self.attributes in uses))
+            raise InputError(
+                f"--attributes: {self.encoder} does not take them as {self.attributes}; {able} do"
+            )
 
     def loss_settings(self) -> dict[str, Any]:
         """Return the keyword arguments of the main loss."""
@@ -311,6 +351,8 @@ _RANGES: Mapping[str, tuple[float, float, bool]] = {
     "cold_share": (0, 1, False),
     "shots": (0, _HUGE, True),
     "train_fraction": (1e-9, 1, True),
+    "attribute_min_count": (1, _HUGE, True),
+    "id_dropout": (0, 0.99, True),
     "min_rating": (-_HUGE, _HUGE, True),
     "k_core": (1, _HUGE, True),
     "neighbours": (1, _HUGE, True),

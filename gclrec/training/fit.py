@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from gclrec.data.fields import Attributes
 from gclrec.data.splits import Split
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
@@ -65,7 +66,8 @@ def fit(config: TrainConfig, folder: RunFolder, listener: Listener | None = None
         _select(trainer, split, folder, progress, listener)
         if config.refit and len(split.valid):
             progress = replace(progress, phase="refit", epoch=0)
-            trainer = Trainer(config, BipartiteGraph.from_interactions(split.refit().train).to(device))
+            graph = BipartiteGraph.from_interactions(split.refit().train).to(device)
+            trainer = Trainer(config, graph, _attributes(config, folder))
     if progress.phase == "refit":
         _refit(trainer, folder, progress, listener)
         save_state(
@@ -83,13 +85,18 @@ def _start(
     progress = Progress(**values)
     pairs = split.refit().train if progress.phase == "refit" else split.train
     try:
-        trainer = Trainer(config, BipartiteGraph.from_interactions(pairs).to(device))
+        graph = BipartiteGraph.from_interactions(pairs).to(device)
+        trainer = Trainer(config, graph, _attributes(config, folder))
         if resumed:
             trainer.load_state(tensors)
     except (ValueError, RuntimeError, KeyError) as error:
         raise InputError(f"{folder.path}: {' '.join(str(error).split())}") from error
     folder.keep_metrics(progress.lines)
     return trainer, progress
+
+
+def _attributes(config: TrainConfig, folder: RunFolder) -> Attributes | None:
+    return None if config.attributes == "none" else folder.attributes()
 
 
 def _select(

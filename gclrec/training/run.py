@@ -10,12 +10,14 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import polars as pl
 import tomli_w
 
+from gclrec.data.fields import Attributes, Schema
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.splits import Split
 from gclrec.errors import InputError
@@ -37,6 +39,7 @@ class RunFolder:
     ======================  ==========================================================
     ``config.toml``         every setting, resolved
     ``split/``              raw ids by row number, and the pairs of train, valid, test
+    ``attributes/``         raw attribute tables and their schema, where they are used
     ``metrics.jsonl``       one line an epoch
     ``checkpoint/``         ``last`` (to resume) and ``best`` (the chosen epoch)
     ``embeddings/``         final vectors of users and items with their raw ids
@@ -52,8 +55,20 @@ class RunFolder:
         self.path = path
 
     @classmethod
-    def create(cls, path: Path, config: TrainConfig, split: Split) -> RunFolder:
-        """Make the folder with its settings and split; it appears whole or not at all.
+    def create(
+        cls,
+        path: Path,
+        config: TrainConfig,
+        split: Split,
+        attributes: Mapping[str, tuple[Schema, pl.DataFrame]] = MappingProxyType({}),
+    ) -> RunFolder:
+        """Make the folder with its settings, split and attributes; it appears whole or not at all.
+
+        Args:
+            path: to make.
+            config: the settings.
+            split: what is trained and tested on.
+            attributes: schema and raw table of ``users`` and ``items``, where they are used.
 
         Raises:
             InputError: the folder exists already.
@@ -67,6 +82,7 @@ class RunFolder:
             run = cls(temporary)
             write_atomically(temporary / "config.toml", tomli_w.dumps(config.to_dict()))
             run._write_split(split)
+            run._write_attributes(attributes)
             temporary.rename(path)
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -139,6 +155,40 @@ class RunFolder:
             train_fraction=float(how.get("train_fraction", 1.0)),
             seed=int(how.get("seed", 0)),
         )
+
+    # -- attributes ------------------------------------------------------------------------------
+
+    def _write_attributes(self, attributes: Mapping[str, tuple[Schema, pl.DataFrame]]) -> None:
+        if not attributes:
+            return
+        folder = self.path / "attributes"
+        for side, (_, table) in attributes.items():
+            write_parquet(folder / f"{side}.parquet", table)
+        schemas = {side: schema.to_json() for side, (schema, _) in attributes.items()}
+        write_atomically(folder / "schema.json", json.dumps(schemas))
+
+    def schemas(self) -> dict[str, Schema]:
+        """Return the schema of ``users`` and ``items``, of each that has attributes in this run."""
+        path = self.path / "attributes" / "schema.json"
+        if not path.exists():
+            return {}
+        return {side: Schema.from_json(fields, source=str(path)) for side, fields in read_json(path).items()}
+
+    def attributes(self) -> Attributes | None:
+        """Return the encoded attributes of the users and items of the split, ``None`` if there are none.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        schemas = self.schemas()
+        if not schemas:
+            return None
+        tables = {}
+        for side, schema in schemas.items():
+            raw = read_frame(self.path / "attributes" / f"{side}.parquet")
+            ids = Vocabulary(read_frame(self.path / "split" / f"{side}.parquet")["id"])
+            tables[side] = schema.encode(raw, ids)
+        return Attributes(users=tables.get("users"), items=tables.get("items"))
 
     def example_user(self) -> str:
         """Return one raw user id, such as for a command that can be typed as it stands."""

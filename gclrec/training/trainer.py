@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from gclrec.contrast.negatives import NEGATIVES, Sampler, none
 from gclrec.contrast.ranking_losses import LOSSES, SCORES
 from gclrec.contrast.views import View, make_view, parse_augmentations
+from gclrec.data.fields import Attributes
 from gclrec.encoders import Embeddings, Encoder, build_encoder
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
@@ -29,14 +30,18 @@ class Trainer:
     Args:
         config: the settings.
         graph: the training interactions, on the device to train on.
+        attributes: of users and items; needed where ``config.attributes`` is not ``none``.
 
     The start is drawn on the CPU from ``config.seed``, everything later from one generator on the
     device of ``graph``; so the same seed on the same machine gives the same numbers, bit for bit.
     """
 
-    def __init__(self, config: TrainConfig, graph: BipartiteGraph) -> None:
+    def __init__(
+        self, config: TrainConfig, graph: BipartiteGraph, attributes: Attributes | None = None
+    ) -> None:
         self.config = config
-        self.graph = graph
+        self.graph = graph if attributes is None else with_fields(graph, attributes)
+        self.generator = Generator(graph.device).manual_seed(config.seed)
         module = build_encoder(
             config.encoder,
             graph.num_users,
@@ -46,11 +51,15 @@ class Trainer:
             layer_weights=config.layer_weights,
             init_std=config.init_std,
             generator=Generator().manual_seed(config.seed),
+            attributes=attributes,
+            use=config.attributes,
+            degrees=None if attributes is None else graph.degrees(),
+            id_dropout=config.id_dropout,
+            draws=self.generator,
         ).to(graph.device)
         self.module = module
         self.encoder = cast("Encoder", module)
         self.optimizer = torch.optim.Adam(module.parameters(), lr=config.learning_rate, fused=True)
-        self.generator = Generator(graph.device).manual_seed(config.seed)
         self.batches = PairBatches(graph, config.batch_size, sampler_of(config), self.generator)
         self.objective = Objective(
             config.l2_weight,
@@ -72,6 +81,7 @@ class Trainer:
         Raises:
             FloatingPointError: the loss is no longer finite.
         """
+        self.module.train()
         sums: dict[str, Tensor] = {}
         pairs = 0
         count = len(self.batches)
@@ -117,6 +127,7 @@ class Trainer:
 
         The score of a pair is always the inner product: where it is to be the cosine, all have unit length.
         """
+        self.module.eval()
         prepare = SCORES[self.config.score]
         users, items = self.encoder(self.graph)
         return Embeddings(prepare(users).detach(), prepare(items).detach())
@@ -156,6 +167,17 @@ class Trainer:
             if name.startswith("encoder.")
         }
         self.module.load_state_dict(encoder)
+
+
+def with_fields(graph: BipartiteGraph, attributes: Attributes) -> BipartiteGraph:
+    """Return a graph whose nodes have as many attributes as there are fields: 0, or -1 once one is hidden."""
+    x = [
+        None
+        if table is None
+        else torch.zeros(table.num_rows, len(table.columns), dtype=torch.int8, device=graph.device)
+        for table in (attributes.users, attributes.items)
+    ]
+    return graph.with_features(x[0], x[1])
 
 
 def sampler_of(config: TrainConfig) -> Sampler:
