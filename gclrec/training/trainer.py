@@ -60,7 +60,13 @@ class Trainer:
         self.module = module
         self.encoder = cast("Encoder", module)
         self.optimizer = torch.optim.Adam(module.parameters(), lr=config.learning_rate, fused=True)
-        self.batches = PairBatches(graph, config.batch_size, sampler_of(config), self.generator)
+        self.batches = PairBatches(
+            graph,
+            config.batch_size,
+            sampler_of(config),
+            self.generator,
+            known_only=attributes is not None,
+        )
         self.objective = Objective(
             config.l2_weight,
             config.ssl_weight,
