@@ -82,7 +82,7 @@ class Ids(nn.Module):
         """Return an operator without the interactions of the nodes that stand alone in this pass."""
         if start.alone == (None, None):
             return operator
-        return without_nodes(operator, *start.alone, self.degrees(operator))
+        return without_nodes(operator, *start.alone, self.degrees(operator))[0]
 
     def forward(self, users: Tensor, items: Tensor, generator: Generator | None) -> Start:
         """Return the vectors of the nodes that have one; zero for the others."""

@@ -144,7 +144,7 @@ class ValueNodes(nn.Module):
             for side, mask in zip(SIDES, start.hidden, strict=True)
         ]
         if start.alone != (None, None):
-            operator = without_nodes(operator, *start.alone, degrees)
+            operator, degrees = without_nodes(operator, *start.alone, degrees)
         return with_nodes(operator, links[0], links[1], degrees)
 
     def encode(self, side: str, table: FieldTable | AttributeTable) -> Tensor:

@@ -112,8 +112,8 @@ def operator_degrees(operator: Operator) -> tuple[Tensor, Tensor] | None:
 
 def without_nodes(
     operator: Operator, users: Tensor | None, items: Tensor | None, degrees: tuple[Tensor, Tensor]
-) -> Operator:
-    """Return an operator without the edges of some nodes, normalised by the degrees that are left.
+) -> tuple[Operator, tuple[Tensor, Tensor]]:
+    """Return an operator without the edges of some nodes, normalised by the degrees that are left, and those.
 
     Args:
         operator: a normalised adjacency or its low-rank form, which has no edges and whose rows and columns
@@ -127,17 +127,19 @@ def without_nodes(
         torch.ones_like(count) if out is None else (~out).to(count.dtype)
         for count, out in zip(counts, (users, items), strict=True)
     ]
-    scales = list(stays)
+    scales, lefts = list(stays), [count * stay for count, stay in zip(counts, stays, strict=True)]
     if isinstance(operator, Adjacency):
         # The edges that stay: the product with unit weights, which is the normalised one scaled back.
         for side, half in enumerate((operator.by_user, operator.by_item)):
             column = (counts[1 - side].sqrt() * stays[1 - side])[:, None]
-            left = (half.matmul(column)[:, 0] * counts[side].sqrt()).round_()
+            left = (half.matmul(column)[:, 0] * counts[side].sqrt()).round_() * stays[side]
+            lefts[side] = left
             root = (counts[side] / left.clamp(min=1.0)).sqrt()
             scales[side] = torch.where(left > 0, stays[side] * root, 0.0)
     user, item = (scale[:, None] for scale in scales)
     there, back = _products(operator)
-    return Composed(_Scaled(there, item, user), _Scaled(back, user, item))
+    operator = Composed(_Scaled(there, item, user), _Scaled(back, user, item))
+    return operator, (lefts[0], lefts[1])
 
 
 def with_nodes(

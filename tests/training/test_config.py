@@ -57,6 +57,11 @@ BAD = {
     "ks": (0,),
     "metrics": ("recall", "charm"),
     "near_cold": 0,
+    "attributes": "all",
+    "attribute_min_count": 0,
+    "id_dropout": 1.0,
+    "user_attributes": "u.csv",
+    "item_attributes": "i.csv",
 }
 
 
@@ -84,6 +89,12 @@ def test_numbers_must_be_numbers(name: str, value: float) -> None:
         ("num_negatives", {"loss": "softmax", "negatives": "in_batch", "num_negatives": 4}),
         ("logq", {"loss": "ccl", "negatives": "in_batch", "logq": True}),
         ("logq", {"loss": "directau", "logq": True}),
+        ("attributes", {"encoder": "mf", "attributes": "input"}),
+        ("attributes", {"encoder": "gat", "attributes": "nodes"}),
+        ("id_dropout", {"id_dropout": 0.1}),
+        ("user_attributes", {"baseline": "content_knn", "user_attributes": "u.csv"}),
+        ("item_attributes", {"baseline": "item_knn", "item_attributes": "i.csv"}),
+        ("aug", {"encoder": "sage", "aug": "edge_drop,svd"}),
     ],
 )
 def test_what_would_be_ignored_is_refused(name: str, settings: dict[str, object]) -> None:
