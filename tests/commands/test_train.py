@@ -26,7 +26,7 @@ from gclrec.contrast.ssl import SSL
 from gclrec.contrast.views import VIEWS
 from gclrec.data.splits import SPLITS
 from gclrec.data_command import Reading
-from gclrec.encoders import ENCODERS, LAYER_WEIGHTS
+from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, ENCODERS, LAYER_WEIGHTS
 from gclrec.evaluation.metrics import METRICS
 from gclrec.recall.recommender import Recommender
 from gclrec.training.checkpoint import load_state
@@ -49,6 +49,9 @@ def train(gclrec: Run, clicks: Path, tmp_path: Path) -> Run:
     return run
 
 
+ITEMS_FOR = {
+    name: ("--item-attributes", "{items}") for name, entry in BASELINES.items() if entry.needs_attributes
+}
 CHOICES = [
     *(("--encoder", name) for name in ENCODERS),
     *(("--layer-weights", name) for name in LAYER_WEIGHTS),
@@ -76,8 +79,14 @@ CHOICES = [
     ("--negatives", "popularity", "--num-negatives", 5, "--popularity-alpha", 0.5),
     ("--negatives", "shared", "--num-negatives", 7),
     ("--negatives", "mixed", "--num-negatives", 7, "--loss", "softmax", "--aug", "none"),
-    *(("--method", name) for name in METHODS),
-    *(("--baseline", name, "--refit") for name in BASELINES),
+    *(("--method", name, *ITEMS_FOR.get(name, ())) for name in METHODS),
+    *(("--baseline", name, *ITEMS_FOR.get(name, ()), "--refit") for name in BASELINES),
+    *(("--item-attributes", "{items}", "--attributes", use) for use in ATTRIBUTE_USES),
+    ("--user-attributes", "{users}", "--attributes", "input", "--id-dropout", 0.3),
+    ("--user-attributes", "{users}", "--item-attributes", "{items}", "--attributes", "input"),
+    ("--item-attributes", "{items}", "--attributes", "nodes", "--attribute-min-count", 4),
+    *(("--item-attributes", "{items}", "--attributes", "input", "--encoder", name) for name in CONVOLUTIONS),
+    *(("--item-attributes", "{items}", "--attributes", "nodes", "--aug", name) for name in VIEWS),
     ("--method", "item_knn", "--neighbours", 3, "--shrink", 7.5),
     ("--method", "gf_cf", "--rank", 4, "--low-pass", 0.5),
     *(("--split", name) for name in SPLITS if name != "given"),
@@ -121,7 +130,10 @@ CHOICES = [
 
 
 @pytest.mark.parametrize("flags", CHOICES, ids=lambda flags: "_".join(map(str, flags)))
-def test_every_choice_of_every_flag_trains(train: Run, tmp_path: Path, flags: tuple[object, ...]) -> None:
+def test_every_choice_of_every_flag_trains(
+    train: Run, tastes: dict[str, Path], tmp_path: Path, flags: tuple[object, ...]
+) -> None:
+    flags = tuple(part.format(**tastes) if isinstance(part, str) else part for part in flags)
     outcome = train(*flags)
     assert outcome.code == 0, outcome.err
     values = outcome.values
@@ -306,6 +318,13 @@ BAD_FLAGS = {
     "--aug edge_drip": "edge_drop",
     "--aug edge_drop:2": "edge_drop",
     "--encoder gcn": "lightgcn",
+    "--attributes input": "has no attributes of users or items; give --item-attributes FILE",
+    "--attributes input --item-attributes missing.csv": "missing.csv",
+    "--attributes nodes --encoder sage": "try lightgcn",
+    "--id-dropout 0.1": "--id-dropout: not used without --attributes",
+    "--item-attributes items.csv": "--item-attributes: not used without --attributes",
+    "--baseline content_knn": "clicks.csv has no attributes of items; give --item-attributes FILE",
+    "--encoder gat --aug svd": "svd leaves no edges",
     "--baseline luck": "item_knn",
     "--neighbours 0": "--neighbours",
     "--ssl cross_layer --ssl-layer 3": "--ssl-layer",
