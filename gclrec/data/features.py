@@ -113,7 +113,8 @@ def with_attribute_files(
         ids = dataset.interactions.users if side == "user" else dataset.interactions.items
         if not (ids.rows(table["id"]) >= 0).any():
             found, known = (", ".join(map(str, part.head(2).to_list())) for part in (table["id"], ids.ids))
-            raise InputError(f"{path}: no id is one of the {side}s; found ids as {found}, expected as {known}")
+            message = f"no id is one of the {side}s; found ids as {found}, expected as {known}"
+            raise InputError(f"{path}: {message}")
         if side == "user":
             dataset = replace(dataset, user_attributes=table)
         else:

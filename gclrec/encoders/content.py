@@ -117,6 +117,29 @@ class Content(nn.Module):
 
     Raises:
         ValueError: there are no attributes on either side, or a number is out of range.
+
+    Example, an item without any interaction in a PyG ``HeteroData``:
+        >>> import polars as pl
+        >>> import torch
+        >>> from torch_geometric.data import HeteroData
+        >>> from gclrec.data.fields import Schema
+        >>> from gclrec.encoders import LightGCN
+        >>> data = HeteroData()
+        >>> data["item"].x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1]])
+        >>> data["user", "rates", "item"].edge_index = torch.tensor([[0, 1, 2], [0, 0, 1]])
+        >>> frame = pl.DataFrame({"id": range(3), "x": data["item"].x.tolist()})
+        >>> content = Content(Attributes(items=Schema.fit(frame).encode(frame)), dim=8)
+        >>> encoder = LightGCN(num_users=3, num_items=3, dim=8, content=content)
+        >>> edges = data["user", "rates", "item"].edge_index
+        >>> optimizer = torch.optim.Adam(encoder.parameters(), lr=0.1)
+        >>> for _ in range(60):
+        ...     users, items = encoder(edges)
+        ...     loss = torch.nn.functional.cross_entropy(users[edges[0]] @ items[:2].T, edges[1])
+        ...     optimizer.zero_grad()
+        ...     loss.backward()
+        ...     _ = optimizer.step()
+        >>> bool(loss < 0.1)
+        True
     """
 
     def __init__(

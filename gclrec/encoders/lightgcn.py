@@ -48,15 +48,21 @@ class LightGCN(nn.Module):
     Raises:
         ValueError: ``layer_weights`` is not a known name, or ``num_layers`` does not suit it.
 
-    Example, with a plain PyG ``HeteroData``:
+    Example, trained on a plain PyG ``HeteroData``:
         >>> from torch_geometric.data import HeteroData
         >>> data = HeteroData()
         >>> data["user", "rates", "item"].edge_index = torch.tensor([[0, 1, 2], [0, 0, 1]])
+        >>> edges = data["user", "rates", "item"].edge_index
         >>> encoder = LightGCN(num_users=3, num_items=2, dim=8)
-        >>> users, items = encoder(data["user", "rates", "item"].edge_index)
-        >>> scores = users @ items.T
-        >>> scores.shape
-        torch.Size([3, 2])
+        >>> optimizer = torch.optim.Adam(encoder.parameters(), lr=0.1)
+        >>> for _ in range(60):
+        ...     users, items = encoder(edges)
+        ...     loss = torch.nn.functional.cross_entropy(users[edges[0]] @ items.T, edges[1])
+        ...     optimizer.zero_grad()
+        ...     loss.backward()
+        ...     _ = optimizer.step()
+        >>> bool(loss < 0.1)
+        True
 
     [1] He et al., SIGIR 2020, https://arxiv.org/abs/2002.02126
     """

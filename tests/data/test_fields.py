@@ -188,7 +188,7 @@ def test_json_and_back() -> None:
     again = Schema.from_json(json.loads(json.dumps(schema.to_json())), source="schema.json")
     assert again == schema
     for damage in ([{"name": "x"}], [{**schema.to_json()[0], "kind": "smell"}], [3]):
-        with pytest.raises(InputError, match="^schema.json: "):
+        with pytest.raises(InputError, match=r"^schema\.json: "):
             Schema.from_json(damage, source="schema.json")
 
 
