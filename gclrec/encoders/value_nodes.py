@@ -135,6 +135,7 @@ class ValueNodes(nn.Module):
                 self.values[side] = _Values(table, dim, init_std, generator)
         if not self.values:
             raise ValueError("no attribute has values to make nodes of: there are only numbers or vectors")
+        self._last: tuple[Operator, Operator] | None = None
 
     def start(
         self,
@@ -160,7 +161,19 @@ class ValueNodes(nn.Module):
         return Start(left, right, start.alone, hidden)
 
     def operator(self, operator: Operator, start: Start) -> Operator:
-        """Return the operator over the larger graph that a pass which starts so propagates by."""
+        """Return the operator over the larger graph that a pass which starts so propagates by.
+
+        That of the same operator as before, with nothing hidden, is not made again.
+        """
+        whole = start.alone == (None, None) and start.hidden == (None, None)
+        if whole and self._last is not None and self._last[0] is operator:
+            return self._last[1]
+        larger = self._larger(operator, start)
+        if whole:
+            self._last = operator, larger
+        return larger
+
+    def _larger(self, operator: Operator, start: Start) -> Operator:
         degrees = self.ids.degrees(operator)
         links = [
             self._side(side).links(mask) if side in self.values else None

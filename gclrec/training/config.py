@@ -304,9 +304,8 @@ class TrainConfig:
             return
         if self.attributes not in ENCODER_USES[self.encoder]:
             able = _options(tuple(name for name, uses in ENCODER_USES.items() if self.attributes in uses))
-            raise InputError(
-                f"--attributes: {self.encoder} does not take them as {self.attributes}; {able} do"
-            )
+            found = f"{self.encoder} has no use for them as {self.attributes}"
+            raise InputError(f"--attributes: {found}; try {able}")
 
     def loss_settings(self) -> dict[str, Any]:
         """Return the keyword arguments of the main loss."""

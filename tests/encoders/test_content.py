@@ -280,6 +280,23 @@ def test_bad_arguments(toy_graph: BipartiteGraph) -> None:
         encoder(toy_graph.low_rank(3))
 
 
+def test_the_larger_graph_is_made_once_and_anew_for_a_view(
+    toy_graph: BipartiteGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, made_of = made("nodes", toy_graph), []
+    whole = ValueNodes._larger
+    monkeypatch.setattr(ValueNodes, "_larger", lambda *x: made_of.append(x[1]) or whole(*x))
+    view = toy_graph.keep_edges(torch.arange(40) % 2 == 0)
+    expected = [encoder(graph).items for graph in (toy_graph, view)]
+    for _ in range(2):
+        assert torch.equal(encoder(toy_graph).items, expected[0])
+    assert torch.equal(encoder(view).items, expected[1])
+    assert [x is toy_graph.adjacency for x in made_of] == [True, False, True, False]
+    hidden = (None, torch.ones(10, 2, dtype=torch.bool))
+    assert not torch.allclose(encoder(view, hidden=hidden).items, expected[1])
+    assert torch.equal(encoder(view).items, expected[1])
+
+
 def test_numbers_are_no_nodes_and_that_is_said() -> None:
     with pytest.warns(UserWarning, match="attributes age: numbers and vectors have no values"):
         ValueNodes(BOTH)
