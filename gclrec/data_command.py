@@ -17,6 +17,7 @@ from gclrec.command_line import Json, command, emit_json, main_of, output
 from gclrec.data.catalog import CATALOG, VARIABLE, cache_folder, load, locate
 from gclrec.data.columns import Columns
 from gclrec.data.describe import describe
+from gclrec.data.features import with_attribute_files
 from gclrec.data.filters import filtered
 from gclrec.data.interactions import Interactions
 from gclrec.data.splits import SPLITS, make_split
@@ -44,6 +45,10 @@ class Reading:
     """File of a published test part, beside a file of training pairs."""
     valid_file: Path | None = None
     """File of a published validation part."""
+    user_attributes: Path | None = None
+    """File of user attributes, in place of those of the data set."""
+    item_attributes: Path | None = None
+    """File of item attributes, in place of those of the data set."""
     min_rating: float | None = None
     """Keep interactions with at least this rating."""
     k_core: int | None = None
@@ -133,6 +138,7 @@ def describe_command(
         warnings.simplefilter("always", InputWarning)
         parts = {"test": reading.test_file, "valid": reading.valid_file}
         dataset = load(name, columns=columns, format=reading.format, **parts)
+        dataset = with_attribute_files(dataset, reading.user_attributes, reading.item_attributes)
         dataset = filtered(dataset, min_rating=reading.min_rating, k_core=reading.k_core)
         split = None
         if reading.split is not None:

@@ -60,7 +60,8 @@ def evaluate(
     train = split.refit().train if config.refit else split.train
     ranker: Embeddings | Scorer
     if config.baseline and not (folder.path / "embeddings").exists():
-        ranker = fitted(config, train)  # without vectors to read: it is fitted again, to the same numbers
+        # Without vectors to read: it is fitted again, to the same numbers.
+        ranker = fitted(config, train, folder.attributes())
     else:
         held = read_embeddings(folder.path / "embeddings")
         ranker = Embeddings(torch.from_numpy(held.user_vectors), torch.from_numpy(held.item_vectors))

@@ -28,12 +28,14 @@ from gclrec.contrast.methods import METHODS
 from gclrec.data.catalog import load
 from gclrec.data.columns import Columns
 from gclrec.data.exposed import read_exposed
+from gclrec.data.features import with_attribute_files
 from gclrec.data.filters import filtered
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.splits import Split, make_split
 from gclrec.errors import InputError, InputWarning
 from gclrec.evaluation.evaluator import Evaluation
 from gclrec.report.run_page import write_run_page
+from gclrec.training.attributes import advise_attributes, chosen_attributes
 from gclrec.training.config import TrainConfig, flag, method_settings
 from gclrec.training.fit import fit
 from gclrec.training.results import Result
@@ -139,11 +141,12 @@ def prepared_dataset(config: TrainConfig) -> Dataset:
     )
     files = {"test": config.test_file, "valid": config.valid_file}
     dataset = load(config.dataset, columns=columns, format=config.format, **files)
+    dataset = with_attribute_files(dataset, config.user_attributes, config.item_attributes)
     return filtered(dataset, min_rating=config.min_rating, k_core=config.k_core)
 
 
 def new_run(path: Path, config: TrainConfig, dataset: Dataset) -> tuple[RunFolder, Split]:
-    """Make a run folder with the split that the settings ask for."""
+    """Make a run folder with the split and the attributes that the settings ask for."""
     split = make_split(
         dataset,
         config.split,
@@ -160,7 +163,9 @@ def new_run(path: Path, config: TrainConfig, dataset: Dataset) -> tuple[RunFolde
             warnings.warn(message, InputWarning, stacklevel=2)
     exposed = exposed_pairs(config, split.train)
     config = dataclasses.replace(config, split=split.name)
-    return RunFolder.create(path, config, split, exposed), split
+    attributes = chosen_attributes(dataset, config)
+    advise_attributes(dataset, config, split)
+    return RunFolder.create(path, config, split, exposed, attributes), split
 
 
 def exposed_pairs(config: TrainConfig, train: Interactions) -> Interactions | None:

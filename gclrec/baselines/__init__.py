@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from gclrec.baselines.content import content_knn
 from gclrec.baselines.neighbours import item_knn
 from gclrec.baselines.scorers import Scorer, VectorScorer
 from gclrec.baselines.spectral import gf_cf, popularity, pure_svd
@@ -14,6 +15,7 @@ __all__ = [
     "Baseline",
     "Scorer",
     "VectorScorer",
+    "content_knn",
     "gf_cf",
     "item_knn",
     "popularity",
@@ -28,15 +30,18 @@ class Baseline:
     Args:
         fit: ``(graph, **settings) -> Scorer``.
         settings: names of the settings that it takes; all others leave it unmoved.
+        needs_attributes: whether it takes the items' attributes too, as ``fit(graph, items, ...)``.
     """
 
     fit: Callable[..., Scorer]
     settings: tuple[str, ...] = ()
+    needs_attributes: bool = False
 
 
 BASELINES: Mapping[str, Baseline] = {
     "popularity": Baseline(popularity),
     "item_knn": Baseline(item_knn, ("neighbours", "shrink")),
+    "content_knn": Baseline(content_knn, needs_attributes=True),
     "pure_svd": Baseline(pure_svd, ("dim", "seed")),
     "gf_cf": Baseline(gf_cf, ("rank", "low_pass", "seed")),
 }

@@ -270,6 +270,10 @@ METHODS: Mapping[str, Method] = {
         {"baseline": "item_knn", "neighbours": 200, "shrink": 100.0},
         "Sarwar et al., WWW 2001, https://doi.org/10.1145/371920.372071",
     ),
+    "content_knn": Method(
+        {"baseline": "content_knn"},
+        "Salton and Buckley (TF-IDF cosine), IPM 1988, https://doi.org/10.1016/0306-4573(88)90021-0",
+    ),
     "pure_svd": Method(
         {"baseline": "pure_svd"},
         "Cremonesi et al., RecSys 2010, https://doi.org/10.1145/1864708.1864721",

@@ -26,7 +26,7 @@ import torch
 from torch import Generator, Tensor
 
 from gclrec.encoders import Encoder
-from gclrec.encoders.embeddings import Embeddings, GraphLike, Perturbation
+from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
 from gclrec.errors import InputError
 from gclrec.graph.augmentations import AUGMENTATIONS, Augmentation, edge_drop
 from gclrec.graph.bipartite import BipartiteGraph
@@ -41,14 +41,17 @@ class View:
     Args:
         graph: a graph, an operator, or one operator for each layer.
         perturb: what happens to the layers' embeddings, or ``None``. It draws anew at every pass.
+        hidden: attributes of users ``(U, F)`` and items ``(I, F)`` that read as missing, bool; an encoder
+            without attributes does not look at them.
     """
 
     graph: GraphLike
     perturb: Perturbation | None = None
+    hidden: Hidden = (None, None)
 
     def encode(self, encoder: Encoder, *, layers: bool = False) -> Embeddings:
         """Return an encoder's embeddings of all users and items in this view."""
-        return encoder(self.graph, layers=layers, perturb=self.perturb)
+        return encoder(self.graph, layers=layers, perturb=self.perturb, hidden=self.hidden)
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,10 @@ def make_view(
         seen = [_operator(layer, graph, draft.rank) for layer in layers]
     elif draft.rank is not None:
         seen = _operator(draft.graph, graph, draft.rank)
-    return View(seen, _composed(draft.perturbations))
+    x = (draft.graph.user_x, draft.graph.item_x)
+    changed = x[0] is not graph.user_x or x[1] is not graph.item_x
+    hidden = (_missing(x[0]), _missing(x[1])) if changed else (None, None)
+    return View(seen, _composed(draft.perturbations), hidden)
 
 
 def view_graph(chain: Chain, graph: BipartiteGraph, *, generator: Generator | None = None) -> BipartiteGraph:
@@ -205,6 +211,10 @@ def _operator(graph: BipartiteGraph, base: BipartiteGraph, rank: int | None) -> 
         return graph.adjacency
     low_rank = base.low_rank(rank)
     return low_rank if graph is base else low_rank.refined(graph.adjacency)
+
+
+def _missing(x: Tensor | None) -> Tensor | None:
+    return None if x is None else x.isnan() if x.is_floating_point() else x < 0
 
 
 def _composed(perturbations: tuple[Perturbation, ...]) -> Perturbation | None:

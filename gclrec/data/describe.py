@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from gclrec.data.fields import Schema
 from gclrec.data.interactions import Dataset, IntArray, Interactions, Vocabulary
 from gclrec.data.published import CATALOG
 from gclrec.data.splits import Split
-from gclrec.errors import InputError
+from gclrec.errors import InputError, InputWarning
 
 K_CORES = (2, 5, 10)
 """The cores whose sizes are told."""
@@ -179,7 +181,20 @@ def _attribute_figures(table: pl.DataFrame | None, vocabulary: Vocabulary) -> li
         return None
     rows = vocabulary.rows(table["id"])
     here = table.filter(pl.Series(rows >= 0, dtype=pl.Boolean))
-    return [_field_figures(here[name], len(vocabulary)) for name in table.columns[1:]]
+    texts = _texts(table)
+    figures = [_field_figures(here[name], len(vocabulary)) for name in table.columns[1:]]
+    return [known | {"kind": "words"} if known["field"] in texts else known for known in figures]
+
+
+def _texts(table: pl.DataFrame) -> set[str]:
+    """Return the names of the columns that training reads as words."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)
+        try:
+            fields = Schema.fit(table).fields
+        except InputError:
+            return set()
+    return {known.name for known in fields if known.kind == "words"}
 
 
 def _field_figures(column: pl.Series, number: int) -> dict[str, Any]:

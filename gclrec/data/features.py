@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import polars as pl
 
 from gclrec.data.columns import Place, guess_column, id_values
 from gclrec.data.files import name_parts, read_bytes, read_sample
+from gclrec.data.interactions import Dataset
 from gclrec.data.tables import (
     TextTable,
     first_line,
@@ -92,6 +94,32 @@ def read_attributes(path: str | os.PathLike[str], *, id_column: str | None = Non
     frame = table.rows.rename(dict(zip(table.rows.columns, table.names, strict=True)))
     columns = [column if column.name == id_name else infer_attribute(column) for column in frame]
     return _by_id(pl.DataFrame(columns), id_name, table.place)
+
+
+def with_attribute_files(
+    dataset: Dataset,
+    user_attributes: str | os.PathLike[str] | None,
+    item_attributes: str | os.PathLike[str] | None,
+) -> Dataset:
+    """Return the data set with the attribute tables of files in place of its own.
+
+    Raises:
+        InputError: a file cannot be read, or has a row for none of the users (or items).
+    """
+    for side, path in (("user", user_attributes), ("item", item_attributes)):
+        if path is None:
+            continue
+        table = read_attributes(path)
+        ids = dataset.interactions.users if side == "user" else dataset.interactions.items
+        if not (ids.rows(table["id"]) >= 0).any():
+            found, known = (", ".join(map(str, part.head(2).to_list())) for part in (table["id"], ids.ids))
+            message = f"no id is one of the {side}s; found ids as {found}, expected as {known}"
+            raise InputError(f"{path}: {message}")
+        if side == "user":
+            dataset = replace(dataset, user_attributes=table)
+        else:
+            dataset = replace(dataset, item_attributes=table)
+    return dataset
 
 
 def infer_attribute(text: pl.Series) -> pl.Series:

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from torch import Generator, Tensor, nn
 
+from gclrec.data.fields import Attributes
+from gclrec.encoders.content import Content
 from gclrec.encoders.egcf import EGCF
-from gclrec.encoders.embeddings import Embeddings, GraphLike, Perturbation
-from gclrec.encoders.lightgcn import LAYER_WEIGHTS, LightGCN
+from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
+from gclrec.encoders.fields import FieldEncoder, FieldTable
+from gclrec.encoders.layers import LAYER_WEIGHTS
+from gclrec.encoders.lightgcn import LightGCN
 from gclrec.encoders.mf import MF
+from gclrec.encoders.pyg import Conv, PyGEncoder, gat_conv, sage_conv
+from gclrec.encoders.value_nodes import ValueNodes
 
-__all__ = ["EGCF", "ENCODERS", "LAYER_WEIGHTS", "MF", "Embeddings", "Encoder", "LightGCN", "build_encoder"]
+__all__ = [
+    "ATTRIBUTE_USES",
+    "CONVOLUTIONS",
+    "EGCF",
+    "ENCODERS",
+    "LAYER_WEIGHTS",
+    "MF",
+    "Content",
+    "Embeddings",
+    "Encoder",
+    "FieldEncoder",
+    "FieldTable",
+    "LightGCN",
+    "PyGEncoder",
+    "ValueNodes",
+    "build_encoder",
+]
 
 
 class Encoder(Protocol):
@@ -20,10 +42,15 @@ class Encoder(Protocol):
 
     @property
     def layer_zero(self) -> tuple[Tensor, Tensor]:
-        """Trainable vectors before propagation, users ``(U, D)`` and items ``(I, D)``."""
+        """Free vectors before propagation, users ``(U, D)`` and items ``(I, D)``, without attributes."""
 
     def __call__(
-        self, graph: GraphLike, *, layers: bool = False, perturb: Perturbation | None = None
+        self,
+        graph: GraphLike,
+        *,
+        layers: bool = False,
+        perturb: Perturbation | None = None,
+        hidden: Hidden = (None, None),
     ) -> Embeddings:
         """Return the embeddings of all users and items on ``graph``."""
 
@@ -38,21 +65,88 @@ def build_encoder(
     layer_weights: str = "mean",
     init_std: float = 0.1,
     generator: Generator | None = None,
-) -> MF | LightGCN | EGCF:
-    """Return an encoder by its name in :data:`ENCODERS`; what does not concern it is left aside."""
+    attributes: Attributes | None = None,
+    use: str = "none",
+    degrees: tuple[Tensor, Tensor] | None = None,
+    id_dropout: float = 0.0,
+    draws: Generator | None = None,
+) -> MF | LightGCN | EGCF | PyGEncoder:
+    """Return an encoder by its name in :data:`ENCODERS`; what does not concern it is left aside.
+
+    Args:
+        name: in :data:`ENCODERS`.
+        num_users: ``U``.
+        num_items: ``I``.
+        dim: ``D``.
+        num_layers: ``L`` of graph encoders.
+        layer_weights: how their layers are combined.
+        init_std: standard deviation of the normal start.
+        generator: where the start is drawn from.
+        attributes: of users and items.
+        use: what is done with them, a name in :data:`ATTRIBUTE_USES`.
+        degrees: training interactions of users and items; needed with attributes.
+        id_dropout: probability that an id is hidden in training; see :class:`~gclrec.encoders.content.Ids`.
+        draws: where that is drawn from, on the device of training.
+
+    Raises:
+        ValueError: attributes are to be used in a way that the encoder has not.
+    """
+    if use != "none" and (attributes is None or use not in ENCODER_USES[name]):
+        raise ValueError(f"{name} does not take attributes as {use}, or there are none")
     if name == "mf":
         return MF(num_users, num_items, dim, init_std=init_std, generator=generator)
     if name == "egcf":
         return EGCF(num_users, num_items, dim, num_layers, init_std=init_std, generator=generator)
-    return LightGCN(
-        num_users,
-        num_items,
-        dim,
-        num_layers,
-        layer_weights=layer_weights,
-        init_std=init_std,
-        generator=generator,
-    )
+    content: Content | ValueNodes | None = None
+    # The free vectors are drawn first, so that they start the same with and without attributes.
+    encoder: LightGCN | PyGEncoder
+    if name == "lightgcn":
+        encoder = LightGCN(
+            num_users,
+            num_items,
+            dim,
+            num_layers,
+            layer_weights=layer_weights,
+            init_std=init_std,
+            generator=generator,
+        )
+    else:
+        encoder = PyGEncoder(
+            num_users,
+            num_items,
+            CONVOLUTIONS[name],
+            dim,
+            num_layers,
+            layer_weights=layer_weights,
+            init_std=init_std,
+            generator=generator,
+        )
+    if use != "none" and attributes is not None:
+        content = ATTRIBUTE_USES[use](
+            attributes, dim, degrees=degrees, id_dropout=id_dropout, init_std=init_std, generator=generator
+        )
+        encoder.content = content
+    encoder.draws = draws
+    return encoder
 
 
-ENCODERS: Mapping[str, type[nn.Module]] = {"lightgcn": LightGCN, "mf": MF, "egcf": EGCF}
+CONVOLUTIONS: Mapping[str, Conv] = {"sage": sage_conv, "gat": gat_conv}
+"""Convolutions of PyG that have a name."""
+
+ENCODERS: Mapping[str, type[nn.Module]] = {
+    "lightgcn": LightGCN,
+    "mf": MF,
+    "egcf": EGCF,
+    **dict.fromkeys(CONVOLUTIONS, PyGEncoder),
+}
+
+ATTRIBUTE_USES: Mapping[str, Callable[..., Content | ValueNodes]] = {"input": Content, "nodes": ValueNodes}
+"""What attributes can be used as, besides not at all."""
+
+ENCODER_USES: Mapping[str, tuple[str, ...]] = {
+    "lightgcn": ("input", "nodes"),
+    "mf": (),
+    "egcf": (),
+    **dict.fromkeys(CONVOLUTIONS, ("input",)),
+}
+"""The uses that each encoder has for attributes."""

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.encoders.embeddings import Embeddings, GraphLike, Perturbation
+from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
 from gclrec.encoders.operators import Operators
 
 
@@ -66,7 +66,12 @@ class EGCF(nn.Module):
         return self.items.detach().new_zeros(1, self.items.shape[1]).expand(self.num_users, -1), self.items
 
     def forward(
-        self, graph: GraphLike, *, layers: bool = False, perturb: Perturbation | None = None
+        self,
+        graph: GraphLike,
+        *,
+        layers: bool = False,
+        perturb: Perturbation | None = None,
+        hidden: Hidden = (None, None),  # noqa: ARG002 - the encoders' common signature
     ) -> Embeddings:
         """Return final embeddings of all users and items.
 
@@ -74,6 +79,7 @@ class EGCF(nn.Module):
             graph: what :class:`~gclrec.encoders.lightgcn.LightGCN` takes.
             layers: also return each layer's output; layer 0 of a user is what its items make of it.
             perturb: applied to layer 0 and to the output of each layer ``1..L`` before it goes on.
+            hidden: ignored: EGCF has no attributes.
         """
         operators = self._operators(graph)
         nobody, items = self.layer_zero

@@ -15,6 +15,9 @@ from gclrec.graph.propagation import Operator
 GraphLike: TypeAlias = "BipartiteGraph | Operator | Sequence[Operator] | Tensor"
 """A graph, an operator over users and items (or one for each layer), or a plain ``edge_index (2, E)``."""
 
+Hidden: TypeAlias = "tuple[Tensor | None, Tensor | None]"
+"""Attributes that read as missing, bool users ``(U, F)`` and items ``(I, F)``; ``None`` for none."""
+
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:

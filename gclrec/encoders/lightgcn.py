@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.encoders.embeddings import Embeddings, GraphLike, Perturbation
+from gclrec.data.fields import AttributeTable
+from gclrec.encoders.content import Content
+from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
+from gclrec.encoders.fields import FieldTable
+from gclrec.encoders.layers import check_layers, fixed_weights
 from gclrec.encoders.operators import Operators
-from gclrec.graph.propagation import layered
-
-LAYER_WEIGHTS = ("mean", "mean_without_0", "last", "learned")
-"""How layers 0..L are combined: LightGCN's mean, SimGCL's mean of 1..L, the last alone, or a learned mix."""
+from gclrec.encoders.value_nodes import ValueNodes
+from gclrec.graph.propagation import Change, Operator, layered
 
 
 class LightGCN(nn.Module):
@@ -27,9 +31,14 @@ class LightGCN(nn.Module):
         num_items: ``I``.
         dim: ``D``.
         num_layers: ``L >= 0``.
-        layer_weights: one of :data:`LAYER_WEIGHTS`; ``mean`` is ``w_l = 1 / (L + 1)``.
+        layer_weights: one of :data:`~gclrec.encoders.layers.LAYER_WEIGHTS`; ``mean`` is
+            ``w_l = 1 / (L + 1)``.
         init_std: standard deviation of the normal start of layer 0.
         generator: where the start is drawn from; the global one if ``None``.
+        content: what attributes add to layer 0 (:class:`~gclrec.encoders.content.Content`), or their values
+            as further nodes (:class:`~gclrec.encoders.value_nodes.ValueNodes`); ids alone if ``None``.
+
+    ``draws`` is the generator from which ids are hidden in training; the global one if ``None``.
 
     Shapes:
         - **edge_index:** ``(2, E)`` int64; row 0 in ``[0, U)``, row 1 in ``[0, I)``
@@ -38,15 +47,21 @@ class LightGCN(nn.Module):
     Raises:
         ValueError: ``layer_weights`` is not a known name, or ``num_layers`` does not suit it.
 
-    Example, with a plain PyG ``HeteroData``:
+    Example, trained on a plain PyG ``HeteroData``:
         >>> from torch_geometric.data import HeteroData
         >>> data = HeteroData()
         >>> data["user", "rates", "item"].edge_index = torch.tensor([[0, 1, 2], [0, 0, 1]])
+        >>> edges = data["user", "rates", "item"].edge_index
         >>> encoder = LightGCN(num_users=3, num_items=2, dim=8)
-        >>> users, items = encoder(data["user", "rates", "item"].edge_index)
-        >>> scores = users @ items.T
-        >>> scores.shape
-        torch.Size([3, 2])
+        >>> optimizer = torch.optim.Adam(encoder.parameters(), lr=0.1)
+        >>> for _ in range(60):
+        ...     users, items = encoder(edges)
+        ...     loss = torch.nn.functional.cross_entropy(users[edges[0]] @ items.T, edges[1])
+        ...     optimizer.zero_grad()
+        ...     loss.backward()
+        ...     _ = optimizer.step()
+        >>> bool(loss < 0.1)
+        True
 
     [1] He et al., SIGIR 2020, https://arxiv.org/abs/2002.02126
     """
@@ -61,22 +76,18 @@ class LightGCN(nn.Module):
         layer_weights: str = "mean",
         init_std: float = 0.1,
         generator: Generator | None = None,
+        content: Content | ValueNodes | None = None,
     ) -> None:
         super().__init__()
-        if layer_weights not in LAYER_WEIGHTS:
-            raise ValueError(
-                f"layer_weights must be one of {', '.join(LAYER_WEIGHTS)}, got {layer_weights!r}"
-            )
-        if num_layers < 0 or (num_layers == 0 and layer_weights == "mean_without_0"):
-            raise ValueError(
-                f"num_layers must be at least {int(layer_weights == 'mean_without_0')}, got {num_layers}"
-            )
+        check_layers(layer_weights, num_layers)
         self.num_layers = num_layers
         self.layer_weights = layer_weights
         self.users = nn.Parameter(torch.empty(num_users, dim).normal_(0.0, init_std, generator=generator))
         self.items = nn.Parameter(torch.empty(num_items, dim).normal_(0.0, init_std, generator=generator))
         if layer_weights == "learned":
             self.layer_logits = nn.Parameter(torch.zeros(num_layers + 1))
+        self.content = content
+        self.draws: Generator | None = None
         self._operators = Operators(num_users, num_items, num_layers)
 
     @property
@@ -86,12 +97,7 @@ class LightGCN(nn.Module):
 
     def fixed_weights(self) -> list[float] | None:
         """Return ``w_0 .. w_L``, or ``None`` when they are learned."""
-        count = self.num_layers
-        return {
-            "mean": [1.0 / (count + 1)] * (count + 1),
-            "mean_without_0": [0.0] + [1.0 / max(count, 1)] * count,
-            "last": [0.0] * count + [1.0],
-        }.get(self.layer_weights)
+        return fixed_weights(self.layer_weights, self.num_layers)
 
     def layer_shares(self) -> list[float]:
         """Return ``w_0 .. w_L`` as numbers, learned ones as they stand."""
@@ -101,7 +107,12 @@ class LightGCN(nn.Module):
         return [float(share) for share in self.layer_logits.detach().softmax(0)]
 
     def forward(
-        self, graph: GraphLike, *, layers: bool = False, perturb: Perturbation | None = None
+        self,
+        graph: GraphLike,
+        *,
+        layers: bool = False,
+        perturb: Perturbation | None = None,
+        hidden: Hidden = (None, None),
     ) -> Embeddings:
         """Return final embeddings of all users and items.
 
@@ -111,23 +122,117 @@ class LightGCN(nn.Module):
                 is not prepared again.
             layers: also return each layer's output.
             perturb: applied to layer 0, and to the output of each layer ``1..L`` before it goes on.
+            hidden: attributes that read as missing, bool ``(U, F)`` and ``(I, F)``; without ``content``
+                there are none, and it is not looked at.
         """
-        operators = self._operators(graph)
+        start, operators = self._begin(graph, hidden)
+        counts = len(self.users), len(self.items)
         weights = self.fixed_weights()
-        users, items = self.layer_zero
-        perturb = perturb or Perturbation()
-        if perturb.on_input is not None:
-            users, items = perturb.on_input(users, items)
+        (users, items), operators = _perturbed(counts, perturb, start), operators[: max(self.num_layers, 1)]
+        change = None if perturb is None or perturb.shift is None else _within(counts, perturb.shift)
         alike = len(set(map(id, operators))) == 1
-        if weights is not None and not layers and perturb.shift is None and alike:
-            return Embeddings(*operators[0].polynomial(users, items, weights))
+        if weights is not None and not layers and change is None and alike:
+            return Embeddings(*_cut(counts, *operators[0].polynomial(users, items, weights)))
         fixed = weights or [0.0] * (self.num_layers + 1)
-        operators = operators[: self.num_layers]
-        *final, every = layered(operators, users, items, fixed, change=perturb.shift)
+        *final, every = layered(operators[: self.num_layers], users, items, fixed, change=change)
         if weights is None:
             shares = self.layer_logits.softmax(0)
             final = [
                 torch.stack([share * rows[side] for share, rows in zip(shares, every, strict=True)]).sum(0)
                 for side in (0, 1)
             ]
-        return Embeddings(final[0], final[1], every if layers else ())
+        cut = tuple(_cut(counts, *rows) for rows in every) if layers else ()
+        return Embeddings(*_cut(counts, *final), cut)
+
+    def inputs(self, graph: GraphLike) -> tuple[Tensor, Tensor]:
+        """Return layer 0 of users ``(U, D)`` and items ``(I, D)``, what attributes add to it included."""
+        return _cut((len(self.users), len(self.items)), *self._begin(graph)[0])
+
+    def _begin(
+        self, graph: GraphLike, hidden: Hidden = (None, None)
+    ) -> tuple[tuple[Tensor, Tensor], list[Operator]]:
+        """Return layer 0, further nodes behind users and items included, and the operator of each layer."""
+        operators = self._operators(graph)
+        if self.content is None:
+            return self.layer_zero, operators
+        start = self.content.start(*self.layer_zero, hidden, self.draws)
+        made = {id(operator): self.content.operator(operator, start) for operator in operators}
+        return (start.users, start.items), [made[id(operator)] for operator in operators]
+
+    def encode_content(self, side: str, table: FieldTable | AttributeTable) -> Tensor:
+        """Return the layer-0 vectors of nodes that have attributes and no id, ``(N, D)``.
+
+        With :class:`~gclrec.encoders.value_nodes.ValueNodes` layer 0 of such a node is zero, and this is
+        what it gets in the first step.
+
+        Args:
+            side: ``"user"`` or ``"item"``.
+            table: encoded by the schema of the attributes that the encoder was made with.
+
+        Raises:
+            ValueError: the encoder has no attributes of that side.
+        """
+        return self._content().encode(side, table)
+
+    def encode_cold(self, side: str, table: FieldTable | AttributeTable, graph: GraphLike) -> Tensor:
+        """Return the final embeddings of new nodes that have attributes and no interaction, ``(N, D)``.
+
+        The same as they would get as further nodes of the graph (where values are nodes: but for what comes
+        back to them of themselves, from the third layer on).
+
+        Args:
+            side: ``"user"`` or ``"item"``.
+            table: encoded by the schema of the attributes that the encoder was made with.
+            graph: what the others are encoded on.
+
+        Raises:
+            ValueError: the encoder has no attributes of that side.
+        """
+        content = self._content()
+        weights = self.layer_shares()
+        if isinstance(content, Content):
+            return content.encode(side, table) * weights[0]
+        start, operators = self._begin(graph)
+        *_, outputs = layered(operators[: self.num_layers], *start, weights)
+        further = len(self.users) if side == "item" else len(self.items)
+        states = [output[side == "user"][further:] for output in outputs[: self.num_layers]]
+        steps = content.received(side, table, states)
+        if not steps:
+            return content.encode(side, table) * 0.0
+        return cast("Tensor", sum(w * x for w, x in zip(weights[1:], steps, strict=True)))
+
+    def _content(self) -> Content | ValueNodes:
+        if self.content is None:
+            raise ValueError("the encoder was made without attributes")
+        return self.content
+
+
+def _cut(counts: tuple[int, int], users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Return users and items without the further nodes that stand behind them."""
+    if (len(users), len(items)) == counts:
+        return users, items
+    return users[: counts[0]], items[: counts[1]]
+
+
+def _perturbed(
+    counts: tuple[int, int], perturb: Perturbation | None, start: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Return layer 0 with users and items perturbed; further nodes behind them stay as they are."""
+    if perturb is None or perturb.on_input is None:
+        return start
+    changed = perturb.on_input(*_cut(counts, *start))
+    if (len(start[0]), len(start[1])) == counts:
+        return changed
+    user, item = (
+        torch.cat([new, rows[count:]]) for new, rows, count in zip(changed, start, counts, strict=True)
+    )
+    return user, item
+
+
+def _within(counts: tuple[int, int], shift: Change) -> Change:
+    """Return a change of users and items that leaves alone the further nodes behind them."""
+
+    def change(layer: int, users: Tensor, items: Tensor) -> None:
+        shift(layer, *_cut(counts, users, items))
+
+    return change

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.encoders.embeddings import Embeddings, GraphLike, Perturbation
+from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
 
 
 class MF(nn.Module):
@@ -57,6 +57,7 @@ class MF(nn.Module):
         *,
         layers: bool = False,
         perturb: Perturbation | None = None,
+        hidden: Hidden = (None, None),  # noqa: ARG002 - likewise
     ) -> Embeddings:
         """Return the vectors; ``graph`` has no influence.
 
@@ -64,6 +65,7 @@ class MF(nn.Module):
             graph: ignored.
             layers: also return layer 0, the only one there is.
             perturb: applied to the vectors as input (layer 0) and again as output (layer 1).
+            hidden: ignored: MF has no attributes.
         """
         users, items = self.layer_zero
         if perturb is not None:

@@ -157,7 +157,51 @@ def layered(
     return rows[0], rows[1], ((users, items), *later)
 
 
-def _check(adjacency: Adjacency, users: Tensor, items: Tensor) -> None:
+class Product(Protocol):
+    """One direction of a symmetric operator: a matrix that can be multiplied with."""
+
+    @property
+    def num_columns(self) -> int:
+        """Number of columns of the matrix."""
+
+    def matmul(self, x: Tensor) -> Tensor:
+        """Return the matrix times ``x (C, D)``; no gradient."""
+
+
+@dataclass(frozen=True, eq=False)
+class Composed:
+    """An operator from any two products that are each other's transpose; the same as :class:`Adjacency`.
+
+    Args:
+        by_user: what sends item rows to users, ``(U, I)``.
+        by_item: its transpose, ``(I, U)``.
+    """
+
+    by_user: Product
+    by_item: Product
+
+    @property
+    def num_users(self) -> int:
+        """Number of users ``U``."""
+        return self.by_item.num_columns
+
+    @property
+    def num_items(self) -> int:
+        """Number of items ``I``."""
+        return self.by_user.num_columns
+
+    def propagate(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the operator applied once; see :meth:`Adjacency.propagate`."""
+        _check(self, users, items)
+        return _apply(_Product, self, users, items)
+
+    def polynomial(self, users: Tensor, items: Tensor, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
+        """Return the weighted sum of powers; see :meth:`Adjacency.polynomial`."""
+        _check(self, users, items)
+        return _apply(_Polynomial, self, tuple(weights), users, items)
+
+
+def _check(adjacency: Operator, users: Tensor, items: Tensor) -> None:
     expected = (adjacency.num_users, adjacency.num_items)
     if (len(users), len(items)) != expected:
         raise ValueError(
@@ -171,12 +215,12 @@ def _apply(function: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
     return cast("tuple[Tensor, Tensor]", function.apply(*arguments))
 
 
-def _product(adjacency: Adjacency, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+def _product(adjacency: Adjacency | Composed, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
     return adjacency.by_user.matmul(items.contiguous()), adjacency.by_item.matmul(users.contiguous())
 
 
 def _horner(
-    adjacency: Adjacency, weights: tuple[float, ...], users: Tensor, items: Tensor
+    adjacency: Adjacency | Composed, weights: tuple[float, ...], users: Tensor, items: Tensor
 ) -> tuple[Tensor, Tensor]:
     users, items = users.contiguous(), items.contiguous()
     if len(weights) == 1:
@@ -196,7 +240,9 @@ def _horner(
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, adjacency: Adjacency, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, adjacency: Adjacency | Composed, users: Tensor, items: Tensor
+    ) -> tuple[Tensor, Tensor]:
         ctx.adjacency = adjacency
         return _product(adjacency, users, items)
 
@@ -210,7 +256,7 @@ class _Product(torch.autograd.Function):
 class _Polynomial(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, adjacency: Adjacency, weights: tuple[float, ...], users: Tensor, items: Tensor
+        ctx: Any, adjacency: Adjacency | Composed, weights: tuple[float, ...], users: Tensor, items: Tensor
     ) -> tuple[Tensor, Tensor]:
         ctx.adjacency, ctx.weights = adjacency, weights
         return _horner(adjacency, weights, users, items)

@@ -37,6 +37,8 @@ class PairBatches:
         batch_size: pairs in a batch; the last of an epoch may be smaller.
         negatives: how negatives are drawn.
         generator: all randomness comes from here.
+        known_only: draw negatives among the items that have an interaction. With attributes an item without
+            any is one that has yet to appear, and as a negative it would teach that nobody wants its kind.
 
     Pairs of users who have interacted with *every* item are left out: such a user has no negative.
 
@@ -45,13 +47,27 @@ class PairBatches:
     """
 
     def __init__(
-        self, graph: BipartiteGraph, batch_size: int, negatives: Sampler, generator: Generator
+        self,
+        graph: BipartiteGraph,
+        batch_size: int,
+        negatives: Sampler,
+        generator: Generator,
+        *,
+        known_only: bool = False,
     ) -> None:
         self.graph = graph
         self.batch_size = batch_size
         self.negatives = negatives
         self.generator = generator
         users, items = graph.edge_index
+        known = graph.degrees()[1] > 0
+        self._known: Tensor | None = None  # numbers of the items that negatives are drawn among
+        if known_only and not bool(known.all()):
+            self._known = known.nonzero().squeeze(1)
+            self._place = known.cumsum(0) - 1
+            among = torch.stack([users, self._place[items]])
+            graph = BipartiteGraph(graph.num_users, len(self._known), among)
+        self._among = graph
         usable = graph.user_degrees[users] < graph.num_items
         self.users, self.items = users[usable], items[usable]
         if len(self.users) == 0:
@@ -66,5 +82,10 @@ class PairBatches:
         order = torch.randperm(len(self.users), generator=self.generator, device=self.users.device)
         for places in order.split(self.batch_size):
             users, positives = self.users[places], self.items[places]
-            negatives = self.negatives(self.graph, users, positives, generator=self.generator)
-            yield Batch(users, positives, *negatives)
+            if self._known is None:
+                negatives = self.negatives(self.graph, users, positives, generator=self.generator)
+                yield Batch(users, positives, *negatives)
+            else:
+                places = self._place[positives]
+                found, log_weight = self.negatives(self._among, users, places, generator=self.generator)
+                yield Batch(users, positives, self._known[found], log_weight)

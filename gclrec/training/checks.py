@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+from gclrec.baselines import BASELINES
 from gclrec.contrast.negatives import NEGATIVES
 from gclrec.contrast.ranking_losses import LOSSES
 from gclrec.contrast.ssl import SSL
 from gclrec.contrast.temperatures import parse_temperature
+from gclrec.encoders import ENCODER_USES
 from gclrec.errors import InputError
+from gclrec.evaluation.metrics import METRICS
 from gclrec.training.ranges import HUGE, RANGES
 
 if TYPE_CHECKING:
@@ -25,6 +28,17 @@ def flag(name: str) -> str:
 def options(names: Mapping[str, object] | tuple[str, ...]) -> str:
     """Return names as a list for people."""
     return ", ".join(names)
+
+
+def check_choices(config: TrainConfig, choices: Mapping[str, Collection[str]]) -> None:
+    """Refuse a name that is not among those of its setting."""
+    for name, names in choices.items():
+        value = getattr(config, name)
+        if value is not None and value not in names:
+            raise InputError(f"{flag(name)}: {value!r} is not one of {options(tuple(names))}")
+    for name in config.metrics:
+        if name not in METRICS:
+            raise InputError(f"--metrics: {name!r} is not one of {options(METRICS)}")
 
 
 def check_ranges(config: TrainConfig) -> None:
@@ -125,3 +139,23 @@ def check_temperatures(config: TrainConfig) -> None:
     adapts = str(config.loss_temperature).startswith("adaptive")
     if adapts and config.loss_settings()["score"] != "cosine":
         raise InputError("--loss-temperature: adaptive needs --loss-score cosine, whose range is known")
+
+
+def check_attributes(config: TrainConfig) -> None:
+    """Refuse attributes that nothing would use, and uses that the encoder has not."""
+    tables = [flag(name) for name in ("user_attributes", "item_attributes") if getattr(config, name)]
+    if config.baseline is not None:
+        wanted = ["--item-attributes"] if BASELINES[config.baseline].needs_attributes else []
+        unused = [name for name in tables if name not in wanted]
+        if unused:
+            raise InputError(f"{unused[0]}: {config.baseline} makes no use of it")
+        return
+    if config.attributes == "none":
+        unused = [*tables, *(["--id-dropout"] if config.id_dropout else [])]
+        if unused:
+            raise InputError(f"{unused[0]}: not used without --attributes input (or nodes)")
+        return
+    if config.attributes not in ENCODER_USES[config.encoder]:
+        able = options(tuple(name for name, uses in ENCODER_USES.items() if config.attributes in uses))
+        found = f"{config.encoder} has no use for them as {config.attributes}"
+        raise InputError(f"--attributes: {found}; try {able}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -19,10 +19,12 @@ from gclrec.contrast.ssl import SSL
 from gclrec.contrast.two_views import NEGATIVE_NODES
 from gclrec.contrast.views import VIEWS, parse_augmentations
 from gclrec.data.splits import SPLITS
-from gclrec.encoders import ENCODERS, LAYER_WEIGHTS
+from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, ENCODERS, LAYER_WEIGHTS
 from gclrec.errors import InputError
 from gclrec.evaluation.metrics import METRICS
 from gclrec.training.checks import (
+    check_attributes,
+    check_choices,
     check_loss,
     check_negatives,
     check_ranges,
@@ -66,6 +68,12 @@ class TrainConfig:
     """File of a published test part, beside a file of training pairs."""
     valid_file: Annotated[str | None, Parameter(group=DATA)] = None
     """File of a published validation part."""
+    user_attributes: Annotated[str | None, Parameter(group=DATA)] = None
+    """File of user attributes. Default: those of the data set, where it has any."""
+    item_attributes: Annotated[str | None, Parameter(group=DATA)] = None
+    """File of item attributes. Default: those of the data set, where it has any."""
+    attribute_min_count: Annotated[int, Parameter(group=DATA)] = 2
+    """Users (or items) that must have an attribute value for it to be known; rarer ones read as missing."""
     min_rating: Annotated[float | None, Parameter(group=DATA)] = None
     """Keep interactions with at least this rating."""
     k_core: Annotated[int | None, Parameter(group=DATA)] = None
@@ -116,6 +124,16 @@ class TrainConfig:
             "of the graph, in seconds).",
         ),
     ] = "normal"
+    attributes: Annotated[
+        str,
+        Parameter(
+            group=MODEL,
+            help="What attributes do: none leaves them aside, input adds them to the ids before the first "
+            "layer, nodes makes each of their values a node of the graph.",
+        ),
+    ] = "none"
+    id_dropout: Annotated[float, Parameter(group=MODEL)] = 0.0
+    """Probability that a node with attributes is trained as a cold one: without its id and interactions."""
     init_std: Annotated[float, Parameter(group=MODEL)] = 0.1
     """Standard deviation of the normal start."""
     score: Annotated[
@@ -313,31 +331,27 @@ class TrainConfig:
         Raises:
             InputError: a setting is out of range or not a known name; the message names the flag.
         """
-        for name, table in (
-            ("split", SPLITS),
-            ("baseline", BASELINES),
-            ("encoder", ENCODERS),
-            ("layer_weights", LAYER_WEIGHTS),
-            ("loss", LOSSES),
-            ("init", STARTS),
-            ("score", SCORINGS),
-            ("schedule", SCHEDULES),
-            ("loss_score", SCORES),
-            ("negatives", NEGATIVES),
-            ("ssl", SSL),
-            ("ssl_negatives", NEGATIVE_NODES),
-            ("ssl_target", TARGETS),
-            ("neighbour_form", FORMS),
-            ("nearest_form", POSITIVES),
-            ("views_every", ("batch", "epoch")),
-            ("device", ("auto", "cpu", "cuda")),
-        ):
-            value = getattr(self, name)
-            if value is not None and value not in table:
-                raise InputError(f"{flag(name)}: {value!r} is not one of {options(tuple(table))}")
-        for name in self.metrics:
-            if name not in METRICS:
-                raise InputError(f"--metrics: {name!r} is not one of {options(METRICS)}")
+        choices: dict[str, Collection[str]] = {
+            "split": SPLITS,
+            "baseline": BASELINES,
+            "encoder": ENCODERS,
+            "layer_weights": LAYER_WEIGHTS,
+            "attributes": ("none", *ATTRIBUTE_USES),
+            "loss": LOSSES,
+            "init": STARTS,
+            "score": SCORINGS,
+            "schedule": SCHEDULES,
+            "loss_score": SCORES,
+            "negatives": NEGATIVES,
+            "ssl": SSL,
+            "ssl_negatives": NEGATIVE_NODES,
+            "ssl_target": TARGETS,
+            "neighbour_form": FORMS,
+            "nearest_form": POSITIVES,
+            "views_every": ("batch", "epoch"),
+            "device": ("auto", "cpu", "cuda"),
+        }
+        check_choices(self, choices)
         check_ranges(self)
         if not self.ks or min(self.ks) < 1:
             raise InputError(f"--ks: cut-offs must be at least 1, got {list(self.ks)}")
@@ -352,7 +366,10 @@ class TrainConfig:
         check_negatives(self)
         check_temperatures(self)
         check_ssl(self)
-        parse_augmentations(self.aug, self.aug_p)
+        check_attributes(self)
+        chains = parse_augmentations(self.aug, self.aug_p)
+        if self.encoder in CONVOLUTIONS and any(step.name == "svd" for chain in chains for step in chain):
+            raise InputError(f"--aug: svd leaves no edges, which the convolutions of {self.encoder} need")
         if self.baseline is None and self.loss == "none" and not self.contrasts:
             raise InputError("--loss: none leaves nothing to train; choose another, or a contrast with --ssl")
         return self

@@ -93,8 +93,10 @@ def _start(
 
 
 def _trainer(config: TrainConfig, train: Interactions, folder: RunFolder, device: torch.device) -> Trainer:
+    graph = BipartiteGraph.from_interactions(train).to(device)
     exposed = folder.exposed() if config.negatives == "exposed" else None
-    return Trainer(config, BipartiteGraph.from_interactions(train).to(device), exposed)
+    attributes = None if config.attributes == "none" else folder.attributes()
+    return Trainer(config, graph, exposed=exposed, attributes=attributes)
 
 
 def _select(

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from gclrec.baselines import BASELINES, Scorer
+from gclrec.data.fields import Attributes
 from gclrec.data.interactions import Interactions
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
@@ -28,24 +29,35 @@ def fit_baseline(config: TrainConfig, folder: RunFolder, listener: Listener) -> 
     """
     split = folder.split()
     folder.keep_metrics(0)
-    scorer = _fit(config, folder, listener, "select", split.train, split.valid)
+    attributes = folder.attributes()
+    scorer = _fit(config, folder, listener, "select", split.train, split.valid, attributes)
     refit = config.refit and len(split.valid) > 0
     if refit:
-        scorer = _fit(config, folder, listener, "refit", split.refit().train, None)
+        scorer = _fit(config, folder, listener, "refit", split.refit().train, None, attributes)
     return finish(config, folder, split, scorer, epochs=1, refitted=refit, validated=len(split.valid) > 0)
 
 
-def fitted(config: TrainConfig, train: Interactions) -> Scorer:
+def fitted(config: TrainConfig, train: Interactions, attributes: Attributes | None = None) -> Scorer:
     """Return the baseline of the settings, fitted to some pairs.
 
+    Args:
+        config: the settings; ``baseline`` is set.
+        train: the pairs.
+        attributes: for the baselines that need those of items.
+
     Raises:
-        InputError: there is no pair to fit it to.
+        InputError: there is no pair to fit it to, or it needs attributes that are not there.
     """
     if len(train) == 0:
         raise InputError(f"{config.baseline}: there are no training pairs to fit it to")
     entry = BASELINES[str(config.baseline)]
     settings = {name: getattr(config, name) for name in entry.settings}
-    return entry.fit(BipartiteGraph.from_interactions(train), **settings)
+    graph = BipartiteGraph.from_interactions(train)
+    if not entry.needs_attributes:
+        return entry.fit(graph, **settings)
+    if attributes is None or attributes.items is None:
+        raise InputError(f"{config.baseline}: there are no item attributes to fit it to")
+    return entry.fit(graph, attributes.items, **settings)
 
 
 def _fit(
@@ -55,10 +67,11 @@ def _fit(
     phase: str,
     train: Interactions,
     valid: Interactions | None,
+    attributes: Attributes | None,
 ) -> Scorer:
     listener.phase(phase, 1, 1)
     began = time.perf_counter()
-    scorer = fitted(config, train)
+    scorer = fitted(config, train, attributes)
     record: dict[str, Any] = {
         "phase": phase,
         "epoch": 1,

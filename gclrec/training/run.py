@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import tomli_w
 import torch
 from torch import Tensor
 
+from gclrec.data.fields import Attributes, Schema
 from gclrec.data.interactions import IntArray, Interactions, Vocabulary
 from gclrec.data.splits import Split
 from gclrec.errors import InputError
@@ -39,6 +41,7 @@ class RunFolder:
     ======================  ==========================================================
     ``config.toml``         every setting, resolved
     ``split/``              raw ids by row number, and the pairs of train, valid, test (and exposed)
+    ``attributes/``         raw attribute tables and their schema, where they are used
     ``metrics.jsonl``       one line an epoch
     ``checkpoint/``         ``last`` (to resume) and ``best`` (the chosen epoch)
     ``embeddings/``         final vectors of users and items with their raw ids
@@ -58,15 +61,21 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, path: Path, config: TrainConfig, split: Split, exposed: Interactions | None = None
+        cls,
+        path: Path,
+        config: TrainConfig,
+        split: Split,
+        exposed: Interactions | None = None,
+        attributes: Mapping[str, tuple[Schema, pl.DataFrame]] = MappingProxyType({}),
     ) -> RunFolder:
-        """Make the folder with its settings and split; it appears whole or not at all.
+        """Make the folder with its settings, split and attributes; it appears whole or not at all.
 
         Args:
             path: where; nothing may be there yet.
             config: the settings.
             split: what is trained and tested on.
             exposed: pairs that were shown and not clicked, numbered as the split is.
+            attributes: schema and raw table of ``users`` and ``items``, where they are used.
 
         Raises:
             InputError: the folder exists already.
@@ -82,6 +91,7 @@ class RunFolder:
             run._write_split(split)
             if exposed is not None:
                 run._write_pairs("exposed", exposed)
+            run._write_attributes(attributes)
             temporary.rename(path)
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -166,6 +176,40 @@ class RunFolder:
             train_fraction=float(how.get("train_fraction", 1.0)),
             seed=int(how.get("seed", 0)),
         )
+
+    # -- attributes ------------------------------------------------------------------------------
+
+    def _write_attributes(self, attributes: Mapping[str, tuple[Schema, pl.DataFrame]]) -> None:
+        if not attributes:
+            return
+        folder = self.path / "attributes"
+        for side, (_, table) in attributes.items():
+            write_parquet(folder / f"{side}.parquet", table)
+        schemas = {side: schema.to_json() for side, (schema, _) in attributes.items()}
+        write_atomically(folder / "schema.json", json.dumps(schemas))
+
+    def schemas(self) -> dict[str, Schema]:
+        """Return the schema of ``users`` and ``items``, of each that has attributes in this run."""
+        path = self.path / "attributes" / "schema.json"
+        if not path.exists():
+            return {}
+        return {side: Schema.from_json(fields, source=str(path)) for side, fields in read_json(path).items()}
+
+    def attributes(self) -> Attributes | None:
+        """Return the encoded attributes of the users and items of the split, ``None`` if there are none.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        schemas = self.schemas()
+        if not schemas:
+            return None
+        tables = {}
+        for side, schema in schemas.items():
+            raw = read_frame(self.path / "attributes" / f"{side}.parquet")
+            ids = Vocabulary(read_frame(self.path / "split" / f"{side}.parquet")["id"])
+            tables[side] = schema.encode(raw, ids)
+        return Attributes(users=tables.get("users"), items=tables.get("items"))
 
     def example_user(self) -> str:
         """Return one raw user id, such as for a command that can be typed as it stands."""

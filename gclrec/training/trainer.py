@@ -14,7 +14,8 @@ from gclrec.contrast.ranking_losses import LOSSES
 from gclrec.contrast.ssl import SSL, build_contrast
 from gclrec.contrast.temperatures import make_temperature
 from gclrec.contrast.views import Chain, View, make_view, parse_augmentations
-from gclrec.encoders import Embeddings, Encoder, LightGCN, build_encoder
+from gclrec.data.fields import Attributes
+from gclrec.encoders import Embeddings, Encoder, LightGCN, ValueNodes, build_encoder
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
@@ -36,14 +37,23 @@ class Trainer:
         config: the settings.
         graph: the training interactions, on the device to train on.
         exposed: ``(2, X)`` pairs that were shown and not clicked, for ``exposed`` negatives.
+        attributes: of users and items; needed where ``config.attributes`` is not ``none``.
 
     The start is drawn on the CPU from ``config.seed``, everything later from one generator on the
     device of ``graph``; so the same seed on the same machine gives the same numbers, bit for bit.
     """
 
-    def __init__(self, config: TrainConfig, graph: BipartiteGraph, exposed: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        graph: BipartiteGraph,
+        *,
+        exposed: Tensor | None = None,
+        attributes: Attributes | None = None,
+    ) -> None:
         self.config = config
-        self.graph = graph
+        self.graph = graph if attributes is None else with_fields(graph, attributes)
+        self.generator = Generator(graph.device).manual_seed(config.seed)
         drawn = Generator().manual_seed(config.seed)
         module = build_encoder(
             config.encoder,
@@ -54,12 +64,18 @@ class Trainer:
             layer_weights=config.layer_weights,
             init_std=config.init_std,
             generator=drawn,
+            attributes=attributes,
+            use=config.attributes,
+            degrees=None if attributes is None else graph.degrees(),
+            id_dropout=config.id_dropout,
+            draws=self.generator,
         ).to(graph.device)
         self.encoder = cast("Encoder", module)
         STARTS[config.init](self.encoder, graph, drawn)
-        self.generator = Generator(graph.device).manual_seed(config.seed)
         self.sampler = sampler_of(config, graph, exposed)
-        self.batches = PairBatches(graph, config.batch_size, self.sampler, self.generator)
+        self.batches = PairBatches(
+            graph, config.batch_size, self.sampler, self.generator, known_only=attributes is not None
+        )
         self.chains = chains_of(config)
         self.objective = Objective(
             config.l2_weight,
@@ -86,6 +102,7 @@ class Trainer:
         Raises:
             FloatingPointError: the loss is no longer finite.
         """
+        self.modules.train()
         sums: dict[str, Tensor] = {}
         pairs = 0
         count = len(self.batches)
@@ -142,6 +159,7 @@ class Trainer:
     @torch.no_grad()
     def raw_embeddings(self) -> Embeddings:
         """Return the final embeddings on the whole training graph before :class:`Scoring` has them."""
+        self.modules.eval()
         users, items = self.objective.ranked(self.encoder(self.graph))
         return Embeddings(users.detach(), items.detach())
 
@@ -149,10 +167,12 @@ class Trainer:
     def fold_in(self) -> FoldIn:
         """Return what gives vectors to new users and items; exact where the encoder propagates linearly."""
         exponents = self.scoring.exponents
-        if isinstance(self.encoder, LightGCN) and not isinstance(self.objective.contrast, Ranks):
-            users, items = self.encoder.layer_zero
-            weights = self.encoder.layer_shares()
-            return FoldIn.of_layers(self.graph, users, items, weights, exponents=exponents)
+        encoder: object = self.encoder
+        own_score = isinstance(self.objective.contrast, Ranks)
+        if isinstance(encoder, LightGCN) and not own_score and not isinstance(encoder.content, ValueNodes):
+            self.modules.eval()
+            users, items = encoder.inputs(self.graph)
+            return FoldIn.of_layers(self.graph, users, items, encoder.layer_shares(), exponents=exponents)
         users, items = self.raw_embeddings()
         return FoldIn.of_vectors(self.graph, users, items, exponents=exponents)
 
@@ -235,6 +255,17 @@ def loss_of(config: TrainConfig, graph: BipartiteGraph) -> dict[str, Any]:
     if temperature is not None:
         temperature = make_temperature(temperature, graph, start=0.1)
     return {"loss_settings": settings, "temperature": temperature}
+
+
+def with_fields(graph: BipartiteGraph, attributes: Attributes) -> BipartiteGraph:
+    """Return a graph whose nodes have as many attributes as there are fields: 0, or -1 once one is hidden."""
+    x = [
+        None
+        if table is None
+        else torch.zeros(table.num_rows, len(table.columns), dtype=torch.int8, device=graph.device)
+        for table in (attributes.users, attributes.items)
+    ]
+    return graph.with_features(x[0], x[1])
 
 
 def sampler_of(config: TrainConfig, graph: BipartiteGraph, exposed: Tensor | None = None) -> Sampler:

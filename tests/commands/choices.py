@@ -12,7 +12,7 @@ from gclrec.contrast.ssl import SSL
 from gclrec.contrast.two_views import NEGATIVE_NODES
 from gclrec.contrast.views import VIEWS
 from gclrec.data.splits import SPLITS
-from gclrec.encoders import ENCODERS, LAYER_WEIGHTS
+from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, ENCODERS, LAYER_WEIGHTS
 from gclrec.evaluation.metrics import METRICS
 from gclrec.training.schedules import SCHEDULES
 from gclrec.training.scoring import SCORINGS
@@ -26,6 +26,11 @@ def drawing(name: str) -> tuple[str, ...]:
     """Return the flags of a kind of negatives, with what it cannot do without."""
     return ("--negatives", name, *(("--exposed", SHOWN) if name == "exposed" else ()))
 
+
+ITEMS_FOR = {
+    name: ("--item-attributes", "ITEMS") for name, entry in BASELINES.items() if entry.needs_attributes
+}
+"""What a baseline needs besides its name; ITEMS and USERS stand for files of attributes."""
 
 CHOICES = [
     *(("--encoder", name) for name in ENCODERS),
@@ -73,8 +78,14 @@ CHOICES = [
         for name in kind.temperatures
         for form in (name, f"{name}:0.5")
     ),
-    *(("--method", name) for name in METHODS),
-    *(("--baseline", name, "--refit") for name in BASELINES),
+    *(("--method", name, *ITEMS_FOR.get(name, ())) for name in METHODS),
+    *(("--baseline", name, *ITEMS_FOR.get(name, ()), "--refit") for name in BASELINES),
+    *(("--item-attributes", "ITEMS", "--attributes", use) for use in ATTRIBUTE_USES),
+    ("--user-attributes", "USERS", "--attributes", "input", "--id-dropout", 0.3),
+    ("--user-attributes", "USERS", "--item-attributes", "ITEMS", "--attributes", "input"),
+    ("--item-attributes", "ITEMS", "--attributes", "nodes", "--attribute-min-count", 4),
+    *(("--item-attributes", "ITEMS", "--attributes", "input", "--encoder", name) for name in CONVOLUTIONS),
+    *(("--item-attributes", "ITEMS", "--attributes", "nodes", "--aug", name) for name in VIEWS),
     ("--method", "item_knn", "--neighbours", 3, "--shrink", 7.5),
     ("--method", "gf_cf", "--rank", 4, "--low-pass", 0.5),
     *(("--split", name) for name in SPLITS if name != "given"),
@@ -152,6 +163,13 @@ BAD_FLAGS = {
     "--aug edge_drip": "edge_drop",
     "--aug edge_drop:2": "edge_drop",
     "--encoder gcn": "lightgcn",
+    "--attributes input": "has no attributes of users or items; give --item-attributes FILE",
+    "--attributes input --item-attributes missing.csv": "missing.csv",
+    "--attributes nodes --encoder sage": "try lightgcn",
+    "--id-dropout 0.1": "--id-dropout: not used without --attributes",
+    "--item-attributes items.csv": "--item-attributes: not used without --attributes",
+    "--baseline content_knn": "clicks.csv has no attributes of items; give --item-attributes FILE",
+    "--encoder gat --aug svd": "svd leaves no edges",
     "--baseline luck": "item_knn",
     "--neighbours 0": "--neighbours",
     "--ssl cross_layer --ssl-layer 3": "--ssl-layer",

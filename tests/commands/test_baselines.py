@@ -17,12 +17,17 @@ Run = Callable[..., Outcome]
 WITH_VECTORS = ("popularity", "pure_svd")
 
 
+def attributes_for(method: str, tastes: dict[str, Path]) -> tuple[object, ...]:
+    return ("--item-attributes", tastes["items"]) if BASELINES[method].needs_attributes else ()
+
+
 @pytest.fixture
-def fit(gclrec: Run, clicks: Path, tmp_path: Path) -> Run:
+def fit(gclrec: Run, clicks: Path, tastes: dict[str, Path], tmp_path: Path) -> Run:
     """Return a function that fits a method to the small table, into ``tmp_path / "run"``."""
 
     def run(method: str, *flags: object) -> Outcome:
         where = ("--dataset", clicks, "--run", tmp_path / "run")
+        where = (*where, *attributes_for(method, tastes))
         return gclrec("train", "--method", method, *where, "--dim", 4, "--rank", 4, *flags)
 
     return run
@@ -105,12 +110,12 @@ def test_every_setting_of_a_baseline_matters(
 
 
 def test_baselines_separate_two_tastes_and_popularity_does_not(
-    gclrec: Run, clicks: Path, tmp_path: Path
+    gclrec: Run, clicks: Path, tastes: dict[str, Path], tmp_path: Path
 ) -> None:
     """Each user of the table draws from one half of the items: whoever sees that gains a factor."""
     found = {}
     for name in BASELINES:
-        where = ("--dataset", clicks, "--run", tmp_path / name, "--json")
+        where = ("--dataset", clicks, "--run", tmp_path / name, "--json", *attributes_for(name, tastes))
         values = gclrec("train", "--method", name, *where, "--dim", 2, "--rank", 2).values
         found[name] = values["metrics"]["test/all/recall@10"]
     assert all(found[name] > 1.4 * found["popularity"] for name in found.keys() - {"popularity"}), found

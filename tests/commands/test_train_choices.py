@@ -19,9 +19,10 @@ from .conftest import QUICK, Run
 
 @pytest.mark.parametrize("flags", CHOICES, ids=lambda flags: "_".join(map(str, flags)))
 def test_every_choice_of_every_flag_trains(
-    train: Run, shown: Path, tmp_path: Path, flags: tuple[object, ...]
+    train: Run, shown: Path, tastes: dict[str, Path], tmp_path: Path, flags: tuple[object, ...]
 ) -> None:
-    flags = tuple(shown if part == SHOWN else part for part in flags)
+    files = {SHOWN: shown, "ITEMS": tastes["items"], "USERS": tastes["users"]}
+    flags = tuple(files.get(str(part), part) for part in flags)
     outcome = train(*flags)
     assert outcome.code == 0, outcome.err
     values = outcome.values

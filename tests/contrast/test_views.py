@@ -167,11 +167,15 @@ def test_attributes_take_the_place_of_dimensions(name: str, toy_graph: Bipartite
     view = view_of(name, graph)
     if name == "feature_mask":
         assert view.graph.user_x.isnan().any()
+        assert torch.equal(view.hidden[0], view.graph.user_x.isnan())
+        assert view.hidden[1] is None
         users, items = view.perturb.on_input(torch.ones(12, 8), torch.ones(10, 8))
         assert users.eq(1).all()  # they have attributes
         assert items.eq(0).any()  # they have not
     elif isinstance(view.graph, BipartiteGraph):
         assert view.graph.user_x is graph.user_x
+    if name != "feature_mask":
+        assert view.hidden == (None, None)
 
 
 # -- graph steps and what stands in place of a graph ---------------------------------------------

@@ -171,6 +171,16 @@ def test_attributes_of_nobody_here() -> None:
     json.dumps(fields, allow_nan=False)
 
 
+def test_texts_are_told_from_categories() -> None:
+    titles = [f"The {name} of the {other}" for name, other in zip("abcd", "efgh", strict=True)]
+    table = pl.DataFrame({"id": range(4), "title": titles, "shelf": ["of the A", "of the B"] * 2})
+    pairs = Interactions.from_frame(pl.DataFrame({"user": [0, 1, 2, 3], "item": [0, 1, 2, 3]}))
+    figures = describe(Dataset("x", pairs, item_attributes=table))["item_attributes"]
+    assert [field["kind"] for field in figures] == ["words", "category"]
+    alone = describe(Dataset("x", pairs, item_attributes=table.select("id")))["item_attributes"]
+    assert alone == []
+
+
 def test_the_docs_have_the_catalogue_as_it_is() -> None:
     """Make it anew with ``python tests/data/test_describe.py`` after a change of the catalogue."""
     begin, end = "<!-- catalogue -->\n", "<!-- end of catalogue -->"

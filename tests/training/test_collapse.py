@@ -44,8 +44,8 @@ class AlignmentOnly(Objective):
 def collapsing(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Trainer.__init__
 
-    def patched(self, config, graph, exposed=None):
-        before(self, config, graph, exposed)
+    def patched(self, *arguments, **more):
+        before(self, *arguments, **more)
         self.objective = AlignmentOnly()
 
     monkeypatch.setattr(Trainer, "__init__", patched)

@@ -75,6 +75,11 @@ BAD = {
     "ks": (0,),
     "metrics": ("recall", "charm"),
     "near_cold": 0,
+    "attributes": "all",
+    "attribute_min_count": 0,
+    "id_dropout": 1.0,
+    "user_attributes": "u.csv",
+    "item_attributes": "i.csv",
 }
 
 
@@ -136,6 +141,12 @@ def test_numbers_must_be_numbers(name: str, value: float) -> None:
         ("ssl_layer", {"ssl": "ncl", "num_layers": 1}),
         ("ssl_layer", {"ssl": "ncl", "ssl_layer": 1}),
         ("ssl_layer", {"ssl": "ncl", "ssl_layer": 0}),
+        ("attributes", {"encoder": "mf", "attributes": "input"}),
+        ("attributes", {"encoder": "gat", "attributes": "nodes"}),
+        ("id_dropout", {"id_dropout": 0.1}),
+        ("user_attributes", {"baseline": "content_knn", "user_attributes": "u.csv"}),
+        ("item_attributes", {"baseline": "item_knn", "item_attributes": "i.csv"}),
+        ("aug", {"encoder": "sage", "aug": "edge_drop,svd"}),
     ],
 )
 def test_what_would_be_ignored_is_refused(name: str, settings: dict[str, object]) -> None:

@@ -73,6 +73,23 @@ def test_a_user_who_has_seen_everything_does_not_hang_training() -> None:
         PairBatches(BipartiteGraph(1, 3, edges[:, :3]), 8, uniform, torch.Generator())
 
 
+@pytest.mark.parametrize("name", NEGATIVES)
+def test_items_without_interactions_are_no_negatives_where_attributes_are_used(name: str) -> None:
+    """Six of ten items are known; user 0 has five of them, user 1 all, so there is no negative for user 1."""
+    pairs = [(0, i) for i in (1, 3, 4, 6, 9)] + [(1, i) for i in (1, 3, 4, 6, 8, 9)] + [(2, 8)]
+    graph = BipartiteGraph(3, 10, torch.tensor(pairs).T.contiguous())
+    generator = torch.Generator().manual_seed(0)
+    batches = PairBatches(graph, 3, NEGATIVES[name], generator, known_only=True)
+    for _ in range(10):
+        for batch in batches:
+            assert set(batch.users.tolist()) <= {0, 2}
+            assert set(batch.negatives.flatten().tolist()) <= {1, 3, 4, 6, 8, 9}
+            assert graph.contains(batch.users, batch.positives).all()
+            if batch.negatives.dim() == 2:
+                own = batch.users[:, None].expand_as(batch.negatives)
+                assert not graph.contains(own.flatten(), batch.negatives.flatten()).any()
+
+
 def test_objective_is_the_sum_of_its_formulas(toy_graph: BipartiteGraph) -> None:
     encoder = LightGCN(12, 10, dim=4, num_layers=2, generator=torch.Generator().manual_seed(1))
     batch = Batch(torch.tensor([0, 3, 3, 7]), torch.tensor([1, 2, 1, 8]), torch.tensor([[4], [5], [0], [9]]))

@@ -1,0 +1,222 @@
+"""Any convolution of PyTorch Geometric as an encoder of users and items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, cast
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from gclrec.data.fields import AttributeTable
+from gclrec.encoders.content import Content
+from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
+from gclrec.encoders.fields import FieldTable
+from gclrec.encoders.layers import check_layers, fixed_weights
+from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.propagation import Adjacency
+
+Conv: TypeAlias = Callable[[int], nn.Module]
+"""From the length of an embedding to a convolution that is called as ``conv(x, edge_index)``."""
+
+
+def sage_conv(dim: int) -> nn.Module:
+    """Return GraphSAGE's mean convolution (Hamilton et al., 2017, https://arxiv.org/abs/1706.02216)."""
+    from torch_geometric.nn import SAGEConv
+
+    conv: nn.Module = SAGEConv(dim, dim)
+    return conv
+
+
+def gat_conv(dim: int) -> nn.Module:
+    """Return a graph attention convolution with one head (GATv2, https://arxiv.org/abs/2105.14491)."""
+    from torch_geometric.nn import GATv2Conv
+
+    conv: nn.Module = GATv2Conv(dim, dim)
+    return conv
+
+
+class PyGEncoder(nn.Module):
+    r"""Layers of a PyG convolution over the user-item graph, combined as LightGCN combines its own.
+
+    .. math:: x^{(l+1)} = \sigma\big(\mathrm{conv}_l(x^{(l)}, E)\big), \qquad x = \sum_l w_l\, x^{(l)}
+
+    ``E`` holds each interaction in both directions, items numbered behind the users, and :math:`\sigma` is
+    the leaky ReLU, left out behind the last layer. Any convolution that is called as
+    ``conv(x, edge_index)`` will do. It is as general as it is slow: PyG gathers and sums messages edge by
+    edge, where LightGCN is one sparse product (docs/attributes.md has the times).
+
+    Args:
+        num_users: ``U``.
+        num_items: ``I``.
+        conv: makes the convolution of each layer, such as ``lambda dim: SAGEConv(dim, dim)``.
+        dim: ``D``.
+        num_layers: ``L >= 0``.
+        layer_weights: one of :data:`~gclrec.encoders.layers.LAYER_WEIGHTS`.
+        init_std: standard deviation of the normal start of layer 0.
+        generator: where the start is drawn from, convolutions included; the global one if ``None``.
+        content: what attributes add to layer 0; ids alone if ``None``.
+
+    Shapes:
+        - **edge_index:** ``(2, E)`` int64; row 0 in ``[0, U)``, row 1 in ``[0, I)``
+        - **output:** users ``(U, D)`` and items ``(I, D)``
+
+    Raises:
+        ValueError: ``layer_weights`` is not a known name, or ``num_layers`` does not suit it.
+
+    Example, trained on a plain PyG ``HeteroData``:
+        >>> from torch_geometric.data import HeteroData
+        >>> from torch_geometric.nn import GraphConv
+        >>> data = HeteroData()
+        >>> data["user", "rates", "item"].edge_index = torch.tensor([[0, 1, 2], [0, 0, 1]])
+        >>> edges = data["user", "rates", "item"].edge_index
+        >>> encoder = PyGEncoder(3, 2, lambda dim: GraphConv(dim, dim), dim=8)
+        >>> optimizer = torch.optim.Adam(encoder.parameters(), lr=0.05)
+        >>> for _ in range(40):
+        ...     users, items = encoder(edges)
+        ...     loss = functional.cross_entropy(users[edges[0]] @ items.T, edges[1])
+        ...     optimizer.zero_grad()
+        ...     loss.backward()
+        ...     _ = optimizer.step()
+        >>> bool(loss < 0.1)
+        True
+    """
+
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        conv: Conv = sage_conv,
+        dim: int = 64,
+        num_layers: int = 2,
+        *,
+        layer_weights: str = "mean",
+        init_std: float = 0.1,
+        generator: Generator | None = None,
+        content: Content | None = None,
+    ) -> None:
+        super().__init__()
+        check_layers(layer_weights, num_layers)
+        self.num_layers = num_layers
+        self.layer_weights = layer_weights
+        self.users = nn.Parameter(torch.empty(num_users, dim).normal_(0.0, init_std, generator=generator))
+        self.items = nn.Parameter(torch.empty(num_items, dim).normal_(0.0, init_std, generator=generator))
+        with torch.random.fork_rng(devices=[], enabled=generator is not None):
+            if generator is not None:  # convolutions draw their start from the global generator
+                torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            self.convs = nn.ModuleList(conv(dim) for _ in range(num_layers))
+        if layer_weights == "learned":
+            self.layer_logits = nn.Parameter(torch.zeros(num_layers + 1))
+        self.content = content
+        self.draws: Generator | None = None
+
+    @property
+    def layer_zero(self) -> tuple[Tensor, Tensor]:
+        """The free vectors, users ``(U, D)`` and items ``(I, D)``: what L2 acts on."""
+        return self.users, self.items
+
+    def forward(
+        self,
+        graph: GraphLike,
+        *,
+        layers: bool = False,
+        perturb: Perturbation | None = None,
+        hidden: Hidden = (None, None),
+    ) -> Embeddings:
+        """Return final embeddings of all users and items.
+
+        Args:
+            graph: a :class:`~gclrec.graph.bipartite.BipartiteGraph`, a plain ``edge_index (2, E)``, an
+                adjacency, or one adjacency for each layer.
+            layers: also return each layer's output.
+            perturb: applied to layer 0 and to the output of each layer ``1..L`` before it goes on.
+            hidden: attributes that read as missing; not looked at without ``content``.
+
+        Raises:
+            TypeError: an operator has no edges (such as that of ``svd``).
+        """
+        edges = self._edges(graph)
+        users, items = self.layer_zero
+        if self.content is not None:
+            start = self.content.start(users, items, hidden, self.draws)
+            users, items = start.users, start.items
+            if start.alone != (None, None):
+                made = {id(edge): _without(edge, len(users), start.alone) for edge in edges}
+                edges = [made[id(edge)] for edge in edges]
+        perturb = perturb or Perturbation()
+        if perturb.on_input is not None:
+            users, items = perturb.on_input(users, items)
+        outputs = [(users, items)]
+        for layer, (conv, edge_index) in enumerate(zip(self.convs, edges, strict=True), start=1):
+            x = conv(torch.cat(outputs[-1]), edge_index)
+            if layer < self.num_layers:
+                x = functional.leaky_relu(x)
+            users, items = x[: len(self.users)], x[len(self.users) :]
+            users, items = perturb.shifted(layer, users, items)
+            outputs.append((users, items))
+        weights = fixed_weights(self.layer_weights, self.num_layers)
+        shares: Sequence[float | Tensor] = (
+            weights if weights is not None else list(self.layer_logits.softmax(0))
+        )
+        users, items = (
+            cast("Tensor", sum(share * output[side] for share, output in zip(shares, outputs, strict=True)))
+            for side in (0, 1)
+        )
+        return Embeddings(users, items, tuple(outputs) if layers else ())
+
+    def encode_content(self, side: str, table: FieldTable | AttributeTable) -> Tensor:
+        """Return the layer-0 vectors of nodes that have attributes and no id, ``(N, D)``.
+
+        Args:
+            side: ``"user"`` or ``"item"``.
+            table: encoded by the schema of the attributes that the encoder was made with.
+
+        Raises:
+            ValueError: the encoder has no attributes of that side.
+        """
+        if self.content is None:
+            raise ValueError("the encoder was made without attributes")
+        return self.content.encode(side, table)
+
+    def _edges(self, graph: GraphLike) -> list[Tensor]:
+        """Return the edges of each layer, both directions, items behind users."""
+        if isinstance(graph, Tensor):
+            graph = BipartiteGraph(len(self.users), len(self.items), graph)
+        if isinstance(graph, BipartiteGraph):
+            given = graph.edge_index
+            edges = graph.remember("both directions", lambda: _both(given[0], given[1], graph.num_users))
+            return [edges] * self.num_layers
+        if isinstance(graph, Sequence):
+            if len(graph) != self.num_layers:
+                raise ValueError(f"one operator for each of {self.num_layers} layers, got {len(graph)}")
+            return [_edges_of(operator) for operator in graph]
+        return [_edges_of(graph)] * self.num_layers
+
+
+def _both(user: Tensor, item: Tensor, num_users: int) -> Tensor:
+    item = item + num_users
+    return torch.stack([torch.cat([user, item]), torch.cat([item, user])])
+
+
+def _edges_of(operator: object) -> Tensor:
+    if not isinstance(operator, Adjacency):
+        kind = type(operator).__name__
+        raise TypeError(f"a convolution needs edges, and an operator of type {kind} has none")
+    half = operator.by_user
+    rows = torch.arange(len(half.ptr) - 1, device=half.ptr.device)
+    user, held = torch.repeat_interleave(rows, half.ptr.diff().long()), half.weight > 0
+    return _both(user[held], half.to[held].long(), operator.num_users)
+
+
+def _without(edges: Tensor, num_users: int, alone: tuple[Tensor | None, Tensor | None]) -> Tensor:
+    """Return the edges of which neither end stands alone."""
+    users, items = alone
+    stays = torch.ones(edges.shape[1], dtype=torch.bool, device=edges.device)
+    half = edges.shape[1] // 2
+    user, item = edges[0, :half], edges[1, :half] - num_users
+    for out, ends in ((users, user), (items, item)):
+        if out is not None:
+            kept = ~out[ends]
+            stays &= torch.cat([kept, kept])
+    return edges[:, stays]

@@ -1,0 +1,193 @@
+r"""Operators made from another one: with some nodes left out, or with further nodes beside it.
+
+The normalised weight of an edge, :math:`1 / \sqrt{d_u d_i}`, is a product of something of the user and
+something of the item. So an operator is normalised anew, by other degrees, by scaling rows before and after
+its product; none of its arrays is made again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gclrec.graph.low_rank import LowRank
+from gclrec.graph.propagation import Adjacency, Composed, Half, Operator, Product
+
+
+@dataclass(frozen=True, eq=False)
+class _Scaled:
+    """A product between two scalings of rows, ``diag(after) M diag(before)``."""
+
+    matrix: Product
+    before: Tensor
+    after: Tensor
+
+    @property
+    def num_columns(self) -> int:
+        return self.matrix.num_columns
+
+    def matmul(self, x: Tensor) -> Tensor:
+        return self.matrix.matmul(x * self.before.to(x.dtype)).mul_(self.after.to(x.dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class _Factors:
+    """One direction of a low-rank operator."""
+
+    left: Tensor
+    values: Tensor
+    right: Tensor
+
+    @property
+    def num_columns(self) -> int:
+        return len(self.right)
+
+    def matmul(self, x: Tensor) -> Tensor:
+        return (self.left * self.values).to(x.dtype) @ (self.right.to(x.dtype).T @ x)
+
+
+@dataclass(frozen=True, eq=False)
+class _Blocks:
+    r"""The product of :math:`\begin{pmatrix} M & A \\ B & 0 \end{pmatrix}`, of which one of A, B may lack."""
+
+    matrix: Product
+    right: Half | None
+    below: Half | None
+
+    @property
+    def num_columns(self) -> int:
+        return self.matrix.num_columns + (0 if self.right is None else self.right.num_columns)
+
+    def matmul(self, x: Tensor) -> Tensor:
+        count = self.matrix.num_columns
+        first, rest = x[:count].contiguous(), x[count:].contiguous()
+        out = self.matrix.matmul(first)
+        if self.right is not None:
+            out = out.add_(self.right.matmul(rest))
+        return out if self.below is None else torch.cat([out, self.below.matmul(first)])
+
+
+@dataclass(frozen=True, eq=False)
+class Links:
+    """Edges between the nodes of one side and further nodes, such as the values of their attributes.
+
+    Args:
+        by_node: a row for each node, with the weight 1 for each edge (0 for one that is hidden).
+        by_value: the transpose.
+    """
+
+    by_node: Half
+    by_value: Half
+
+    def degrees(self) -> tuple[Tensor, Tensor]:
+        """Return the number of edges of each node and of each further node."""
+        return _row_sums(self.by_node), _row_sums(self.by_value)
+
+    def weighted(self, node_scale: Tensor, value_scale: Tensor) -> tuple[Half, Half]:
+        """Return both directions with the weight of each edge scaled by both of its ends."""
+        halves = []
+        for half, row, column in (
+            (self.by_node, node_scale, value_scale),
+            (self.by_value, value_scale, node_scale),
+        ):
+            counts = half.ptr.diff()
+            weight = half.weight * torch.repeat_interleave(row, counts) * column.index_select(0, half.to)
+            halves.append(Half(half.ptr, half.to, weight, half.num_columns))
+        return halves[0], halves[1]
+
+
+def operator_degrees(operator: Operator) -> tuple[Tensor, Tensor] | None:
+    """Return how many edges of users ``(U,)`` and of items ``(I,)`` an adjacency has; ``None`` for others."""
+    if not isinstance(operator, Adjacency):
+        return None
+    counted = []
+    for half in (operator.by_user, operator.by_item):
+        held = torch.zeros(len(half.to) + 1, dtype=torch.int64, device=half.to.device)
+        torch.cumsum(half.weight > 0, 0, out=held[1:])
+        counted.append(held.index_select(0, half.ptr).diff())
+    return counted[0], counted[1]
+
+
+def without_nodes(
+    operator: Operator, users: Tensor | None, items: Tensor | None, degrees: tuple[Tensor, Tensor]
+) -> tuple[Operator, tuple[Tensor, Tensor]]:
+    """Return an operator without the edges of some nodes, normalised by the degrees that are left, and those.
+
+    Args:
+        operator: a normalised adjacency or its low-rank form, which has no edges and whose rows and columns
+            of those nodes become zero.
+        users: ``(U,)`` bool, which users are left out; none if ``None``.
+        items: ``(I,)`` bool, likewise.
+        degrees: of users and items, before.
+    """
+    counts = [degree.to(torch.get_default_dtype()) for degree in degrees]
+    stays = [
+        torch.ones_like(count) if out is None else (~out).to(count.dtype)
+        for count, out in zip(counts, (users, items), strict=True)
+    ]
+    scales, lefts = list(stays), [count * stay for count, stay in zip(counts, stays, strict=True)]
+    if isinstance(operator, Adjacency):
+        # The edges that stay: the product with unit weights, which is the normalised one scaled back.
+        for side, half in enumerate((operator.by_user, operator.by_item)):
+            column = (counts[1 - side].sqrt() * stays[1 - side])[:, None]
+            left = (half.matmul(column)[:, 0] * counts[side].sqrt()).round_() * stays[side]
+            lefts[side] = left
+            root = (counts[side] / left.clamp(min=1.0)).sqrt()
+            scales[side] = torch.where(left > 0, stays[side] * root, 0.0)
+    user, item = (scale[:, None] for scale in scales)
+    there, back = _products(operator)
+    operator = Composed(_Scaled(there, item, user), _Scaled(back, user, item))
+    return operator, (lefts[0], lefts[1])
+
+
+def with_nodes(
+    operator: Operator, user_links: Links | None, item_links: Links | None, degrees: tuple[Tensor, Tensor]
+) -> Operator:
+    """Return an operator over users, items and further nodes, normalised by the degrees in this larger graph.
+
+    Further nodes of items stand behind the users, on the side that items have edges to, and further nodes
+    of users behind the items. So the larger graph is bipartite too.
+
+    Args:
+        operator: a normalised adjacency over users and items.
+        user_links: edges between users and further nodes, ``V_U`` of them.
+        item_links: edges between items and further nodes, ``V_I`` of them.
+        degrees: of users and items in ``operator``.
+
+    Returns:
+        An operator over ``U + V_I`` rows on the side of the users and ``I + V_U`` on that of the items.
+    """
+    counts = [degree.to(torch.get_default_dtype()) for degree in degrees]
+    totals, values = list(counts), [counts[0].new_empty(0), counts[0].new_empty(0)]
+    for side, links in enumerate((user_links, item_links)):
+        if links is not None:
+            nodes, values[side] = links.degrees()
+            totals[side] = totals[side] + nodes
+    scales = [total.clamp(min=1.0).rsqrt() for total in totals]
+    roots = [(count.sqrt() * scale)[:, None] for count, scale in zip(counts, scales, strict=True)]
+    halves = [
+        (None, None) if links is None else links.weighted(scale, value.clamp(min=1.0).rsqrt())
+        for links, scale, value in zip((user_links, item_links), scales, values, strict=True)
+    ]
+    (user_there, user_back), (item_there, item_back) = halves
+    there, back = _products(operator)
+    return Composed(
+        _Blocks(_Scaled(there, roots[1], roots[0]), user_there, item_back),
+        _Blocks(_Scaled(back, roots[0], roots[1]), item_there, user_back),
+    )
+
+
+def _products(operator: Operator) -> tuple[Product, Product]:
+    if isinstance(operator, LowRank):
+        low = operator
+        users, items = low.user_vectors, low.item_vectors
+        return _Factors(users, low.values, items), _Factors(items, low.values, users)
+    if isinstance(operator, Adjacency | Composed):
+        return operator.by_user, operator.by_item
+    raise TypeError(f"an operator of type {type(operator).__name__} cannot be taken apart")
+
+
+def _row_sums(half: Half) -> Tensor:
+    return half.matmul(torch.ones(half.num_columns, 1, device=half.weight.device))[:, 0].round_()

@@ -1,0 +1,128 @@
+"""Attributes on the command line: found by themselves or given, kept in the run folder, and bad input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from gclrec.evaluation.metrics import METRICS
+from gclrec.training.run import RunFolder
+
+from .conftest import Outcome
+
+Run = Callable[..., Outcome]
+QUICK = ("--epochs", 4, "--dim", 8, "--batch-size", 256, "--num-layers", 2, "--metrics", "recall", "--json")
+COLD = ("--loss", "softmax", "--negatives", "in_batch", "--score", "cosine", "--learning-rate", 0.05)
+SYNTHETIC = ("--dataset", "synthetic-300x200x6000")
+USES = (("--attributes", "input", "--id-dropout", 0.2), ("--attributes", "nodes"))
+
+
+@pytest.mark.parametrize("use", USES, ids=["input", "nodes"])
+def test_cold_items_are_found_by_what_they_are(gclrec: Run, tmp_path: Path, use: tuple[object, ...]) -> None:
+    """On the synthetic data, whose attributes come by themselves: ids cannot, attributes can."""
+    found = {}
+    for name, flags in (("none", ()), ("used", use)):
+        where = ("--run", tmp_path / name, "--split", "cold_items", "--aug", "none")
+        outcome = gclrec("train", *SYNTHETIC, *QUICK, *COLD, *where, *flags)
+        assert outcome.code == 0, outcome.err
+        assert ("--attributes input uses the attributes of items" in outcome.err) == (name == "none")
+        found[name] = outcome.values["metrics"]["test/cold_items/recall@20"]
+    assert found["used"] > 1.5 * found["none"], found
+
+
+@pytest.mark.parametrize("use", USES, ids=["input", "nodes"])
+def test_the_folder_alone_is_enough(
+    gclrec: Run, clicks: Path, tastes: dict[str, Path], tmp_path: Path, use: tuple[object, ...]
+) -> None:
+    tables = {name: tmp_path / path.name for name, path in tastes.items()}
+    for name, path in tables.items():
+        path.write_bytes(tastes[name].read_bytes())
+    given = ("--item-attributes", tables["items"], "--user-attributes", tables["users"], *use)
+    flags = ("--dataset", clicks, *given, *QUICK, "--split", "cold_items", "--aug", "edge_drop+feature_mask")
+    whole = gclrec("train", *flags, "--run", tmp_path / "whole", "--refit")
+    assert whole.code == 0, whole.err
+    fewer = [2 if flag == 4 else flag for flag in flags]
+    part = gclrec("train", *fewer, "--run", tmp_path / "part")
+    assert part.code == 0, part.err
+    straight = gclrec("train", *flags, "--run", tmp_path / "straight")
+    for path in tables.values():
+        path.unlink()
+
+    resumed = gclrec("train", "--resume", tmp_path / "part", "--epochs", 4, "--json")
+    assert resumed.values["metrics"] == straight.values["metrics"]
+    again = gclrec("evaluate", tmp_path / "whole", "--json")
+    assert again.values["metrics"] == pytest.approx(whole.values["metrics"])
+    assert gclrec("export", tmp_path / "whole").code == 0
+    user = RunFolder(tmp_path / "whole").example_user()
+    assert gclrec("recommend", tmp_path / "whole", "--user", user).code == 0
+
+    folder = RunFolder.open(tmp_path / "whole")
+    assert {side: len(schema.fields) for side, schema in folder.schemas().items()} == {"users": 2, "items": 2}
+    stored = pl.read_parquet(tmp_path / "whole" / "attributes" / "items.parquet")
+    assert len(stored) == 55  # those that nobody has seen are kept, for later
+    table = folder.attributes().items
+    assert table.num_rows == 50
+    gaps = np.array([item % 9 == 0 for item in range(50)])
+    np.testing.assert_array_equal(table.columns[0].missing, gaps)
+
+
+def test_runs_without_attributes_keep_none(gclrec: Run, tmp_path: Path) -> None:
+    assert gclrec("train", *SYNTHETIC, *QUICK, "--run", tmp_path / "run").code == 0
+    assert not (tmp_path / "run" / "attributes").exists()
+    assert RunFolder(tmp_path / "run").attributes() is None
+
+
+def test_a_damaged_schema_is_one_line(gclrec: Run, tmp_path: Path) -> None:
+    assert gclrec("train", *SYNTHETIC, *QUICK, "--run", tmp_path / "run", "--attributes", "input").code == 0
+    (tmp_path / "run" / "attributes" / "schema.json").write_text('{"items": [3]}')
+    assert "schema.json" in gclrec("train", "--resume", tmp_path / "run", "--epochs", 9).error
+
+
+BAD_TABLES = {
+    "item_id,kind\n1,a\n1,b\n": "found id 1 a second time",
+    "item_id,kind\nx1,a\nx2,a\n": "no id is one of the items; found ids as x1, x2, expected as 0, 1",
+    "item_id,isbn\n1,a\n2,b\n": "item attributes: no field is left to use",
+    "item_id,kind\n1,\n2,\n": "item attributes: no field is left to use",
+}
+
+
+@pytest.mark.parametrize("text", BAD_TABLES)
+def test_bad_tables_end_with_one_line_and_nothing_written(
+    gclrec: Run, clicks: Path, tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "items.csv"
+    path.write_text(text)
+    flags = ("--dataset", clicks, "--run", tmp_path / "run", "--item-attributes", path)
+    assert BAD_TABLES[text] in gclrec("train", *flags, *QUICK, "--attributes", "input").error
+    assert not (tmp_path / "run").exists()
+
+
+def test_vectors_of_different_widths(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
+    path = tmp_path / "items.parquet"
+    pl.DataFrame({"item_id": [0, 1], "cover": [[1.0], [1.0, 2.0]]}).write_parquet(path)
+    flags = ("--dataset", clicks, "--run", tmp_path / "run", "--item-attributes", path)
+    assert "column 'cover', expected 1 as above" in gclrec("train", *flags, "--attributes", "input").error
+
+
+def test_describe_tells_of_the_tables_given(gclrec: Run, clicks: Path, tastes: dict[str, Path]) -> None:
+    given = ("--item-attributes", tastes["items"], "--user-attributes", tastes["users"])
+    outcome = gclrec("data", "describe", clicks, *given, "--json")
+    fields = {field["field"]: field for field in outcome.values["item_attributes"]}
+    assert fields["tags"]["coverage"] == pytest.approx(44 / 50)
+    assert [field["field"] for field in outcome.values["user_attributes"]] == ["taste", "age"]
+    assert "item attribute" in outcome.err  # the tables, beside the JSON
+    assert (
+        "no id is one of the users"
+        in gclrec("data", "describe", clicks, "--user-attributes", tastes["items"]).error
+    )
+
+
+def test_all_figures_of_the_content_baseline(gclrec: Run, tmp_path: Path) -> None:
+    where = ("--run", tmp_path / "run", "--split", "cold_items", "--json")
+    values = gclrec("train", *SYNTHETIC, "--method", "content_knn", *where).values["metrics"]
+    assert values["test/cold_items/recall@20"] > 0.1
+    assert {f"test/cold_items/{name}@20" for name in METRICS} <= values.keys()
