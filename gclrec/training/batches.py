@@ -29,6 +29,40 @@ class Batch:
     log_weight: Tensor | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class KnownItems:
+    """The items that have an interaction, numbered on their own, for negatives to be drawn among.
+
+    With attributes an item without any is one that has yet to appear, and as a negative it would teach that
+    nobody wants its kind.
+
+    Args:
+        graph: the same interactions, between all users and the known items.
+        items: ``(K,)`` number of each known item among all.
+        place: ``(I,)`` number of each item among the known ones; means nothing for another.
+        known: ``(I,)`` bool.
+    """
+
+    graph: BipartiteGraph
+    items: Tensor
+    place: Tensor
+    known: Tensor
+
+    @classmethod
+    def of(cls, graph: BipartiteGraph) -> KnownItems:
+        """Return those of a graph."""
+        known = graph.degrees()[1] > 0
+        place = known.cumsum(0) - 1
+        users, items = graph.edge_index
+        among = BipartiteGraph(graph.num_users, int(known.sum()), torch.stack([users, place[items]]))
+        return cls(among, known.nonzero().squeeze(1), place, known)
+
+    def renumbered(self, pairs: Tensor) -> Tensor:
+        """Return those of some pairs ``(2, X)`` whose item is known, by its number among the known ones."""
+        users, items = pairs[:, self.known[pairs[1]]]
+        return torch.stack([users, self.place[items]])
+
+
 class PairBatches:
     """Every training pair once an epoch, in a new order each time.
 
@@ -37,8 +71,8 @@ class PairBatches:
         batch_size: pairs in a batch; the last of an epoch may be smaller.
         negatives: how negatives are drawn.
         generator: all randomness comes from here.
-        known_only: draw negatives among the items that have an interaction. With attributes an item without
-            any is one that has yet to appear, and as a negative it would teach that nobody wants its kind.
+        known: draw negatives among these items; ``negatives`` is then made for their graph. Among all if
+            ``None``.
 
     Pairs of users who have interacted with *every* item are left out: such a user has no negative.
 
@@ -53,22 +87,16 @@ class PairBatches:
         negatives: Sampler,
         generator: Generator,
         *,
-        known_only: bool = False,
+        known: KnownItems | None = None,
     ) -> None:
         self.graph = graph
         self.batch_size = batch_size
         self.negatives = negatives
         self.generator = generator
         users, items = graph.edge_index
-        known = graph.degrees()[1] > 0
-        self._known: Tensor | None = None  # numbers of the items that negatives are drawn among
-        if known_only and not bool(known.all()):
-            self._known = known.nonzero().squeeze(1)
-            self._place = known.cumsum(0) - 1
-            among = torch.stack([users, self._place[items]])
-            graph = BipartiteGraph(graph.num_users, len(self._known), among)
-        self._among = graph
-        usable = graph.user_degrees[users] < graph.num_items
+        self._known = known
+        among = graph if known is None else known.graph
+        usable = graph.user_degrees[users] < among.num_items
         self.users, self.items = users[usable], items[usable]
         if len(self.users) == 0:
             raise ValueError(
@@ -86,6 +114,7 @@ class PairBatches:
                 negatives = self.negatives(self.graph, users, positives, generator=self.generator)
                 yield Batch(users, positives, *negatives)
             else:
-                places = self._place[positives]
-                found, log_weight = self.negatives(self._among, users, places, generator=self.generator)
-                yield Batch(users, positives, self._known[found], log_weight)
+                found, log_weight = self.negatives(
+                    self._known.graph, users, self._known.place[positives], generator=self.generator
+                )
+                yield Batch(users, positives, self._known.items[found], log_weight)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gclrec.baselines import BASELINES
+from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
 from gclrec.contrast.ranking_losses import LOSSES
 from gclrec.contrast.ssl import SSL
@@ -28,6 +29,17 @@ def flag(name: str) -> str:
 def options(names: Mapping[str, object] | tuple[str, ...]) -> str:
     """Return names as a list for people."""
     return ", ".join(names)
+
+
+def method_settings(name: str) -> Mapping[str, Any]:
+    """Return the settings of a named method.
+
+    Raises:
+        InputError: there is no such method; the message lists those there are.
+    """
+    if name not in METHODS:
+        raise InputError(f"--method: {name!r} is not one of {options(METHODS)}")
+    return METHODS[name].settings
 
 
 def check_choices(config: TrainConfig, choices: Mapping[str, Collection[str]]) -> None:

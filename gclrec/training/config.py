@@ -11,7 +11,6 @@ from cyclopts import Group, Parameter
 
 from gclrec.baselines import BASELINES
 from gclrec.contrast.byol import TARGETS
-from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
 from gclrec.contrast.neighbours import FORMS, POSITIVES
 from gclrec.contrast.ranking_losses import LOSSES, SCORES
@@ -31,6 +30,7 @@ from gclrec.training.checks import (
     check_ssl,
     check_temperatures,
     flag,
+    method_settings,
     options,
 )
 from gclrec.training.schedules import SCHEDULES
@@ -411,14 +411,3 @@ class TrainConfig:
             return cls(**clean).checked()
         except TypeError as error:
             raise InputError(f"{source}: a setting has the wrong type ({error})") from error
-
-
-def method_settings(name: str) -> Mapping[str, Any]:
-    """Return the settings of a named method.
-
-    Raises:
-        InputError: there is no such method; the message lists those there are.
-    """
-    if name not in METHODS:
-        raise InputError(f"--method: {name!r} is not one of {options(METHODS)}")
-    return METHODS[name].settings

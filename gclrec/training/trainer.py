@@ -19,7 +19,7 @@ from gclrec.encoders import Embeddings, Encoder, LightGCN, ValueNodes, build_enc
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
-from gclrec.training.batches import Batch, PairBatches
+from gclrec.training.batches import Batch, KnownItems, PairBatches
 from gclrec.training.config import TrainConfig
 from gclrec.training.objective import Objective, Parts
 from gclrec.training.schedules import factor
@@ -72,10 +72,13 @@ class Trainer:
         ).to(graph.device)
         self.encoder = cast("Encoder", module)
         STARTS[config.init](self.encoder, graph, drawn)
-        self.sampler = sampler_of(config, graph, exposed)
-        self.batches = PairBatches(
-            graph, config.batch_size, self.sampler, self.generator, known_only=attributes is not None
-        )
+        known = None if attributes is None else KnownItems.of(graph)
+        if known is None:
+            self.sampler = sampler_of(config, graph, exposed)
+        else:
+            shown = None if exposed is None else known.renumbered(exposed.to(graph.device))
+            self.sampler = sampler_of(config, known.graph, shown)
+        self.batches = PairBatches(graph, config.batch_size, self.sampler, self.generator, known=known)
         self.chains = chains_of(config)
         self.objective = Objective(
             config.l2_weight,

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import torch
 
-from gclrec.contrast.negatives import NEGATIVES, uniform
+from gclrec.contrast.negatives import NEGATIVES, build_sampler, uniform
 from gclrec.contrast.ranking_losses import LOSSES, sampled_softmax
 from gclrec.contrast.ssl import SSL
 from gclrec.contrast.two_views import TwoViews
@@ -21,7 +21,7 @@ from gclrec.data.splits import Split
 from gclrec.encoders import LightGCN
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.training.batches import Batch, PairBatches
+from gclrec.training.batches import Batch, KnownItems, PairBatches
 from gclrec.training.checkpoint import load_state, save_state
 from gclrec.training.config import TrainConfig
 from gclrec.training.fit import fit
@@ -79,7 +79,11 @@ def test_items_without_interactions_are_no_negatives_where_attributes_are_used(n
     pairs = [(0, i) for i in (1, 3, 4, 6, 9)] + [(1, i) for i in (1, 3, 4, 6, 8, 9)] + [(2, 8)]
     graph = BipartiteGraph(3, 10, torch.tensor(pairs).T.contiguous())
     generator = torch.Generator().manual_seed(0)
-    batches = PairBatches(graph, 3, NEGATIVES[name], generator, known_only=True)
+    known = KnownItems.of(graph)
+    shown = known.renumbered(torch.tensor([[0, 0, 2, 2], [8, 7, 4, 5]]))  # 5 and 7 are not known
+    assert known.items[shown[1]].tolist() == [8, 4]
+    sampler = build_sampler(name, known.graph, exposed=shown)
+    batches = PairBatches(graph, 3, sampler, generator, known=known)
     for _ in range(10):
         for batch in batches:
             assert set(batch.users.tolist()) <= {0, 2}
@@ -155,7 +159,7 @@ def test_every_loss_learns_from_every_kind_of_negatives(loss: str, negatives: st
     own = {"batch_size": 32, "learning_rate": 0.05, "uniformity_weight": 0.3}
     config = TrainConfig(loss=loss, negatives=negatives, aug="none", **(SMALL | own))
     shown = torch.stack([torch.arange(24), (torch.arange(24) + 1) % 16])  # of the other colour
-    trainer = Trainer(config, graph, shown)
+    trainer = Trainer(config, graph, exposed=shown)
     losses = [trainer.run_epoch(epoch) for epoch in range(1, 31)]
     assert losses[-1][loss] < losses[0][loss]
     users, items = trainer.embeddings()
