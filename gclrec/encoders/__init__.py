@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Generator, Tensor, nn
 
-from gclrec.data.fields import Attributes
+from gclrec.data.fields import Attributes, AttributeTable
 from gclrec.encoders.content import Content
 from gclrec.encoders.egcf import EGCF
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
-from gclrec.encoders.fields import FieldEncoder, FieldTable
+from gclrec.encoders.fields import FieldBatch, FieldEncoder, FieldTable
 from gclrec.encoders.layers import LAYER_WEIGHTS
 from gclrec.encoders.lightgcn import LightGCN
 from gclrec.encoders.mf import MF
 from gclrec.encoders.pyg import Conv, PyGEncoder, gat_conv, sage_conv
+from gclrec.encoders.refiners import REFINERS
+from gclrec.encoders.towers import Tower, TwoTower
 from gclrec.encoders.value_nodes import ValueNodes
 
 __all__ = [
@@ -25,13 +27,18 @@ __all__ = [
     "ENCODERS",
     "LAYER_WEIGHTS",
     "MF",
+    "REFINERS",
     "Content",
     "Embeddings",
+    "EncodesContent",
     "Encoder",
+    "FieldBatch",
     "FieldEncoder",
     "FieldTable",
     "LightGCN",
     "PyGEncoder",
+    "Tower",
+    "TwoTower",
     "ValueNodes",
     "build_encoder",
 ]
@@ -55,6 +62,17 @@ class Encoder(Protocol):
         """Return the embeddings of all users and items on ``graph``."""
 
 
+@runtime_checkable
+class EncodesContent(Protocol):
+    """An encoder that makes vectors of attributes alone, as a cold node has them."""
+
+    def field_table(self, side: str) -> FieldTable | None:
+        """Return the attributes of ``"user"`` or ``"item"`` that it makes vectors of, ``None`` if none."""
+
+    def encode_content(self, side: str, table: FieldTable | AttributeTable | FieldBatch) -> Tensor:
+        """Return the layer-0 vectors of nodes that have attributes and no id, ``(N, D)``."""
+
+
 def build_encoder(
     name: str,
     num_users: int,
@@ -70,7 +88,9 @@ def build_encoder(
     degrees: tuple[Tensor, Tensor] | None = None,
     id_dropout: float = 0.0,
     draws: Generator | None = None,
-) -> MF | LightGCN | EGCF | PyGEncoder:
+    refiner: str = "none",
+    tower_layers: int = 2,
+) -> MF | LightGCN | EGCF | PyGEncoder | TwoTower:
     """Return an encoder by its name in :data:`ENCODERS`; what does not concern it is left aside.
 
     Args:
@@ -87,6 +107,8 @@ def build_encoder(
         degrees: training interactions of users and items; needed with attributes.
         id_dropout: probability that an id is hidden in training; see :class:`~gclrec.encoders.content.Ids`.
         draws: where that is drawn from, on the device of training.
+        refiner: of the towers, a name in :data:`~gclrec.encoders.refiners.REFINERS`.
+        tower_layers: linear layers of their perceptrons.
 
     Raises:
         ValueError: attributes are to be used in a way that the encoder has not.
@@ -97,6 +119,21 @@ def build_encoder(
         return MF(num_users, num_items, dim, init_std=init_std, generator=generator)
     if name == "egcf":
         return EGCF(num_users, num_items, dim, num_layers, init_std=init_std, generator=generator)
+    if name == "two_tower":
+        towers = TwoTower(
+            num_users,
+            num_items,
+            attributes if use == "input" else None,
+            dim,
+            refiner=refiner,
+            num_layers=tower_layers,
+            degrees=degrees,
+            id_dropout=id_dropout,
+            init_std=init_std,
+            generator=generator,
+        )
+        towers.draws = draws
+        return towers
     content: Content | ValueNodes | None = None
     # The free vectors are drawn first, so that they start the same with and without attributes.
     encoder: LightGCN | PyGEncoder
@@ -137,6 +174,7 @@ ENCODERS: Mapping[str, type[nn.Module]] = {
     "lightgcn": LightGCN,
     "mf": MF,
     "egcf": EGCF,
+    "two_tower": TwoTower,
     **dict.fromkeys(CONVOLUTIONS, PyGEncoder),
 }
 
@@ -147,6 +185,7 @@ ENCODER_USES: Mapping[str, tuple[str, ...]] = {
     "lightgcn": ("input", "nodes"),
     "mf": (),
     "egcf": (),
+    "two_tower": ("input",),
     **dict.fromkeys(CONVOLUTIONS, ("input",)),
 }
 """The uses that each encoder has for attributes."""

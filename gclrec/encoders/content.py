@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from gclrec.data.fields import Attributes, AttributeTable
 from gclrec.encoders.embeddings import Hidden
-from gclrec.encoders.fields import FieldEncoder, FieldTable
+from gclrec.encoders.fields import FieldBatch, FieldEncoder, FieldTable
 from gclrec.graph.draws import bernoulli
 from gclrec.graph.extension import operator_degrees, without_nodes
 from gclrec.graph.propagation import Operator
@@ -190,7 +190,11 @@ class Content(nn.Module):
         """Return the operator that a pass which starts so propagates by."""
         return self.ids.operator(operator, start)
 
-    def encode(self, side: str, table: FieldTable | AttributeTable) -> Tensor:
+    def field_table(self, side: str) -> FieldTable | None:
+        """Return the attributes of ``"user"`` or ``"item"``, ``None`` if that side has none."""
+        return cast("FieldTable", self.tables[side]) if side in self.tables else None
+
+    def encode(self, side: str, table: FieldTable | AttributeTable | FieldBatch) -> Tensor:
         """Return the layer-0 vectors of nodes that have attributes and no id, ``(N, D)``.
 
         Args:

@@ -3,14 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from gclrec.data.fields import AttributeTable, Field
+from gclrec.graph.draws import bernoulli
 from gclrec.graph.propagation import Half
+
+Bag: TypeAlias = "tuple[Tensor, Tensor, Tensor]"
+"""Values of some rows: pointers ``(B + 1,)``, codes ``(M,)``, and the weight of each in its row's mean."""
+
+
+@dataclass(frozen=True, eq=False)
+class FieldBatch:
+    """Attributes of some rows, which can be thinned out.
+
+    Args:
+        fields: what the columns are.
+        missing: ``(B, F)`` bool, where nothing is known, or nothing is left.
+        columns: for each field its values, or its numbers ``(B, width)``.
+    """
+
+    fields: tuple[Field, ...]
+    missing: Tensor
+    columns: tuple[Bag | Tensor, ...]
+
+    def hide(self, hidden: Tensor) -> FieldBatch:
+        """Return the batch with some fields missing.
+
+        Args:
+            hidden: bool that broadcasts to ``(B, F)``.
+        """
+        return replace(self, missing=self.missing | hidden)
+
+    def drop_values(self, p: float, *, generator: Generator | None = None) -> FieldBatch:
+        """Drop values of fields that can have several, each with probability ``p``.
+
+        The mean is taken over those that are left; a field of which none is left is missing.
+
+        Args:
+            p: in ``[0, 1)``.
+            generator: all randomness comes from here; the global one if ``None``.
+        """
+        columns, missing = list(self.columns), list(self.missing.unbind(1))
+        for number, (known, column) in enumerate(zip(self.fields, columns, strict=True)):
+            if known.kind not in SEVERAL or isinstance(column, Tensor) or p == 0.0:
+                continue
+            ptr, codes, _ = column
+            left = ~bernoulli(len(codes), p, generator=generator, device=codes.device)
+            ends = functional.pad(left.long().cumsum(0), (1, 0)).index_select(0, ptr)
+            counts = ends.diff()
+            share = counts.clamp(min=1).to(torch.get_default_dtype()).reciprocal()
+            columns[number] = ends, codes[left], share.repeat_interleave(counts)
+            missing[number] = missing[number] | (counts == 0)
+        return replace(self, missing=torch.stack(missing, dim=1), columns=tuple(columns))
+
+
+SEVERAL = ("categories", "words")
+"""Kinds of fields that can have several values."""
 
 
 class FieldTable(nn.Module):
@@ -60,8 +114,18 @@ class FieldTable(nn.Module):
         )
         return there, back
 
-    def bags(self, field: int, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return pointers ``(B + 1,)``, codes and weights of some rows, which may repeat."""
+    def batch(self, rows: Tensor) -> FieldBatch:
+        """Return the attributes of some rows, in this order; they may repeat."""
+        columns = tuple(
+            self.bags(number, rows)
+            if hasattr(self, f"ptr_{number}")
+            else self.numbers(number).index_select(0, rows)
+            for number in range(len(self.fields))
+        )
+        return FieldBatch(self.fields, self.missing.index_select(0, rows), columns)
+
+    def bags(self, field: int, rows: Tensor) -> Bag:
+        """Return the values of a field for some rows, which may repeat."""
         ptr, codes, weight = (self._held(field, name) for name in ("ptr", "codes", "weight"))
         begin, counts = ptr.index_select(0, rows), ptr.diff().index_select(0, rows)
         ends = counts.cumsum(0)
@@ -141,37 +205,41 @@ class FieldEncoder(nn.Module):
         return tuple(known.name for known in self._fields)
 
     def forward(
-        self, table: FieldTable | AttributeTable, rows: Tensor | None = None, hidden: Tensor | None = None
+        self,
+        table: FieldTable | AttributeTable | FieldBatch,
+        rows: Tensor | None = None,
+        hidden: Tensor | None = None,
     ) -> Tensor:
         """Return the vectors of the fields, ``(N, F, D)``.
 
         Args:
             table: attributes of ``N`` nodes; a ``FieldTable`` is ready, anything else is made into one first.
-            rows: encode these rows only, in this order.
+            rows: encode these rows only, in this order; not of a batch, which is made of some already.
             hidden: fields that are to read as missing.
 
         Raises:
-            ValueError: the table was made by another schema.
+            ValueError: the table was made by another schema, or ``rows`` are asked of a batch.
         """
-        if not isinstance(table, FieldTable):
+        if isinstance(table, AttributeTable):
             table = FieldTable(table).to(self.missing.device)
         if table.fields != self._fields:
             raise ValueError("the table has other fields than the encoder: encode it with the same schema")
-        missing = table.missing if rows is None else table.missing.index_select(0, rows)
-        if hidden is not None:
-            missing = missing | hidden
-        vectors = [self._field(table, number, rows) for number in range(self.num_fields)]
+        if rows is not None:
+            if isinstance(table, FieldBatch):
+                raise ValueError("a batch is made of some rows already; choose them before")
+            table = table.batch(rows)
+        missing = table.missing if hidden is None else table.missing | hidden
+        vectors = [self._field(table, number) for number in range(self.num_fields)]
         return torch.where(missing[:, :, None], self.missing, torch.stack(vectors, dim=1))
 
-    def _field(self, table: FieldTable, number: int, rows: Tensor | None) -> Tensor:
+    def _field(self, table: FieldTable | FieldBatch, number: int) -> Tensor:
         weight = self.weights[number]
         if self._fields[number].kind in ("number", "vector"):
-            numbers = table.numbers(number)
-            numbers = numbers if rows is None else numbers.index_select(0, rows)
-            return torch.addmm(self.bias[number], numbers.to(weight.dtype), weight)
-        if rows is None:
+            numbers = table.numbers(number) if isinstance(table, FieldTable) else table.columns[number]
+            return torch.addmm(self.bias[number], cast("Tensor", numbers).to(weight.dtype), weight)
+        if isinstance(table, FieldTable):
             return cast("Tensor", _Mean.apply(table.halves(number), weight))  # type: ignore[no-untyped-call]
-        ptr, codes, share = table.bags(number, rows)
+        ptr, codes, share = cast("Bag", table.columns[number])
         return functional.embedding_bag(
             codes,
             weight,

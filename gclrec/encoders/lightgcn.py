@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from gclrec.data.fields import AttributeTable
 from gclrec.encoders.content import Content
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
-from gclrec.encoders.fields import FieldTable
+from gclrec.encoders.fields import FieldBatch, FieldTable
 from gclrec.encoders.layers import check_layers, fixed_weights
 from gclrec.encoders.operators import Operators
 from gclrec.encoders.value_nodes import ValueNodes
@@ -159,7 +159,11 @@ class LightGCN(nn.Module):
         made = {id(operator): self.content.operator(operator, start) for operator in operators}
         return (start.users, start.items), [made[id(operator)] for operator in operators]
 
-    def encode_content(self, side: str, table: FieldTable | AttributeTable) -> Tensor:
+    def field_table(self, side: str) -> FieldTable | None:
+        """Return the attributes that layer 0 of ``"user"`` or ``"item"`` is made of, ``None`` without any."""
+        return self.content.field_table(side) if isinstance(self.content, Content) else None
+
+    def encode_content(self, side: str, table: FieldTable | AttributeTable | FieldBatch) -> Tensor:
         """Return the layer-0 vectors of nodes that have attributes and no id, ``(N, D)``.
 
         With :class:`~gclrec.encoders.value_nodes.ValueNodes` layer 0 of such a node is zero, and this is
@@ -170,9 +174,14 @@ class LightGCN(nn.Module):
             table: encoded by the schema of the attributes that the encoder was made with.
 
         Raises:
-            ValueError: the encoder has no attributes of that side.
+            ValueError: the encoder has no attributes of that side, or has them as nodes and gets a batch.
         """
-        return self._content().encode(side, table)
+        content = self._content()
+        if isinstance(content, Content):
+            return content.encode(side, table)
+        if isinstance(table, FieldBatch):
+            raise ValueError("values as nodes take whole tables, no batches")
+        return content.encode(side, table)
 
     def encode_cold(self, side: str, table: FieldTable | AttributeTable, graph: GraphLike) -> Tensor:
         """Return the final embeddings of new nodes that have attributes and no interaction, ``(N, D)``.

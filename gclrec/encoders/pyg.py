@@ -12,7 +12,7 @@ from torch.nn import functional
 from gclrec.data.fields import AttributeTable
 from gclrec.encoders.content import Content
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
-from gclrec.encoders.fields import FieldTable
+from gclrec.encoders.fields import FieldBatch, FieldTable
 from gclrec.encoders.layers import check_layers, fixed_weights
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.propagation import Adjacency
@@ -165,7 +165,11 @@ class PyGEncoder(nn.Module):
         )
         return Embeddings(users, items, tuple(outputs) if layers else ())
 
-    def encode_content(self, side: str, table: FieldTable | AttributeTable) -> Tensor:
+    def field_table(self, side: str) -> FieldTable | None:
+        """Return the attributes that layer 0 of ``"user"`` or ``"item"`` is made of, ``None`` without any."""
+        return self.content.field_table(side) if isinstance(self.content, Content) else None
+
+    def encode_content(self, side: str, table: FieldTable | AttributeTable | FieldBatch) -> Tensor:
         """Return the layer-0 vectors of nodes that have attributes and no id, ``(N, D)``.
 
         Args:

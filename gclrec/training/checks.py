@@ -69,6 +69,31 @@ def check_ranges(config: TrainConfig) -> None:
             raise InputError(f"{flag(name)}: must be {'in ' if high < HUGE else ''}{bound}, got {value!r}")
 
 
+def check_evaluation(config: TrainConfig) -> None:
+    """Refuse cut-offs that are none, and a choice by what is not measured."""
+    if not config.ks or min(config.ks) < 1:
+        raise InputError(f"--ks: cut-offs must be at least 1, got {list(config.ks)}")
+    metric, _, k = config.select.partition("@")
+    if metric not in config.metrics or k not in map(str, config.ks):
+        raise InputError(
+            f"--select: {config.select!r} is not measured; choose METRIC@K from --metrics and --ks"
+        )
+
+
+def check_encoder(config: TrainConfig) -> None:
+    """Refuse what the encoder cannot be without, and settings of another one."""
+    if config.encoder == "egcf" and config.num_layers < 1:
+        raise InputError(f"--num-layers: egcf takes at least 1, got {config.num_layers}")
+    if config.baseline is not None:
+        return
+    if config.encoder == "two_tower" and config.attributes == "none":
+        raise InputError("--encoder: two_tower needs --attributes input; with ids alone it is mf")
+    for name in ("refiner", "tower_layers"):
+        default = next(field.default for field in dataclasses.fields(config) if field.name == name)
+        if config.encoder != "two_tower" and getattr(config, name) != default:
+            raise InputError(f"{flag(name)}: --encoder {config.encoder} has no use for it; two_tower has")
+
+
 def check_loss(config: TrainConfig) -> None:
     """Refuse what would be ignored: a setting that this loss or these negatives have no use for."""
     loss = LOSSES[config.loss]
@@ -122,7 +147,7 @@ def check_ssl(config: TrainConfig) -> None:
 
 
 def _check_layer(config: TrainConfig) -> None:
-    depth = 0 if config.encoder == "mf" else config.num_layers
+    depth = 0 if config.encoder in ("mf", "two_tower") else config.num_layers
     layer = {"cross_layer": 1, "ncl": 2}.get(config.ssl, 0) if config.ssl_layer is None else config.ssl_layer
     if config.ssl in ("cross_layer", "ncl") and not 0 <= layer <= depth:
         raise InputError(

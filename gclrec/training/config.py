@@ -18,12 +18,14 @@ from gclrec.contrast.ssl import SSL
 from gclrec.contrast.two_views import NEGATIVE_NODES
 from gclrec.contrast.views import VIEWS, parse_augmentations
 from gclrec.data.splits import SPLITS
-from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, ENCODERS, LAYER_WEIGHTS
+from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, ENCODERS, LAYER_WEIGHTS, REFINERS
 from gclrec.errors import InputError
 from gclrec.evaluation.metrics import METRICS
 from gclrec.training.checks import (
     check_attributes,
     check_choices,
+    check_encoder,
+    check_evaluation,
     check_loss,
     check_negatives,
     check_ranges,
@@ -132,6 +134,11 @@ class TrainConfig:
             "layer, nodes makes each of their values a node of the graph.",
         ),
     ] = "none"
+    refiner: Annotated[
+        str, Parameter(group=MODEL, help=f"How two_tower sees fields in context: {options(REFINERS)}.")
+    ] = "none"
+    tower_layers: Annotated[int, Parameter(group=MODEL)] = 2
+    """Layers of two_tower's perceptron; 0 adds the fields up."""
     id_dropout: Annotated[float, Parameter(group=MODEL)] = 0.0
     """Probability that a node with attributes is trained as a cold one: without its id and interactions."""
     init_std: Annotated[float, Parameter(group=MODEL)] = 0.1
@@ -336,6 +343,7 @@ class TrainConfig:
             "baseline": BASELINES,
             "encoder": ENCODERS,
             "layer_weights": LAYER_WEIGHTS,
+            "refiner": REFINERS,
             "attributes": ("none", *ATTRIBUTE_USES),
             "loss": LOSSES,
             "init": STARTS,
@@ -353,15 +361,8 @@ class TrainConfig:
         }
         check_choices(self, choices)
         check_ranges(self)
-        if not self.ks or min(self.ks) < 1:
-            raise InputError(f"--ks: cut-offs must be at least 1, got {list(self.ks)}")
-        metric, _, k = self.select.partition("@")
-        if metric not in self.metrics or k not in map(str, self.ks):
-            raise InputError(
-                f"--select: {self.select!r} is not measured; choose METRIC@K from --metrics and --ks"
-            )
-        if self.encoder == "egcf" and self.num_layers < 1:
-            raise InputError(f"--num-layers: egcf takes at least 1, got {self.num_layers}")
+        check_evaluation(self)
+        check_encoder(self)
         check_loss(self)
         check_negatives(self)
         check_temperatures(self)

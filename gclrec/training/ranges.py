@@ -15,6 +15,7 @@ RANGES: Mapping[str, tuple[float, float, bool]] = {
     "train_fraction": (1e-9, 1, True),
     "attribute_min_count": (1, HUGE, True),
     "id_dropout": (0, 0.99, True),
+    "tower_layers": (0, 10, True),
     "min_rating": (-HUGE, HUGE, True),
     "k_core": (1, HUGE, True),
     "split_seed": (0, 2**63 - 1, True),

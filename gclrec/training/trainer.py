@@ -69,6 +69,8 @@ class Trainer:
             degrees=None if attributes is None else graph.degrees(),
             id_dropout=config.id_dropout,
             draws=self.generator,
+            refiner=config.refiner,
+            tower_layers=config.tower_layers,
         ).to(graph.device)
         self.encoder = cast("Encoder", module)
         STARTS[config.init](self.encoder, graph, drawn)

@@ -12,7 +12,7 @@ from gclrec.contrast.ssl import SSL
 from gclrec.contrast.two_views import NEGATIVE_NODES
 from gclrec.contrast.views import VIEWS
 from gclrec.data.splits import SPLITS
-from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, ENCODERS, LAYER_WEIGHTS
+from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, ENCODERS, LAYER_WEIGHTS, REFINERS
 from gclrec.evaluation.metrics import METRICS
 from gclrec.training.schedules import SCHEDULES
 from gclrec.training.scoring import SCORINGS
@@ -32,8 +32,14 @@ ITEMS_FOR = {
 }
 """What a baseline needs besides its name; ITEMS and USERS stand for files of attributes."""
 
+WITH_ITEMS = ("--item-attributes", "ITEMS", "--attributes", "input")
+TOWERS = ("--encoder", "two_tower", *WITH_ITEMS)
+
 CHOICES = [
-    *(("--encoder", name) for name in ENCODERS),
+    *(("--encoder", name, *(WITH_ITEMS if name == "two_tower" else ())) for name in ENCODERS),
+    *((*TOWERS, "--refiner", name, "--id-dropout", 0.2) for name in REFINERS),
+    *((*TOWERS, "--user-attributes", "USERS", "--tower-layers", layers) for layers in (0, 1, 3)),
+    (*TOWERS, "--aug", "feature_mask:0.3", "--score", "cosine"),
     *(("--layer-weights", name) for name in LAYER_WEIGHTS),
     *(("--loss", name) for name in LOSSES if name != "none"),
     ("--loss", "none", "--ssl", "byol", "--aug", "none"),
@@ -166,6 +172,12 @@ BAD_FLAGS = {
     "--attributes input": "has no attributes of users or items; give --item-attributes FILE",
     "--attributes input --item-attributes missing.csv": "missing.csv",
     "--attributes nodes --encoder sage": "try lightgcn",
+    "--encoder two_tower": "two_tower needs --attributes input",
+    "--encoder two_tower --attributes nodes": "try lightgcn",
+    "--refiner senet": "two_tower",
+    "--refiner sieve": "contextnet",
+    "--tower-layers 1": "two_tower",
+    "--tower-layers -1": "--tower-layers",
     "--id-dropout 0.1": "--id-dropout: not used without --attributes",
     "--item-attributes items.csv": "--item-attributes: not used without --attributes",
     "--baseline content_knn": "clicks.csv has no attributes of items; give --item-attributes FILE",

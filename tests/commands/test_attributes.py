@@ -18,10 +18,14 @@ Run = Callable[..., Outcome]
 QUICK = ("--epochs", 4, "--dim", 8, "--batch-size", 256, "--num-layers", 2, "--metrics", "recall", "--json")
 COLD = ("--loss", "softmax", "--negatives", "in_batch", "--score", "cosine", "--learning-rate", 0.05)
 SYNTHETIC = ("--dataset", "synthetic-300x200x6000")
-USES = (("--attributes", "input", "--id-dropout", 0.2), ("--attributes", "nodes"))
+USES = (
+    ("--attributes", "input", "--id-dropout", 0.2),
+    ("--attributes", "nodes"),
+    ("--attributes", "input", "--encoder", "two_tower", "--refiner", "senet", "--id-dropout", 0.2),
+)
 
 
-@pytest.mark.parametrize("use", USES, ids=["input", "nodes"])
+@pytest.mark.parametrize("use", USES, ids=["input", "nodes", "two_tower"])
 def test_cold_items_are_found_by_what_they_are(gclrec: Run, tmp_path: Path, use: tuple[object, ...]) -> None:
     """On the synthetic data, whose attributes come by themselves: ids cannot, attributes can."""
     found = {}
@@ -34,7 +38,7 @@ def test_cold_items_are_found_by_what_they_are(gclrec: Run, tmp_path: Path, use:
     assert found["used"] > 1.5 * found["none"], found
 
 
-@pytest.mark.parametrize("use", USES, ids=["input", "nodes"])
+@pytest.mark.parametrize("use", USES, ids=["input", "nodes", "two_tower"])
 def test_the_folder_alone_is_enough(
     gclrec: Run, clicks: Path, tastes: dict[str, Path], tmp_path: Path, use: tuple[object, ...]
 ) -> None:
