@@ -14,6 +14,7 @@ from typing import Any, cast
 from torch import Generator, nn
 
 from gclrec.contrast.byol import Byol
+from gclrec.contrast.feature_views import FieldContrast
 from gclrec.contrast.memory import MomentumContrast
 from gclrec.contrast.moment import Contrast
 from gclrec.contrast.ncl import NCL
@@ -136,5 +137,18 @@ SSL: Mapping[str, Ssl] = {
         Nearest,
         "two views of a node, of whom it interacted with and of one of its nearest",
         {"temperature": "temperature", "count": "nearest", "form": "nearest_form"},
+    ),
+    "features": Ssl(
+        FieldContrast,
+        "two views of a node's attributes",
+        {
+            "temperature": "temperature",
+            "views": "feature_views",
+            "p": "feature_drop",
+            "sides": "ssl_sides",
+            "batch": "ssl_batch",
+        },
+        views=0,
+        temperatures=("learned",),
     ),
 }

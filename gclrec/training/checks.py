@@ -12,7 +12,8 @@ from gclrec.contrast.negatives import NEGATIVES
 from gclrec.contrast.ranking_losses import LOSSES
 from gclrec.contrast.ssl import SSL
 from gclrec.contrast.temperatures import parse_temperature
-from gclrec.encoders import ENCODER_USES
+from gclrec.contrast.views import parse_augmentations
+from gclrec.encoders import CONVOLUTIONS, ENCODER_USES
 from gclrec.errors import InputError
 from gclrec.evaluation.metrics import METRICS
 from gclrec.training.ranges import HUGE, RANGES
@@ -84,6 +85,9 @@ def check_encoder(config: TrainConfig) -> None:
     """Refuse what the encoder cannot be without, and settings of another one."""
     if config.encoder == "egcf" and config.num_layers < 1:
         raise InputError(f"--num-layers: egcf takes at least 1, got {config.num_layers}")
+    chains = parse_augmentations(config.aug, config.aug_p)
+    if config.encoder in CONVOLUTIONS and any(step.name == "svd" for chain in chains for step in chain):
+        raise InputError(f"--aug: svd leaves no edges, which the convolutions of {config.encoder} need")
     if config.baseline is not None:
         return
     if config.encoder == "two_tower" and config.attributes == "none":
@@ -140,6 +144,11 @@ def check_ssl(config: TrainConfig) -> None:
         if source not in used and getattr(config, source) != defaults[source]:
             takers = options(tuple(name for name, k in SSL.items() if source in k.settings.values()))
             raise InputError(f"{flag(source)}: --ssl {config.ssl} has no use for it; {takers} has")
+    if config.ssl == "features" and config.baseline is None:
+        if config.attributes != "input":
+            raise InputError("--ssl: features contrasts attributes; it needs --attributes input")
+        if config.feature_views == "dropout" and config.feature_drop == 0:
+            raise InputError("--feature-drop: with 0 the two views of dropout are the same")
     if kind.views == 0 and config.aug not in ("none", defaults["aug"]):
         raise InputError(f"--aug: --ssl {config.ssl} takes no views, got {config.aug!r}")
     if kind.views == 1 and "," in config.aug:

@@ -11,6 +11,7 @@ from cyclopts import Group, Parameter
 
 from gclrec.baselines import BASELINES
 from gclrec.contrast.byol import TARGETS
+from gclrec.contrast.feature_views import FEATURE_VIEWS, SSL_BATCHES, SSL_SIDES
 from gclrec.contrast.negatives import NEGATIVES
 from gclrec.contrast.neighbours import FORMS, POSITIVES
 from gclrec.contrast.ranking_losses import LOSSES, SCORES
@@ -18,7 +19,7 @@ from gclrec.contrast.ssl import SSL
 from gclrec.contrast.two_views import NEGATIVE_NODES
 from gclrec.contrast.views import VIEWS, parse_augmentations
 from gclrec.data.splits import SPLITS
-from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, ENCODERS, LAYER_WEIGHTS, REFINERS
+from gclrec.encoders import ATTRIBUTE_USES, ENCODERS, LAYER_WEIGHTS, REFINERS
 from gclrec.errors import InputError
 from gclrec.evaluation.metrics import METRICS
 from gclrec.training.checks import (
@@ -295,6 +296,15 @@ class TrainConfig:
             group=CONTRAST, help="Whether nearest takes the mean over positives in or out of the logarithm."
         ),
     ] = "in"
+    feature_views: Annotated[
+        str, Parameter(group=CONTRAST, help=f"How features sees fields twice: {options(FEATURE_VIEWS)}.")
+    ] = "dropout"
+    feature_drop: Annotated[float, Parameter(group=CONTRAST)] = 0.1
+    """Share of values (and, for dropout, of fields with one value) that views of features drop."""
+    ssl_sides: Annotated[str, Parameter(group=CONTRAST)] = "items"
+    """Whose fields features contrasts: items, users or both."""
+    ssl_batch: Annotated[str, Parameter(group=CONTRAST)] = "catalogue"
+    """Whether features contrasts nodes of the whole catalogue, drawn uniformly, or those of the batch."""
 
     epochs: Annotated[int, Parameter(group=TRAINING)] = 30
     """Passes over the training pairs, at most."""
@@ -356,6 +366,9 @@ class TrainConfig:
             "ssl_target": TARGETS,
             "neighbour_form": FORMS,
             "nearest_form": POSITIVES,
+            "feature_views": FEATURE_VIEWS,
+            "ssl_sides": SSL_SIDES,
+            "ssl_batch": SSL_BATCHES,
             "views_every": ("batch", "epoch"),
             "device": ("auto", "cpu", "cuda"),
         }
@@ -368,9 +381,6 @@ class TrainConfig:
         check_temperatures(self)
         check_ssl(self)
         check_attributes(self)
-        chains = parse_augmentations(self.aug, self.aug_p)
-        if self.encoder in CONVOLUTIONS and any(step.name == "svd" for chain in chains for step in chain):
-            raise InputError(f"--aug: svd leaves no edges, which the convolutions of {self.encoder} need")
         if self.baseline is None and self.loss == "none" and not self.contrasts:
             raise InputError("--loss: none leaves nothing to train; choose another, or a contrast with --ssl")
         return self

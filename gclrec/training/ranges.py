@@ -46,6 +46,7 @@ RANGES: Mapping[str, tuple[float, float, bool]] = {
     "prototype_weight": (0, HUGE, True),
     "item_weight": (0, HUGE, True),
     "nearest": (1, HUGE, True),
+    "feature_drop": (0, 0.99, True),
     "epochs": (1, HUGE, True),
     "batch_size": (1, HUGE, True),
     "learning_rate": (0, HUGE, False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gclrec.baselines import BASELINES
 from gclrec.contrast.byol import TARGETS
+from gclrec.contrast.feature_views import FEATURE_VIEWS, SSL_BATCHES, SSL_SIDES
 from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
 from gclrec.contrast.neighbours import FORMS, POSITIVES
@@ -33,6 +34,7 @@ ITEMS_FOR = {
 """What a baseline needs besides its name; ITEMS and USERS stand for files of attributes."""
 
 WITH_ITEMS = ("--item-attributes", "ITEMS", "--attributes", "input")
+FEATURES = ("--ssl", "features", *WITH_ITEMS)
 TOWERS = ("--encoder", "two_tower", *WITH_ITEMS)
 
 CHOICES = [
@@ -79,7 +81,7 @@ CHOICES = [
         for form in (name, f"{name}:0.3")
     ),
     *(
-        ("--ssl", ssl, "--temperature", form)
+        ("--ssl", ssl, "--temperature", form, *(WITH_ITEMS if ssl == "features" else ()))
         for ssl, kind in SSL.items()
         for name in kind.temperatures
         for form in (name, f"{name}:0.5")
@@ -96,7 +98,15 @@ CHOICES = [
     ("--method", "gf_cf", "--rank", 4, "--low-pass", 0.5),
     *(("--split", name) for name in SPLITS if name != "given"),
     *(("--aug", name) for name in VIEWS),
-    *(("--ssl", name) for name in SSL),
+    *(("--ssl", name, *(WITH_ITEMS if name == "features" else ())) for name in SSL),
+    *(
+        (*FEATURES, "--feature-views", views, "--ssl-batch", batch, "--feature-drop", 0.3)
+        for views in FEATURE_VIEWS
+        for batch in SSL_BATCHES
+    ),
+    *((*FEATURES, "--user-attributes", "USERS", "--ssl-sides", sides) for sides in SSL_SIDES),
+    *((*FEATURES, "--encoder", name, "--loss", "softmax") for name in ("two_tower", "sage")),
+    (*FEATURES, "--feature-views", "random", "--feature-drop", 0, "--loss", "none"),
     ("--ssl", "cross_layer", "--ssl-layer", 2, "--aug", "none"),
     *(("--ssl-negatives", name, "--head-layers", layers) for name in NEGATIVE_NODES for layers in range(4)),
     ("--head-layers", 2, "--head-dim", 5),
@@ -190,6 +200,14 @@ BAD_FLAGS = {
     "--ssl concat --aug node_drop": "no views",
     "--loss none --ssl none": "--ssl",
     "--ssl ncl --ssl-layer 1": "--ssl-layer",
+    "--ssl features": "--attributes input",
+    "--ssl features --aug edge_drop:0.2 --attributes input": "no views",
+    "--ssl features --attributes input --feature-drop 0": "--feature-drop",
+    "--ssl features --attributes input --feature-drop 1": "--feature-drop",
+    "--ssl features --feature-views some": "correlated",
+    "--ssl features --ssl-sides left": "both",
+    "--ssl features --ssl-batch none": "catalogue",
+    "--feature-views random": "features",
     "--loss triplet": "directau",
     "--loss ccl --loss-score dot": "--loss-score",
     "--loss directau --negatives shared": "--negatives",
