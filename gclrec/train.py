@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,6 +78,18 @@ def fill(by_name: Mapping[str, Any], settings: Mapping[str, Any], *, source: str
                 by_name[key].append(Token(keyword=flag(key), implicit_value=part, source=source))
             else:
                 by_name[key].append(Token(keyword=flag(key), value=text, source=source))
+
+
+def note_given(by_name: Mapping[str, Any], own: Collection[str]) -> None:
+    """Append to the hidden argument ``--given`` the name of each training setting that was asked for.
+
+    Args:
+        by_name: the arguments of a command.
+        own: names of those that are no training settings.
+    """
+    for name, argument in by_name.items():
+        if argument.tokens and name not in {*own, "given"}:
+            by_name["given"].append(Token(keyword="--given", value=name, source="flags"))
 
 
 app.config = (layered,)

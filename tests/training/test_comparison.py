@@ -10,7 +10,8 @@ import pytest
 from gclrec.contrast.methods import METHODS
 from gclrec.contrast.views import VIEWS
 from gclrec.errors import InputError
-from gclrec.training.comparison import ComparisonFolder, Plan, choose, idle_settings, make_plan
+from gclrec.training.choosable import idle_settings
+from gclrec.training.comparison import ComparisonFolder, Plan, choose, make_plan
 from gclrec.training.config import TrainConfig
 
 SMALL = TrainConfig(epochs=2, dim=8)
