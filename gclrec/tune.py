@@ -15,7 +15,7 @@ from rich.table import Table
 from gclrec.command_line import Json, command, emit_json, main_of, output, progress_console
 from gclrec.contrast.methods import METHODS
 from gclrec.errors import InputError
-from gclrec.train import Bars, describe, fill, new_run, note_given, prepared_dataset
+from gclrec.train import Bars, describe, fill, new_run, new_split, note_given, prepared_dataset
 from gclrec.training.config import TrainConfig, method_settings
 from gclrec.training.run import plain_name, read_toml
 from gclrec.training.search_space import search_space
@@ -29,6 +29,7 @@ from gclrec.training.tuning import (
     importance,
     need_optuna,
     run_trials,
+    selection_only,
     trials_of,
 )
 
@@ -111,22 +112,24 @@ def tune(
     what = method or tuning.config.baseline or f"{tuning.config.encoder}-{tuning.config.aug}"
     path = out or Path("tuning") / plain_name(f"{Path(tuning.config.dataset).name}-{what}")
     folder = TuningFolder(path)
-    console = output(json)
     if folder.begun(tuning):
-        console.print(f"[bold]going on in {path}[/bold]", soft_wrap=True)
+        title = f"going on in {path}"
     else:
         dataset = prepared_dataset(tuning.config)
-        console.print(f"[bold]{describe(dataset.name, dataset)}[/bold]", soft_wrap=True)
-        new_run(folder.start.path, tuning.config, dataset)
-    names = ", ".join(name.replace("_", "-") for name in tuning.space)
-    console.print(
-        f"{trials} trials of {what} in {path}, by validation {tuning.config.select}: {names}", soft_wrap=True
-    )
+        title = describe(dataset.name, dataset)
+        split = new_split(tuning.config, dataset)
+        selection_only(split)
+        new_run(folder.start.path, tuning.config, dataset, split)
+    console = output(json)
     with folder.locked():
-        study = folder.study(tuning)
+        study, curve = folder.study(tuning), curve_on(folder.start)
+        names = ", ".join(name.replace("_", "-") for name in tuning.space)
+        console.print(f"[bold]{title}[/bold]", soft_wrap=True)
+        console.print(f"{trials} trials of {what} in {path}", soft_wrap=True)
+        console.print(f"searched by {tuning.config.select} on validation: {names}", soft_wrap=True)
         try:
             with Bars(progress_console(), runs=trials) as bars:
-                run_trials(tuning, study, trials, curve_on(folder.start), _Watch(bars))
+                run_trials(tuning, study, trials, curve, _Watch(bars))
         except KeyboardInterrupt:
             folder.write(tuning, trials_of(study))
             console.print("stopped; the same command goes on where it was", soft_wrap=True)
@@ -208,7 +211,7 @@ def report(
     console.print(f"{len(trials)} trials: {counts}; {seconds:.1f} s in all; trial 1 has the settings given")
     if shares:
         decided = ", ".join(f"{name.replace('_', '-')} {share:.0%}" for name, share in shares.items())
-        console.print(f"what decided who is among the best: {decided}", soft_wrap=True)
+        console.print(f"what decides who is among the best 30 %: {decided}", soft_wrap=True)
     for name, file in files.items():
         console.print(f"{name}: {file}", soft_wrap=True)
     if best is None:

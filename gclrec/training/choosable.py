@@ -89,18 +89,31 @@ def idle_settings(config: TrainConfig) -> frozenset[str]:
     """Return the names of settings that change nothing in a run, so that no grid need try them out.
 
     Without contrast its settings are idle; ``aug_p`` is where every augmentation names its strength; with a
-    baseline everything but its own settings is.
+    baseline everything but its own settings is, and without one theirs are.
     """
     hints = _hints()
     if config.baseline is not None:
         own = BASELINES[config.baseline].settings
         learnt = [name for name, hint in hints.items() if _group(hint) in (MODEL, LOSS, CONTRAST)]
         return frozenset({*learnt, *_TUNABLE} - {"baseline", *own})
-    one, other = (parse_augmentations(config.aug, p) for p in (0.25, 0.75))
-    differ = any(step.name != "none" for chain in one for step in chain)
+    others = {name for entry in BASELINES.values() for name in entry.settings} - {"dim", "seed"}
+    one, other = (changing_steps(config.aug, p) for p in (0.25, 0.75))
+    differ = len(one) > 0
     kind = SSL[config.ssl]
     if kind.make is None or config.ssl_weight == 0 or (kind.differs and not differ):
         contrast = {name for name, hint in hints.items() if _group(hint) == CONTRAST}
         kept = {"aug", "ssl"} | ({"ssl_weight"} if config.ssl_weight == 0 else set())
-        return frozenset(contrast - kept)
-    return frozenset({"aug_p"} if one == other or kind.views == 0 else ())
+        return frozenset(contrast - kept | others)
+    fixed = one == other or kind.views == 0
+    return frozenset(others | ({"aug_p"} if fixed else set()))
+
+
+def changing_steps(aug: str, p: float) -> list[tuple[str, float]]:
+    """Return name and strength of each augmentation, where ``p`` is that of those that name none.
+
+    Args:
+        aug: augmentations as ``--aug`` has them; those called ``none`` are left out.
+        p: the strength.
+    """
+    chains = parse_augmentations(aug, p)
+    return [(step.name, step.p) for chain in chains for step in chain if step.name != "none"]

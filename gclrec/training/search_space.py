@@ -13,9 +13,9 @@ from gclrec.contrast.negatives import NEGATIVES
 from gclrec.contrast.ranking_losses import LOSSES
 from gclrec.contrast.spaces import SPACES, Around, Axis, Options, Span
 from gclrec.contrast.ssl import SSL
-from gclrec.contrast.views import parse_augmentations
+from gclrec.contrast.views import VIEWS
 from gclrec.errors import InputError
-from gclrec.training.choosable import idle_settings, named_values, setting_value
+from gclrec.training.choosable import changing_steps, idle_settings, named_values, setting_value
 from gclrec.training.config import TrainConfig, flag
 
 
@@ -96,13 +96,13 @@ def _mattering(config: TrainConfig) -> list[str]:
 
 def _with_one_strength(config: TrainConfig) -> TrainConfig:
     """Return the same settings with the strength of the augmentations in ``aug_p``, where they have one."""
-    chains = parse_augmentations(config.aug, config.aug_p)
-    strengths = {step.p for chain in chains for step in chain if step.name != "none"}
-    if len(strengths) != 1:
+    steps = changing_steps(config.aug, config.aug_p)
+    strengths = {p for _, p in steps}
+    if len(strengths) != 1 or any(VIEWS[name].default is not None for name, _ in steps):
         return config
     (p,) = strengths
     bare = re.sub(r":[^+,]*", "", config.aug)
-    if parse_augmentations(bare, p) != chains or parse_augmentations(bare, p / 2) == chains:
+    if not 0 < p < 1 or bare == config.aug:
         return config
     return dataclasses.replace(config, aug=bare, aug_p=p)
 
