@@ -99,8 +99,8 @@ def tune(
 ) -> None:
     """Try settings, compare them on validation, and write the best as a file for gclrec train --config.
 
-    The test part is not read. What is searched follows from the method; a setting that is given by a flag
-    or in --config stays as it is. Stopped, it goes on with the same command.
+    The test part is not read. What is searched follows from the method; what a flag or --config says stays
+    as it is. Stopped, it goes on with the same command.
     """
     need_optuna()
     tuning = make_tuning(

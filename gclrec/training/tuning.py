@@ -226,7 +226,7 @@ def need_optuna() -> None:
 
 def _drop_cut_off_line(path: Path) -> None:
     """Leave out what a process was writing when it was killed: a last line without an end."""
-    content = path.read_bytes()
+    content = path.read_bytes() if path.exists() else b"\n"
     if not content.endswith(b"\n"):
         os.truncate(path, content.rfind(b"\n") + 1)  # in place: the lock is on this very file
 

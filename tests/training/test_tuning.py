@@ -129,8 +129,9 @@ def test_the_seed_decides(search: Search) -> None:
 
 
 def test_importance_names_what_decides(tmp_path: Path, search: Search) -> None:
-    search(30)
-    shares = importance(TuningFolder(tmp_path / "a").study(TUNING))
+    tuning = Tuning(TrainConfig(epochs=1, learning_rate=0.5), SPACE, prune_after=1)
+    search(30, tuning=tuning)
+    shares = importance(TuningFolder(tmp_path / "a").study(tuning))
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["learning_rate"] > 0.5
     search(3, "b")
