@@ -14,6 +14,7 @@ from rich.table import Table
 
 from gclrec.command_line import Json, command, emit_json, main_of, output, progress_console
 from gclrec.contrast.methods import METHODS
+from gclrec.contrast.spaces import Span
 from gclrec.errors import InputError
 from gclrec.train import Bars, describe, fill, new_run, new_split, note_given, prepared_dataset
 from gclrec.training.config import TrainConfig, method_settings
@@ -217,6 +218,14 @@ def report(
     if best is None:
         console.print("no trial came to its end, so there are no best settings", soft_wrap=True)
     else:
+        ends = [
+            f"{name.replace('_', '-')} in {axis.low:g}..{axis.high:g}"
+            for name, axis in tuning.space.items()
+            if isinstance(axis, Span) and not 0.05 < axis.place(best.settings[name]) < 0.95
+        ]
+        if ends:
+            where = ", ".join(ends)
+            console.print(f"best at an end of its range: {where}; --space looks further", soft_wrap=True)
         console.print(f"next: gclrec train --config {files['best settings']}", soft_wrap=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -29,6 +30,12 @@ class Span:
     def holds(self, value: object) -> bool:
         """Return whether a value is one of the span."""
         return isinstance(value, (int, float)) and self.low <= value <= self.high
+
+    def place(self, value: float) -> float:
+        """Return where a value lies, from 0 at the lowest to 1 at the highest."""
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
 
 
 @dataclass(frozen=True)

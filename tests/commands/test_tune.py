@@ -175,6 +175,12 @@ def test_poor_trials_are_cut_short_and_leave_nothing(
     assert all(trial["epochs"] == 4 for trial in whole["trials"])
 
 
+def test_a_best_value_at_the_end_of_its_range_is_told(tune: Run, tmp_path: Path) -> None:
+    narrow = ("--learning-rate", 0.01, "--l2-weight", 0, "--aug", "none", "--num-layers", 1, "--trials", 1)
+    assert "init-std in 0.1..0.5; --space" in tune(*narrow, "--space", "init-std=0.1..0.5").err
+    assert "end of its" not in tune(*narrow, "--space", "init-std=0.01..0.5", "--out", tmp_path / "b").err
+
+
 def test_patience_ends_a_trial(tune: Run) -> None:
     trials = tune("--epochs", 9, "--patience", 1, "--prune-after", 9, "--method", "ccl").values["trials"]
     assert {trial["state"] for trial in trials} == {"complete"}

@@ -110,6 +110,13 @@ def test_the_space_of_a_method_goes_first_and_layers_fit_the_contrast() -> None:
     assert search_space(start("egcf"), "egcf")[1]["num_layers"] == Span(1, 4)
 
 
+def test_where_a_value_lies_in_a_span() -> None:
+    assert [Span(1, 5).place(value) for value in (1, 3, 5)] == [0, 0.5, 1]
+    assert [Span(0.01, 1.0, log=True).place(value) for value in (0.01, 0.1, 1.0)] == pytest.approx(
+        [0, 0.5, 1]
+    )
+
+
 def test_a_span_around_a_value() -> None:
     space = search_space(start("bsl_lightgcn", ssl_weight=0.3))[1]
     assert space["num_negatives"] == Span(200, 3200, log=True)
