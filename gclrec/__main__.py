@@ -20,6 +20,7 @@ app.command(
 app.command(
     "gclrec.compare:app", name="compare", help="Compare augmentations or methods, with intervals and tests."
 )
+app.command("gclrec.tune:app", name="tune", help="Find good settings on validation; writes them as TOML.")
 app.command(
     "gclrec.evaluate:app", name="evaluate", help="Evaluate a run again: other cut-offs, metrics or groups."
 )

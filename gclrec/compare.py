@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter, Token
+from cyclopts import App, Parameter
 from cyclopts.argument import ArgumentCollection
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +19,7 @@ from gclrec.report.comparison import Findings, find
 from gclrec.report.comparison_page import write_comparison
 from gclrec.report.comparison_rows import caveats, claim_rows, geometry_rows, grid_rows, sentences
 from gclrec.report.run_page import write_run_page
-from gclrec.train import Bars, describe, fill, new_run, prepared_dataset
+from gclrec.train import Bars, describe, fill, new_run, note_given, prepared_dataset
 from gclrec.training.comparison import DEFAULT_AUGS, Cell, ComparisonFolder, make_plan, run_comparison
 from gclrec.training.config import TrainConfig, flag
 from gclrec.training.run import RunFolder, plain_name, read_toml
@@ -41,9 +41,7 @@ def layered(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
     for name, instead in (("aug", "--augs"), ("baseline", "--methods")):
         if by_name[name].tokens:
             raise InputError(f"{flag(name)}: a comparison has several; name them with {instead}")
-    for name, argument in by_name.items():
-        if argument.tokens and name not in {*_OWN, "given"}:
-            by_name["given"].append(Token(keyword="--given", value=name, source="flags"))
+    note_given(by_name, _OWN)
 
 
 app.config = (layered,)

@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,6 +80,18 @@ def fill(by_name: Mapping[str, Any], settings: Mapping[str, Any], *, source: str
                 by_name[key].append(Token(keyword=flag(key), value=text, source=source))
 
 
+def note_given(by_name: Mapping[str, Any], own: Collection[str]) -> None:
+    """Append to the hidden argument ``--given`` the name of each training setting that was asked for.
+
+    Args:
+        by_name: the arguments of a command.
+        own: names of those that are no training settings.
+    """
+    for name, argument in by_name.items():
+        if argument.tokens and name not in {*own, "given"}:
+            by_name["given"].append(Token(keyword="--given", value=name, source="flags"))
+
+
 app.config = (layered,)
 
 
@@ -145,8 +157,8 @@ def prepared_dataset(config: TrainConfig) -> Dataset:
     return filtered(dataset, min_rating=config.min_rating, k_core=config.k_core)
 
 
-def new_run(path: Path, config: TrainConfig, dataset: Dataset) -> tuple[RunFolder, Split]:
-    """Make a run folder with the split and the attributes that the settings ask for."""
+def new_split(config: TrainConfig, dataset: Dataset) -> Split:
+    """Return the split that the settings ask for, and say what is missing from it."""
     split = make_split(
         dataset,
         config.split,
@@ -161,6 +173,14 @@ def new_run(path: Path, config: TrainConfig, dataset: Dataset) -> tuple[RunFolde
         if len(getattr(split, part)) == 0:
             message = f"split {split.name} leaves no {part} pairs, so there is nothing to {what}"
             warnings.warn(message, InputWarning, stacklevel=2)
+    return split
+
+
+def new_run(
+    path: Path, config: TrainConfig, dataset: Dataset, split: Split | None = None
+) -> tuple[RunFolder, Split]:
+    """Make a run folder with the attributes that the settings ask for, and their split if none is given."""
+    split = new_split(config, dataset) if split is None else split
     exposed = exposed_pairs(config, split.train)
     config = dataclasses.replace(config, split=split.name)
     attributes = chosen_attributes(dataset, config)

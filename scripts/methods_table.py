@@ -112,3 +112,7 @@ def main() -> None:
     typed = " ".join(["gclrec compare", *command(arguments)])
     write_between(arguments.page, markdown(rows_of(arguments.out)) + f"\n\nMade by `{typed}`.")
     print(arguments.page)
+
+
+if __name__ == "__main__":
+    main()

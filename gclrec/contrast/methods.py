@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from gclrec.contrast.spaces import Span
 
 
 @dataclass(frozen=True)
@@ -16,10 +18,12 @@ class Method:
     Args:
         settings: values for the training settings of the same name; flags and TOML files override them.
         source: the paper, with its link.
+        space: where to look for settings that are far from where ``SPACES`` looks, or not in it.
     """
 
     settings: Mapping[str, str | int | float | bool]
     source: str
+    space: Mapping[str, Span] = field(default_factory=dict)
 
 
 METHODS: Mapping[str, Method] = {
@@ -224,6 +228,7 @@ METHODS: Mapping[str, Method] = {
             "ssl_weight": 0.25,
         },
         "SelfCF-he. Zhou et al., TORS 2023, https://arxiv.org/abs/2107.03019",
+        {"momentum": Span(0.0, 0.5)},
     ),
     "nescl": Method(
         {

@@ -6,20 +6,16 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeAlias, Union, get_args, get_origin, get_type_hints
-
-from cyclopts import Parameter
+from typing import Any, Protocol, TypeAlias
 
 from gclrec.contrast.methods import METHODS
-from gclrec.contrast.ssl import SSL
-from gclrec.contrast.views import parse_augmentations
 from gclrec.errors import InputError
 from gclrec.training.checkpoint import write_atomically
-from gclrec.training.config import CONTRAST, LOSS, MODEL, TrainConfig, flag, method_settings
+from gclrec.training.choosable import idle_settings, named_values, setting_value
+from gclrec.training.config import TrainConfig, flag, method_settings
 from gclrec.training.fit import fit
 from gclrec.training.listeners import Listener
 from gclrec.training.run import RunFolder, plain_name, read_json
@@ -29,15 +25,6 @@ Choice: TypeAlias = "dict[tuple[float, str], str]"
 
 DEFAULT_AUGS = ("none", "edge_drop", "node_drop")
 """What is compared when nothing is named."""
-
-_TUNABLE = (
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "l2_weight",
-    "patience",
-)
-_UNTUNABLE = ("baseline", "aug")  # they are what is compared
 
 
 @dataclass(frozen=True)
@@ -179,69 +166,13 @@ def _variants(
 
 def _axes(grid: Sequence[str]) -> list[list[tuple[str, Any]]]:
     """Return for each axis of a grid its settings as (name, value)."""
-    hints = get_type_hints(TrainConfig, include_extras=True)
-    groups = {name: _group(hint) for name, hint in hints.items()}
-    able = [name for name, group in groups.items() if group in (MODEL, LOSS, CONTRAST) or name in _TUNABLE]
-    able = [name for name in able if name not in _UNTUNABLE]
     axes: dict[str, list[tuple[str, Any]]] = {}
     for text in grid:
-        spelled, equals, values = text.partition("=")
-        name = spelled.strip().removeprefix("--").replace("-", "_")
-        if not equals or not values.strip():
-            raise InputError(f"--grid: {text!r} is not of the form NAME=VALUE,VALUE")
-        if name not in able:
-            hint = f"choose from {', '.join(flag(other)[2:] for other in able)}"
-            raise InputError(f"--grid: {spelled!r} is nothing to choose on validation; {hint}")
+        name, values = named_values(text, "--grid", "VALUE,VALUE")
         if name in axes:
-            raise InputError(f"--grid: {spelled!r} is named twice")
-        axes[name] = [(name, _value(hints[name], part.strip(), text)) for part in values.split(",")]
+            raise InputError(f"--grid: {flag(name)[2:]!r} is named twice")
+        axes[name] = [(name, setting_value(name, part, "--grid", text)) for part in values.split(",")]
     return list(axes.values())
-
-
-def _group(hint: Any) -> Any:
-    groups = [part.group for part in get_args(hint) if isinstance(part, Parameter)]
-    return next((group[0] for group in groups if isinstance(group, tuple) and group), None)
-
-
-def _value(hint: Any, text: str, where: str) -> Any:
-    """Return a value of a type that a setting may have."""
-    whole = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-    kinds = get_args(whole) if get_origin(whole) in (Union, types.UnionType) else (whole,)
-    kinds = tuple(kind for kind in kinds if kind is not type(None))
-    if bool in kinds:
-        if text not in ("true", "false"):
-            raise InputError(f"--grid: {where!r}: found {text!r}, expected true or false")
-        return text == "true"
-    for kind in kinds:
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    expected = "a whole number" if kinds == (int,) else "a number"
-    raise InputError(f"--grid: {where!r}: found {text!r}, expected {expected}")
-
-
-def idle_settings(config: TrainConfig) -> frozenset[str]:
-    """Return the names of settings that change nothing in a run, so that no grid need try them out.
-
-    Without contrast its settings are idle; ``aug_p`` is where every augmentation names its strength; with a
-    baseline everything but its own settings is.
-    """
-    hints = get_type_hints(TrainConfig, include_extras=True)
-    if config.baseline is not None:
-        from gclrec.baselines import BASELINES
-
-        own = BASELINES[config.baseline].settings
-        learnt = [name for name, hint in hints.items() if _group(hint) in (MODEL, LOSS, CONTRAST)]
-        return frozenset({*learnt, *_TUNABLE} - {"baseline", *own})
-    one, other = (parse_augmentations(config.aug, p) for p in (0.25, 0.75))
-    differ = any(step.name != "none" for chain in one for step in chain)
-    kind = SSL[config.ssl]
-    if kind.make is None or config.ssl_weight == 0 or (kind.differs and not differ):
-        contrast = {name for name, hint in hints.items() if _group(hint) == CONTRAST}
-        kept = {"aug", "ssl"} | ({"ssl_weight"} if config.ssl_weight == 0 else set())
-        return frozenset(contrast - kept)
-    return frozenset({"aug_p"} if one == other or kind.views == 0 else ())
 
 
 # -- making the runs -----------------------------------------------------------------------------
@@ -276,24 +207,37 @@ class ComparisonFolder:
         settings = read_json(path).get("settings")
         if not isinstance(settings, dict):
             raise InputError(f"{path}: damaged, it names no settings")
-        self._compare(TrainConfig.from_dict(settings, source=str(path)), plan.common, free)
+        same_settings(self.path, TrainConfig.from_dict(settings, source=str(path)), plan.common, free)
         for cell in plan.cells:
             if self.run(cell).path.exists():
-                self._compare(RunFolder.open(self.run(cell).path).config(), cell.config, {"split"})
-
-    def _compare(self, found: TrainConfig, asked: TrainConfig, free: set[str]) -> None:
-        for field in dataclasses.fields(TrainConfig):
-            before, now = getattr(found, field.name), getattr(asked, field.name)
-            if field.name not in free and before != now:
-                raise InputError(
-                    f"{self.path}: holds runs with {flag(field.name)} {_said(before)}, now {_said(now)} is "
-                    "asked for; choose another --out"
-                )
+                found = RunFolder.open(self.run(cell).path).config()
+                same_settings(self.path, found, cell.config, {"split"})
 
     def begin(self, plan: Plan) -> None:
         """Write down what the runs share."""
         values = {"settings": plan.common.to_dict(), "variants": plan.variants, "against": plan.against}
         write_atomically(self.path / "comparison.json", json.dumps(values, indent=2))
+
+
+def same_settings(path: Path, found: TrainConfig, asked: TrainConfig, free: Collection[str]) -> None:
+    """Refuse to go on in a folder with other settings than it was begun with.
+
+    Args:
+        path: the folder.
+        found: the settings that it holds.
+        asked: those of now.
+        free: names of settings that may differ.
+
+    Raises:
+        InputError: one differs; it is named, with both values.
+    """
+    for field in dataclasses.fields(TrainConfig):
+        before, now = getattr(found, field.name), getattr(asked, field.name)
+        if field.name not in free and before != now:
+            raise InputError(
+                f"{path}: holds runs with {flag(field.name)} {_said(before)}, now {_said(now)} is "
+                "asked for; choose another --out"
+            )
 
 
 def _said(value: object) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from gclrec.data.interactions import Interactions
 from gclrec.data.splits import Split
+from gclrec.encoders import Embeddings
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.training.checkpoint import load_state, save_state
@@ -66,7 +67,7 @@ def fit(config: TrainConfig, folder: RunFolder, listener: Listener | None = None
         _select(trainer, split, folder, progress, listener)
         if config.refit and len(split.valid):
             progress = replace(progress, phase="refit", epoch=0)
-            trainer = _trainer(config, split.refit().train, folder, device)
+            trainer = new_trainer(config, split.refit().train, folder, device)
             trainer.load_scoring(load_state(folder.best_checkpoint)[0])
     if progress.phase == "refit":
         _refit(trainer, folder, progress, listener)
@@ -83,7 +84,7 @@ def _start(
     progress = Progress(**values)
     pairs = split.refit().train if progress.phase == "refit" else split.train
     try:
-        trainer = _trainer(config, pairs, folder, device)
+        trainer = new_trainer(config, pairs, folder, device)
         if resumed:
             trainer.load_state(tensors)
     except (ValueError, RuntimeError, KeyError) as error:
@@ -92,7 +93,8 @@ def _start(
     return trainer, progress
 
 
-def _trainer(config: TrainConfig, train: Interactions, folder: RunFolder, device: torch.device) -> Trainer:
+def new_trainer(config: TrainConfig, train: Interactions, folder: RunFolder, device: torch.device) -> Trainer:
+    """Return a fresh trainer on some pairs, with the shown pairs and the attributes of a run folder."""
     graph = BipartiteGraph.from_interactions(train).to(device)
     exposed = folder.exposed() if config.negatives == "exposed" else None
     attributes = None if config.attributes == "none" else folder.attributes()
@@ -109,22 +111,16 @@ def _select(
         due = progress.epoch % config.eval_every == 0 or progress.epoch == config.epochs
         if due and len(split.valid):
             began = time.perf_counter()
-            if trainer.scoring.calibrates:
-                raw = trainer.raw_embeddings()
-                record["norm_exponent"] = trainer.scoring.calibrate(
-                    raw, split.train, split.valid, config.select
-                )
-            embeddings = trainer.embeddings()
-            figures = evaluate_on(embeddings, split.train, split.valid, config)
+            embeddings, figures = validated(trainer, split)
             shape = shape_of(embeddings, split.train)
             record["eval_seconds"] = time.perf_counter() - began
-            record |= {f"valid/{name}": value for name, value in figures.values.items()}
+            record |= figures
             record |= {f"geometry/{name}": value for name, value in shape.items()}
             if not progress.warned:
                 progress.warned = warn_of_collapse(
                     shape, embeddings.users.shape[1], f"epoch {progress.epoch}"
                 )
-            value = figures.values[f"all/{config.select}"]
+            value = figures[f"valid/all/{config.select}"]
             if progress.best_value is None or value > progress.best_value:
                 progress.best_epoch, progress.best_value, progress.stale = progress.epoch, value, 0
                 save_state(
@@ -140,6 +136,26 @@ def _select(
         save_state(
             folder.best_checkpoint, trainer.model_state(), {"epoch": progress.epoch, "phase": "select"}
         )
+
+
+def validated(trainer: Trainer, split: Split) -> tuple[Embeddings, dict[str, float]]:
+    """Rank the validation part, after calibrating a score that asks for it.
+
+    Args:
+        trainer: as far as it is trained.
+        split: its training pairs are left out of the lists.
+
+    Returns:
+        The embeddings that were ranked by, and the figures by their names in ``metrics.jsonl``.
+    """
+    config = trainer.config
+    record: dict[str, float] = {}
+    if trainer.scoring.calibrates:
+        raw = trainer.raw_embeddings()
+        record["norm_exponent"] = trainer.scoring.calibrate(raw, split.train, split.valid, config.select)
+    embeddings = trainer.embeddings()
+    figures = evaluate_on(embeddings, split.train, split.valid, config)
+    return embeddings, record | {f"valid/{name}": value for name, value in figures.values.items()}
 
 
 def _out_of_patience(config: TrainConfig, progress: Progress) -> bool:

@@ -10,7 +10,8 @@ import pytest
 from gclrec.contrast.methods import METHODS
 from gclrec.contrast.views import VIEWS
 from gclrec.errors import InputError
-from gclrec.training.comparison import ComparisonFolder, Plan, choose, idle_settings, make_plan
+from gclrec.training.choosable import idle_settings
+from gclrec.training.comparison import ComparisonFolder, Plan, choose, make_plan
 from gclrec.training.config import TrainConfig
 
 SMALL = TrainConfig(epochs=2, dim=8)
@@ -84,6 +85,12 @@ def test_every_view_but_none_makes_contrast_count(aug: str) -> None:
     idle = idle_settings(TrainConfig(aug=aug))
     assert ("temperature" in idle) == (aug == "none")
     assert "temperature" not in idle_settings(TrainConfig(aug=aug, ssl="cross_layer"))
+    assert ("aug_p" in idle_settings(TrainConfig(aug=aug, ssl="byol"))) == (aug in ("none", "svd"))
+
+
+def test_settings_of_baselines_are_idle_without_one() -> None:
+    assert {"rank", "shrink"} <= idle_settings(TrainConfig()) & idle_settings(TrainConfig(aug="none"))
+    assert {"rank", "dim", "seed"}.isdisjoint(idle_settings(TrainConfig(baseline="gf_cf")) - {"dim"})
 
 
 def test_shares_of_the_training_pairs() -> None:

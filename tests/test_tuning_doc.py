@@ -1,0 +1,54 @@
+"""docs/tuning.md: the example runs, the commands plan, the names and ranges are those of the tables."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from gclrec.contrast.spaces import SPACES, Around
+from gclrec.training.config import flag
+from gclrec.tune import app
+
+TUNING = (Path(__file__).resolve().parent.parent / "docs" / "tuning.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", TUNING, flags=re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("gclrec tune")
+]
+
+
+def test_the_python_example_runs() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", TUNING, flags=re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(block, "docs/tuning.md", "exec"), names)
+    assert abs(names["best"].settings["low_pass"] - 0.7) < 0.2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands_are_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command gets as far as reading its data, with a space that holds together."""
+
+    class Read(Exception):
+        """The data is asked for."""
+
+    def read(config: object) -> None:
+        raise Read
+
+    monkeypatch.setattr("gclrec.tune.prepared_dataset", read)
+    with pytest.raises(Read):
+        app(shlex.split(line)[2:], exit_on_error=False, print_error=False)
+
+
+def test_the_table_of_ranges_is_that_of_the_code() -> None:
+    rows = dict(re.findall(r"^\| `(--[a-z0-9-]+)` \| (.*) \|$", TUNING, flags=re.MULTILINE))
+    assert list(rows) == [flag(name) for name in SPACES]
+    for name, axis in SPACES.items():
+        if isinstance(axis, Around):
+            expected = f"the method's value divided by {axis.factor:g} to times {axis.factor:g}"
+        else:
+            expected = f"{axis.low:g} to {axis.high:g}" + (", each factor alike" if axis.log else "")
+        assert rows[flag(name)] == expected
