@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -81,8 +81,8 @@ class FieldContrast(nn.Module):
     .. math:: -\frac{1}{B} \sum_k \log
         \frac{e^{\cos(g(a_k), g(b_k)) / \tau}}{\sum_j e^{\cos(g(a_k), g(b_j)) / \tau}}
 
-    with ``a``, ``b`` the two views of the fields of ``B`` nodes and ``g`` the encoder's own way from fields to
-    layer 0, the same for both views and without an id: what a cold node has. Views are, by ``views``,
+    with ``a``, ``b`` the two views of the fields of ``B`` nodes and ``g`` the encoder's own way from fields
+    to layer 0, the same for both views and without an id: what a cold node has. Views are, by ``views``,
 
     - ``dropout`` (FD): each value of a field that can have several is dropped with probability ``p``, each
       field of another kind is hidden with probability ``p``; twice, independently;
@@ -92,9 +92,9 @@ class FieldContrast(nn.Module):
 
     The halves are the same for all nodes of a batch, or which fields are missing would give the pair away.
     Values are then dropped from them too, as in the paper. With few fields one is always left on either
-    side. A node of which a view leaves nothing is left out of that batch. By default nodes are drawn uniformly
-    from all that have attributes, cold ones among them; the paper found that better than those of
-    the main batch, which are popular ones.
+    side. A node of which a view leaves nothing is left out of that batch. By default nodes are drawn
+    uniformly from all that have attributes, cold ones among them; the paper found that better than those
+    of the main batch, which are popular ones.
 
     Args:
         encoder: one that makes layer 0 of attributes; only its attributes are looked at here.
@@ -151,11 +151,14 @@ class FieldContrast(nn.Module):
             self.register_buffer(f"known_{side}", known_rows, persistent=False)
 
     def forward(self, moment: Moment) -> Contrasted:
-        """Return the embeddings of the graph itself and InfoNCE between views of fields, summed over sides."""
-        losses = [self._loss(side, moment) for side in self.sides]
-        return Contrasted(moment.encoder(moment.graph), torch.stack(losses).sum())
+        """Return the embeddings of the graph itself and InfoNCE between views of fields."""
+        return Contrasted(moment.encoder(moment.graph), self.loss(moment, current(self.temperature)))
 
-    def _loss(self, side: str, moment: Moment) -> Tensor:
+    def loss(self, moment: Moment, temperature: float | Tensor) -> Tensor:
+        """Return InfoNCE between two views of fields, summed over sides."""
+        return torch.stack([self._loss(side, moment, temperature) for side in self.sides]).sum()
+
+    def _loss(self, side: str, moment: Moment, temperature: float | Tensor) -> Tensor:
         encoder: object = moment.encoder
         assert isinstance(encoder, EncodesContent)
         table = encoder.field_table(side)
@@ -169,16 +172,62 @@ class FieldContrast(nn.Module):
         )
         if len(left) == 0:
             return anchor.sum()
-        return info_nce(anchor, positive, current(self.temperature))
+        return info_nce(anchor, positive, temperature)
 
     def _rows(self, side: str, moment: Moment) -> Tensor:
         """Return the distinct nodes to contrast."""
         if self.batch == "batch":
-            return (moment.users if side == "user" else moment.items).unique()
+            nodes = moment.users if side == "user" else moment.items
+            return cast("Tensor", nodes.unique())
         known = cast("Tensor", getattr(self, f"known_{side}"))
         count = min(len(moment.users), len(known))
         drawn = distinct(count, len(known), generator=moment.generator, device=known.device)
         return known.index_select(0, drawn)
+
+
+class WithFields(nn.Module):
+    """Another contrast and that of fields, added up: one weight and one temperature for both.
+
+    Args:
+        beside: makes the other one, such as :class:`~gclrec.contrast.two_views.TwoViews`.
+        encoder: as both take it.
+        graph: as both take it.
+        temperature: of both.
+        views: see :class:`FieldContrast`, as for the next three.
+        p: share of values that is dropped.
+        sides: whose fields.
+        batch: of which nodes.
+        generator: where the start of the other one is drawn from.
+        settings: the other one's further arguments.
+    """
+
+    def __init__(
+        self,
+        beside: Callable[..., nn.Module],
+        encoder: Encoder,
+        graph: BipartiteGraph,
+        *,
+        temperature: Temperature = 0.2,
+        views: str = "dropout",
+        p: float = 0.1,
+        sides: str = "items",
+        batch: str = "catalogue",
+        generator: Generator | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__()
+        self.beside = beside(encoder, graph, temperature=temperature, generator=generator, **settings)
+        self.fields = FieldContrast(encoder, graph, views=views, p=p, sides=sides, batch=batch)
+
+    @property
+    def temperature(self) -> Temperature:
+        """That of both; one that is learned is held once."""
+        return cast("Temperature", self.beside.temperature)
+
+    def forward(self, moment: Moment) -> Contrasted:
+        """Return the embeddings of the other contrast and the sum of both losses."""
+        main, loss = self.beside(moment)
+        return Contrasted(main, loss + self.fields.loss(moment, current(self.temperature)))
 
 
 def related_fields(table: FieldTable) -> Tensor:

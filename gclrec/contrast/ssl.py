@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 from torch import Generator, nn
 
 from gclrec.contrast.byol import Byol
-from gclrec.contrast.feature_views import FieldContrast
+from gclrec.contrast.feature_views import FieldContrast, WithFields
 from gclrec.contrast.memory import MomentumContrast
 from gclrec.contrast.moment import Contrast
 from gclrec.contrast.ncl import NCL
@@ -71,24 +72,28 @@ def build_contrast(
     return cast("Contrast", make(encoder, graph, generator=generator, **settings).to(graph.device))
 
 
+_INFONCE = {
+    "temperature": "temperature",
+    "negatives": "ssl_negatives",
+    "head_layers": "head_layers",
+    "head_dim": "head_dim",
+}
+_CROSS_LAYER = {"temperature": "temperature", "layer": "ssl_layer"}
+_FIELDS = {
+    "temperature": "temperature",
+    "views": "feature_views",
+    "p": "feature_drop",
+    "sides": "ssl_sides",
+    "batch": "ssl_batch",
+}
+
 SSL: Mapping[str, Ssl] = {
     "none": Ssl(None, "nothing", views=0),
-    "infonce": Ssl(
-        TwoViews,
-        "two views of a node",
-        {
-            "temperature": "temperature",
-            "negatives": "ssl_negatives",
-            "head_layers": "head_layers",
-            "head_dim": "head_dim",
-        },
-        differs=True,
-        temperatures=("learned",),
-    ),
+    "infonce": Ssl(TwoViews, "two views of a node", _INFONCE, differs=True, temperatures=("learned",)),
     "cross_layer": Ssl(
         CrossLayer,
         "the final embedding and one layer of a single view",
-        {"temperature": "temperature", "layer": "ssl_layer"},
+        _CROSS_LAYER,
         views=1,
         temperatures=("learned",),
     ),
@@ -139,16 +144,19 @@ SSL: Mapping[str, Ssl] = {
         {"temperature": "temperature", "count": "nearest", "form": "nearest_form"},
     ),
     "features": Ssl(
-        FieldContrast,
-        "two views of a node's attributes",
-        {
-            "temperature": "temperature",
-            "views": "feature_views",
-            "p": "feature_drop",
-            "sides": "ssl_sides",
-            "batch": "ssl_batch",
-        },
-        views=0,
-        temperatures=("learned",),
+        FieldContrast, "two views of a node's attributes", _FIELDS, views=0, temperatures=("learned",)
     ),
+    **{
+        f"{name}+features": Ssl(
+            partial(WithFields, make),
+            f"both of {name} and features, added up",
+            _FIELDS | settings,
+            views=views,
+            temperatures=("learned",),
+        )
+        for name, make, settings, views in (
+            ("infonce", TwoViews, _INFONCE, 2),
+            ("cross_layer", CrossLayer, _CROSS_LAYER, 1),
+        )
+    },
 }

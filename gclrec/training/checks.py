@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gclrec.baselines import BASELINES
@@ -16,6 +16,7 @@ from gclrec.contrast.views import parse_augmentations
 from gclrec.encoders import CONVOLUTIONS, ENCODER_USES
 from gclrec.errors import InputError
 from gclrec.evaluation.metrics import METRICS
+from gclrec.training.names import NAMES
 from gclrec.training.ranges import HUGE, RANGES
 
 if TYPE_CHECKING:
@@ -43,9 +44,9 @@ def method_settings(name: str) -> Mapping[str, Any]:
     return METHODS[name].settings
 
 
-def check_choices(config: TrainConfig, choices: Mapping[str, Collection[str]]) -> None:
+def check_choices(config: TrainConfig) -> None:
     """Refuse a name that is not among those of its setting."""
-    for name, names in choices.items():
+    for name, names in NAMES.items():
         value = getattr(config, name)
         if value is not None and value not in names:
             raise InputError(f"{flag(name)}: {value!r} is not one of {options(tuple(names))}")
@@ -144,9 +145,12 @@ def check_ssl(config: TrainConfig) -> None:
         if source not in used and getattr(config, source) != defaults[source]:
             takers = options(tuple(name for name, k in SSL.items() if source in k.settings.values()))
             raise InputError(f"{flag(source)}: --ssl {config.ssl} has no use for it; {takers} has")
-    if config.ssl == "features" and config.baseline is None:
+    beside, _, fields = config.ssl.rpartition("+")
+    if fields == "features" and config.baseline is None:
         if config.attributes != "input":
             raise InputError("--ssl: features contrasts attributes; it needs --attributes input")
+        if beside == "infonce" and config.aug == "none":
+            raise InputError("--aug: none leaves infonce nothing to contrast; take --ssl features alone")
         if config.feature_views == "dropout" and config.feature_drop == 0:
             raise InputError("--feature-drop: with 0 the two views of dropout are the same")
     if kind.views == 0 and config.aug not in ("none", defaults["aug"]):
@@ -157,12 +161,13 @@ def check_ssl(config: TrainConfig) -> None:
 
 def _check_layer(config: TrainConfig) -> None:
     depth = 0 if config.encoder in ("mf", "two_tower") else config.num_layers
-    layer = {"cross_layer": 1, "ncl": 2}.get(config.ssl, 0) if config.ssl_layer is None else config.ssl_layer
-    if config.ssl in ("cross_layer", "ncl") and not 0 <= layer <= depth:
+    ssl = config.ssl.partition("+")[0]
+    layer = {"cross_layer": 1, "ncl": 2}.get(ssl, 0) if config.ssl_layer is None else config.ssl_layer
+    if ssl in ("cross_layer", "ncl") and not 0 <= layer <= depth:
         raise InputError(
-            f"--ssl-layer: must be one of the encoder's layers 0 to {depth} for {config.ssl}, got {layer}"
+            f"--ssl-layer: must be one of the encoder's layers 0 to {depth} for {ssl}, got {layer}"
         )
-    if config.ssl == "ncl" and (layer == 0 or layer % 2):
+    if ssl == "ncl" and (layer == 0 or layer % 2):
         raise InputError(f"--ssl-layer: ncl takes an even layer from 2 on, got {layer}")
 
 

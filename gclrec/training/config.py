@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
 from gclrec.baselines import BASELINES
-from gclrec.contrast.byol import TARGETS
-from gclrec.contrast.feature_views import FEATURE_VIEWS, SSL_BATCHES, SSL_SIDES
+from gclrec.contrast.feature_views import FEATURE_VIEWS
 from gclrec.contrast.negatives import NEGATIVES
-from gclrec.contrast.neighbours import FORMS, POSITIVES
-from gclrec.contrast.ranking_losses import LOSSES, SCORES
+from gclrec.contrast.neighbours import FORMS
+from gclrec.contrast.ranking_losses import LOSSES
 from gclrec.contrast.ssl import SSL
-from gclrec.contrast.two_views import NEGATIVE_NODES
 from gclrec.contrast.views import VIEWS, parse_augmentations
 from gclrec.data.splits import SPLITS
-from gclrec.encoders import ATTRIBUTE_USES, ENCODERS, LAYER_WEIGHTS, REFINERS
+from gclrec.encoders import ENCODERS, LAYER_WEIGHTS, REFINERS
 from gclrec.errors import InputError
 from gclrec.evaluation.metrics import METRICS
 from gclrec.training.checks import (
@@ -37,8 +35,6 @@ from gclrec.training.checks import (
     options,
 )
 from gclrec.training.schedules import SCHEDULES
-from gclrec.training.scoring import SCORINGS
-from gclrec.training.starts import STARTS
 
 __all__ = ["TrainConfig", "flag", "method_settings"]
 
@@ -348,31 +344,7 @@ class TrainConfig:
         Raises:
             InputError: a setting is out of range or not a known name; the message names the flag.
         """
-        choices: dict[str, Collection[str]] = {
-            "split": SPLITS,
-            "baseline": BASELINES,
-            "encoder": ENCODERS,
-            "layer_weights": LAYER_WEIGHTS,
-            "refiner": REFINERS,
-            "attributes": ("none", *ATTRIBUTE_USES),
-            "loss": LOSSES,
-            "init": STARTS,
-            "score": SCORINGS,
-            "schedule": SCHEDULES,
-            "loss_score": SCORES,
-            "negatives": NEGATIVES,
-            "ssl": SSL,
-            "ssl_negatives": NEGATIVE_NODES,
-            "ssl_target": TARGETS,
-            "neighbour_form": FORMS,
-            "nearest_form": POSITIVES,
-            "feature_views": FEATURE_VIEWS,
-            "ssl_sides": SSL_SIDES,
-            "ssl_batch": SSL_BATCHES,
-            "views_every": ("batch", "epoch"),
-            "device": ("auto", "cpu", "cuda"),
-        }
-        check_choices(self, choices)
+        check_choices(self)
         check_ranges(self)
         check_evaluation(self)
         check_encoder(self)

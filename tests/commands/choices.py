@@ -81,7 +81,7 @@ CHOICES = [
         for form in (name, f"{name}:0.3")
     ),
     *(
-        ("--ssl", ssl, "--temperature", form, *(WITH_ITEMS if ssl == "features" else ()))
+        ("--ssl", ssl, "--temperature", form, *(WITH_ITEMS if "features" in ssl else ()))
         for ssl, kind in SSL.items()
         for name in kind.temperatures
         for form in (name, f"{name}:0.5")
@@ -98,7 +98,7 @@ CHOICES = [
     ("--method", "gf_cf", "--rank", 4, "--low-pass", 0.5),
     *(("--split", name) for name in SPLITS if name != "given"),
     *(("--aug", name) for name in VIEWS),
-    *(("--ssl", name, *(WITH_ITEMS if name == "features" else ())) for name in SSL),
+    *(("--ssl", name, *(WITH_ITEMS if "features" in name else ())) for name in SSL),
     *(
         (*FEATURES, "--feature-views", views, "--ssl-batch", batch, "--feature-drop", 0.3)
         for views in FEATURE_VIEWS
@@ -107,6 +107,8 @@ CHOICES = [
     *((*FEATURES, "--user-attributes", "USERS", "--ssl-sides", sides) for sides in SSL_SIDES),
     *((*FEATURES, "--encoder", name, "--loss", "softmax") for name in ("two_tower", "sage")),
     (*FEATURES, "--feature-views", "random", "--feature-drop", 0, "--loss", "none"),
+    (*WITH_ITEMS, "--ssl", "cross_layer+features", "--ssl-layer", 2, "--aug", "noise:0.1"),
+    ("--method", "two_tower", *TOWERS, "--refiner", "contextnet"),
     ("--ssl", "cross_layer", "--ssl-layer", 2, "--aug", "none"),
     *(("--ssl-negatives", name, "--head-layers", layers) for name in NEGATIVE_NODES for layers in range(4)),
     ("--head-layers", 2, "--head-dim", 5),
@@ -201,6 +203,9 @@ BAD_FLAGS = {
     "--loss none --ssl none": "--ssl",
     "--ssl ncl --ssl-layer 1": "--ssl-layer",
     "--ssl features": "--attributes input",
+    "--ssl infonce+features": "--attributes input",
+    "--ssl infonce+features --attributes input --aug none": "--ssl features",
+    "--ssl cross_layer+features --attributes input --ssl-layer 4": "--ssl-layer",
     "--ssl features --aug edge_drop:0.2 --attributes input": "no views",
     "--ssl features --attributes input --feature-drop 0": "--feature-drop",
     "--ssl features --attributes input --feature-drop 1": "--feature-drop",

@@ -9,8 +9,9 @@ from gclrec.contrast.moment import Moment
 from gclrec.contrast.ssl import SSL, build_contrast
 from gclrec.contrast.two_views import CrossLayer, TwoViews, node_contrast
 from gclrec.contrast.views import View, make_view, parse_augmentations
-from gclrec.encoders import Embeddings, LightGCN
+from gclrec.encoders import Content, Embeddings, LightGCN
 from gclrec.graph.bipartite import BipartiteGraph
+from tests.encoders.test_content import BOTH
 
 USERS, ITEMS = torch.tensor([3, 1, 3, 7]), torch.tensor([2, 2, 9, 0])
 
@@ -83,9 +84,13 @@ def test_cross_layer_is_one_pass_and_its_layer(toy_graph: BipartiteGraph) -> Non
         torch.testing.assert_close(loss, node_contrast(expected, other, USERS, ITEMS, 0.4))
 
 
+@pytest.mark.filterwarnings("ignore:attributes age:gclrec.errors.InputWarning")
 @pytest.mark.parametrize("name", [name for name, kind in SSL.items() if kind.make is not None])
 def test_every_kind_gives_a_loss_with_a_gradient(toy_graph: BipartiteGraph, name: str) -> None:
-    encoder = LightGCN(12, 10, dim=4, num_layers=2, generator=torch.Generator().manual_seed(1))
+    content = Content(BOTH, 4) if "features" in name else None
+    encoder = LightGCN(
+        12, 10, dim=4, num_layers=2, content=content, generator=torch.Generator().manual_seed(1)
+    )
     contrast = build_contrast(name, encoder, toy_graph, generator=torch.Generator().manual_seed(3))
     views = prepared("edge_drop:0.5", toy_graph, SSL[name].views)
     assert len(views) == SSL[name].views
@@ -93,7 +98,8 @@ def test_every_kind_gives_a_loss_with_a_gradient(toy_graph: BipartiteGraph, name
     assert main.users.shape == (12, 4)
     assert loss.shape == ()
     assert loss.isfinite()
-    for gradient in torch.autograd.grad(loss, encoder.layer_zero):
+    learned = encoder.layer_zero if name != "features" else tuple(content.encoders["item"].weights)
+    for gradient in torch.autograd.grad(loss, learned):
         assert (gradient != 0).any()
 
 

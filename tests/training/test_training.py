@@ -28,6 +28,7 @@ from gclrec.training.fit import fit
 from gclrec.training.objective import Objective
 from gclrec.training.run import RunFolder, free_name
 from gclrec.training.trainer import Trainer
+from tests.encoders.test_content import BOTH
 
 SMALL = {
     "dim": 8,
@@ -235,19 +236,23 @@ REMEMBERING = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:attributes age:gclrec.errors.InputWarning")
 @pytest.mark.parametrize("settings", REMEMBERING, ids=lambda settings: "-".join(map(str, settings.values())))
 def test_state_taken_out_and_put_back_goes_on_bit_for_bit(
     toy_graph: BipartiteGraph, tmp_path: Path, settings: dict[str, object]
 ) -> None:
     aug = "none" if SSL[str(settings.get("ssl", "infonce"))].views == 0 else "edge_drop:0.3"
-    config = TrainConfig(aug=aug, layer_weights="learned", **(SMALL | settings)).checked()
-    straight = Trainer(config, toy_graph)
+    known = "features" in str(settings.get("ssl"))
+    given = {"attributes": BOTH} if known else {}
+    more = {"attributes": "input" if known else "none"}
+    config = TrainConfig(aug=aug, layer_weights="learned", **(SMALL | more | settings)).checked()
+    straight = Trainer(config, toy_graph, **given)
     straight.run_epoch(1)
     save_state(tmp_path / "s", straight.state(), {"epoch": 1})
     expected = straight.run_epoch(2)
 
     tensors, values = load_state(tmp_path / "s")
-    other = Trainer(config, toy_graph)
+    other = Trainer(config, toy_graph, **given)
     other.load_state(tensors)
     assert values == {"epoch": 1}
     assert other.run_epoch(2) == expected

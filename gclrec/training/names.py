@@ -1,0 +1,45 @@
+"""The names that a setting may have."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from gclrec.baselines import BASELINES
+from gclrec.contrast.byol import TARGETS
+from gclrec.contrast.feature_views import FEATURE_VIEWS, SSL_BATCHES, SSL_SIDES
+from gclrec.contrast.negatives import NEGATIVES
+from gclrec.contrast.neighbours import FORMS, POSITIVES
+from gclrec.contrast.ranking_losses import LOSSES, SCORES
+from gclrec.contrast.ssl import SSL
+from gclrec.contrast.two_views import NEGATIVE_NODES
+from gclrec.data.splits import SPLITS
+from gclrec.encoders import ATTRIBUTE_USES, ENCODERS, LAYER_WEIGHTS, REFINERS
+from gclrec.training.schedules import SCHEDULES
+from gclrec.training.scoring import SCORINGS
+from gclrec.training.starts import STARTS
+
+NAMES: Mapping[str, Collection[str]] = {
+    "split": SPLITS,
+    "baseline": BASELINES,
+    "encoder": ENCODERS,
+    "layer_weights": LAYER_WEIGHTS,
+    "refiner": REFINERS,
+    "attributes": ("none", *ATTRIBUTE_USES),
+    "loss": LOSSES,
+    "init": STARTS,
+    "score": SCORINGS,
+    "schedule": SCHEDULES,
+    "loss_score": SCORES,
+    "negatives": NEGATIVES,
+    "ssl": SSL,
+    "ssl_negatives": NEGATIVE_NODES,
+    "ssl_target": TARGETS,
+    "neighbour_form": FORMS,
+    "nearest_form": POSITIVES,
+    "feature_views": FEATURE_VIEWS,
+    "ssl_sides": SSL_SIDES,
+    "ssl_batch": SSL_BATCHES,
+    "views_every": ("batch", "epoch"),
+    "device": ("auto", "cpu", "cuda"),
+}
+"""For each setting that is a name the names it may have, besides ``None`` where that is its default."""
