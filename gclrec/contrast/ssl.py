@@ -16,6 +16,7 @@ from torch import Generator, nn
 
 from gclrec.contrast.byol import Byol
 from gclrec.contrast.feature_views import FieldContrast, WithFields
+from gclrec.contrast.history_views import HistoryContrast
 from gclrec.contrast.memory import MomentumContrast
 from gclrec.contrast.moment import Contrast
 from gclrec.contrast.ncl import NCL
@@ -145,6 +146,13 @@ SSL: Mapping[str, Ssl] = {
     ),
     "features": Ssl(
         FieldContrast, "two views of a node's attributes", _FIELDS, views=0, temperatures=("learned",)
+    ),
+    "histories": Ssl(
+        HistoryContrast,
+        "two views of what a user took last",
+        {"temperature": "temperature", "views": "history_views", "p": "history_drop"},
+        views=0,
+        temperatures=("learned",),
     ),
     **{
         f"{name}+features": Ssl(

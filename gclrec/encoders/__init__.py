@@ -12,6 +12,7 @@ from gclrec.encoders.content import Content
 from gclrec.encoders.egcf import EGCF
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
 from gclrec.encoders.fields import FieldBatch, FieldEncoder, FieldTable
+from gclrec.encoders.histories import HISTORIES, Sequences
 from gclrec.encoders.layers import LAYER_WEIGHTS
 from gclrec.encoders.lightgcn import LightGCN
 from gclrec.encoders.mf import MF
@@ -25,6 +26,7 @@ __all__ = [
     "CONVOLUTIONS",
     "EGCF",
     "ENCODERS",
+    "HISTORIES",
     "LAYER_WEIGHTS",
     "MF",
     "REFINERS",
@@ -37,8 +39,10 @@ __all__ = [
     "FieldTable",
     "LightGCN",
     "PyGEncoder",
+    "Sequences",
     "Tower",
     "TwoTower",
+    "UsersBefore",
     "ValueNodes",
     "build_encoder",
 ]
@@ -73,6 +77,14 @@ class EncodesContent(Protocol):
         """Return the layer-0 vectors of nodes that have attributes and no id, ``(N, D)``."""
 
 
+@runtime_checkable
+class UsersBefore(Protocol):
+    """An encoder of whose users a pair may see a part only, such as what came before its item."""
+
+    def users_before(self, final: Embeddings, users: Tensor, items: Tensor) -> Tensor:
+        """Return ``(B, D)`` the users of training pairs, given what a pass has returned."""
+
+
 def build_encoder(
     name: str,
     num_users: int,
@@ -90,6 +102,8 @@ def build_encoder(
     draws: Generator | None = None,
     refiner: str = "none",
     tower_layers: int = 2,
+    sequences: Sequences | None = None,
+    history: str = "none",
 ) -> MF | LightGCN | EGCF | PyGEncoder | TwoTower:
     """Return an encoder by its name in :data:`ENCODERS`; what does not concern it is left aside.
 
@@ -109,6 +123,9 @@ def build_encoder(
         draws: where that is drawn from, on the device of training.
         refiner: of the towers, a name in :data:`~gclrec.encoders.refiners.REFINERS`.
         tower_layers: linear layers of their perceptrons.
+        sequences: users' items in order, for the towers.
+        history: how they become vectors, a name in :data:`~gclrec.encoders.histories.HISTORIES`; ``none``
+            leaves them aside.
 
     Raises:
         ValueError: attributes are to be used in a way that the encoder has not.
@@ -129,6 +146,8 @@ def build_encoder(
             num_layers=tower_layers,
             degrees=degrees,
             id_dropout=id_dropout,
+            sequences=sequences if history != "none" else None,
+            history=history,
             init_std=init_std,
             generator=generator,
         )

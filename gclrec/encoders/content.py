@@ -86,16 +86,30 @@ class Ids(nn.Module):
 
     def forward(self, users: Tensor, items: Tensor, generator: Generator | None) -> Start:
         """Return the vectors of the nodes that have one; zero for the others."""
-        vectors, alone = [], []
-        for side, x, able in zip(SIDES, (users, items), self.sides, strict=True):
-            cold = cast("Tensor | None", getattr(self, f"cold_{side}"))
-            hidden: Tensor | None = None
-            if self.training and self.dropout > 0.0 and able:
-                hidden = bernoulli(len(x), self.dropout, generator=generator, device=x.device)
-            none = cold if hidden is None else hidden if cold is None else hidden | cold
-            vectors.append(x if none is None else x.masked_fill(none[:, None], 0.0))
-            alone.append(hidden)
-        return Start(vectors[0], vectors[1], (alone[0], alone[1]))
+        (user, no_user), (item, no_item) = (
+            self.side(side, x, generator) for side, x in zip(SIDES, (users, items), strict=True)
+        )
+        return Start(user, item, (no_user, no_item))
+
+    def side(
+        self, side: str, x: Tensor, generator: Generator | None, rows: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the vectors of one side, and which of its nodes stand alone in this pass.
+
+        Args:
+            side: ``"user"`` or ``"item"``.
+            x: free vectors ``(N, D)``.
+            generator: draws what is hidden in training.
+            rows: ``(B,)`` the nodes wanted, which may repeat; all if ``None``.
+        """
+        cold = cast("Tensor | None", getattr(self, f"cold_{side}"))
+        if rows is not None:
+            x, cold = x.index_select(0, rows), None if cold is None else cold[rows]
+        hidden: Tensor | None = None
+        if self.training and self.dropout > 0.0 and self.sides[SIDES.index(side)]:
+            hidden = bernoulli(len(x), self.dropout, generator=generator, device=x.device)
+        none = cold if hidden is None else hidden if cold is None else hidden | cold
+        return x if none is None else x.masked_fill(none[:, None], 0.0), hidden
 
 
 class Content(nn.Module):

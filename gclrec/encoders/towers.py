@@ -12,29 +12,32 @@ from gclrec.data.fields import Attributes, AttributeTable, Field
 from gclrec.encoders.content import SIDES, Ids
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
 from gclrec.encoders.fields import FieldBatch, FieldEncoder, FieldTable
+from gclrec.encoders.histories import HISTORIES, Sequences
 from gclrec.encoders.refiners import REFINERS, linear
 
 
 class Tower(nn.Module):
     r"""One vector for each node from its id and its fields.
 
-    .. math:: x_n = \mathrm{MLP}\big(R([k_n z_n, e_{n1}, \dots, e_{nF}])\big)
+    .. math:: x_n = \mathrm{MLP}\big(R([k_n z_n, h_n, e_{n1}, \dots, e_{nF}])\big)
 
-    with the free vector :math:`z_n` of the node as one more field, zero where it has none, a refiner ``R``
-    and a perceptron with ReLU between its layers, the inner ones of ``2 D`` units. Without layers the
-    refined fields are added up.
+    with the free vector :math:`z_n` of the node as one more field, zero where it has none, and maybe its
+    history :math:`h_n` as another, a refiner ``R`` and a perceptron with ReLU between its layers, the inner
+    ones of ``2 D`` units. Without layers the refined fields are added up.
 
     Args:
-        fields: what the columns of the tables to come are.
+        fields: what the columns of the tables to come are; there may be none.
         dim: ``D``.
         refiner: a name in :data:`~gclrec.encoders.refiners.REFINERS`.
         num_layers: linear layers of the perceptron.
+        history: whether nodes have one.
         init_std: standard deviation of the normal start of the fields.
         generator: where the start is drawn from; the global one if ``None``.
 
     Shapes:
         - **table:** ``N`` rows of ``F`` fields
         - **ids:** ``(N, D)``, optional
+        - **history:** ``(N, D)``, optional
         - **hidden:** ``(N, F)`` bool, optional
         - **output:** ``(N, D)``
 
@@ -49,6 +52,7 @@ class Tower(nn.Module):
         *,
         refiner: str = "none",
         num_layers: int = 2,
+        history: bool = False,
         init_std: float = 0.1,
         generator: Generator | None = None,
     ) -> None:
@@ -57,8 +61,9 @@ class Tower(nn.Module):
             raise ValueError(f"refiner must be one of {', '.join(REFINERS)}, got {refiner!r}")
         if num_layers < 0:
             raise ValueError(f"num_layers must be at least 0, got {num_layers}")
-        count = len(fields) + 1
-        self.fields = FieldEncoder(fields, dim, init_std=init_std, generator=generator)
+        count = len(fields) + 1 + history
+        self.history = history
+        self.fields = FieldEncoder(fields, dim, init_std=init_std, generator=generator) if fields else None
         self.refiner = REFINERS[refiner](count, dim, init_std=init_std, generator=generator)
         widths = [count * dim, *[2 * dim] * (num_layers - 1), dim]
         layers: list[nn.Module] = []
@@ -70,24 +75,31 @@ class Tower(nn.Module):
 
     def forward(
         self,
-        table: FieldTable | AttributeTable | FieldBatch,
+        table: FieldTable | AttributeTable | FieldBatch | None,
         ids: Tensor | None = None,
         hidden: Tensor | None = None,
+        history: Tensor | None = None,
     ) -> Tensor:
         """Return the vectors of the rows of a table.
 
         Args:
-            table: encoded by the schema that the tower was made with.
+            table: encoded by the schema that the tower was made with; ``None`` where it has no fields.
             ids: free vectors of the nodes; none has one if ``None``.
             hidden: fields that read as missing.
+            history: vectors of the nodes' histories; they are empty if ``None``.
 
         Raises:
-            ValueError: the table was made by another schema.
+            ValueError: the table was made by another schema, or nothing is given to make vectors of.
         """
-        vectors = self.fields(table, hidden=hidden)
-        if ids is None:
-            ids = vectors.new_zeros(len(vectors), vectors.shape[2])
-        refined = self.refiner(torch.cat([ids[:, None], vectors], dim=1))
+        parts = [ids, history] if self.history else [ids]
+        given = [part for part in parts if part is not None]
+        vectors = None if self.fields is None or table is None else self.fields(table, hidden=hidden)
+        like = given[0] if vectors is None and given else vectors
+        if like is None or (vectors is None) != (self.fields is None):
+            raise ValueError("a tower needs a table of its fields, or ids or a history where it has none")
+        empty = like.new_zeros(len(like), like.shape[-1])
+        stack = torch.stack([empty if part is None else part for part in parts], dim=1)
+        refined = self.refiner(stack if vectors is None else torch.cat([stack, vectors], dim=1))
         return cast("Tensor", self.layers(refined.flatten(1)) if len(self.layers) else refined.sum(1))
 
 
@@ -101,6 +113,10 @@ class TwoTower(nn.Module):
     node with attributes has its final vector at once, and views of the graph change nothing; ``feature_mask``
     does.
 
+    With ``sequences`` a user is also what he took last, by the vectors that come out of the items' tower. To
+    learn from a pair he is encoded by what he took *before* that item (:meth:`users_before`), or the answer
+    would stand in the question.
+
     Args:
         num_users: ``U``.
         num_items: ``I``.
@@ -110,7 +126,10 @@ class TwoTower(nn.Module):
         num_layers: linear layers of each tower's perceptron.
         degrees: training interactions of users ``(U,)`` and items ``(I,)``; a node with none has no free
             vector. All nodes are known if ``None``.
-        id_dropout: probability that a node with attributes is encoded without its free vector in training.
+        id_dropout: probability that a node with attributes (or a history) is encoded without its free vector
+            (and history) in training.
+        sequences: the users' items in order; users have no history if ``None``.
+        history: how that becomes a vector, a name in :data:`~gclrec.encoders.histories.HISTORIES`.
         init_std: standard deviation of the normal start.
         generator: where the start is drawn from; the global one if ``None``.
 
@@ -151,6 +170,8 @@ class TwoTower(nn.Module):
         num_layers: int = 2,
         degrees: tuple[Tensor, Tensor] | None = None,
         id_dropout: float = 0.0,
+        sequences: Sequences | None = None,
+        history: str = "mean",
         init_std: float = 0.1,
         generator: Generator | None = None,
     ) -> None:
@@ -158,20 +179,29 @@ class TwoTower(nn.Module):
         attributes = attributes or Attributes()
         self.users = nn.Parameter(torch.empty(num_users, dim).normal_(0.0, init_std, generator=generator))
         self.items = nn.Parameter(torch.empty(num_items, dim).normal_(0.0, init_std, generator=generator))
-        self.ids = Ids(degrees, id_dropout, (attributes.users is not None, attributes.items is not None))
+        known = {side: getattr(attributes, f"{side}s") for side in SIDES}
+        more = sequences is not None
+        self.ids = Ids(degrees, id_dropout, (known["user"] is not None or more, known["item"] is not None))
         self.tables, self.towers = nn.ModuleDict(), nn.ModuleDict()
-        for side in SIDES:
-            table: AttributeTable | None = getattr(attributes, f"{side}s")
+        for side, table in known.items():
             if table is not None:
                 self.tables[side] = FieldTable(table)
+            if table is not None or (side == "user" and more):
                 self.towers[side] = Tower(
-                    table.fields,
+                    () if table is None else table.fields,
                     dim,
                     refiner=refiner,
                     num_layers=num_layers,
+                    history=side == "user" and more,
                     init_std=init_std,
                     generator=generator,
                 )
+        self.sequences, self.history = sequences, None
+        if sequences is not None:
+            if history not in HISTORIES:
+                raise ValueError(f"history must be one of {', '.join(HISTORIES)}, got {history!r}")
+            make = HISTORIES[history]
+            self.history = make(dim, sequences.length, init_std=init_std, generator=generator)
         self.draws: Generator | None = None
 
     @property
@@ -196,15 +226,62 @@ class TwoTower(nn.Module):
             hidden: attributes that read as missing, bool ``(U, F)`` and ``(I, F)``.
         """
         start = self.ids(self.users, self.items, self.draws)
-        users, items = (
-            self.towers[side](self.tables[side], ids, mask) if side in self.towers else ids
-            for side, ids, mask in zip(SIDES, (start.users, start.items), hidden, strict=True)
-        )
+        users, items = start.users, start.items
+        if "item" in self.towers:
+            items = self.towers["item"](self.tables["item"], items, hidden[1])
+        if "user" in self.towers:
+            rows = None if self.sequences is None else self.sequences.newest()
+            past = self._past(items, rows, start.alone[0])
+            users = self.towers["user"](self._table(), users, hidden[0], past)
         if perturb is not None:
             if perturb.on_input is not None:
                 users, items = perturb.on_input(users, items)
             users, items = perturb.shifted(1, users, items)
         return Embeddings(users, items, ((users, items),) if layers else ())
+
+    def users_before(self, final: Embeddings, users: Tensor, items: Tensor) -> Tensor:
+        """Return users as they were when they took an item, ``(B, D)``: what a pair is learned from.
+
+        Args:
+            final: what a pass has given.
+            users: ``(B,)``.
+            items: ``(B,)`` an item of each.
+        """
+        if self.sequences is None:
+            return final.users.index_select(0, users)
+        ids, alone = self.ids.side("user", self.users, self.draws, users)
+        past = self._past(final.items, self.sequences.before(users, items), alone)
+        table = self._table()
+        return cast("Tensor", self.towers["user"](table and table.batch(users), ids, None, past))
+
+    def encode_history(self, items: Tensor, rows: Tensor) -> Tensor:
+        """Return users of whom nothing is known but what they took, ``(B, D)``.
+
+        Args:
+            items: ``(I, D)`` final vectors of items.
+            rows: ``(B, n)`` item numbers, the newest last, ``-1`` for none.
+
+        Raises:
+            ValueError: the encoder was made without histories.
+        """
+        if self.history is None:
+            raise ValueError("the encoder was made without histories")
+        table, batch = self._table(), None
+        if table is not None:
+            batch = table.batch(torch.zeros(len(rows), dtype=torch.int64, device=rows.device))
+            batch = batch.hide(torch.ones_like(batch.missing))
+        return cast("Tensor", self.towers["user"](batch, None, None, self.history(items, rows)))
+
+    def _past(self, items: Tensor, rows: Tensor | None, alone: Tensor | None) -> Tensor | None:
+        """Return the vectors of histories, zero for who stands alone."""
+        if self.history is None or rows is None:
+            return None
+        if alone is not None:
+            rows = rows.masked_fill(alone[:, None], -1)
+        return cast("Tensor", self.history(items, rows))
+
+    def _table(self) -> FieldTable | None:
+        return self.field_table("user")
 
     def field_table(self, side: str) -> FieldTable | None:
         """Return the attributes of ``"user"`` or ``"item"``, ``None`` if that side has none."""
@@ -220,6 +297,6 @@ class TwoTower(nn.Module):
         Raises:
             ValueError: the encoder has no attributes of that side.
         """
-        if side not in self.towers:
+        if side not in self.tables:
             raise ValueError(f"the encoder has no attributes of {side}s")
         return cast("Tensor", self.towers[side](table))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gclrec.baselines import BASELINES
+from gclrec.contrast.history_views import parse_history_views
 from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
 from gclrec.contrast.ranking_losses import LOSSES
@@ -91,12 +92,14 @@ def check_encoder(config: TrainConfig) -> None:
         raise InputError(f"--aug: svd leaves no edges, which the convolutions of {config.encoder} need")
     if config.baseline is not None:
         return
-    if config.encoder == "two_tower" and config.attributes == "none":
-        raise InputError("--encoder: two_tower needs --attributes input; with ids alone it is mf")
-    for name in ("refiner", "tower_layers"):
-        default = next(field.default for field in dataclasses.fields(config) if field.name == name)
-        if config.encoder != "two_tower" and getattr(config, name) != default:
+    if config.encoder == "two_tower" and config.attributes == config.history == "none":
+        raise InputError("--encoder: two_tower needs --attributes input or --history; of ids alone it is mf")
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    for name in ("refiner", "tower_layers", "history"):
+        if config.encoder != "two_tower" and getattr(config, name) != defaults[name]:
             raise InputError(f"{flag(name)}: --encoder {config.encoder} has no use for it; two_tower has")
+    if config.history == "none" and config.history_length != defaults["history_length"]:
+        raise InputError("--history-length: not used without --history mean (or attention)")
 
 
 def check_loss(config: TrainConfig) -> None:
@@ -153,6 +156,12 @@ def check_ssl(config: TrainConfig) -> None:
             raise InputError("--aug: none leaves infonce nothing to contrast; take --ssl features alone")
         if config.feature_views == "dropout" and config.feature_drop == 0:
             raise InputError("--feature-drop: with 0 the two views of dropout are the same")
+    if config.ssl == "histories":
+        names = parse_history_views(config.history_views)
+        if config.history == "none" and config.baseline is None:
+            raise InputError("--ssl: histories needs --encoder two_tower and --history mean (or attention)")
+        if config.history == "mean" and names == ("history_reorder",):
+            raise InputError("--history-views: history_reorder changes nothing of the mean of a history")
     if kind.views == 0 and config.aug not in ("none", defaults["aug"]):
         raise InputError(f"--aug: --ssl {config.ssl} takes no views, got {config.aug!r}")
     if kind.views == 1 and "," in config.aug:
@@ -202,7 +211,8 @@ def check_attributes(config: TrainConfig) -> None:
             raise InputError(f"{unused[0]}: {config.baseline} makes no use of it")
         return
     if config.attributes == "none":
-        unused = [*tables, *(["--id-dropout"] if config.id_dropout else [])]
+        dropped = config.id_dropout and config.history == "none"
+        unused = [*tables, *(["--id-dropout"] if dropped else [])]
         if unused:
             raise InputError(f"{unused[0]}: not used without --attributes input (or nodes)")
         return

@@ -11,13 +11,14 @@ from cyclopts import Group, Parameter
 
 from gclrec.baselines import BASELINES
 from gclrec.contrast.feature_views import FEATURE_VIEWS
+from gclrec.contrast.history_views import HISTORY_VIEWS
 from gclrec.contrast.negatives import NEGATIVES
 from gclrec.contrast.neighbours import FORMS
 from gclrec.contrast.ranking_losses import LOSSES
 from gclrec.contrast.ssl import SSL
 from gclrec.contrast.views import VIEWS, parse_augmentations
 from gclrec.data.splits import SPLITS
-from gclrec.encoders import ENCODERS, LAYER_WEIGHTS, REFINERS
+from gclrec.encoders import ENCODERS, HISTORIES, LAYER_WEIGHTS, REFINERS
 from gclrec.errors import InputError
 from gclrec.evaluation.metrics import METRICS
 from gclrec.training.checks import (
@@ -136,6 +137,16 @@ class TrainConfig:
     ] = "none"
     tower_layers: Annotated[int, Parameter(group=MODEL)] = 2
     """Layers of two_tower's perceptron; 0 adds the fields up."""
+    history: Annotated[
+        str,
+        Parameter(
+            group=MODEL,
+            help="What two_tower makes of the items a user took last: none leaves them aside; "
+            f"{options(HISTORIES)}.",
+        ),
+    ] = "none"
+    history_length: Annotated[int, Parameter(group=MODEL)] = 20
+    """Items of a history, at most: the newest ones."""
     id_dropout: Annotated[float, Parameter(group=MODEL)] = 0.0
     """Probability that a node with attributes is trained as a cold one: without its id and interactions."""
     init_std: Annotated[float, Parameter(group=MODEL)] = 0.1
@@ -301,6 +312,16 @@ class TrainConfig:
     """Whose fields features contrasts: items, users or both."""
     ssl_batch: Annotated[str, Parameter(group=CONTRAST)] = "catalogue"
     """Whether features contrasts nodes of the whole catalogue, drawn uniformly, or those of the batch."""
+    history_views: Annotated[
+        str,
+        Parameter(
+            group=CONTRAST,
+            help=f"How histories change a history: names from {options(HISTORY_VIEWS)}, "
+            "with commas between them; each user gets one of them at random.",
+        ),
+    ] = "history_crop,history_mask"
+    history_drop: Annotated[float, Parameter(group=CONTRAST)] = 0.4
+    """Share of a history that views of histories cut off, hide or shuffle."""
 
     epochs: Annotated[int, Parameter(group=TRAINING)] = 30
     """Passes over the training pairs, at most."""

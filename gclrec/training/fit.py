@@ -26,6 +26,7 @@ from gclrec.training.results import (
     warn_of_collapse,
 )
 from gclrec.training.run import RunFolder
+from gclrec.training.sequences import sequences_of
 from gclrec.training.trainer import Trainer, pick_device
 
 
@@ -98,7 +99,8 @@ def new_trainer(config: TrainConfig, train: Interactions, folder: RunFolder, dev
     graph = BipartiteGraph.from_interactions(train).to(device)
     exposed = folder.exposed() if config.negatives == "exposed" else None
     attributes = None if config.attributes == "none" else folder.attributes()
-    return Trainer(config, graph, exposed=exposed, attributes=attributes)
+    sequences = None if config.history == "none" else sequences_of(train, config.history_length)
+    return Trainer(config, graph, exposed=exposed, attributes=attributes, sequences=sequences)
 
 
 def _select(

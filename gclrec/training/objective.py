@@ -13,7 +13,7 @@ from gclrec.contrast.moment import BeginsEpochs, Contrast, FollowsSteps, Moment,
 from gclrec.contrast.ranking_losses import LOSSES, difficulty
 from gclrec.contrast.temperatures import Adaptive, Learned, Temperature, current
 from gclrec.contrast.views import View
-from gclrec.encoders import Embeddings, Encoder
+from gclrec.encoders import Embeddings, Encoder, UsersBefore
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.training.batches import Batch
 
@@ -85,7 +85,7 @@ class Objective(nn.Module):
         parts: Parts = {}
         if self.loss != "none":
             final = encoder(graph) if contrasted is None else contrasted.main
-            user, item = final.users.index_select(0, batch.users), final.items.index_select(0, chosen)
+            user, item = _users(encoder, final, batch), final.items.index_select(0, chosen)
             positive, negative = item.split(sizes)
             negative = negative.view(*batch.negatives.shape, negative.shape[1])
             parts[self.loss] = self._main(batch, user, positive, negative)
@@ -145,3 +145,10 @@ class Objective(nn.Module):
         """Return the vectors to rank by: the encoder's, unless the contrast has its own."""
         contrast: object = self.contrast
         return contrast.ranked(embeddings) if isinstance(contrast, Ranks) else embeddings
+
+
+def _users(encoder: object, final: Embeddings, batch: Batch) -> Tensor:
+    """Return the users of a batch's pairs, ``(B, D)``."""
+    if isinstance(encoder, UsersBefore):
+        return encoder.users_before(final, batch.users, batch.positives)
+    return final.users.index_select(0, batch.users)

@@ -47,6 +47,8 @@ RANGES: Mapping[str, tuple[float, float, bool]] = {
     "item_weight": (0, HUGE, True),
     "nearest": (1, HUGE, True),
     "feature_drop": (0, 0.99, True),
+    "history_length": (1, HUGE, True),
+    "history_drop": (0, 1, False),
     "epochs": (1, HUGE, True),
     "batch_size": (1, HUGE, True),
     "learning_rate": (0, HUGE, False),

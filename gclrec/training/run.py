@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import tomli_w
 import torch
@@ -40,7 +41,7 @@ class RunFolder:
 
     ======================  ==========================================================
     ``config.toml``         every setting, resolved
-    ``split/``              raw ids by row number, and the pairs of train, valid, test (and exposed)
+    ``split/``              raw ids by row number; pairs of train, valid, test (and exposed), with times
     ``attributes/``         raw attribute tables and their schema, where they are used
     ``metrics.jsonl``       one line an epoch
     ``checkpoint/``         ``last`` (to resume) and ``best`` (the chosen epoch)
@@ -142,13 +143,16 @@ class RunFolder:
         write_atomically(folder / "split.json", json.dumps(how))
 
     def _write_pairs(self, name: str, pairs: Interactions) -> None:
-        frame = pl.DataFrame({"user": pairs.user, "item": pairs.item})
+        columns: dict[str, Any] = {"user": pairs.user, "item": pairs.item}
+        if pairs.time is not None:
+            columns["time"] = pairs.time
+        frame = pl.DataFrame(columns)
         write_parquet(self.path / "split" / f"{name}.parquet", frame)
 
-    def _read_pairs(self, name: str) -> tuple[IntArray, IntArray]:
+    def _read_pairs(self, name: str) -> tuple[IntArray, IntArray, npt.NDArray[np.float64] | None]:
         frame = read_frame(self.path / "split" / f"{name}.parquet")
         user, item = (frame[side].to_numpy().astype(np.int64, copy=False) for side in ("user", "item"))
-        return user, item
+        return user, item, frame["time"].to_numpy() if "time" in frame.columns else None
 
     def exposed(self) -> Tensor:
         """Return the pairs that were shown and not clicked, ``(2, X)`` row numbers.
@@ -156,7 +160,7 @@ class RunFolder:
         Raises:
             InputError: the file is missing or damaged.
         """
-        return torch.from_numpy(np.stack(self._read_pairs("exposed")))
+        return torch.from_numpy(np.stack(self._read_pairs("exposed")[:2]))
 
     def split(self) -> Split:
         """Return the split that the run was made with.

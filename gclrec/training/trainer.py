@@ -15,7 +15,7 @@ from gclrec.contrast.ssl import SSL, build_contrast
 from gclrec.contrast.temperatures import make_temperature
 from gclrec.contrast.views import Chain, View, make_view, parse_augmentations
 from gclrec.data.fields import Attributes
-from gclrec.encoders import Embeddings, Encoder, LightGCN, ValueNodes, build_encoder
+from gclrec.encoders import Embeddings, Encoder, LightGCN, Sequences, ValueNodes, build_encoder
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
@@ -38,6 +38,7 @@ class Trainer:
         graph: the training interactions, on the device to train on.
         exposed: ``(2, X)`` pairs that were shown and not clicked, for ``exposed`` negatives.
         attributes: of users and items; needed where ``config.attributes`` is not ``none``.
+        sequences: users' items in order; needed where ``config.history`` is not ``none``.
 
     The start is drawn on the CPU from ``config.seed``, everything later from one generator on the
     device of ``graph``; so the same seed on the same machine gives the same numbers, bit for bit.
@@ -50,6 +51,7 @@ class Trainer:
         *,
         exposed: Tensor | None = None,
         attributes: Attributes | None = None,
+        sequences: Sequences | None = None,
     ) -> None:
         self.config = config
         self.graph = graph if attributes is None else with_fields(graph, attributes)
@@ -71,6 +73,8 @@ class Trainer:
             draws=self.generator,
             refiner=config.refiner,
             tower_layers=config.tower_layers,
+            sequences=sequences,
+            history=config.history,
         ).to(graph.device)
         self.encoder = cast("Encoder", module)
         STARTS[config.init](self.encoder, graph, drawn)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gclrec.baselines import BASELINES
 from gclrec.contrast.byol import TARGETS
 from gclrec.contrast.feature_views import FEATURE_VIEWS, SSL_BATCHES, SSL_SIDES
+from gclrec.contrast.history_views import HISTORY_VIEWS
 from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES
 from gclrec.contrast.neighbours import FORMS, POSITIVES
@@ -13,7 +14,7 @@ from gclrec.contrast.ssl import SSL
 from gclrec.contrast.two_views import NEGATIVE_NODES
 from gclrec.contrast.views import VIEWS
 from gclrec.data.splits import SPLITS
-from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, ENCODERS, LAYER_WEIGHTS, REFINERS
+from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, ENCODERS, HISTORIES, LAYER_WEIGHTS, REFINERS
 from gclrec.evaluation.metrics import METRICS
 from gclrec.training.schedules import SCHEDULES
 from gclrec.training.scoring import SCORINGS
@@ -36,12 +37,24 @@ ITEMS_FOR = {
 WITH_ITEMS = ("--item-attributes", "ITEMS", "--attributes", "input")
 FEATURES = ("--ssl", "features", *WITH_ITEMS)
 TOWERS = ("--encoder", "two_tower", *WITH_ITEMS)
+ATTENTION = ("--encoder", "two_tower", "--history", "attention")
+
+
+def needs(ssl: str) -> tuple[str, ...]:
+    """Return the flags that a kind of contrast cannot do without."""
+    return WITH_ITEMS if "features" in ssl else ATTENTION if ssl == "histories" else ()
+
 
 CHOICES = [
     *(("--encoder", name, *(WITH_ITEMS if name == "two_tower" else ())) for name in ENCODERS),
     *((*TOWERS, "--refiner", name, "--id-dropout", 0.2) for name in REFINERS),
     *((*TOWERS, "--user-attributes", "USERS", "--tower-layers", layers) for layers in (0, 1, 3)),
     (*TOWERS, "--aug", "feature_mask:0.3", "--score", "cosine"),
+    *((*TOWERS, "--history", name, "--history-length", 5) for name in HISTORIES),
+    *(("--encoder", "two_tower", "--history", name, "--id-dropout", 0.3) for name in HISTORIES),
+    (*ATTENTION, "--user-attributes", "USERS", "--attributes", "input", "--ssl", "histories", "--refit"),
+    *((*ATTENTION, "--ssl", "histories", "--history-views", name) for name in HISTORY_VIEWS),
+    (*ATTENTION, "--ssl", "histories", "--history-views", ",".join(HISTORY_VIEWS), "--history-drop", 0.6),
     *(("--layer-weights", name) for name in LAYER_WEIGHTS),
     *(("--loss", name) for name in LOSSES if name != "none"),
     ("--loss", "none", "--ssl", "byol", "--aug", "none"),
@@ -81,7 +94,7 @@ CHOICES = [
         for form in (name, f"{name}:0.3")
     ),
     *(
-        ("--ssl", ssl, "--temperature", form, *(WITH_ITEMS if "features" in ssl else ()))
+        ("--ssl", ssl, "--temperature", form, *needs(ssl))
         for ssl, kind in SSL.items()
         for name in kind.temperatures
         for form in (name, f"{name}:0.5")
@@ -98,7 +111,7 @@ CHOICES = [
     ("--method", "gf_cf", "--rank", 4, "--low-pass", 0.5),
     *(("--split", name) for name in SPLITS if name != "given"),
     *(("--aug", name) for name in VIEWS),
-    *(("--ssl", name, *(WITH_ITEMS if "features" in name else ())) for name in SSL),
+    *(("--ssl", name, *needs(name)) for name in SSL),
     *(
         (*FEATURES, "--feature-views", views, "--ssl-batch", batch, "--feature-drop", 0.3)
         for views in FEATURE_VIEWS
@@ -213,6 +226,15 @@ BAD_FLAGS = {
     "--ssl features --ssl-sides left": "both",
     "--ssl features --ssl-batch none": "catalogue",
     "--feature-views random": "features",
+    "--history mean": "two_tower",
+    "--encoder two_tower --history sum": "attention",
+    "--encoder two_tower --history mean --history-length 0": "--history-length",
+    "--history-length 5": "--history mean",
+    "--ssl histories": "--encoder two_tower",
+    "--ssl histories --encoder two_tower --history mean --history-views history_reorder": "changes nothing",
+    "--ssl histories --encoder two_tower --history mean --history-views history_mix": "history_crop",
+    "--ssl histories --encoder two_tower --history mean --history-drop 1": "--history-drop",
+    "--history-drop 0.2": "histories",
     "--loss triplet": "directau",
     "--loss ccl --loss-score dot": "--loss-score",
     "--loss directau --negatives shared": "--negatives",

@@ -9,8 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from gclrec.data.interactions import Interactions
+from gclrec.errors import InputWarning
 from gclrec.evaluation.metrics import METRICS
 from gclrec.training.run import RunFolder
+from gclrec.training.sequences import sequences_of
 
 from .conftest import Outcome
 
@@ -22,10 +25,12 @@ USES = (
     ("--attributes", "input", "--id-dropout", 0.2),
     ("--attributes", "nodes"),
     ("--attributes", "input", "--encoder", "two_tower", "--refiner", "senet", "--id-dropout", 0.2),
+    ("--attributes", "input", "--encoder", "two_tower", "--history", "attention"),
 )
+NAMES = ["input", "nodes", "two_tower", "history"]
 
 
-@pytest.mark.parametrize("use", USES, ids=["input", "nodes", "two_tower"])
+@pytest.mark.parametrize("use", USES, ids=NAMES)
 def test_cold_items_are_found_by_what_they_are(gclrec: Run, tmp_path: Path, use: tuple[object, ...]) -> None:
     """On the synthetic data, whose attributes come by themselves: ids cannot, attributes can."""
     found = {}
@@ -38,7 +43,7 @@ def test_cold_items_are_found_by_what_they_are(gclrec: Run, tmp_path: Path, use:
     assert found["used"] > 1.5 * found["none"], found
 
 
-@pytest.mark.parametrize("use", USES, ids=["input", "nodes", "two_tower"])
+@pytest.mark.parametrize("use", USES, ids=NAMES)
 def test_the_folder_alone_is_enough(
     gclrec: Run, clicks: Path, tastes: dict[str, Path], tmp_path: Path, use: tuple[object, ...]
 ) -> None:
@@ -72,6 +77,35 @@ def test_the_folder_alone_is_enough(
     assert table.num_rows == 50
     gaps = np.array([item % 9 == 0 for item in range(50)])
     np.testing.assert_array_equal(table.columns[0].missing, gaps)
+
+
+def test_histories_are_in_order_of_time_or_of_the_file(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
+    """And the run says which."""
+    flags = (*QUICK, "--encoder", "two_tower", "--history", "mean", "--aug", "none")
+    assert "no times" not in gclrec("train", "--dataset", clicks, *flags, "--run", tmp_path / "timed").err
+    timed = RunFolder(tmp_path / "timed").split().train
+    whole = pl.read_csv(clicks)
+    untimed = tmp_path / "untimed.csv"
+    whole.select("user_id", "item_id").write_csv(untimed)
+    told = gclrec("train", "--dataset", untimed, *flags, "--run", tmp_path / "untimed").err
+    assert "histories are in the order in which the data names their items" in told
+    plain = RunFolder(tmp_path / "untimed").split().train
+    assert plain.time is None
+    for pairs, by in ((timed, "timestamp"), (plain, None)):
+        newest = sequences_of(pairs, 3).newest().tolist() if by else untold(pairs)
+        kept = pairs.to_frame().select(pl.struct("user", "item").alias("pair"))["pair"].implode()
+        left = whole.filter(
+            pl.struct(pl.col("user_id").alias("user"), pl.col("item_id").alias("item")).is_in(kept)
+        )
+        for row, user in enumerate(pairs.users.ids.to_list()):
+            own = left.filter(pl.col("user_id") == user)
+            own = own if by is None else own.sort(by, maintain_order=True)
+            assert newest[row] == pairs.items.rows(own["item_id"])[-3:].tolist()
+
+
+def untold(pairs: Interactions) -> list[list[int]]:
+    with pytest.warns(InputWarning, match="no times"):
+        return sequences_of(pairs, 3).newest().tolist()
 
 
 def test_runs_without_attributes_keep_none(gclrec: Run, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from gclrec.contrast.moment import Moment
 from gclrec.contrast.ssl import SSL, build_contrast
 from gclrec.contrast.two_views import CrossLayer, TwoViews, node_contrast
 from gclrec.contrast.views import View, make_view, parse_augmentations
-from gclrec.encoders import Content, Embeddings, LightGCN
+from gclrec.encoders import Content, Embeddings, LightGCN, Sequences, TwoTower
 from gclrec.graph.bipartite import BipartiteGraph
 from tests.encoders.test_content import BOTH
 
@@ -91,6 +91,8 @@ def test_every_kind_gives_a_loss_with_a_gradient(toy_graph: BipartiteGraph, name
     encoder = LightGCN(
         12, 10, dim=4, num_layers=2, content=content, generator=torch.Generator().manual_seed(1)
     )
+    if name == "histories":
+        encoder = TwoTower(12, 10, BOTH, 4, sequences=Sequences(*toy_graph.edge_index, 12, 10))
     contrast = build_contrast(name, encoder, toy_graph, generator=torch.Generator().manual_seed(3))
     views = prepared("edge_drop:0.5", toy_graph, SSL[name].views)
     assert len(views) == SSL[name].views
@@ -98,7 +100,8 @@ def test_every_kind_gives_a_loss_with_a_gradient(toy_graph: BipartiteGraph, name
     assert main.users.shape == (12, 4)
     assert loss.shape == ()
     assert loss.isfinite()
-    learned = encoder.layer_zero if name != "features" else tuple(content.encoders["item"].weights)
+    learned = tuple(content.encoders["item"].weights) if name == "features" else encoder.layer_zero
+    learned = (encoder.items,) if name == "histories" else learned
     for gradient in torch.autograd.grad(loss, learned):
         assert (gradient != 0).any()
 

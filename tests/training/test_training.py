@@ -18,7 +18,7 @@ from gclrec.contrast.two_views import TwoViews
 from gclrec.contrast.views import VIEWS, make_view, parse_augmentations
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.splits import Split
-from gclrec.encoders import LightGCN
+from gclrec.encoders import LightGCN, Sequences
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.training.batches import Batch, KnownItems, PairBatches
@@ -223,6 +223,7 @@ def test_same_seed_same_numbers(toy_graph: BipartiteGraph, aug: str, encoder: st
     assert not torch.equal(trained(0), trained(1))
 
 
+HISTORIES = {"encoder": "two_tower", "history": "attention", "history_length": 4}
 REMEMBERING = [
     *({"ssl": ssl} for ssl in SSL),
     {"ssl_negatives": "all", "head_layers": 2},
@@ -242,9 +243,11 @@ def test_state_taken_out_and_put_back_goes_on_bit_for_bit(
     toy_graph: BipartiteGraph, tmp_path: Path, settings: dict[str, object]
 ) -> None:
     aug = "none" if SSL[str(settings.get("ssl", "infonce"))].views == 0 else "edge_drop:0.3"
-    known = "features" in str(settings.get("ssl"))
-    given = {"attributes": BOTH} if known else {}
-    more = {"attributes": "input" if known else "none"}
+    given, more = {}, {}
+    if "features" in str(settings.get("ssl")):
+        given, more = {"attributes": BOTH}, {"attributes": "input"}
+    elif settings.get("ssl") == "histories":
+        given, more = {"sequences": Sequences(*toy_graph.edge_index, 12, 10, length=4)}, HISTORIES
     config = TrainConfig(aug=aug, layer_weights="learned", **(SMALL | more | settings)).checked()
     straight = Trainer(config, toy_graph, **given)
     straight.run_epoch(1)
