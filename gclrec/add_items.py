@@ -20,6 +20,10 @@ def add_items(
         Path | None, Parameter(help="File of interactions: users of the run with items that are new to it.")
     ] = None,
     *,
+    item_attributes: Annotated[
+        Path | None,
+        Parameter(help="File of new items' attributes, for a run that was trained with such attributes."),
+    ] = None,
     vectors: Annotated[
         Path | None,
         Parameter(help="Parquet file of ids and layer-0 vectors of new items, such as a content encoder's."),
@@ -42,8 +46,12 @@ def add_items(
     json: Json = False,
 ) -> None:
     """Give vectors to new items without training again; all other commands know them from then on."""
-    if table is None and vectors is None:
-        raise InputError("give a TABLE of interactions, or --vectors FILE, or both")
+    if vectors is not None and item_attributes is not None:
+        raise InputError("--vectors: --item-attributes gives vectors already; take one of them")
+    if table is None and vectors is None and item_attributes is None:
+        raise InputError(
+            "give a TABLE of interactions, or --item-attributes FILE (or --vectors FILE), or both"
+        )
     if table is None and (user_column or item_column):
         raise InputError("--user-column and --item-column name columns of TABLE, and there is none")
     from gclrec.data.columns import Columns
@@ -55,9 +63,17 @@ def add_items(
     before = Recommender.load(run, use_index=False, seen=(), with_added=not replace)
     columns = Columns(user=user_column, item=item_column, time="", weight="")
     interactions = None if table is None else read_frame(table, columns=columns)
-    attributes = None if vectors is None else with_vector_column(read_attributes(vectors), vectors)
+    attributes, encode = None, None
+    if vectors is not None:
+        attributes = with_vector_column(read_attributes(vectors), vectors)
+    elif item_attributes is not None:
+        from gclrec.training.newcomers import item_encoder
+        from gclrec.training.run import RunFolder
+
+        encode = item_encoder(RunFolder.open(run))
+        attributes = read_attributes(item_attributes)
     after = before.add_items(
-        interactions, attributes=attributes, skip_known=skip_known, skip_unknown=skip_unknown
+        interactions, attributes=attributes, encode=encode, skip_known=skip_known, skip_unknown=skip_unknown
     )
     count, total = len(after.items) - len(before.items), 0 if after.added is None else len(after.added)
     if count or replace:

@@ -36,6 +36,7 @@ from gclrec.errors import InputError, InputWarning
 from gclrec.evaluation.evaluator import Evaluation
 from gclrec.report.run_page import write_run_page
 from gclrec.training.attributes import advise_attributes, chosen_attributes
+from gclrec.training.checks import check_selection
 from gclrec.training.config import TrainConfig, flag, method_settings
 from gclrec.training.fit import fit
 from gclrec.training.results import Result
@@ -181,6 +182,7 @@ def new_run(
 ) -> tuple[RunFolder, Split]:
     """Make a run folder with the attributes that the settings ask for, and their split if none is given."""
     split = new_split(config, dataset) if split is None else split
+    check_selection(config, split)
     exposed = exposed_pairs(config, split.train)
     config = dataclasses.replace(config, split=split.name)
     attributes = chosen_attributes(dataset, config)

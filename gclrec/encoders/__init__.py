@@ -76,6 +76,9 @@ class EncodesContent(Protocol):
     def encode_content(self, side: str, table: FieldTable | AttributeTable | FieldBatch) -> Tensor:
         """Return the layer-0 vectors of nodes that have attributes and no id, ``(N, D)``."""
 
+    def encode_cold(self, side: str, table: FieldTable | AttributeTable, graph: GraphLike) -> Tensor:
+        """Return the final vectors of new nodes that have attributes and no interaction, ``(N, D)``."""
+
 
 @runtime_checkable
 class UsersBefore(Protocol):

@@ -155,10 +155,7 @@ class PyGEncoder(nn.Module):
             users, items = x[: len(self.users)], x[len(self.users) :]
             users, items = perturb.shifted(layer, users, items)
             outputs.append((users, items))
-        weights = fixed_weights(self.layer_weights, self.num_layers)
-        shares: Sequence[float | Tensor] = (
-            weights if weights is not None else list(self.layer_logits.softmax(0))
-        )
+        shares = self._shares()
         users, items = (
             cast("Tensor", sum(share * output[side] for share, output in zip(shares, outputs, strict=True)))
             for side in (0, 1)
@@ -182,6 +179,37 @@ class PyGEncoder(nn.Module):
         if self.content is None:
             raise ValueError("the encoder was made without attributes")
         return self.content.encode(side, table)
+
+    def encode_cold(
+        self,
+        side: str,
+        table: FieldTable | AttributeTable,
+        graph: GraphLike,  # noqa: ARG002 - the encoders' common signature
+    ) -> Tensor:
+        """Return the final embeddings of new nodes that have attributes and no interaction, ``(N, D)``.
+
+        They pass through the convolutions as nodes without edges do.
+
+        Args:
+            side: ``"user"`` or ``"item"``.
+            table: encoded by the schema of the attributes that the encoder was made with.
+            graph: not looked at.
+
+        Raises:
+            ValueError: the encoder has no attributes of that side.
+        """
+        x = self.encode_content(side, table)
+        edges = torch.empty(2, 0, dtype=torch.int64, device=x.device)
+        outputs = [x]
+        for layer, conv in enumerate(self.convs, start=1):
+            x = conv(x, edges)
+            x = functional.leaky_relu(x) if layer < self.num_layers else x
+            outputs.append(x)
+        return cast("Tensor", sum(share * x for share, x in zip(self._shares(), outputs, strict=True)))
+
+    def _shares(self) -> Sequence[float | Tensor]:
+        weights = fixed_weights(self.layer_weights, self.num_layers)
+        return weights if weights is not None else list(self.layer_logits.softmax(0))
 
     def _edges(self, graph: GraphLike) -> list[Tensor]:
         """Return the edges of each layer, both directions, items behind users."""

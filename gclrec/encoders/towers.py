@@ -300,3 +300,12 @@ class TwoTower(nn.Module):
         if side not in self.tables:
             raise ValueError(f"the encoder has no attributes of {side}s")
         return cast("Tensor", self.towers[side](table))
+
+    def encode_cold(
+        self,
+        side: str,
+        table: FieldTable | AttributeTable,
+        graph: GraphLike,  # noqa: ARG002 - the encoders' common signature
+    ) -> Tensor:
+        """Return the final vectors of new nodes, which are those of :meth:`encode_content`."""
+        return self.encode_content(side, table)

@@ -27,7 +27,7 @@ from gclrec.recall.reading import (
 )
 
 Encode = Callable[[pl.DataFrame], npt.NDArray[Any]]
-"""From a table of attributes to ``(N, D)`` layer-0 vectors, row by row."""
+"""From a table of attributes to ``(N, D)`` layer-0 vectors, row by row; NaN where it says nothing."""
 
 
 class Histories(NamedTuple):
@@ -184,7 +184,7 @@ def new_items(
     if not good.all():
         _refuse_or_note(
             f"{np.count_nonzero(~good):,} of {len(good):,} items have neither a user that training has seen "
-            f"nor a layer-0 vector that counts, such as {ids[int(np.argmin(good))]!r}",
+            f"nor attributes (or a layer-0 vector) that count, such as {ids[int(np.argmin(good))]!r}",
             skip_unknown,
         )
     left = np.flatnonzero(good)
@@ -303,9 +303,13 @@ def _refuse_known(ids: pl.Series, items: Vocabulary) -> None:
 
 
 def _layer_zero(table: pl.DataFrame, encode: Encode | None, dim: int) -> FloatArray:
-    """Return the layer-0 vectors of a table of attributes."""
+    """Return the layer-0 vectors of a table of attributes; NaN where it says nothing of an item."""
+    untold = np.zeros(len(table), dtype=np.bool_)
     if encode is not None:
         vectors = np.asarray(encode(table.drop("item")))
+        if vectors.shape == (len(table), dim):
+            untold = np.isnan(vectors).all(axis=1)
+            vectors = np.where(untold[:, None], 0.0, vectors)
     else:
         _check_columns(table, ("vector",), "the layer-0 vectors of new items")
         column = table["vector"]
@@ -319,4 +323,5 @@ def _layer_zero(table: pl.DataFrame, encode: Encode | None, dim: int) -> FloatAr
     matrix = as_matrix(vectors, "layer-0 vectors")
     if matrix.shape != (len(table), dim):
         raise InputError(f"layer-0 vectors: found shape {matrix.shape}, expected ({len(table)}, {dim})")
-    return matrix
+    result: FloatArray = np.where(untold[:, None], np.float32(np.nan), matrix)
+    return result

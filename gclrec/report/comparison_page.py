@@ -252,8 +252,8 @@ def _plots(findings: Findings, folder: ComparisonFolder) -> list[str]:
         by_epoch: dict[int, list[float]] = {}
         for run in runs:
             for line in run.metrics():
-                if line["phase"] == "select" and f"valid/all/{plan.common.select}" in line:
-                    by_epoch.setdefault(line["epoch"], []).append(line[f"valid/all/{plan.common.select}"])
+                if line["phase"] == "select" and f"valid/{plan.common.selected}" in line:
+                    by_epoch.setdefault(line["epoch"], []).append(line[f"valid/{plan.common.selected}"])
         if len(by_epoch) > 1:
             ends = [(float(np.mean(v)), min(v), max(v)) for v in by_epoch.values()]
             mean, low, high = (list(column) for column in zip(*ends, strict=True))

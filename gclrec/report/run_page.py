@@ -99,12 +99,18 @@ def _curves(lines: Sequence[Mapping[str, Any]], config: TrainConfig) -> list[str
             "Weighted parts and their sum.",
         )
     ]
-    by_part = {"all": 0, "warm_items": 1, "near_cold_items": 2, "tail_items": 3}
-    valid = [_curve(lines, f"valid/{group}/{config.select}", n) for group, n in by_part.items()]
+    chosen_by, _, chosen = config.selected.partition("/")
+    shown = dict.fromkeys(("all", "warm_items", "near_cold_items", "tail_items", chosen_by))
+    by_part = {group: n for n, group in enumerate(shown)}
+    valid = [_curve(lines, f"valid/{group}/{chosen}", n) for group, n in by_part.items()]
     drawn = {spaced(group): n for (group, n), one in zip(by_part.items(), valid, strict=True) if one.x}
-    drawing = chart(valid, label="validation by epoch", x_label="epoch", y_label=config.select)
+    drawing = chart(valid, label="validation by epoch", x_label="epoch", y_label=chosen)
     figures.append(
-        figure("Validation", drawing and drawing + legend(drawn), "The best epoch is chosen by all.")
+        figure(
+            "Validation",
+            drawing and drawing + legend(drawn),
+            f"The best epoch is chosen by {spaced(chosen_by)}.",
+        )
     )
     shapes = {"alignment": 0, "users/uniformity": 1, "items/uniformity": 2}
     space = [_curve(lines, f"geometry/{name}", n) for name, n in shapes.items()]

@@ -14,14 +14,18 @@ from gclrec.contrast.ranking_losses import LOSSES
 from gclrec.contrast.ssl import SSL
 from gclrec.contrast.temperatures import parse_temperature
 from gclrec.contrast.views import parse_augmentations
+from gclrec.data.splits import Split
 from gclrec.encoders import CONVOLUTIONS, ENCODER_USES
 from gclrec.errors import InputError
+from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS
 from gclrec.evaluation.metrics import METRICS
 from gclrec.training.names import NAMES
 from gclrec.training.ranges import HUGE, RANGES
 
 if TYPE_CHECKING:
     from gclrec.training.config import TrainConfig
+
+GROUPS = (*USER_GROUPS, *ITEM_GROUPS)
 
 
 def flag(name: str) -> str:
@@ -43,6 +47,25 @@ def method_settings(name: str) -> Mapping[str, Any]:
     if name not in METHODS:
         raise InputError(f"--method: {name!r} is not one of {options(METHODS)}")
     return METHODS[name].settings
+
+
+def check(config: TrainConfig) -> None:
+    """Refuse settings that are out of range, not a known name, or not used beside the others.
+
+    Raises:
+        InputError: the message names the flag.
+    """
+    check_choices(config)
+    check_ranges(config)
+    check_evaluation(config)
+    check_encoder(config)
+    check_loss(config)
+    check_negatives(config)
+    check_temperatures(config)
+    check_ssl(config)
+    check_attributes(config)
+    if config.baseline is None and config.loss == "none" and not config.contrasts:
+        raise InputError("--loss: none leaves nothing to train; choose another, or a contrast with --ssl")
 
 
 def check_choices(config: TrainConfig) -> None:
@@ -76,11 +99,37 @@ def check_evaluation(config: TrainConfig) -> None:
     """Refuse cut-offs that are none, and a choice by what is not measured."""
     if not config.ks or min(config.ks) < 1:
         raise InputError(f"--ks: cut-offs must be at least 1, got {list(config.ks)}")
-    metric, _, k = config.select.partition("@")
+    group, _, figure = config.selected.partition("/")
+    if group not in GROUPS:
+        raise InputError(f"--select: {group!r} is not one of {options(tuple(GROUPS))}")
+    metric, _, k = figure.partition("@")
     if metric not in config.metrics or k not in map(str, config.ks):
-        raise InputError(
-            f"--select: {config.select!r} is not measured; choose METRIC@K from --metrics and --ks"
-        )
+        how = "choose METRIC@K (or GROUP/METRIC@K) from --metrics and --ks"
+        raise InputError(f"--select: {config.select!r} is not measured; {how}")
+
+
+def check_selection(config: TrainConfig, split: Split) -> None:
+    """Refuse a choice by a group that has no pair in the validation part.
+
+    Raises:
+        InputError: it has none; the groups that have some are named.
+    """
+    if len(split.valid) == 0:
+        return  # there is nothing to choose by at all, which is said elsewhere
+    sides = (
+        (USER_GROUPS, split.train.user_degrees(), split.valid.user),
+        (ITEM_GROUPS, split.train.item_degrees(), split.valid.item),
+    )
+    able = [
+        name
+        for groups, degrees, rows in sides
+        for name, members in groups.items()
+        if members(degrees, config.near_cold)[rows].any()
+    ]
+    group = config.selected.partition("/")[0]
+    if group not in able:
+        found = f"the validation part of split {split.name} has no pair of {group}"
+        raise InputError(f"--select: {found}; it has of {options(tuple(able))}")
 
 
 def check_encoder(config: TrainConfig) -> None:

@@ -125,7 +125,7 @@ def make_plan(
     against = names[0] if against is None else against
     if against not in names:
         raise InputError(f"--against: {against!r} is not among {', '.join(names)}")
-    claim = common.select if claim is None else claim
+    claim = common.selected.partition("/")[2] if claim is None else claim
     measured = [f"{metric}@{k}" for metric in common.metrics for k in common.ks]
     if claim not in measured:
         raise InputError(f"--claim: {claim!r} is not measured; choose one of {', '.join(measured)}")
@@ -322,5 +322,5 @@ def choose(plan: Plan, folder: ComparisonFolder) -> tuple[Choice, list[dict[str,
 
 def best_validation(run: RunFolder, config: TrainConfig) -> float | None:
     """Return the highest validation figure of a run, by which its epoch was chosen."""
-    name = f"valid/all/{config.select}"
+    name = f"valid/{config.selected}"
     return max((line[name] for line in run.metrics() if name in line), default=None)

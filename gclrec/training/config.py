@@ -21,20 +21,7 @@ from gclrec.data.splits import SPLITS
 from gclrec.encoders import ENCODERS, HISTORIES, LAYER_WEIGHTS, REFINERS
 from gclrec.errors import InputError
 from gclrec.evaluation.metrics import METRICS
-from gclrec.training.checks import (
-    check_attributes,
-    check_choices,
-    check_encoder,
-    check_evaluation,
-    check_loss,
-    check_negatives,
-    check_ranges,
-    check_ssl,
-    check_temperatures,
-    flag,
-    method_settings,
-    options,
-)
+from gclrec.training.checks import check, flag, method_settings, options
 from gclrec.training.schedules import SCHEDULES
 
 __all__ = ["TrainConfig", "flag", "method_settings"]
@@ -350,7 +337,7 @@ class TrainConfig:
     eval_every: Annotated[int, Parameter(group=EVALUATION)] = 1
     """Epochs between validations."""
     select: Annotated[str, Parameter(group=EVALUATION)] = "recall@20"
-    """Validation figure that chooses the best epoch."""
+    """Validation figure that chooses the best epoch, METRIC@K or GROUP/METRIC@K as cold_items/recall@20."""
     ks: Annotated[tuple[int, ...], Parameter(group=EVALUATION, consume_multiple=True)] = (10, 20, 50)
     """Cut-offs of the ranked lists."""
     metrics: Annotated[
@@ -365,17 +352,7 @@ class TrainConfig:
         Raises:
             InputError: a setting is out of range or not a known name; the message names the flag.
         """
-        check_choices(self)
-        check_ranges(self)
-        check_evaluation(self)
-        check_encoder(self)
-        check_loss(self)
-        check_negatives(self)
-        check_temperatures(self)
-        check_ssl(self)
-        check_attributes(self)
-        if self.baseline is None and self.loss == "none" and not self.contrasts:
-            raise InputError("--loss: none leaves nothing to train; choose another, or a contrast with --ssl")
+        check(self)
         return self
 
     @property
@@ -385,6 +362,11 @@ class TrainConfig:
         chains = parse_augmentations(self.aug, self.aug_p)
         differ = any(step.name != "none" for chain in chains for step in chain)
         return kind.make is not None and self.ssl_weight > 0 and (differ or not kind.differs)
+
+    @property
+    def selected(self) -> str:
+        """The figure that chooses the best epoch, with its group."""
+        return self.select if "/" in self.select else f"all/{self.select}"
 
     def loss_settings(self) -> dict[str, Any]:
         """Return the keyword arguments of the main loss."""

@@ -122,7 +122,7 @@ def _select(
                 progress.warned = warn_of_collapse(
                     shape, embeddings.users.shape[1], f"epoch {progress.epoch}"
                 )
-            value = figures[f"valid/all/{config.select}"]
+            value = figures[f"valid/{config.selected}"]
             if progress.best_value is None or value > progress.best_value:
                 progress.best_epoch, progress.best_value, progress.stale = progress.epoch, value, 0
                 save_state(
@@ -154,7 +154,7 @@ def validated(trainer: Trainer, split: Split) -> tuple[Embeddings, dict[str, flo
     record: dict[str, float] = {}
     if trainer.scoring.calibrates:
         raw = trainer.raw_embeddings()
-        record["norm_exponent"] = trainer.scoring.calibrate(raw, split.train, split.valid, config.select)
+        record["norm_exponent"] = trainer.scoring.calibrate(raw, split.train, split.valid, config.selected)
     embeddings = trainer.embeddings()
     figures = evaluate_on(embeddings, split.train, split.valid, config)
     return embeddings, record | {f"valid/{name}": value for name, value in figures.values.items()}

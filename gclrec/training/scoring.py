@@ -82,11 +82,12 @@ class Scoring(nn.Module):
             embeddings: the encoder's.
             train: training pairs, which are not ranked.
             valid: validation pairs.
-            figure: such as ``recall@20``.
+            figure: such as ``all/recall@20``.
             most_users: with more users in ``valid`` than this, as many are drawn.
             seed: of that draw.
         """
-        metric, _, k = figure.partition("@")
+        group, _, name = figure.partition("/")
+        metric, _, k = name.partition("@")
         users = np.unique(valid.user)
         if len(users) > most_users:
             users = np.random.default_rng(seed).choice(users, most_users, replace=False)
@@ -96,9 +97,9 @@ class Scoring(nn.Module):
         def value(exponent: float) -> float:
             if exponent not in found:
                 users, items = calibrated(embeddings, exponent)
-                cut: Any = {"ks": (int(k),), "metrics": (metric,), "groups": ("all",)}
+                cut: Any = {"ks": (int(k),), "metrics": (metric,), "groups": (group,)}
                 figures = evaluate(users, items, train, valid, **cut).values
-                found[exponent] = figures.get(f"all/{metric}@{k}", -math.inf)
+                found[exponent] = figures.get(figure, -math.inf)
             return found[exponent]
 
         best = max((0.0, 0.25, 0.5, 0.75, 1.0), key=value)

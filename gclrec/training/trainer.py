@@ -14,8 +14,16 @@ from gclrec.contrast.ranking_losses import LOSSES
 from gclrec.contrast.ssl import SSL, build_contrast
 from gclrec.contrast.temperatures import make_temperature
 from gclrec.contrast.views import Chain, View, make_view, parse_augmentations
-from gclrec.data.fields import Attributes
-from gclrec.encoders import Embeddings, Encoder, LightGCN, Sequences, ValueNodes, build_encoder
+from gclrec.data.fields import Attributes, AttributeTable
+from gclrec.encoders import (
+    Embeddings,
+    Encoder,
+    EncodesContent,
+    LightGCN,
+    Sequences,
+    ValueNodes,
+    build_encoder,
+)
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
@@ -176,14 +184,38 @@ class Trainer:
     def fold_in(self) -> FoldIn:
         """Return what gives vectors to new users and items; exact where the encoder propagates linearly."""
         exponents = self.scoring.exponents
-        encoder: object = self.encoder
-        own_score = isinstance(self.objective.contrast, Ranks)
-        if isinstance(encoder, LightGCN) and not own_score and not isinstance(encoder.content, ValueNodes):
+        encoder = self._linear()
+        if encoder is not None:
             self.modules.eval()
             users, items = encoder.inputs(self.graph)
             return FoldIn.of_layers(self.graph, users, items, encoder.layer_shares(), exponents=exponents)
         users, items = self.raw_embeddings()
         return FoldIn.of_vectors(self.graph, users, items, exponents=exponents)
+
+    @torch.no_grad()
+    def cold_items(self, table: AttributeTable) -> Tensor:
+        """Return what :meth:`FoldIn.new_items` takes as ``start`` of items without users, ``(N, D)``.
+
+        That is layer 0 where vectors come from neighbours, and else the whole vector, as it is ranked by but
+        for its length.
+
+        Args:
+            table: attributes, encoded by the schema of those that the encoder was made with.
+        """
+        self.modules.eval()
+        encoder: object = self.encoder
+        assert isinstance(encoder, EncodesContent)
+        if self._linear() is not None:
+            return encoder.encode_content("item", table)
+        items = encoder.encode_cold("item", table, self.graph)
+        return self.objective.ranked(Embeddings(items[:0], items)).items
+
+    def _linear(self) -> LightGCN | None:
+        """Return the encoder if its final vectors are weighted sums of layers, with no further nodes."""
+        encoder: object = self.encoder
+        if not isinstance(encoder, LightGCN) or isinstance(encoder.content, ValueNodes):
+            return None
+        return None if isinstance(self.objective.contrast, Ranks) else encoder
 
     def state(self) -> dict[str, Tensor]:
         """Return every tensor that the next step depends on."""

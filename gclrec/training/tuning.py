@@ -321,7 +321,7 @@ def run_trials(tuning: Tuning, study: optuna.Study, count: int, curve: Curve, au
 def _one(tuning: Tuning, trial: optuna.Trial, curve: Curve, listener: Listener) -> tuple[str, float | None]:
     """Make one trial; return how it ended and its best figure."""
     config = dataclasses.replace(tuning.config, **trial.params).checked()
-    name = f"valid/all/{config.select}"
+    name = f"valid/{config.selected}"
     last = config.epochs if config.baseline is None else 1
     best: tuple[float, int] | None = None
     state, epochs, stale, began = "complete", 0, 0, time.perf_counter()

@@ -79,6 +79,80 @@ def test_the_folder_alone_is_enough(
     np.testing.assert_array_equal(table.columns[0].missing, gaps)
 
 
+ADDING = {
+    "input": USES[0],
+    "cosine": (*USES[0], "--score", "cosine", "--refit"),
+    "calibrated": (*USES[0], "--score", "calibrated", "--layer-weights", "learned"),
+    "nodes": (*USES[1], "--score", "cosine"),
+    "own score": ("--attributes", "input", "--ssl", "byol"),
+    "no layers": ("--attributes", "input", "--num-layers", 0),
+    "two_tower": (*USES[2], "--user-attributes", "USERS"),
+    "history": USES[3],
+    "sage": ("--attributes", "input", "--encoder", "sage", "--layer-weights", "learned"),
+    "gat": ("--attributes", "input", "--encoder", "gat"),
+}
+
+
+@pytest.mark.parametrize("kind", ADDING)
+def test_a_new_item_is_what_a_cold_one_of_the_catalogue_is(
+    gclrec: Run, clicks: Path, tastes: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    """By its attributes alone, without training again: the same vector to 1e-5."""
+    flags = tuple(tastes["users"] if part == "USERS" else part for part in ADDING[kind])
+    data = ("--dataset", clicks, "--item-attributes", tastes["items"], "--split", "cold_items")
+    quick = QUICK[: QUICK.index("--num-layers")] if "--num-layers" in flags else QUICK[:-1]
+    run = tmp_path / "run"
+    trained = gclrec("train", *data, *flags, *quick, "--aug", "none", "--run", run)
+    assert trained.code == 0, trained.err
+    held = pl.read_parquet(run / "embeddings" / "items.parquet")
+    catalogue = pl.read_csv(tastes["items"])
+    cold = held.filter(pl.col("degree") == 0)
+    told = catalogue.filter(pl.col("item_id").is_in(cold["id"].implode()))
+    if kind == "nodes":  # a price is no node, so without a tag nothing is known of an item
+        told = told.drop_nulls("tags")
+    news = tmp_path / "news.csv"
+    told.with_columns(pl.col("item_id") + 1000).write_csv(news)
+    outcome = gclrec("add-items", run, "--item-attributes", news, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.values["added"] == len(told) >= 5
+    added = pl.read_parquet(run / "added" / "items.parquet").with_columns(pl.col("id") - 1000)
+    both = cold.join(added, on="id", suffix="_new")
+    assert len(both) == len(told)
+    vectors = both["vector"].to_numpy()
+    np.testing.assert_allclose(both["vector_new"].to_numpy(), vectors, rtol=1e-5, atol=1e-6)
+    assert np.abs(vectors).max() > 1e-3
+    assert len(np.unique(vectors.round(5), axis=0)) > 3
+
+
+def test_what_attributes_of_new_items_cannot_tell(
+    gclrec: Run, clicks: Path, tastes: dict[str, Path], tmp_path: Path
+) -> None:
+    data, run, news = ("--dataset", clicks, *QUICK[:-1]), tmp_path / "run", tmp_path / "news.csv"
+    given = ("--item-attributes", tastes["items"], "--attributes", "input")
+    assert gclrec("train", *data, *given, "--run", run).code == 0
+    assert gclrec("train", *data, "--run", tmp_path / "plain").code == 0
+    news.write_text("item_id,tags,price\n1001,odd|t3,2.5\n1002,,\n1003,new|newer,\n")
+    add = ("add-items", run, "--item-attributes", news)
+    assert "2 of 3 items have neither a user that training has seen nor attributes" in gclrec(*add).error
+    left = gclrec(*add, "--skip-unknown", "--json")
+    assert left.values["added"] == 1
+    pairs = tmp_path / "pairs.csv"  # with users, an item of which nothing else is known can be added
+    pairs.write_text("user_id,item_id\nuser-3,1002\nuser-5,1002\nuser-5,1003\n")
+    both = gclrec("add-items", run, pairs, "--item-attributes", news, "--skip-known", "--json")
+    assert both.values["added"] == 2
+    assert (
+        "was trained without attributes of items"
+        in gclrec("add-items", tmp_path / "plain", "--item-attributes", news).error
+    )
+    assert "take one of them" in gclrec(*add, "--vectors", news).error
+    news.write_text("item_id,colour\n1004,red\n")
+    assert "found fields colour, expected some of tags, price" in gclrec(*add).error
+    news.write_text("item_id,price\n1004,cheap\n1005,dear\n")
+    assert "field 'price': found values of type String, expected number" in gclrec(*add).error
+    news.write_text("item_id,price\n7,2.5\n")
+    assert "1 of 1 items are in the run already, such as 7" in gclrec(*add).error
+
+
 def test_histories_are_in_order_of_time_or_of_the_file(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
     """And the run says which."""
     flags = (*QUICK, "--encoder", "two_tower", "--history", "mean", "--aug", "none")

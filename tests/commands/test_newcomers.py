@@ -159,7 +159,7 @@ def test_flags_of_add_items(gclrec: Run, run: FoldedRun, news: Path, tmp_path: P
         (["recommend", "--user", "a", "--skip-unknown"], "--skip-unknown is about"),
         (["recommend", "--user", "a", "--candidates", "nowhere.txt"], "nowhere.txt: no such file"),
         (["recommend", "--users-file", "nowhere.csv"], "nowhere.csv: no such file"),
-        (["add-items"], "give a TABLE of interactions, or --vectors FILE"),
+        (["add-items"], "give a TABLE of interactions, or --item-attributes"),
         (["add-items", "--vectors", "x.parquet", "--user-column", "u"], "name columns of TABLE"),
         (["add-items", "nowhere.csv"], "nowhere.csv: no such file"),
     ],

@@ -278,7 +278,8 @@ def test_bad_tables_of_items(run: FoldedRun) -> None:
             {"attributes": table[:1], "encode": lambda t: np.ones((1, 3))},
             r"found shape \(1, 3\), expected",
         ),
-        ({"attributes": table[:1], "encode": lambda t: np.full((1, 8), np.nan)}, "row 0 holds NaN"),
+        ({"attributes": table[:1], "encode": lambda t: np.array([[np.nan] + [1.0] * 7])}, "row 0 holds NaN"),
+        ({"attributes": table[:1], "encode": lambda t: np.full((1, 8), np.nan)}, "1 of 1 items have neither"),
         ({"interactions": pl.DataFrame({"user": [1]})}, "no column 'item', found user"),
         ({"interactions": pairs(run, {0: [2]}).clear()}, "found no row"),
     ):

@@ -1,0 +1,57 @@
+"""New items by their attributes, as the encoder of a run sees a cold one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+
+from gclrec.data.interactions import Interactions
+from gclrec.errors import InputError
+from gclrec.training.checkpoint import load_state
+from gclrec.training.fit import new_trainer
+from gclrec.training.run import RunFolder
+
+
+def item_encoder(folder: RunFolder) -> Callable[[pl.DataFrame], npt.NDArray[Any]]:
+    """Return what makes vectors of a table of new items' attributes, with the trained encoder of a run.
+
+    The vectors are those that ``Recommender.add_items(attributes=table, encode=...)`` takes, so that a new
+    item ends with the vector that an item of the catalogue with the same attributes and no interaction has.
+    A row of NaN where a table says nothing of an item.
+
+    Args:
+        folder: of a run that uses attributes of items.
+
+    Raises:
+        InputError: it uses none, or a file is missing or damaged.
+    """
+    config, schema = folder.config(), folder.schemas().get("items")
+    if config.baseline is not None or schema is None:
+        raise InputError(
+            f"{folder.path}: was trained without attributes of items, so they tell nothing of new ones; "
+            "train with --attributes input (or nodes)"
+        )
+    tensors, values = load_state(folder.best_checkpoint)
+    split = folder.split()
+    train: Interactions = split.refit().train if values.get("phase") == "refit" else split.train
+    trainer = new_trainer(config, train, folder, torch.device("cpu"))
+    trainer.load_model(tensors)
+
+    def encode(table: pl.DataFrame) -> npt.NDArray[Any]:
+        if not any(known.name in table.columns for known in schema.fields):
+            expected = ", ".join(known.name for known in schema.fields)
+            found = ", ".join(name for name in table.columns if name != "id") or "none"
+            raise InputError(
+                f"the attributes of new items: found fields {found}, expected some of {expected}"
+            )
+        encoded = schema.encode(table)
+        vectors = trainer.cold_items(encoded).numpy()
+        vectors[encoded.missing.all(axis=1)] = np.nan
+        return vectors
+
+    return encode
