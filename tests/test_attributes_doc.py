@@ -1,4 +1,4 @@
-"""docs/attributes.md: its Python runs, and every flag that it names exists."""
+"""docs/attributes.md and docs/towers.md: Python runs, flags exist, every choice is told of."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from gclrec.contrast.feature_views import FEATURE_VIEWS
+from gclrec.contrast.history_views import HISTORY_VIEWS
+from gclrec.contrast.ssl import SSL
 from gclrec.data.fields import KINDS
-from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS
+from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, HISTORIES, REFINERS
 from gclrec.training.config import TrainConfig, flag
 
-TEXT = (Path(__file__).resolve().parent.parent / "docs" / "attributes.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+TEXT = (DOCS / "attributes.md").read_text(encoding="utf-8")
+TOWERS = (DOCS / "towers.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL))
@@ -30,3 +35,18 @@ def test_its_flags_exist_and_every_choice_is_told_of() -> None:
         assert f"## `--attributes {use}`" in TEXT
     for name in CONVOLUTIONS:
         assert f"`--encoder {name}`" in TEXT
+    for name in FEATURE_VIEWS:
+        assert f"| `{name}` |" in TEXT
+
+
+def test_towers_tell_of_every_choice() -> None:
+    flags = {flag(name) for name in TrainConfig.__dataclass_fields__} | {"--method", "--items"}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TOWERS)) <= flags
+    for name in (*REFINERS, *HISTORIES, *HISTORY_VIEWS):
+        assert f"| `{name}` |" in TOWERS
+
+
+def test_every_contrast_is_told_of() -> None:
+    text = (DOCS / "training.md").read_text(encoding="utf-8")
+    for name in SSL:
+        assert f"`{name}`" in text

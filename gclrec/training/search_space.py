@@ -81,8 +81,11 @@ def _mattering(config: TrainConfig) -> list[str]:
         return [name for name in BASELINES[config.baseline].settings if name != "seed"]
     loss = LOSSES[config.loss]
     names = ["learning_rate", "l2_weight"]
-    names += ["num_layers"] if config.encoder != "mf" else []
-    names += ["id_dropout"] if config.attributes != "none" else []
+    if config.encoder == "two_tower":
+        names += ["tower_layers", *(["history_length"] if config.history != "none" else [])]
+    elif config.encoder != "mf":
+        names.append("num_layers")
+    names += ["id_dropout"] if config.attributes != "none" or config.history != "none" else []
     names += loss.settings.values()
     names += NEGATIVES[config.negatives].settings.values() if loss.needs_negatives else ()
     if config.contrasts:

@@ -49,7 +49,8 @@ def test_every_span_is_used_by_some_method_or_setting() -> None:
         TrainConfig(negatives="popularity"),
         TrainConfig(negatives="mixed", mixed_share=0.5),
         TrainConfig(negatives="exposed", exposed="shown.csv", exposed_share=0.5),
-        TrainConfig(attributes="input"),
+        TrainConfig(attributes="input", ssl="features"),
+        TrainConfig(encoder="two_tower", history="mean", ssl="histories"),
     )
     found |= {name for config in others for name in search_space(config)[1]}
     assert found | {"dim"} == set(SPACES)
@@ -77,6 +78,12 @@ SPACES_OF = {
 @pytest.mark.parametrize("method", SPACES_OF)
 def test_only_what_matters_is_searched(method: str) -> None:
     assert search_space(start(method), method)[1].keys() == SPACES_OF[method]
+
+
+def test_towers_have_layers_of_their_own() -> None:
+    towers = TrainConfig(encoder="two_tower", attributes="input", ssl="none")
+    assert search_space(towers)[1].keys() == {"learning_rate", "l2_weight", "id_dropout", "tower_layers"}
+    assert "history_length" in search_space(dataclasses.replace(towers, history="mean"))[1]
 
 
 def test_a_strength_that_the_augmentations_name_becomes_a_setting() -> None:
