@@ -25,6 +25,7 @@ from gclrec.contrast.methods import METHODS
 from gclrec.data.catalog import load
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.training.config import TrainConfig
+from gclrec.training.memory import keep_freed_memory
 from gclrec.training.trainer import Trainer
 
 app = App(name="benchmark", help=__doc__, version_flags=[])
@@ -133,6 +134,8 @@ def step(
         torch.set_num_threads(threads)
     data = load(dataset)
     graph = BipartiteGraph.from_interactions(data.parts.get("train", data.interactions))
+
+    keep_freed_memory()
 
     def stepper(method: str) -> Callable[[], object]:
         settings: dict[str, Any] = dict(METHODS[method].settings)

@@ -138,25 +138,25 @@ class Arrangement:
             halves.append(_running(mask, ptr.dtype).index_select(0, ptr))
         return Arrangement(self.num_users, self.num_items, *halves)
 
-    def exchange(self, kept: Tensor, user: Tensor, item: Tensor) -> Arrangement:
-        """Return the edges where ``kept (E,)`` is true, and further ones ``(n,)``, sorted anew."""
-        stay = self.keys.index_select(0, positions(kept))
+    def exchange(self, dropped: Tensor, user: Tensor, item: Tensor) -> Arrangement:
+        """Return the edges without those at some places, and further ones ``(n,)``, sorted anew."""
+        stays = torch.ones(self.num_edges, dtype=torch.bool, device=self.keys.device)
+        stay = self.keys.index_select(0, positions(stays.index_fill_(0, dropped, False)))
         keys = ascending(torch.cat([stay, user * self.num_items + item]))
         user = torch.div(keys, self.num_items, rounding_mode="floor")
         return Arrangement.of(user, keys - user * self.num_items, self.num_users, self.num_items)
 
-    def patched(self, kept: Tensor, new: tuple[Tensor, Tensor] | None = None) -> Adjacency:
-        """Return the adjacency of the edges where ``kept`` is true and of new ones, in these rows.
+    def patched(self, dropped: Tensor, new: tuple[Tensor, Tensor] | None = None) -> Adjacency:
+        """Return the adjacency without some edges and with new ones, in these rows.
 
-        It gives the products of ``self.exchange(kept, *new).adjacency`` and is made several times faster.
-        Edges that are not kept stay where they are, with the weight 0; new ones are put at the end of
+        It gives the products of ``self.exchange(dropped, *new).adjacency`` and is made several times faster.
+        Dropped edges stay where they are, with the weight 0; new ones are put at the end of
         their rows. So its products are dearer by the share of both, which pays as long as it is small.
 
         Args:
-            kept: ``(E,)`` bool in user order.
-            new: users ``(n,)`` and items ``(n,)``, sorted by user; none of the pairs is an edge, kept or not.
+            dropped: places of edges in user order.
+            new: users ``(n,)`` and items ``(n,)``, sorted by user; none of the pairs is an edge here.
         """
-        dropped = positions(kept.logical_not())
         ends = [x.index_select(0, dropped) for x in (self.user_of, self.user_to)]
         degrees = [
             degree - torch.bincount(end, minlength=len(degree))

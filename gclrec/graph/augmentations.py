@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.draws import bernoulli, distinct, hits
+from gclrec.graph.draws import bernoulli, distinct, hits, places_of_hits
 from gclrec.graph.walks import random_walk
 
 _MOST = 0.7
@@ -52,7 +52,7 @@ def edge_drop(graph: BipartiteGraph, p: float, *, generator: Generator | None = 
     check_probability(p)
     if p == 0.0:
         return graph
-    return graph.keep_edges(_stays(graph.num_edges, p, graph, generator))
+    return graph.drop_edges(_leaving(graph, p, generator))
 
 
 def node_drop(graph: BipartiteGraph, p: float, *, generator: Generator | None = None) -> BipartiteGraph:
@@ -104,9 +104,9 @@ def edge_perturb(graph: BipartiteGraph, p: float, *, generator: Generator | None
     check_probability(p)
     if p == 0.0:
         return graph
-    stays = _stays(graph.num_edges, p, graph, generator)
+    leaving = _leaving(graph, p, generator)
     pairs = graph.num_users * graph.num_items
-    wanted = min(graph.num_edges - int(torch.count_nonzero(stays)), pairs - graph.num_edges)
+    wanted = min(len(leaving), pairs - graph.num_edges)
     keys = distinct(
         wanted,
         pairs,
@@ -116,7 +116,7 @@ def edge_perturb(graph: BipartiteGraph, p: float, *, generator: Generator | None
         num_forbidden=graph.num_edges,
     )
     user = torch.div(keys, graph.num_items, rounding_mode="floor")
-    return graph.exchange_edges(stays, user, keys - user * graph.num_items)
+    return graph.exchange_edges(leaving, user, keys - user * graph.num_items)
 
 
 def feature_mask(graph: BipartiteGraph, p: float, *, generator: Generator | None = None) -> BipartiteGraph:
@@ -240,6 +240,11 @@ def check_probability(p: float) -> None:
     """Raise ``ValueError`` unless ``p`` lies in ``[0, 1)``."""
     if not 0.0 <= p < 1.0:
         raise ValueError(f"p must lie in [0, 1), got {p}")
+
+
+def _leaving(graph: BipartiteGraph, p: float, generator: Generator | None) -> Tensor:
+    """Return the places of interactions that leave, each with probability ``p``; ascending."""
+    return places_of_hits(graph.num_edges, p, generator=generator, device=graph.device)
 
 
 def _stays(count: int, p: float, graph: BipartiteGraph, generator: Generator | None) -> Tensor:

@@ -33,10 +33,10 @@ EDGE_TYPE = ("user", "interacts", "item")
 
 @dataclass(frozen=True, eq=False)
 class _Patch:
-    """Edges of an arrangement of which some are taken away, and new ones."""
+    """Edges of an arrangement of which those at some places are taken away, and new ones."""
 
     base: Arrangement
-    kept: Tensor
+    dropped: Tensor
     user: Tensor
     item: Tensor
 
@@ -151,7 +151,7 @@ class BipartiteGraph:
         if self._kept is not None:
             return int(torch.count_nonzero(self._kept))
         if self._patch is not None:
-            return int(torch.count_nonzero(self._patch.kept)) + len(self._patch.user)
+            return self._patch.base.num_edges - len(self._patch.dropped) + len(self._patch.user)
         return self._whole.num_edges
 
     @property
@@ -163,7 +163,7 @@ class BipartiteGraph:
     def _whole(self) -> Arrangement:
         """The arrangement that this graph shares with those it comes from, and of which it may be a part."""
         assert self._patch is not None
-        return self._patch.base.exchange(self._patch.kept, self._patch.user, self._patch.item)
+        return self._patch.base.exchange(self._patch.dropped, self._patch.user, self._patch.item)
 
     @cached_property
     def arrangement(self) -> Arrangement:
@@ -188,9 +188,9 @@ class BipartiteGraph:
         """
         if "arrangement" not in self.__dict__:
             if self._patch is not None and self._kept is None and "_whole" not in self.__dict__:
-                return self._patch.base.patched(self._patch.kept, (self._patch.user, self._patch.item))
+                return self._patch.base.patched(self._patch.dropped, (self._patch.user, self._patch.item))
             if self._kept is not None and self.num_edges >= _KEEPS_ROWS * len(self._kept):
-                return self._whole.patched(self._kept)
+                return self._whole.patched(self._dropped)
         return self.arrangement.adjacency
 
     def low_rank(self, rank: int) -> LowRank:
@@ -233,6 +233,20 @@ class BipartiteGraph:
             mask = torch.zeros_like(self._kept).index_copy_(0, places, mask)
         return self._part(mask if self._order is None else mask.index_select(0, self._order))
 
+    def drop_edges(self, places: Tensor) -> BipartiteGraph:
+        """Return the graph without the interactions at some places; nodes keep their numbers.
+
+        The same as :meth:`keep_edges` with a mask that is false there, and faster where they are few.
+
+        Args:
+            places: distinct columns of :attr:`edge_index`, ``(n,)`` int64.
+        """
+        mask = torch.ones(self.num_edges, dtype=torch.bool, device=self.device)
+        graph = self.keep_edges(mask.index_fill_(0, places, False))
+        if self._order is None and self._kept is None:
+            graph.__dict__["_dropped"] = places
+        return graph
+
     def keep_nodes(self, users: Tensor, items: Tensor) -> BipartiteGraph:
         """Return the graph of the interactions of which both ends are kept; nodes keep their numbers.
 
@@ -249,19 +263,19 @@ class BipartiteGraph:
         joined = torch.cat([self.edge_index, edge_index], dim=1)
         return BipartiteGraph(self.num_users, self.num_items, joined, user_x=self.user_x, item_x=self.item_x)
 
-    def exchange_edges(self, mask: Tensor, user: Tensor, item: Tensor) -> BipartiteGraph:
+    def exchange_edges(self, dropped: Tensor, user: Tensor, item: Tensor) -> BipartiteGraph:
         """Return the graph of some interactions and of some pairs that are none as yet.
 
-        The same as :meth:`keep_edges` followed by :meth:`add_edges`, but the adjacency is had without
+        The same as :meth:`drop_edges` followed by :meth:`add_edges`, but the adjacency is had without
         sorting anything. The result's interactions are in the order of user, then item.
 
         Args:
-            mask: bool ``(E,)``, which interactions stay, in the order of user, then item.
+            dropped: places of the interactions that leave, ``(n,)``, in the order of user, then item.
             user: ``(n,)`` users of the pairs that come in, which are sorted by user and distinct; none may
                 be an interaction of this graph, kept or not. (This is not checked.)
             item: ``(n,)`` their items.
         """
-        patch = _Patch(self.arrangement, mask, user, item)
+        patch = _Patch(self.arrangement, dropped, user, item)
         names = ("num_users", "num_items", "user_x", "item_x")
         return _bare(
             {name: getattr(self, name) for name in names}
@@ -288,6 +302,12 @@ class BipartiteGraph:
         if self._order is None:
             return self._kept
         return torch.empty_like(self._kept).index_copy_(0, self._order, self._kept)
+
+    @cached_property
+    def _dropped(self) -> Tensor:
+        """Places of the edges of the whole that are not here, in user order."""
+        assert self._kept is not None
+        return positions(self._kept.logical_not())
 
     def _part(self, kept: Tensor) -> BipartiteGraph:
         """Return the graph of those edges of the whole that are kept, bool in user order."""

@@ -27,27 +27,37 @@ def bernoulli(
     if torch.device(device).type != "cpu":
         return torch.rand(count, generator=generator, device=device) < p
     if p <= _FEW:
-        return _by_gaps(count, p, generator)
+        return torch.zeros(count, dtype=torch.bool).index_fill_(0, _by_gaps(count, p, generator), True)
+    if p >= 1.0:
+        return torch.ones(count, dtype=torch.bool)
     if p >= 1.0 - _FEW:
-        return _by_gaps(count, 1.0 - p, generator).logical_not_() if p < 1.0 else torch.ones(count).bool()
+        return torch.ones(count, dtype=torch.bool).index_fill_(0, _by_gaps(count, 1.0 - p, generator), False)
     bits = torch.empty((count + 1) // 2, dtype=torch.int64).random_(-(2**63), None, generator=generator)
     return bits.view(torch.int32)[:count] < round(p * 2**32) - 2**31
 
 
+def places_of_hits(
+    count: int, p: float, *, generator: Generator | None = None, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Return where :func:`bernoulli` is true, ascending int64; from the same draws."""
+    if torch.device(device).type == "cpu" and 0.0 < p <= _FEW and count > 0:
+        return _by_gaps(count, p, generator)
+    return positions(bernoulli(count, p, generator=generator, device=device))
+
+
 def _by_gaps(count: int, p: float, generator: Generator | None) -> Tensor:
-    hits = torch.zeros(count, dtype=torch.bool)
     expected = p * count
     draws = math.ceil(expected + 6.0 * math.sqrt(expected) + 16.0)
-    place = -1
+    place, found = -1, []
     while place < count - 1:
         uniform = torch.rand(draws, generator=generator, dtype=torch.float64)
         # 1 - uniform lies in (0, 1], so the logarithm is finite; a huge gap is cut at the end.
         gaps = uniform.neg_().add_(1.0).log_().div_(math.log1p(-p)).clamp_(max=float(count)).long().add_(1)
         places = gaps.cumsum_(0).add_(place)
         inside = int(torch.searchsorted(places, count))
-        hits.index_fill_(0, places[:inside], True)
+        found.append(places[:inside])
         place = int(places[-1])
-    return hits
+    return torch.cat(found)
 
 
 def distinct(

@@ -17,6 +17,7 @@ from gclrec.training.checkpoint import load_state, save_state
 from gclrec.training.config import TrainConfig
 from gclrec.training.fitting import fit_baseline
 from gclrec.training.listeners import Listener, Scalars, Silent
+from gclrec.training.memory import keep_freed_memory
 from gclrec.training.results import (
     Result,
     evaluate_on,
@@ -56,6 +57,7 @@ def fit(config: TrainConfig, folder: RunFolder, listener: Listener | None = None
         folder: the run folder; its split is what is trained and tested on.
         listener: told about every batch and epoch.
     """
+    keep_freed_memory()
     split = folder.split()
     device = pick_device(config.device)
     listener = listener or Silent()
