@@ -36,7 +36,7 @@ from gclrec.errors import InputError, InputWarning
 from gclrec.evaluation.evaluator import Evaluation
 from gclrec.report.run_page import write_run_page
 from gclrec.training.attributes import advise_attributes, chosen_attributes
-from gclrec.training.checks import check_selection
+from gclrec.training.checks import advise_views, check_selection
 from gclrec.training.config import TrainConfig, flag, method_settings
 from gclrec.training.fit import fit
 from gclrec.training.results import Result
@@ -187,6 +187,7 @@ def new_run(
     config = dataclasses.replace(config, split=split.name)
     attributes = chosen_attributes(dataset, config)
     advise_attributes(dataset, config, split)
+    advise_views(config)
     return RunFolder.create(path, config, split, exposed, attributes), split
 
 

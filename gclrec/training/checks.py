@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from gclrec.contrast.temperatures import parse_temperature
 from gclrec.contrast.views import parse_augmentations
 from gclrec.data.splits import Split
 from gclrec.encoders import CONVOLUTIONS, ENCODER_USES
-from gclrec.errors import InputError
+from gclrec.errors import InputError, InputWarning
 from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS
 from gclrec.evaluation.metrics import METRICS
 from gclrec.training.names import NAMES
@@ -149,6 +150,17 @@ def check_encoder(config: TrainConfig) -> None:
             raise InputError(f"{flag(name)}: --encoder {config.encoder} has no use for it; two_tower has")
     if config.history == "none" and config.history_length != defaults["history_length"]:
         raise InputError("--history-length: not used without --history mean (or attention)")
+
+
+def advise_views(config: TrainConfig) -> None:
+    """Say with an :class:`~gclrec.errors.InputWarning` that views of a graph change nothing of the encoder."""
+    if config.baseline is not None or not config.contrasts or config.encoder not in ("mf", "two_tower"):
+        return
+    chains = parse_augmentations(config.aug, config.aug_p)[: SSL[config.ssl].views]
+    steps = {step.name for chain in chains for step in chain} - {"none"}
+    if steps and not steps & {"noise", "feature_mask"}:
+        why = f"{config.encoder} looks at no graph, so --aug {config.aug} changes nothing"
+        warnings.warn(f"{why}; take noise, feature_mask or none", InputWarning, stacklevel=2)
 
 
 def check_loss(config: TrainConfig) -> None:

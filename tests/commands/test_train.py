@@ -129,6 +129,23 @@ def test_a_method_with_a_score_of_its_own_is_evaluated_indexed_and_served_by_it(
         assert [value for _, value in answer] == pytest.approx(score[number].numpy()[best], rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("--aug edge_drop:0.3", True),
+        ("--aug edge_drop,none --ssl moco", True),
+        ("--aug edge_drop,noise", False),
+        ("--aug none", False),
+        ("--aug edge_drop --ssl none", False),
+        ("--aug edge_drop --encoder lightgcn", False),
+    ],
+)
+def test_views_of_a_graph_that_nothing_looks_at_are_told_of(train: Run, flags: str, told: bool) -> None:
+    outcome = train("--encoder", "mf", *flags.split()) if "--encoder" not in flags else train(*flags.split())
+    assert outcome.code == 0, outcome.err
+    assert ("mf looks at no graph, so --aug" in outcome.err) == told
+
+
 def test_evaluate_gives_the_same_figures_again(train: Run, gclrec: Run, tmp_path: Path) -> None:
     trained = train()
     scores = tmp_path / "scores.parquet"
