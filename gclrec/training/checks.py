@@ -153,7 +153,7 @@ def check_encoder(config: TrainConfig) -> None:
 
 
 def advise_views(config: TrainConfig) -> None:
-    """Say with an :class:`~gclrec.errors.InputWarning` that views of a graph change nothing of the encoder."""
+    """Say with an :class:`~gclrec.errors.InputWarning` that views of a graph change nothing here."""
     if config.baseline is not None or not config.contrasts or config.encoder not in ("mf", "two_tower"):
         return
     chains = parse_augmentations(config.aug, config.aug_p)[: SSL[config.ssl].views]
