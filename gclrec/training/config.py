@@ -240,7 +240,7 @@ class TrainConfig:
             "0 is the input.",
         ),
     ] = None
-    ssl_weight: Annotated[float, Parameter(group=CONTRAST)] = 0.1
+    ssl_weight: Annotated[float, Parameter(group=CONTRAST)] = 0.02
     """Weight of the contrastive loss, beside 1 for the ranking loss (both are means)."""
     temperature: Annotated[
         float | str,

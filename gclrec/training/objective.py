@@ -43,7 +43,7 @@ class Objective(nn.Module):
     def __init__(
         self,
         l2_weight: float = 1e-4,
-        ssl_weight: float = 0.1,
+        ssl_weight: float = 0.02,
         contrast: Contrast | None = None,
         loss: str = "bpr",
         loss_settings: Mapping[str, Any] | None = None,

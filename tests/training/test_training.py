@@ -284,7 +284,7 @@ def test_checkerboard_is_solved(tmp_path: Path, aug: str) -> None:
 
 
 def test_losses_fall(tmp_path: Path) -> None:
-    config = TrainConfig(epochs=15, learning_rate=0.05, **SMALL)
+    config = TrainConfig(epochs=15, ssl_weight=0.1, learning_rate=0.05, **SMALL)
     folder = RunFolder.create(tmp_path / "run", config, checkerboard())
     fit(config, folder)
     lines = folder.metrics()
