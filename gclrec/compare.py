@@ -81,7 +81,7 @@ def compare(
         str | None, Parameter(help="Variant that the others are compared with. Default: the first.")
     ] = None,
     claim: Annotated[
-        str | None, Parameter(help="Figure that the tests are about, METRIC@K. Default: --select.")
+        str | None, Parameter(help="Figure that the tests are about, METRIC@K. Default: that of --select.")
     ] = None,
     out: Annotated[
         Path | None,
