@@ -242,6 +242,8 @@ class TwoTower(nn.Module):
     def users_before(self, final: Embeddings, users: Tensor, items: Tensor) -> Tensor:
         """Return users as they were when they took an item, ``(B, D)``: what a pair is learned from.
 
+        They are encoded anew: what a view has changed of items is in ``final``, of users it is not.
+
         Args:
             final: what a pass has given.
             users: ``(B,)``.
