@@ -12,8 +12,9 @@ from gclrec.contrast.spaces import Span
 class Method:
     """One entry of :data:`METHODS`: encoder, loss, negatives, views and contrast of a paper.
 
-    Optimiser settings (learning rate, epochs, L2) stay at gclrec's defaults, whatever the paper's are. The
-    batch size is the paper's where the batch itself is what a pair is compared with.
+    Optimiser settings (learning rate, epochs, L2) stay at gclrec's defaults, whatever the paper's are, but
+    for those of gclrec's own recipe. The batch size is the paper's where the batch itself is what a pair is
+    compared with.
 
     Args:
         settings: values for the training settings of the same name; flags and TOML files override them.
@@ -27,6 +28,27 @@ class Method:
 
 
 METHODS: Mapping[str, Method] = {
+    "gcl": Method(
+        {
+            "encoder": "lightgcn",
+            "num_layers": 3,
+            "init": "spectral",
+            "loss": "softmax",
+            "loss_temperature": 0.15,
+            "negatives": "shared",
+            "num_negatives": 4096,
+            "score": "calibrated",
+            "aug": "noise:0.1",
+            "ssl": "cross_layer",
+            "ssl_weight": 0.05,
+            "temperature": 0.2,
+            "learning_rate": 0.02,
+            "schedule": "cosine",
+            "epochs": 10,
+            "l2_weight": 0.0,
+        },
+        "gclrec's own recipe: docs/results.md says what each part of it is worth",
+    ),
     "mf": Method(
         {"encoder": "mf", "aug": "none"},
         "Rendle et al., UAI 2009, https://arxiv.org/abs/1205.2618",
