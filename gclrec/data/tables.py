@@ -187,15 +187,29 @@ def interactions_of(table: TextTable, picked: dict[str, int]) -> pl.DataFrame:
     return typed_interactions(raw, {role: table.names[at] for role, at in picked.items()}, table.place)
 
 
-def open_parquet(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
+def open_parquet(
+    path: Path, columns: Sequence[str] | None = None, *, ids: Sequence[str] = ()
+) -> pl.DataFrame:
     """Read columns of a Parquet file.
+
+    Args:
+        path: plain or gzip'd file.
+        columns: their names; all if ``None``.
+        ids: those whose text is wanted as ``Categorical``. It is made one while the file is read, so that the
+            text of all rows is never there at once.
 
     Raises:
         InputError: the file is missing, unreadable or damaged, or has no rows.
     """
     try:
         source = io.BytesIO(read_bytes(path)) if is_gzip(path) else path
-        frame = pl.read_parquet(source, columns=columns if columns is None else list(columns), glob=False)
+        lazy = pl.scan_parquet(source, glob=False, low_memory=True)
+        text = [name for name in ids if lazy.collect_schema()[name] == pl.String]
+        if text:
+            lazy = lazy if columns is None else lazy.select(columns)
+            frame = lazy.with_columns(pl.col(text).cast(pl.Categorical)).collect(engine="streaming")
+        else:
+            frame = pl.read_parquet(source, columns=columns if columns is None else list(columns), glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise unreadable(path, error) from error
@@ -225,14 +239,15 @@ def _schema_names(path: Path) -> list[str]:
 
 
 def read_parquet(path: Path, columns: Columns) -> pl.DataFrame:
-    """Read interactions from a Parquet file; only the columns that are needed.
+    """Read interactions from a Parquet file, only the columns that are needed; text ids as ``Categorical``.
 
     Raises:
         InputError: as :func:`read_table`.
     """
     names = parquet_names(path)
     chosen = {role: names[position] for role, position in pick_columns(names, columns, path).items()}
-    frame = open_parquet(path, list(dict.fromkeys(chosen.values())))
+    ids = [chosen["user"], chosen["item"]]
+    frame = open_parquet(path, list(dict.fromkeys(chosen.values())), ids=ids)
     raw = frame.select(pl.col(name).alias(role) for role, name in chosen.items())
     return typed_interactions(raw, chosen, lambda row: f"{path}, row {row + 1}")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -13,6 +16,9 @@ from gclrec.graph.propagation import Adjacency, Half
 
 _MIX = -7046029254386353131  # 2**64 divided by the golden ratio, as a signed number
 _SKETCH_BITS = 26
+
+_BLOCK = 2**20
+"""Numbers that are moved at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +50,50 @@ class Arrangement:
     @classmethod
     def of(cls, user: Tensor, item: Tensor, num_users: int, num_items: int) -> Arrangement:
         """Arrange the pairs ``user (E,)``, ``item (E,)``, which are sorted by (user, item) already."""
-        large = max(2 * len(user), num_users + num_items) >= 2**31
+        large = _is_large(len(user), num_users, num_items)
         user, item = (x.to(torch.int64 if large else torch.int32) for x in (user, item))
+        if not large and item.device.type == "cpu":
+            return cls._of_sorted(num_users, num_items, (user, item), in_order(item, user))
         order = torch.argsort(item, stable=True)
+        by_item = item.index_select(0, order), user.index_select(0, order)
+        return cls._of_sorted(num_users, num_items, (user, item), by_item)
+
+    @classmethod
+    def of_unsorted(
+        cls, user: npt.NDArray[np.int64], item: npt.NDArray[np.int64], num_users: int, num_items: int
+    ) -> Arrangement:
+        """Arrange distinct pairs in any order; both directions at the same time, with little memory.
+
+        Raises:
+            ValueError: a pair occurs twice.
+        """
+        pairs = torch.from_numpy(user), torch.from_numpy(item)
+        if _is_large(len(user), num_users, num_items):
+            keys = pairs[0] * num_items + pairs[1]
+            order = torch.argsort(keys, stable=True)
+            _refuse_repeated(keys.index_select(0, order).numpy())
+            return cls.of(*(x.index_select(0, order) for x in pairs), num_users, num_items)
+        with ThreadPoolExecutor(2) as pool:
+            by_user, by_item = pool.map(in_order, pairs, pairs[::-1])
+        return cls._of_sorted(num_users, num_items, by_user, by_item)
+
+    @classmethod
+    def _of_sorted(
+        cls,
+        num_users: int,
+        num_items: int,
+        by_user: tuple[Tensor, Tensor],
+        by_item: tuple[Tensor, Tensor],
+    ) -> Arrangement:
         return cls(
             num_users=num_users,
             num_items=num_items,
-            user_of=user,
-            user_to=item,
-            user_ptr=_pointers(user, num_users),
-            item_of=item.index_select(0, order),
-            item_to=user.index_select(0, order),
-            item_ptr=_pointers(item, num_items),
+            user_of=by_user[0],
+            user_to=by_user[1],
+            user_ptr=_pointers(by_user[0], num_users),
+            item_of=by_item[0],
+            item_to=by_item[1],
+            item_ptr=_pointers(by_item[0], num_items),
         )
 
     @property
@@ -71,6 +109,9 @@ class Arrangement:
     @cached_property
     def item_order(self) -> Tensor:
         """``(E,)`` places in user order, listed in item order."""
+        if self.user_to.dtype == torch.int32 and self.user_to.device.type == "cpu":
+            places = torch.arange(self.num_edges, dtype=torch.int32)
+            return in_order(self.user_to, places)[1].long()
         return torch.argsort(self.user_to, stable=True)
 
     @cached_property
@@ -181,6 +222,50 @@ class Arrangement:
             _extended(by_user, user, item, weight),
             _extended(by_item, *(x.index_select(0, order) for x in (item, user, weight))),
         )
+
+
+def _is_large(num_edges: int, num_users: int, num_items: int) -> bool:
+    """Return whether int32 does not suffice."""
+    return max(2 * num_edges, num_users + num_items) >= 2**31
+
+
+def in_order(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Return pairs of numbers from 0 to 2**31 - 1, which lie on a CPU, as int32, sorted by (first, second).
+
+    A pair is sorted as one number, ``first * 2**32 + second``, which is several times faster than to sort
+    places by it. The halves of the sorted numbers are then pulled apart in their own memory.
+
+    Raises:
+        ValueError: a pair occurs twice.
+    """
+    keys = first.numpy().astype(np.int64)
+    keys <<= 32
+    keys |= second.numpy()
+    if not (_ascend(keys[:1024]) and _ascend(keys)):
+        keys.sort()
+    _refuse_repeated(keys)
+    count = len(keys)
+    high = np.empty(count, dtype=np.int32)
+    np.right_shift(keys, 32, out=high, casting="unsafe")
+    low = keys.view(np.int32)
+    lower = 0 if sys.byteorder == "little" else 1
+    for start in range(0, count, _BLOCK):
+        stop = min(start + _BLOCK, count)
+        low[start:stop] = low[2 * start + lower : 2 * stop : 2]
+    del low  # nothing else may look at the memory that is given back now
+    keys.resize(-(-count // 2), refcheck=False)
+    return torch.from_numpy(high), torch.from_numpy(keys.view(np.int32)[:count])
+
+
+def _ascend(keys: npt.NDArray[np.int64]) -> bool:
+    return bool((keys[1:] >= keys[:-1]).all())
+
+
+def _refuse_repeated(keys: npt.NDArray[np.int64]) -> None:
+    for start in range(0, len(keys), _BLOCK):
+        block = keys[start : start + _BLOCK + 1]
+        if bool((block[1:] == block[:-1]).any()):
+            raise ValueError("edge_index holds a pair twice; an interaction is stored once")
 
 
 def _scale(degree: Tensor) -> Tensor:
