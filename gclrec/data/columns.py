@@ -126,7 +126,7 @@ def typed_interactions(raw: pl.DataFrame, names: Mapping[str, str], place: Place
 
 
 def id_values(values: pl.Series, name: str, place: Place) -> pl.Series:
-    """Return ids as ``Int64`` where all are whole numbers, else as ``String`` (a ``Categorical`` may stay one).
+    """Return ids as ``Int64`` where all are whole numbers, else as ``String`` (or the ``Categorical`` given).
 
     Text such as ``007`` is kept as text; ``7.0``, as tables write whole numbers next to missing
     ones, is the number 7.
@@ -159,7 +159,7 @@ def _known_texts(values: pl.Series) -> pl.Series | None:
     """Return ids of a ``Categorical``, looking at each distinct text once.
 
     Returns:
-        As :func:`id_values`, but text stays ``Categorical``; ``None`` where a text has to be changed or refused.
+        As :func:`id_values`, text as ``Categorical``; ``None`` where a text has to be changed or refused.
     """
     if values.null_count() or not len(values):
         return None

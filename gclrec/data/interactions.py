@@ -142,7 +142,12 @@ class Interactions:
 
     @classmethod
     def from_frame(
-        cls, frame: pl.DataFrame, *, users: Vocabulary | None = None, items: Vocabulary | None = None
+        cls,
+        frame: pl.DataFrame,
+        *,
+        users: Vocabulary | None = None,
+        items: Vocabulary | None = None,
+        repeats: bool = False,
     ) -> Interactions:
         """Number a table with the columns ``user``, ``item`` and optionally ``time``, ``weight``.
 
@@ -153,6 +158,7 @@ class Interactions:
             frame: one row an interaction; ids of any type.
             users: vocabulary to number by; made from the table if ``None``.
             items: the same for items.
+            repeats: keep repeated pairs; :meth:`deduplicated` drops them later.
 
         Raises:
             InputError: an id is missing or is not in the given vocabulary.
@@ -166,7 +172,8 @@ class Interactions:
         columns = frame.columns
         time = frame["time"].cast(pl.Float64).to_numpy() if "time" in columns else None
         weight = frame["weight"].cast(pl.Float32).to_numpy() if "weight" in columns else None
-        return cls(users, items, user, item, time, weight).deduplicated()
+        pairs = cls(users, items, user, item, time, weight)
+        return pairs if repeats else pairs.deduplicated()
 
     def __len__(self) -> int:
         return len(self.user)

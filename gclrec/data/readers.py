@@ -243,7 +243,9 @@ def _with_text(frame: pl.DataFrame) -> pl.DataFrame:
 def _numbered(raw: RawInteractions) -> Interactions:
     _warn_without_items(raw)
     users, items = (None if ids is None else Vocabulary.of(ids) for ids in (raw.users, raw.items))
-    return Interactions.from_frame(raw.frame, users=users, items=items)
+    pairs = Interactions.from_frame(raw.frame, users=users, items=items, repeats=True)
+    del raw  # it would lie beside what is sorted to find repeated pairs
+    return pairs.deduplicated()
 
 
 def _shards(paths: Sequence[Path], columns: Columns, format: str) -> pl.DataFrame:

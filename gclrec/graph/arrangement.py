@@ -53,7 +53,8 @@ class Arrangement:
         large = _is_large(len(user), num_users, num_items)
         user, item = (x.to(torch.int64 if large else torch.int32) for x in (user, item))
         if not large and item.device.type == "cpu":
-            return cls._of_sorted(num_users, num_items, (user, item), in_order(item, user))
+            by_item = in_order(item.numpy(), user.numpy())
+            return cls._of_sorted(num_users, num_items, (user, item), by_item)
         order = torch.argsort(item, stable=True)
         by_item = item.index_select(0, order), user.index_select(0, order)
         return cls._of_sorted(num_users, num_items, (user, item), by_item)
@@ -67,14 +68,14 @@ class Arrangement:
         Raises:
             ValueError: a pair occurs twice.
         """
-        pairs = torch.from_numpy(user), torch.from_numpy(item)
         if _is_large(len(user), num_users, num_items):
-            keys = pairs[0] * num_items + pairs[1]
-            order = torch.argsort(keys, stable=True)
-            _refuse_repeated(keys.index_select(0, order).numpy())
-            return cls.of(*(x.index_select(0, order) for x in pairs), num_users, num_items)
+            keys = user * num_items + item
+            order = np.argsort(keys, kind="stable")
+            _refuse_repeated(keys[order])
+            users, items = (torch.from_numpy(x[order]) for x in (user, item))
+            return cls.of(users, items, num_users, num_items)
         with ThreadPoolExecutor(2) as pool:
-            by_user, by_item = pool.map(in_order, pairs, pairs[::-1])
+            by_user, by_item = pool.map(in_order, (user, item), (item, user))
         return cls._of_sorted(num_users, num_items, by_user, by_item)
 
     @classmethod
@@ -110,8 +111,8 @@ class Arrangement:
     def item_order(self) -> Tensor:
         """``(E,)`` places in user order, listed in item order."""
         if self.user_to.dtype == torch.int32 and self.user_to.device.type == "cpu":
-            places = torch.arange(self.num_edges, dtype=torch.int32)
-            return in_order(self.user_to, places)[1].long()
+            places = np.arange(self.num_edges, dtype=np.int32)
+            return in_order(self.user_to.numpy(), places)[1].long()
         return torch.argsort(self.user_to, stable=True)
 
     @cached_property
@@ -229,8 +230,8 @@ def _is_large(num_edges: int, num_users: int, num_items: int) -> bool:
     return max(2 * num_edges, num_users + num_items) >= 2**31
 
 
-def in_order(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Return pairs of numbers from 0 to 2**31 - 1, which lie on a CPU, as int32, sorted by (first, second).
+def in_order(first: npt.NDArray[np.integer], second: npt.NDArray[np.integer]) -> tuple[Tensor, Tensor]:
+    """Return pairs of numbers from 0 to 2**31 - 1 as int32, sorted by (first, second).
 
     A pair is sorted as one number, ``first * 2**32 + second``, which is several times faster than to sort
     places by it. The halves of the sorted numbers are then pulled apart in their own memory.
@@ -238,9 +239,9 @@ def in_order(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: a pair occurs twice.
     """
-    keys = first.numpy().astype(np.int64)
+    keys = first.astype(np.int64)
     keys <<= 32
-    keys |= second.numpy()
+    keys |= second
     if not (_ascend(keys[:1024]) and _ascend(keys)):
         keys.sort()
     _refuse_repeated(keys)

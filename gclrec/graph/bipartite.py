@@ -100,7 +100,8 @@ class BipartiteGraph:
         """Return the graph of numbered pairs, its edges sorted by user, then item."""
         counts = interactions.num_users, interactions.num_items
         for row, (ends, count) in enumerate(zip((interactions.user, interactions.item), counts, strict=True)):
-            _check_range(torch.from_numpy(ends), row, count)
+            if len(ends):
+                _check_range(int(ends.min()), int(ends.max()), row, count)
         whole = Arrangement.of_unsorted(interactions.user, interactions.item, *counts)
         state = {"num_users": counts[0], "num_items": counts[1], "user_x": None, "item_x": None}
         return _bare(state | dict.fromkeys(("_given", "_order", "_kept", "_patch")) | {"_whole": whole})
@@ -377,15 +378,14 @@ def _check_edges(edge_index: Tensor, num_users: int, num_items: int) -> None:
     if edge_index.dim() != 2 or edge_index.shape[0] != 2 or edge_index.dtype != torch.int64:
         found = f"{edge_index.dtype} {tuple(edge_index.shape)}"
         raise ValueError(f"edge_index must be int64 (2, E), row 0 users and row 1 items; got {found}")
-    for row, count in enumerate((num_users, num_items)):
-        _check_range(edge_index[row], row, count)
-
-
-def _check_range(ends: Tensor, row: int, count: int) -> None:
-    if len(ends) == 0:
+    if edge_index.shape[1] == 0:
         return
-    kind = ("user", "item")[row]
-    low, high = (int(bound) for bound in ends.aminmax())
+    for row, count in enumerate((num_users, num_items)):
+        low, high = edge_index[row].aminmax()
+        _check_range(int(low), int(high), row, count)
+
+
+def _check_range(low: int, high: int, row: int, count: int) -> None:
     if low < 0 or high >= count:
-        wrong = low if low < 0 else high
+        kind, wrong = ("user", "item")[row], low if low < 0 else high
         raise ValueError(f"edge_index row {row} holds {kind} {wrong}; {kind}s are numbered 0 to {count - 1}")
