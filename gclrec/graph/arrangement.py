@@ -6,6 +6,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ _SKETCH_BITS = 26
 
 _BLOCK = 2**20
 """Numbers that are moved at a time."""
+
+_UNPACKING = Lock()
+"""Two directions that are sorted at the same time take the memory to be unpacked one after the other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +238,7 @@ def in_order(first: npt.NDArray[np.integer], second: npt.NDArray[np.integer]) ->
     """Return pairs of numbers from 0 to 2**31 - 1 as int32, sorted by (first, second).
 
     A pair is sorted as one number, ``first * 2**32 + second``, which is several times faster than to sort
-    places by it. The halves of the sorted numbers are then pulled apart in their own memory.
+    places by it.
 
     Raises:
         ValueError: a pair occurs twice.
@@ -245,17 +249,24 @@ def in_order(first: npt.NDArray[np.integer], second: npt.NDArray[np.integer]) ->
     if not (_ascend(keys[:1024]) and _ascend(keys)):
         keys.sort()
     _refuse_repeated(keys)
+    with _UNPACKING:
+        high, low = _unpacked(keys)
+    return torch.from_numpy(high), torch.from_numpy(low)
+
+
+def _unpacked(keys: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Return both halves of the keys; the lower one lies in their memory, of which the rest is given back."""
     count = len(keys)
     high = np.empty(count, dtype=np.int32)
     np.right_shift(keys, 32, out=high, casting="unsafe")
-    low = keys.view(np.int32)
+    halves = keys.view(np.int32)
     lower = 0 if sys.byteorder == "little" else 1
     for start in range(0, count, _BLOCK):
         stop = min(start + _BLOCK, count)
-        low[start:stop] = low[2 * start + lower : 2 * stop : 2]
-    del low  # nothing else may look at the memory that is given back now
+        halves[start:stop] = halves[2 * start + lower : 2 * stop : 2]
+    del halves  # nothing else may look at the memory that is given back now
     keys.resize(-(-count // 2), refcheck=False)
-    return torch.from_numpy(high), torch.from_numpy(keys.view(np.int32)[:count])
+    return high, keys.view(np.int32)[:count]
 
 
 def _ascend(keys: npt.NDArray[np.int64]) -> bool:
