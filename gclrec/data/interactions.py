@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from gclrec.data.numbering import distinct_ids, places_of
+from gclrec.data.numbering import CODED, distinct_ids, places_of
 from gclrec.errors import InputError, InputWarning
 
 IntArray = npt.NDArray[np.int64]
@@ -66,7 +66,7 @@ class Vocabulary:
         if len(series) == 0:
             return np.empty(0, dtype=np.int64)
         wanted = _plain_ids(series)
-        if not isinstance(wanted.dtype, pl.Categorical):
+        if not isinstance(wanted.dtype, CODED):
             wanted = wanted.cast(self.ids.dtype, strict=False)
         return places_of(wanted, self.ids)
 
@@ -109,8 +109,8 @@ def normal_ids(ids: pl.Series) -> pl.Series:
 
 
 def _plain_ids(ids: pl.Series) -> pl.Series:
-    """Return ids as :func:`normal_ids` does, but leave a ``Categorical``, which is quicker to number."""
-    kept = isinstance(ids.dtype, pl.Categorical) and ids.null_count() == 0
+    """Return ids as :func:`normal_ids` does, but leave coded text, which is quicker to number."""
+    kept = isinstance(ids.dtype, CODED) and ids.null_count() == 0
     return ids if kept else normal_ids(ids)
 
 

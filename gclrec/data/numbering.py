@@ -1,13 +1,14 @@
-"""Numbering millions of raw ids: tables in place of hashes, and nothing made for each row twice.
+"""Numbering millions of raw ids: tables in place of hash maps, and nothing made for each row twice.
 
 Whole numbers that lie close together are looked up in a table with a place for each of them. Text is
-turned into a polars ``Categorical``, which hashes every row once; all the rest is then done for each
-*distinct* text, and rows are looked up by its code.
+given codes first (a polars ``Enum`` or ``Categorical``); all the rest is then done for each *distinct* text,
+and rows are looked up by their codes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +24,54 @@ _BLOCK = 2**20
 """Rows that are worked on at a time, so that nothing else of their size is made."""
 
 
+CODED = (pl.Categorical, pl.Enum)
+"""Types of text that has codes."""
+
+
+def coded(text: pl.Series) -> pl.Series:
+    """Return text, ``String``, with codes.
+
+    Where there is much of it, hashes of 64 bits are sorted and looked up in a table by their first bits,
+    which is several times faster than a hash map that no longer fits into the caches. Then every row is
+    compared with the text of its code, so that equal hashes of different texts are noticed.
+    """
+    if len(text) <= _FEW or text.null_count():
+        return text.cast(pl.Categorical)
+    hashes = text.hash().to_numpy()
+    distinct = np.sort(hashes)
+    distinct = distinct[np.append(True, distinct[1:] != distinct[:-1])]
+    bits = len(distinct).bit_length() + 3
+    shift = np.uint64(64 - bits)
+    first = np.searchsorted(distinct, np.arange(2**bits, dtype=np.uint64) << shift).astype(np.int32)
+    codes = np.empty(len(text), dtype=np.uint32)
+    somewhere = np.empty(len(distinct), dtype=np.int64)
+    for start in range(0, len(text), _BLOCK):
+        block = hashes[start : start + _BLOCK]
+        place = first[(block >> shift).view(np.int64)]
+        later = np.flatnonzero(distinct[place] != block)
+        while len(later):
+            place[later] += 1
+            later = later[distinct[place[later]] != block[later]]
+        codes[start : start + len(block)] = place
+        somewhere[place] = np.arange(start, start + len(block))
+    del hashes, distinct, first
+    texts = text.gather(somewhere)
+    for start in range(0, len(text), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        if not (texts.gather(codes[part]) == text[part]).all():
+            return text.cast(pl.Categorical)
+    series = pl.Series(text.name, codes)
+    to = getattr(series.cat, "to", series.cast)  # older versions of polars cast numbers to an Enum
+    return cast("pl.Series", to(pl.Enum(texts)))
+
+
 def distinct_ids(ids: pl.Series) -> pl.Series:
-    """Return each id once, in ascending order; those of a ``Categorical`` as ``String``.
+    """Return each id once, in ascending order; coded text as ``String``.
 
     Args:
-        ids: ``Int64``, ``String`` or ``Categorical``, none missing.
+        ids: ``Int64``, ``String`` or one of :data:`CODED`, none missing.
     """
-    if isinstance(ids.dtype, pl.Categorical):
+    if isinstance(ids.dtype, CODED):
         return distinct_texts(ids)[1].sort()
     if ids.dtype == pl.Int64 and len(ids):
         low, high = _bounds(ids)
@@ -45,8 +87,8 @@ def places_of(wanted: pl.Series, known: pl.Series) -> npt.NDArray[np.int64]:
     """Return where each of some ids stands among others, -1 where it does not.
 
     Args:
-        wanted: ``(N,)`` ids, of the type of ``known`` (missing ones are nowhere) or ``Categorical`` (none
-            missing).
+        wanted: ``(N,)`` ids, of the type of ``known`` (missing ones are nowhere) or one of :data:`CODED`
+            (none missing).
         known: distinct ids, ``Int64`` or ``String``.
     """
     if (
@@ -55,8 +97,8 @@ def places_of(wanted: pl.Series, known: pl.Series) -> npt.NDArray[np.int64]:
         and len(wanted) > _FEW
         and not wanted.null_count()
     ):
-        wanted = wanted.cast(pl.Categorical)
-    if isinstance(wanted.dtype, pl.Categorical):
+        wanted = coded(wanted)
+    if isinstance(wanted.dtype, CODED):
         codes, texts = distinct_texts(wanted)
         table = np.full(int(codes[-1]) + 1 if len(codes) else 0, -1, dtype=np.int64)
         table[codes] = _joined(texts.cast(known.dtype, strict=False), known)
@@ -104,7 +146,7 @@ def looked_up(ids: pl.Series, table: npt.NDArray[np.int64], low: int = 0) -> npt
 
 
 def distinct_texts(ids: pl.Series) -> tuple[npt.NDArray[np.int64], pl.Series]:
-    """Return the codes that occur in a ``Categorical``, ascending, and the text of each."""
+    """Return the codes that occur in coded text, ascending, and the text of each."""
     codes = ids.to_physical()
     somewhere = np.full(int(codes.max()) + 1 if len(codes) else 0, -1, dtype=np.int64)  # type: ignore[arg-type]
     start = 0

@@ -17,6 +17,7 @@ from gclrec.data.features import read_attributes
 from gclrec.data.files import is_folder, name_parts, read_sample
 from gclrec.data.folders import PARTS, Layout, find_layout
 from gclrec.data.interactions import Dataset, Interactions, Vocabulary
+from gclrec.data.numbering import CODED
 from gclrec.data.tables import (
     first_line,
     has_typed_header,
@@ -237,7 +238,8 @@ def _ids(raw: RawInteractions, role: str) -> pl.Series:
 
 def _with_text(frame: pl.DataFrame) -> pl.DataFrame:
     """Return a table whose text ids are ``String``, whatever the reader left them as."""
-    return frame.with_columns(pl.col(pl.Categorical).cast(pl.String))
+    names = [name for name, dtype in frame.schema.items() if isinstance(dtype, CODED)]
+    return frame.with_columns(pl.col(names).cast(pl.String))
 
 
 def _numbered(raw: RawInteractions) -> Interactions:

@@ -59,6 +59,26 @@ def test_categories_are_numbered_by_their_text() -> None:
     assert places_of(numbers, pl.Series([-2, 3])).tolist() == [1, -1, 0]
 
 
+@pytest.mark.usefixtures("_many")
+def test_coded_text_is_the_text() -> None:
+    random = np.random.default_rng(0)
+    values = [f"{'x' * int(n % 17)}{n}" for n in random.integers(0, 300, 2000)]
+    ids = numbering.coded(chunked(values))
+    assert ids.dtype in numbering.CODED
+    assert ids.cast(pl.String).to_list() == values
+    assert distinct_ids(ids).to_list() == sorted(set(values))
+    rows = Vocabulary.of(ids).rows(ids)
+    assert rows.tolist() == [sorted(set(values)).index(value) for value in values]
+
+
+def test_equal_hashes_of_different_texts_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numbering, "_FEW", 0)
+    assert isinstance(numbering.coded(pl.Series(TEXT)).dtype, pl.Enum)
+    monkeypatch.setattr(pl.Series, "hash", lambda self: self.str.len_bytes().cast(pl.UInt64))
+    ids = numbering.coded(pl.Series(TEXT))
+    assert ids.cast(pl.String).to_list() == TEXT
+
+
 def test_what_is_missing_or_empty() -> None:
     assert places_of(pl.Series([1, None], dtype=pl.Int64), pl.Series([1])).tolist() == [0, -1]
     for dtype in (pl.Int64, pl.String):
@@ -81,9 +101,10 @@ def table(path: Path, **columns: list) -> Path:
     return path
 
 
-def test_text_of_a_parquet_file_is_never_held_whole(tmp_path: Path) -> None:
+def test_text_of_a_parquet_file_has_codes(tmp_path: Path) -> None:
     path = table(tmp_path / "a.parquet", user_id=["b", "a", "b"], item_id=["x", "x", "y"], rating=[1, 2, 3])
     assert read_parquet(path, Columns()).dtypes == [pl.Categorical, pl.Categorical, pl.Float64]
+    assert read_parquet(path, Columns(weight="")).columns == ["user", "item"]
     assert open_parquet(path).dtypes == [pl.String, pl.String, pl.Int64]
     frame = read_frame(path)
     assert frame.dtypes == [pl.String, pl.String, pl.Float64]
