@@ -10,6 +10,7 @@ from os import PathLike
 import numpy as np
 import polars as pl
 
+from gclrec.data.numbering import CODED, distinct_texts, looked_up
 from gclrec.errors import InputError
 
 Place = Callable[[int], str]
@@ -108,7 +109,8 @@ def typed_interactions(raw: pl.DataFrame, names: Mapping[str, str], place: Place
         place: names the place of a row, for error messages.
 
     Returns:
-        The same rows; ids ``Int64`` or ``String``, time and weight ``Float64``.
+        The same rows; ids ``Int64`` or ``String`` (or coded text, where they came so), time and weight
+        ``Float64``.
 
     Raises:
         InputError: an id is missing or fractional, or a time or weight is no finite number.
@@ -124,7 +126,7 @@ def typed_interactions(raw: pl.DataFrame, names: Mapping[str, str], place: Place
 
 
 def id_values(values: pl.Series, name: str, place: Place) -> pl.Series:
-    """Return ids as ``Int64`` where all are whole numbers, else as ``String``.
+    """Return ids as ``Int64`` where all are whole numbers, else as ``String`` (or the coded text given).
 
     Text such as ``007`` is kept as text; ``7.0``, as tables write whole numbers next to missing
     ones, is the number 7.
@@ -145,10 +147,31 @@ def id_values(values: pl.Series, name: str, place: Place) -> pl.Series:
         _refuse(values.is_null(), values, name, place, "an id")
         whole = values.cast(pl.Int64, strict=False)
         return values.cast(pl.String) if whole.null_count() else whole
+    if isinstance(values.dtype, CODED) and (known := _known_texts(values)) is not None:
+        return known
     text = values.cast(pl.String).str.strip_chars()
     _refuse((text == "").fill_null(value=True), values, name, place, "an id")
     integers = _as_integers(text)
     return text if integers is None else integers
+
+
+def _known_texts(values: pl.Series) -> pl.Series | None:
+    """Return ids of coded text, looking at each distinct text once.
+
+    Returns:
+        As :func:`id_values`, text with its codes; ``None`` where a text has to be changed or refused.
+    """
+    if values.null_count() or not len(values):
+        return None
+    codes, texts = distinct_texts(values)
+    if (texts != texts.str.strip_chars()).any() or (texts == "").any():
+        return None
+    integers = _as_integers(texts)
+    if integers is None:
+        return values
+    table = np.zeros(int(codes[-1]) + 1, dtype=np.int64)
+    table[codes] = integers.to_numpy()
+    return pl.Series(values.name, looked_up(values.to_physical(), table))
 
 
 def number_values(values: pl.Series, name: str, place: Place) -> pl.Series:

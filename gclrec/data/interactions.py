@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from gclrec.data.numbering import CODED, distinct_ids, places_of
 from gclrec.errors import InputError, InputWarning
 
 IntArray = npt.NDArray[np.int64]
@@ -39,9 +41,11 @@ class Vocabulary:
     def of(cls, *columns: pl.Series | Sequence[Any]) -> Vocabulary:
         """Return the sorted distinct ids of one or several columns (all integers, or all strings)."""
         series = [
-            normal_ids(pl.Series(values=column) if not isinstance(column, pl.Series) else column)
+            distinct_ids(_plain_ids(column if isinstance(column, pl.Series) else pl.Series(values=column)))
             for column in columns
         ]
+        if len(series) == 1 and len(series[0]):
+            return cls(series[0].rename("id"))
         if len({s.dtype for s in series if len(s)}) > 1:
             series = [s.cast(pl.String) for s in series]
         dtype = next((s.dtype for s in series if len(s)), pl.Int64())
@@ -61,10 +65,10 @@ class Vocabulary:
         series = raw if isinstance(raw, pl.Series) else pl.Series(values=list(raw), strict=False)
         if len(series) == 0:
             return np.empty(0, dtype=np.int64)
-        wanted = normal_ids(series).cast(self.ids.dtype, strict=False).to_frame("id")
-        known = pl.DataFrame({"id": self.ids, "row": np.arange(len(self), dtype=np.int64)})
-        joined = wanted.join(known, on="id", how="left", maintain_order="left")
-        return joined["row"].fill_null(-1).to_numpy().astype(np.int64, copy=False)
+        wanted = _plain_ids(series)
+        if not isinstance(wanted.dtype, CODED):
+            wanted = wanted.cast(self.ids.dtype, strict=False)
+        return places_of(wanted, self.ids)
 
     def row(self, raw: object, *, kind: str = "id") -> int:
         """Return the row of one raw id; a string is read as a number where the ids are numbers.
@@ -104,6 +108,18 @@ def normal_ids(ids: pl.Series) -> pl.Series:
     return ids.cast(pl.String)
 
 
+def _plain_ids(ids: pl.Series) -> pl.Series:
+    """Return ids as :func:`normal_ids` does, but leave coded text, which is quicker to number."""
+    kept = isinstance(ids.dtype, CODED) and ids.null_count() == 0
+    return ids if kept else normal_ids(ids)
+
+
+def _numbered(ids: pl.Series, vocabulary: Vocabulary | None) -> tuple[Vocabulary, IntArray]:
+    """Return a vocabulary, that of the ids themselves if none is given, and the row of each id in it."""
+    vocabulary = Vocabulary.of(ids) if vocabulary is None else vocabulary
+    return vocabulary, vocabulary.rows(ids)
+
+
 @dataclass(frozen=True, eq=False)
 class Interactions:
     """Numbered user-item pairs with the vocabularies that name them.
@@ -126,7 +142,12 @@ class Interactions:
 
     @classmethod
     def from_frame(
-        cls, frame: pl.DataFrame, *, users: Vocabulary | None = None, items: Vocabulary | None = None
+        cls,
+        frame: pl.DataFrame,
+        *,
+        users: Vocabulary | None = None,
+        items: Vocabulary | None = None,
+        repeats: bool = False,
     ) -> Interactions:
         """Number a table with the columns ``user``, ``item`` and optionally ``time``, ``weight``.
 
@@ -137,13 +158,13 @@ class Interactions:
             frame: one row an interaction; ids of any type.
             users: vocabulary to number by; made from the table if ``None``.
             items: the same for items.
+            repeats: keep repeated pairs; :meth:`deduplicated` drops them later.
 
         Raises:
             InputError: an id is missing or is not in the given vocabulary.
         """
-        users = Vocabulary.of(frame["user"]) if users is None else users
-        items = Vocabulary.of(frame["item"]) if items is None else items
-        user, item = users.rows(frame["user"]), items.rows(frame["item"])
+        with ThreadPoolExecutor(2) as pool:  # both sides at the same time
+            (users, user), (items, item) = pool.map(_numbered, (frame["user"], frame["item"]), (users, items))
         for name, rows in (("user", user), ("item", item)):
             if len(rows) and rows.min() < 0:
                 raw = frame[name][int(np.argmin(rows))]
@@ -151,7 +172,8 @@ class Interactions:
         columns = frame.columns
         time = frame["time"].cast(pl.Float64).to_numpy() if "time" in columns else None
         weight = frame["weight"].cast(pl.Float32).to_numpy() if "weight" in columns else None
-        return cls(users, items, user, item, time, weight).deduplicated()
+        pairs = cls(users, items, user, item, time, weight)
+        return pairs if repeats else pairs.deduplicated()
 
     def __len__(self) -> int:
         return len(self.user)
@@ -214,11 +236,14 @@ class Interactions:
 
     def deduplicated(self) -> Interactions:
         """Return each pair once, at its first time (first place where times are unknown or equal)."""
-        keys = self.pair_keys
-        ordered = np.sort(keys)  # np.unique would hash, which is far slower
-        repeated = ordered[1:][ordered[1:] == ordered[:-1]]
-        if len(repeated) == 0:
+        ordered = self.user * self.num_items
+        ordered += self.item
+        ordered.sort()  # np.unique would hash, which is far slower
+        again = ordered[1:] == ordered[:-1]
+        if not again.any():
             return self
+        repeated = ordered[1:][again]
+        keys = self.pair_keys
         among = np.flatnonzero(_is_in(keys, repeated))
         if self.time is not None:
             among = among[np.argsort(self.time[among], kind="stable")]

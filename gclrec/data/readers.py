@@ -17,6 +17,7 @@ from gclrec.data.features import read_attributes
 from gclrec.data.files import is_folder, name_parts, read_sample
 from gclrec.data.folders import PARTS, Layout, find_layout
 from gclrec.data.interactions import Dataset, Interactions, Vocabulary
+from gclrec.data.numbering import CODED
 from gclrec.data.tables import (
     first_line,
     has_typed_header,
@@ -49,7 +50,7 @@ def read_frame(path: AnyPath, *, columns: Columns = GUESSED, format: str = "auto
     Raises:
         InputError: the file cannot be read or holds something else; names the line.
     """
-    return _read(Path(path), columns, format).frame
+    return _with_text(_read(Path(path), columns, format).frame)
 
 
 def read_interactions(path: AnyPath, *, columns: Columns = GUESSED, format: str = "auto") -> Interactions:
@@ -235,15 +236,23 @@ def _ids(raw: RawInteractions, role: str) -> pl.Series:
     return raw.frame[role] if known is None else known
 
 
+def _with_text(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a table whose text ids are ``String``, whatever the reader left them as."""
+    names = [name for name, dtype in frame.schema.items() if isinstance(dtype, CODED)]
+    return frame.with_columns(pl.col(names).cast(pl.String))
+
+
 def _numbered(raw: RawInteractions) -> Interactions:
     _warn_without_items(raw)
-    users, items = Vocabulary.of(_ids(raw, "user")), Vocabulary.of(_ids(raw, "item"))
-    return Interactions.from_frame(raw.frame, users=users, items=items)
+    users, items = (None if ids is None else Vocabulary.of(ids) for ids in (raw.users, raw.items))
+    pairs = Interactions.from_frame(raw.frame, users=users, items=items, repeats=True)
+    del raw  # it would lie beside what is sorted to find repeated pairs
+    return pairs.deduplicated()
 
 
 def _shards(paths: Sequence[Path], columns: Columns, format: str) -> pl.DataFrame:
     """Return several files that are one table, in the order of their names."""
-    frames = [_read(path, columns, format).frame for path in paths]
+    frames = [_with_text(_read(path, columns, format).frame) for path in paths]
     for path, frame in zip(paths, frames, strict=True):
         if frame.columns != frames[0].columns:
             expected = ", ".join(frames[0].columns)

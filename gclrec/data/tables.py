@@ -13,6 +13,7 @@ import polars as pl
 
 from gclrec.data.columns import Columns, RawInteractions, pick_columns, typed_interactions
 from gclrec.data.files import decoded, is_gzip, name_parts, read_bytes, read_sample, unreadable
+from gclrec.data.numbering import coded
 from gclrec.errors import InputError
 
 SEPARATORS = ("\t", ",", ";", "|", " ")
@@ -187,15 +188,32 @@ def interactions_of(table: TextTable, picked: dict[str, int]) -> pl.DataFrame:
     return typed_interactions(raw, {role: table.names[at] for role, at in picked.items()}, table.place)
 
 
-def open_parquet(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
+def open_parquet(
+    path: Path, columns: Sequence[str] | None = None, *, ids: Sequence[str] = ()
+) -> pl.DataFrame:
     """Read columns of a Parquet file.
+
+    Args:
+        path: plain or gzip'd file.
+        columns: their names; all if ``None``.
+        ids: those whose text is wanted with codes (:func:`~gclrec.data.numbering.coded`); only one column of
+            text is there at a time.
 
     Raises:
         InputError: the file is missing, unreadable or damaged, or has no rows.
     """
     try:
-        source = io.BytesIO(read_bytes(path)) if is_gzip(path) else path
-        frame = pl.read_parquet(source, columns=columns if columns is None else list(columns), glob=False)
+        source = read_bytes(path) if is_gzip(path) else path
+        schema = pl.scan_parquet(_readable(source), glob=False).collect_schema()
+        names = list(schema if columns is None else columns)
+        text = [name for name in names if name in ids and schema.get(name) == pl.String]
+        rest = [name for name in names if name not in text]
+        found: dict[str, pl.Series] = {}
+        for group in [rest, *([name] for name in text)]:  # one column of text after the other
+            part = pl.read_parquet(_readable(source), columns=group, glob=False)
+            found |= {name: coded(part[name]) if name in text else part[name] for name in group}
+            del part
+        frame = pl.DataFrame([found[name] for name in names])
     except (pl.exceptions.PolarsError, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise unreadable(path, error) from error
@@ -204,6 +222,10 @@ def open_parquet(path: Path, columns: Sequence[str] | None = None) -> pl.DataFra
     if frame.height == 0:
         raise InputError(f"{path}: holds columns but no rows")
     return frame
+
+
+def _readable(source: Path | bytes) -> Path | io.BytesIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source
 
 
 def parquet_names(path: Path) -> list[str]:
@@ -225,14 +247,15 @@ def _schema_names(path: Path) -> list[str]:
 
 
 def read_parquet(path: Path, columns: Columns) -> pl.DataFrame:
-    """Read interactions from a Parquet file; only the columns that are needed.
+    """Read interactions from a Parquet file, only the columns that are needed; text ids with codes.
 
     Raises:
         InputError: as :func:`read_table`.
     """
     names = parquet_names(path)
     chosen = {role: names[position] for role, position in pick_columns(names, columns, path).items()}
-    frame = open_parquet(path, list(dict.fromkeys(chosen.values())))
+    ids = [chosen["user"], chosen["item"]]
+    frame = open_parquet(path, list(dict.fromkeys(chosen.values())), ids=ids)
     raw = frame.select(pl.col(name).alias(role) for role, name in chosen.items())
     return typed_interactions(raw, chosen, lambda row: f"{path}, row {row + 1}")
 

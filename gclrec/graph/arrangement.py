@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -13,6 +17,12 @@ from gclrec.graph.propagation import Adjacency, Half
 
 _MIX = -7046029254386353131  # 2**64 divided by the golden ratio, as a signed number
 _SKETCH_BITS = 26
+
+_BLOCK = 2**20
+"""Numbers that are moved at a time."""
+
+_UNPACKING = Lock()
+"""Two directions that are sorted at the same time take the memory to be unpacked one after the other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +54,51 @@ class Arrangement:
     @classmethod
     def of(cls, user: Tensor, item: Tensor, num_users: int, num_items: int) -> Arrangement:
         """Arrange the pairs ``user (E,)``, ``item (E,)``, which are sorted by (user, item) already."""
-        large = max(2 * len(user), num_users + num_items) >= 2**31
+        large = _is_large(len(user), num_users, num_items)
         user, item = (x.to(torch.int64 if large else torch.int32) for x in (user, item))
+        if not large and item.device.type == "cpu":
+            by_item = in_order(item.numpy(), user.numpy())
+            return cls._of_sorted(num_users, num_items, (user, item), by_item)
         order = torch.argsort(item, stable=True)
+        by_item = item.index_select(0, order), user.index_select(0, order)
+        return cls._of_sorted(num_users, num_items, (user, item), by_item)
+
+    @classmethod
+    def of_unsorted(
+        cls, user: npt.NDArray[np.int64], item: npt.NDArray[np.int64], num_users: int, num_items: int
+    ) -> Arrangement:
+        """Arrange distinct pairs in any order; both directions at the same time, with little memory.
+
+        Raises:
+            ValueError: a pair occurs twice.
+        """
+        if _is_large(len(user), num_users, num_items):
+            keys = user * num_items + item
+            order = np.argsort(keys, kind="stable")
+            _refuse_repeated(keys[order])
+            users, items = (torch.from_numpy(x[order]) for x in (user, item))
+            return cls.of(users, items, num_users, num_items)
+        with ThreadPoolExecutor(2) as pool:
+            by_user, by_item = pool.map(in_order, (user, item), (item, user))
+        return cls._of_sorted(num_users, num_items, by_user, by_item)
+
+    @classmethod
+    def _of_sorted(
+        cls,
+        num_users: int,
+        num_items: int,
+        by_user: tuple[Tensor, Tensor],
+        by_item: tuple[Tensor, Tensor],
+    ) -> Arrangement:
         return cls(
             num_users=num_users,
             num_items=num_items,
-            user_of=user,
-            user_to=item,
-            user_ptr=_pointers(user, num_users),
-            item_of=item.index_select(0, order),
-            item_to=user.index_select(0, order),
-            item_ptr=_pointers(item, num_items),
+            user_of=by_user[0],
+            user_to=by_user[1],
+            user_ptr=_pointers(by_user[0], num_users),
+            item_of=by_item[0],
+            item_to=by_item[1],
+            item_ptr=_pointers(by_item[0], num_items),
         )
 
     @property
@@ -71,6 +114,9 @@ class Arrangement:
     @cached_property
     def item_order(self) -> Tensor:
         """``(E,)`` places in user order, listed in item order."""
+        if self.user_to.dtype == torch.int32 and self.user_to.device.type == "cpu":
+            places = np.arange(self.num_edges, dtype=np.int32)
+            return in_order(self.user_to.numpy(), places)[1].long()
         return torch.argsort(self.user_to, stable=True)
 
     @cached_property
@@ -181,6 +227,57 @@ class Arrangement:
             _extended(by_user, user, item, weight),
             _extended(by_item, *(x.index_select(0, order) for x in (item, user, weight))),
         )
+
+
+def _is_large(num_edges: int, num_users: int, num_items: int) -> bool:
+    """Return whether int32 does not suffice."""
+    return max(2 * num_edges, num_users + num_items) >= 2**31
+
+
+def in_order(first: npt.NDArray[np.integer], second: npt.NDArray[np.integer]) -> tuple[Tensor, Tensor]:
+    """Return pairs of numbers from 0 to 2**31 - 1 as int32, sorted by (first, second).
+
+    A pair is sorted as one number, ``first * 2**32 + second``, which is several times faster than to sort
+    places by it.
+
+    Raises:
+        ValueError: a pair occurs twice.
+    """
+    keys = first.astype(np.int64)
+    keys <<= 32
+    keys |= second
+    if not (_ascend(keys[:1024]) and _ascend(keys)):
+        keys.sort()
+    _refuse_repeated(keys)
+    with _UNPACKING:
+        high, low = _unpacked(keys)
+    return torch.from_numpy(high), torch.from_numpy(low)
+
+
+def _unpacked(keys: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Return both halves of the keys; the lower one lies in their memory, of which the rest is given back."""
+    count = len(keys)
+    high = np.empty(count, dtype=np.int32)
+    np.right_shift(keys, 32, out=high, casting="unsafe")
+    halves = keys.view(np.int32)
+    lower = 0 if sys.byteorder == "little" else 1
+    for start in range(0, count, _BLOCK):
+        stop = min(start + _BLOCK, count)
+        halves[start:stop] = halves[2 * start + lower : 2 * stop : 2]
+    del halves  # nothing else may look at the memory that is given back now
+    keys.resize(-(-count // 2), refcheck=False)
+    return high, keys.view(np.int32)[:count]
+
+
+def _ascend(keys: npt.NDArray[np.int64]) -> bool:
+    return bool((keys[1:] >= keys[:-1]).all())
+
+
+def _refuse_repeated(keys: npt.NDArray[np.int64]) -> None:
+    for start in range(0, len(keys), _BLOCK):
+        block = keys[start : start + _BLOCK + 1]
+        if bool((block[1:] == block[:-1]).any()):
+            raise ValueError("edge_index holds a pair twice; an interaction is stored once")
 
 
 def _scale(degree: Tensor) -> Tensor:

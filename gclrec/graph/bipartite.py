@@ -98,9 +98,13 @@ class BipartiteGraph:
     @classmethod
     def from_interactions(cls, interactions: Interactions) -> BipartiteGraph:
         """Return the graph of numbered pairs, its edges sorted by user, then item."""
-        pairs = interactions.sorted()
-        edge_index = torch.from_numpy(np.stack([pairs.user, pairs.item]))
-        return cls(pairs.num_users, pairs.num_items, edge_index)
+        counts = interactions.num_users, interactions.num_items
+        for row, (ends, count) in enumerate(zip((interactions.user, interactions.item), counts, strict=True)):
+            if len(ends):
+                _check_range(int(ends.min()), int(ends.max()), row, count)
+        whole = Arrangement.of_unsorted(interactions.user, interactions.item, *counts)
+        state = {"num_users": counts[0], "num_items": counts[1], "user_x": None, "item_x": None}
+        return _bare(state | dict.fromkeys(("_given", "_order", "_kept", "_patch")) | {"_whole": whole})
 
     @classmethod
     def from_hetero_data(
@@ -376,10 +380,12 @@ def _check_edges(edge_index: Tensor, num_users: int, num_items: int) -> None:
         raise ValueError(f"edge_index must be int64 (2, E), row 0 users and row 1 items; got {found}")
     if edge_index.shape[1] == 0:
         return
-    for row, count, kind in ((0, num_users, "user"), (1, num_items, "item")):
-        low, high = (int(bound) for bound in edge_index[row].aminmax())
-        if low < 0 or high >= count:
-            wrong = low if low < 0 else high
-            raise ValueError(
-                f"edge_index row {row} holds {kind} {wrong}; {kind}s are numbered 0 to {count - 1}"
-            )
+    for row, count in enumerate((num_users, num_items)):
+        low, high = edge_index[row].aminmax()
+        _check_range(int(low), int(high), row, count)
+
+
+def _check_range(low: int, high: int, row: int, count: int) -> None:
+    if low < 0 or high >= count:
+        kind, wrong = ("user", "item")[row], low if low < 0 else high
+        raise ValueError(f"edge_index row {row} holds {kind} {wrong}; {kind}s are numbered 0 to {count - 1}")

@@ -255,6 +255,42 @@ def test_from_interactions_sorts() -> None:
     assert pairs_of(BipartiteGraph.from_interactions(pairs)) == [(0, 1), (1, 0), (1, 2)]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("num_edges", [0, 1, 2, 5000])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_from_interactions_equals_the_constructor(
+    num_edges: int, ordered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever order the pairs come in, and although their arrays must not be written to."""
+    monkeypatch.setattr("gclrec.graph.arrangement._BLOCK", 700)
+    keys = np.random.default_rng(0).permutation(90 * 110)[:num_edges]
+    user, item = np.divmod(np.sort(keys) if ordered else keys, 110)
+    for ends in (user, item):
+        ends.flags.writeable = False
+    pairs = Interactions(Vocabulary.of(range(90)), Vocabulary.of(range(110)), user, item)
+    graph = BipartiteGraph.from_interactions(pairs)
+    expected = BipartiteGraph(90, 110, torch.from_numpy(np.stack(np.divmod(np.sort(keys), 110))))
+    assert torch.equal(graph.edge_index, expected.edge_index)
+    assert graph.edge_index.dtype == torch.int64
+    for name in ("user_of", "user_to", "user_ptr", "item_of", "item_to", "item_ptr", "item_order"):
+        assert torch.equal(getattr(graph.arrangement, name), getattr(expected.arrangement, name)), name
+    assert torch.equal(graph.arrangement.item_order, torch.argsort(expected.edge_index[1], stable=True))
+    assert graph.num_edges == num_edges
+    mask = torch.arange(num_edges) % 3 > 0
+    assert pairs_of(graph.keep_edges(mask)) == pairs_of(expected.keep_edges(mask))
+
+
+@pytest.mark.parametrize(
+    ("item", "message"), [([0, 1, 0], "twice"), ([0, 1, 3], "item 3; items are"), ([-1, 1, 0], "item -1")]
+)
+def test_from_interactions_refuses_what_the_constructor_refuses(item: list[int], message: str) -> None:
+    pairs = Interactions(
+        Vocabulary.of(["a", "b"]), Vocabulary.of(["x", "y", "z"]), np.array([1, 0, 1]), np.array(item)
+    )
+    with pytest.raises(ValueError, match=message):
+        BipartiteGraph.from_interactions(pairs)
+
+
 # -- bad input -----------------------------------------------------------------------------------
 
 

@@ -1,0 +1,134 @@
+"""Every benchmark runs, on the embedded data set, and ends with a line of JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import benchmark
+import pytest
+import torch
+from bench_build import measure_build, measure_read, write_interactions
+from bench_common import alone, forget_peak, in_turn, peak_memory, touch
+from bench_evaluate import compare
+from bench_quality import Curve, recipe_config
+
+Bench = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def bench(capsys: pytest.CaptureFixture[str]) -> Bench:
+    """Return a function that runs ``benchmark.py ARGUMENTS`` and returns its JSON."""
+
+    def run(*arguments: object) -> dict[str, Any]:
+        capsys.readouterr()
+        benchmark.app([str(argument) for argument in arguments], result_action="return_value")
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    return run
+
+
+SMALL = ("--dataset", "synthetic", "--threads", 1)
+
+
+def test_propagation(bench: Bench) -> None:
+    found = bench("propagation", *SMALL, "--repeats", 1, "--dim", 4)
+    assert set(found["both_ms"]) == {"gclrec", "COO", "CSR", "PyG MessagePassing"}
+
+
+def test_views(bench: Bench) -> None:
+    found = bench(
+        "views", "--datasets", "synthetic", "--names", "edge_drop", "--repeats", 1, "--dim", 4, "--threads", 1
+    )
+    assert [row["view"] for row in found["datasets"]["synthetic"]] == ["edge_drop:0.1", "edge_drop:0.5"]
+
+
+def test_step(bench: Bench) -> None:
+    methods = ("lightgcn", "sgl/epoch", "xsimgcl", "ncl")
+    found = bench("step", *SMALL, "--methods", *methods, "--repeats", 1, "--dim", 4)
+    slow = {f"{name} textbook" for name in methods[:3]}
+    assert set(found["step_ms"]) == {*methods, *slow, "lightgcn PyG CSR", "lightgcn PyG edge_index"}
+    assert set(found["gradient_error"]) == set(found["step_ms"]) - set(methods)
+    assert max(found["gradient_error"].values()) < 1e-4
+    assert found["steps_an_epoch"] == 30
+
+
+def test_epoch(bench: Bench) -> None:
+    found = bench("epoch", *SMALL, "--methods", "mf", "--dim", 4)["mf"]
+    assert found["epoch_s"] > 0
+    assert found["peak_mb"] > 50
+    assert 0.5 < found["loss"] < 0.8
+
+
+def test_evaluate(bench: Bench) -> None:
+    found = bench("evaluate", *SMALL, "--repeats", 1, "--dim", 8)
+    assert found["random"]["recall@20"] < found["trained-like"]["recall@20"]
+    assert set(found["random"]["seconds"]) == {"plain loop", "top_k", "evaluate"}
+
+
+def test_build(bench: Bench, tmp_path: Path) -> None:
+    found = bench("build", "--rows", 2000, "--repeats", 1, "--ids", "integer", "--threads", 1, "--dim", 4)
+    assert found["integer"]["build"]["num_edges"] == 2000
+    assert found["integer"]["time_ratio"] > 0
+    path = tmp_path / "text.parquet"
+    write_interactions(path, 3000, "text", seed=0)
+    assert measure_read(str(path), 48_000, 1)["seconds"] > 0
+    assert measure_build(str(path), 48_000, 1, 4)["num_edges"] == 3000
+
+
+def test_time_to_quality(bench: Bench, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('method = "mf"\nbatch-size = 512\ndim = 4\nks = [20]\nmetrics = ["recall"]\n')
+    found = bench("time-to-quality", recipe, "gf_cf:rank=8", *SMALL, "--epochs", 2, "--goals", 0.001, 0.9)
+    mine, baseline = found["recipes"].values()
+    assert [epoch for epoch, _, _ in mine["curve"]] == [1, 2]
+    assert mine["seconds_to_goal"]["0.001"] is not None
+    assert mine["seconds_to_goal"]["0.9"] is None
+    assert mine["best_value"] == max(value for _, _, value in mine["curve"])
+    assert mine["test"].keys() == {"recall@20"}
+    assert baseline["settings"]["rank"] == 8
+
+
+def test_seconds_to_a_value() -> None:
+    curve = Curve("recall@20")
+    curve.phase("select", 1, 3)
+    for number, value in enumerate((0.1, 0.3, 0.2), start=1):
+        curve.epoch({"epoch": number, "train_seconds": 2.0, "valid/all/recall@20": value}, None)
+    curve.phase("refit", 1, 3)
+    curve.epoch({"epoch": 1, "train_seconds": 2.0}, None)
+    assert [curve.seconds_to(value) for value in (0.05, 0.15, 0.3, 0.4)] == [2.0, 4.0, 4.0, None]
+    assert curve.seconds == 6.0
+
+
+def test_recipes_are_checked() -> None:
+    config = recipe_config("lightgcn:init=spectral:batch-size=64:refit=true", seed=5, epochs=None)
+    assert (config.init, config.batch_size, config.refit, config.seed) == ("spectral", 64, True, 5)
+    with pytest.raises(SystemExit, match="expected a TOML file or a method"):
+        recipe_config("nothing")
+
+
+def test_a_wrong_ranking_is_refused() -> None:
+    items, scores = torch.tensor([[3, 1, 2]]), torch.tensor([[3.0, 2.0, 2.0 - 1e-6]])
+    assert compare((items, scores), (items[:, [0, 2, 1]], scores)) == 2
+    with pytest.raises(SystemExit, match="differs"):
+        compare((items, scores), (items[:, [1, 0, 2]], scores[:, [1, 0, 2]]))
+
+
+def test_all_are_called_in_turn() -> None:
+    calls: list[str] = []
+    times = in_turn({name: lambda name=name: calls.append(name) for name in "ab"}, repeats=3)
+    assert calls == ["a", "b"] * 5
+    assert set(times) == {"a", "b"}
+
+
+def grown() -> int:
+    """Return by how much the peak has grown after memory was taken and given back."""
+    before = forget_peak()
+    touch(2**26)
+    return peak_memory() - before
+
+
+def test_peak_memory_sees_what_has_been_freed() -> None:
+    assert alone(grown) >= 2**25
