@@ -48,16 +48,18 @@ def train_graph(dataset: str | Dataset) -> BipartiteGraph:
 
 
 def in_turn(contestants: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Return the median milliseconds of each function, called in turn after two warm-up rounds.
+    """Return the median milliseconds of each function, called in turn after a warm-up round.
 
-    In turn, so that a machine whose speed drifts treats all alike.
+    In turn, so that a machine whose speed drifts treats all alike. Each is called twice in its turn, and the
+    second call is timed, as in training, where a step follows a step of the same method.
     """
     times: dict[str, list[float]] = {name: [] for name in contestants}
-    for round_number in range(repeats + 2):
+    for round_number in range(repeats + 1):
         for name, function in contestants.items():
+            function()
             began = time.perf_counter()
             function()
-            if round_number >= 2:
+            if round_number > 0:
                 times[name].append((time.perf_counter() - began) * 1e3)
     return {name: statistics.median(values) for name, values in times.items()}
 

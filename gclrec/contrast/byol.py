@@ -7,12 +7,12 @@ from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
 from gclrec.contrast.moment import Contrasted, Moment
 from gclrec.contrast.twin import Twin
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.dense import unit
 
 
 class Byol(nn.Module):
@@ -82,7 +82,7 @@ def distance(prediction: Tensor, target: Tensor) -> Tensor:
         - **prediction**, **target:** ``(B, D)``
         - **output:** scalar in ``[0, 4]``
     """
-    cosine = (functional.normalize(prediction, dim=1) * functional.normalize(target.detach(), dim=1)).sum(1)
+    cosine = (unit(prediction) * unit(target.detach())).sum(1)
     return (2.0 - 2.0 * cosine).mean()
 
 

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from gclrec.contrast.log_sums import mean_log_sum_exp
 from gclrec.contrast.temperatures import over
+from gclrec.graph.dense import unit
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
@@ -92,7 +93,7 @@ def info_nce(
         raise ValueError(f"own needs one key an anchor, got {tuple(own.shape)} for {len(anchor)} anchors")
     if hidden is not None and hidden.shape != positive.shape[:1]:
         raise ValueError(f"hidden needs one anchor a key, got {tuple(hidden.shape)} for {len(positive)} keys")
-    scaled = over(functional.normalize(anchor, dim=1), temperature)
-    keys = functional.normalize(positive, dim=1)
+    scaled = over(unit(anchor), temperature)
+    keys = unit(positive)
     matching = keys if own is None else keys.index_select(0, own)
     return mean_log_sum_exp(scaled, keys, hidden) - (scaled * matching).sum(1).mean()

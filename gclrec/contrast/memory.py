@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
 from gclrec.contrast.losses import info_nce
 from gclrec.contrast.moment import Contrasted, Moment
@@ -12,6 +11,7 @@ from gclrec.contrast.twin import Twin
 from gclrec.contrast.two_views import rows_of
 from gclrec.encoders import Encoder
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.dense import unit
 
 
 class KeyQueue(nn.Module):
@@ -145,7 +145,7 @@ class MomentumContrast(nn.Module):
         query = rows_of(moment.views[0].encode(moment.encoder), *nodes)
         with torch.no_grad():
             of_twin = rows_of(moment.views[1].encode(self.twin.encoder), *nodes)
-        key = functional.normalize(of_twin.users, dim=1), functional.normalize(of_twin.items, dim=1)
+        key = unit(of_twin.users), unit(of_twin.items)
         self._fresh, losses = [], []
         for asks, answers, ids, queue in zip(query, key, nodes, (self.users, self.items), strict=True):
             losses.append(queue_contrast(asks, answers, ids, queue, self.temperature))

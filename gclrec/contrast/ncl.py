@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
 from gclrec.contrast.losses import info_nce
 from gclrec.contrast.moment import Contrasted, Moment
 from gclrec.encoders import Encoder
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.dense import unit
 
 _NODES_A_CLUSTER = 4
 _ROUNDS = 25
@@ -125,5 +125,5 @@ def kmeans(vectors: Tensor, count: int, *, seed: int) -> tuple[Tensor, Tensor]:
     clustering = faiss.Kmeans(x.shape[1], count, niter=_ROUNDS, seed=seed, min_points_per_centroid=1)
     clustering.train(x)
     _, nearest = clustering.index.search(x, 1)
-    centroids = functional.normalize(torch.from_numpy(clustering.centroids), dim=1)
+    centroids = unit(torch.from_numpy(clustering.centroids))
     return centroids.to(vectors), torch.from_numpy(nearest[:, 0]).to(vectors.device)

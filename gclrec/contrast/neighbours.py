@@ -7,7 +7,6 @@ from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from gclrec.contrast.log_sums import mean_log_sum_exp
@@ -15,6 +14,7 @@ from gclrec.contrast.losses import info_nce
 from gclrec.contrast.moment import Contrasted, Moment
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.dense import unit
 from gclrec.graph.nearest import nearest_table
 
 
@@ -137,8 +137,8 @@ def _log_second_order(cosine: Tensor, temperature: float) -> Tensor:
 
 
 def _unit_rows(final: Embeddings, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-    user = functional.normalize(final.users.index_select(0, users), dim=1)
-    return user, functional.normalize(final.items.index_select(0, items), dim=1)
+    user = unit(final.users.index_select(0, users))
+    return user, unit(final.items.index_select(0, items))
 
 
 class Nearest(nn.Module):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
 from gclrec.contrast.log_sums import mean_log_sum_exp
 from gclrec.contrast.moment import Contrasted, Moment
 from gclrec.contrast.two_views import rows_of
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.dense import unit
 
 
 @torch.no_grad()
@@ -74,7 +74,7 @@ def code_cross_entropy(x: Tensor, prototypes: Tensor, codes: Tensor, temperature
     """
     if temperature <= 0.0:
         raise ValueError(f"temperature must be positive, got {temperature}")
-    scaled = functional.normalize(x, dim=1) / temperature
+    scaled = unit(x) / temperature
     return mean_log_sum_exp(scaled, prototypes) - (scaled * (codes @ prototypes)).sum(1).mean()
 
 
@@ -90,12 +90,12 @@ class Prototypes(nn.Module):
     def __init__(self, count: int, dim: int, *, generator: Generator | None = None) -> None:
         super().__init__()
         start = torch.empty(count, dim).normal_(generator=generator)
-        self.vectors = nn.Parameter(functional.normalize(start, dim=1))
+        self.vectors = nn.Parameter(unit(start))
 
     @torch.no_grad()
     def codes(self, x: Tensor) -> Tensor:
         """Return the balanced codes ``(N, K)`` of the rows ``(N, D)``, compared by cosine."""
-        return sinkhorn(functional.normalize(x, dim=1) @ self.vectors.T)
+        return sinkhorn(unit(x) @ self.vectors.T)
 
 
 class SidePrototypes(nn.Module):
@@ -130,7 +130,7 @@ class SidePrototypes(nn.Module):
     def to_unit_length(self) -> None:
         """Give every prototype length 1 again, after a step has moved it."""
         for side in (self.users, self.items):
-            side.vectors.copy_(functional.normalize(side.vectors, dim=1))
+            side.vectors.copy_(unit(side.vectors))
 
 
 class SwappedPrediction(nn.Module):

@@ -21,18 +21,14 @@ from torch.nn import functional
 from gclrec.contrast.log_sums import log_sum_exp
 from gclrec.contrast.losses import bpr
 from gclrec.contrast.temperatures import over
+from gclrec.graph.dense import unit
 
 
 def _unchanged(rows: Tensor) -> Tensor:
     return rows
 
 
-def _unit(rows: Tensor) -> Tensor:
-    """Return the rows ``(..., D)`` at length 1; a row of zeros stays one."""
-    return functional.normalize(rows, dim=-1)
-
-
-SCORES: Mapping[str, Callable[[Tensor], Tensor]] = {"dot": _unchanged, "cosine": _unit}
+SCORES: Mapping[str, Callable[[Tensor], Tensor]] = {"dot": _unchanged, "cosine": unit}
 """By what two vectors are compared: what is done to each, before their inner product is taken."""
 
 
@@ -217,7 +213,7 @@ def alignment_uniformity(
 
     [1] Wang et al., KDD 2022, https://arxiv.org/abs/2206.12811
     """
-    user, positive = _unit(user), _unit(positive)
+    user, positive = unit(user), unit(positive)
     alignment = (user - positive).square().sum(1).mean()
     return alignment + uniformity_weight / 2 * (_uniformity(user) + _uniformity(positive))
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gclrec.encoders import Encoder
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.dense import unit
 
 LOWEST, HIGHEST = 0.01, 10.0
 """Where a temperature that is not given as a number stays; 0.01 is CLIP's bound."""
@@ -131,7 +132,7 @@ class Adaptive(nn.Module):
         seen = self.times > 0
         if not bool(seen.any()):
             return  # the first epoch
-        users, items = (nn.functional.normalize(rows, dim=1) for rows in encoder(graph))
+        users, items = (unit(rows) for rows in encoder(graph))
         mean = self.sums / self.times.clamp(min=1)
         middle = mean[seen].mean()
         hardness = torch.where(seen, (mean - middle) / self.beta, 0.0).clamp_(min=-1 / math.e)

