@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +17,16 @@ from torch import Tensor
 
 from gclrec.graph.propagation import Adjacency, Half
 
+T = TypeVar("T")
+
 _MIX = -7046029254386353131  # 2**64 divided by the golden ratio, as a signed number
 _SKETCH_BITS = 26
 
 _BLOCK = 2**20
 """Numbers that are moved at a time."""
+
+_HELPER = ThreadPoolExecutor(1, thread_name_prefix="gclrec-graph")
+"""The thread that does the second of two things."""
 
 _UNPACKING = Lock()
 """Two directions that are sorted at the same time take the memory to be unpacked one after the other."""
@@ -174,15 +181,17 @@ class Arrangement:
 
         Nothing is sorted: the places of the kept edges are listed in both orders and copied out.
         """
-        halves = []
-        for mask, of, to, ptr in (
-            (kept, self.user_of, self.user_to, self.user_ptr),
-            (kept.index_select(0, self.item_order), self.item_of, self.item_to, self.item_ptr),
-        ):
+
+        def half(mask: Tensor, of: Tensor, to: Tensor, ptr: Tensor) -> list[Tensor]:
             places = positions(mask)
-            halves += [x.index_select(0, places) for x in (of, to)]
-            halves.append(_running(mask, ptr.dtype).index_select(0, ptr))
-        return Arrangement(self.num_users, self.num_items, *halves)
+            here = [x.index_select(0, places) for x in (of, to)]
+            return [*here, _running(mask, ptr.dtype).index_select(0, ptr)]
+
+        by_user, by_item = _both(
+            lambda: half(kept, self.user_of, self.user_to, self.user_ptr),
+            lambda: half(kept.index_select(0, self.item_order), self.item_of, self.item_to, self.item_ptr),
+        )
+        return Arrangement(self.num_users, self.num_items, *by_user, *by_item)
 
     def exchange(self, dropped: Tensor, user: Tensor, item: Tensor) -> Arrangement:
         """Return the edges without those at some places, and further ones ``(n,)``, sorted anew."""
@@ -278,6 +287,17 @@ def _refuse_repeated(keys: npt.NDArray[np.int64]) -> None:
         block = keys[start : start + _BLOCK + 1]
         if bool((block[1:] == block[:-1]).any()):
             raise ValueError("edge_index holds a pair twice; an interaction is stored once")
+
+
+def _both(first: Callable[[], T], second: Callable[[], T]) -> tuple[T, T]:
+    """Return what both give, taken at the same time where PyTorch may use several threads.
+
+    What is done for one direction of the edges runs on one thread and waits for nothing of the other.
+    """
+    if torch.get_num_threads() == 1:
+        return first(), second()
+    waiting = _HELPER.submit(second)
+    return first(), waiting.result()
 
 
 def _scale(degree: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.draws import bernoulli, distinct, hits, places_of_hits
+from gclrec.graph.draws import RARE, bernoulli, distinct, hits, places_of_hits
 from gclrec.graph.walks import random_walk
 
 _MOST = 0.7
@@ -52,7 +52,9 @@ def edge_drop(graph: BipartiteGraph, p: float, *, generator: Generator | None = 
     check_probability(p)
     if p == 0.0:
         return graph
-    return graph.drop_edges(_leaving(graph, p, generator))
+    if p <= RARE:
+        return graph.drop_edges(_leaving(graph, p, generator))
+    return graph.keep_edges(_stays(graph.num_edges, p, graph, generator))
 
 
 def node_drop(graph: BipartiteGraph, p: float, *, generator: Generator | None = None) -> BipartiteGraph:

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from gclrec.graph.arrangement import ascending, positions
 
-_FEW = 0.125
+RARE = 0.125
 """Up to this probability it is faster to draw the gaps between hits than a number for each place."""
 
 
@@ -26,11 +26,11 @@ def bernoulli(
         return torch.zeros(count, dtype=torch.bool, device=device)
     if torch.device(device).type != "cpu":
         return torch.rand(count, generator=generator, device=device) < p
-    if p <= _FEW:
+    if p <= RARE:
         return torch.zeros(count, dtype=torch.bool).index_fill_(0, _by_gaps(count, p, generator), True)
     if p >= 1.0:
         return torch.ones(count, dtype=torch.bool)
-    if p >= 1.0 - _FEW:
+    if p >= 1.0 - RARE:
         return torch.ones(count, dtype=torch.bool).index_fill_(0, _by_gaps(count, 1.0 - p, generator), False)
     bits = torch.empty((count + 1) // 2, dtype=torch.int64).random_(-(2**63), None, generator=generator)
     return bits.view(torch.int32)[:count] < round(p * 2**32) - 2**31
@@ -40,7 +40,7 @@ def places_of_hits(
     count: int, p: float, *, generator: Generator | None = None, device: torch.device | str = "cpu"
 ) -> Tensor:
     """Return where :func:`bernoulli` is true, ascending int64; from the same draws."""
-    if torch.device(device).type == "cpu" and 0.0 < p <= _FEW and count > 0:
+    if torch.device(device).type == "cpu" and 0.0 < p <= RARE and count > 0:
         return _by_gaps(count, p, generator)
     return positions(bernoulli(count, p, generator=generator, device=device))
 
