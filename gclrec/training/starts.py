@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Generator
 
 from gclrec.encoders import Encoder
-from gclrec.errors import InputError
+from gclrec.errors import InputWarning
 from gclrec.graph.bipartite import BipartiteGraph
 
 
@@ -40,24 +41,26 @@ def spectral(encoder: Encoder, graph: BipartiteGraph, generator: Generator) -> N
 
     from the truncated SVD :math:`D_U^{-1/2} R D_I^{-1/2} \approx U S V^\top` of rank ``D``, where the hat is
     the row at unit length. Users and items who share neighbourhoods start close to each other, so the
-    first epochs are not spent on finding that out. A node without interactions keeps its normal start.
-
-    Raises:
-        InputError: ``D`` is larger than the number of users or of items.
+    first epochs are not spent on finding that out. A node without interactions keeps its normal start, and
+    so do dimensions beyond the number of users or of items, for which there are no directions.
     """
     del generator
     users, items = encoder.layer_zero
     dim, most = users.shape[1], min(graph.num_users, graph.num_items)
     if dim > most:
-        raise InputError(
-            f"--init spectral: has at most {most} directions, as many as users or items, but --dim is {dim}"
+        warnings.warn(
+            f"--init spectral: there are {most} directions, as many as users or items, for {dim} dimensions; "
+            "the others keep their normal start",
+            InputWarning,
+            stacklevel=2,
         )
-    low_rank = graph.low_rank(dim)
+    low_rank = graph.low_rank(min(dim, most))
     vectors = (low_rank.user_vectors, low_rank.item_vectors)
     for rows, found, degree in zip((users, items), vectors, graph.degrees(), strict=True):
         scaled = torch.nn.functional.normalize(found.to(rows), dim=1) * degree.to(rows).pow(0.25).unsqueeze(1)
         with torch.no_grad():
-            rows.copy_(torch.where((degree > 0).unsqueeze(1), scaled, rows))
+            led = rows[:, : scaled.shape[1]]
+            led.copy_(torch.where((degree > 0).unsqueeze(1), scaled, led))
 
 
 Start = Callable[[Encoder, BipartiteGraph, Generator], None]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gclrec.encoders import Embeddings, LightGCN
-from gclrec.errors import InputError
+from gclrec.errors import InputWarning
 from gclrec.evaluation.evaluator import evaluate
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.training.checkpoint import load_state
@@ -68,9 +68,15 @@ def test_spectral_start_is_the_scaled_svd(toy_graph: BipartiteGraph) -> None:
     assert torch.equal(encoder.users.detach()[alone], before[alone])
 
 
-def test_spectral_needs_as_many_nodes_as_dimensions(toy_graph: BipartiteGraph) -> None:
-    with pytest.raises(InputError, match="--init spectral: has at most 10 directions"):
-        STARTS["spectral"](LightGCN(12, 10, dim=11), toy_graph, torch.Generator())
+def test_dimensions_without_a_direction_keep_their_start(toy_graph: BipartiteGraph) -> None:
+    encoder = LightGCN(12, 10, dim=13, generator=torch.Generator().manual_seed(1))
+    before = [rows.detach().clone() for rows in encoder.layer_zero]
+    with pytest.warns(InputWarning, match="--init spectral: there are 10 directions"):
+        STARTS["spectral"](encoder, toy_graph, torch.Generator())
+    for rows, old, degree in zip(encoder.layer_zero, before, toy_graph.degrees(), strict=True):
+        assert torch.equal(rows.detach()[:, 10:], old[:, 10:])
+        lengths = torch.linalg.vector_norm(rows.detach()[degree > 0, :10], dim=1)
+        torch.testing.assert_close(lengths, degree[degree > 0].float().pow(0.25))
 
 
 def test_schedules_fall_from_one_to_nothing() -> None:
