@@ -47,7 +47,8 @@ METHODS: Mapping[str, Method] = {
             "epochs": 10,
             "l2_weight": 0.0,
         },
-        "gclrec's own recipe: docs/results.md says what each part of it is worth",
+        "gclrec's own recipe, in docs/results.md: XSimGCL's contrast beside a softmax of cosines, as in "
+        "Wu et al., TOIS 2024, https://arxiv.org/abs/2201.02327",
     ),
     "mf": Method(
         {"encoder": "mf", "aug": "none"},

@@ -80,7 +80,7 @@ def _mattering(config: TrainConfig) -> list[str]:
     if config.baseline is not None:
         return [name for name in BASELINES[config.baseline].settings if name != "seed"]
     loss = LOSSES[config.loss]
-    names = ["learning_rate", "l2_weight"]
+    names = ["learning_rate", *(["l2_weight"] if config.l2_weight else [])]
     if config.encoder == "two_tower":
         names += ["tower_layers", *(["history_length"] if config.history != "none" else [])]
     elif config.encoder != "mf":
