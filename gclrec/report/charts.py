@@ -240,7 +240,7 @@ def forest(effects: Sequence[Effect], *, label: str, x_label: str, colour: int =
     """
     if not effects:
         return ""
-    left, step = 112, 24
+    left, step = 128, 24
     height = _TOP + step * len(effects) + _BOTTOM
     ends = [v for one in effects for v in (one.value, one.low, one.high, 0.0) if v is not None]
     low, high = _padded(ends, 0.05)
