@@ -116,7 +116,8 @@ def test_objective_is_the_sum_of_its_formulas(toy_graph: BipartiteGraph) -> None
     for side, nodes in ((0, {0, 3, 7}), (1, {1, 2, 8})):
         first, second = (list(view.encode(encoder))[side] for view in views)
         for a in nodes:
-            cosines = {b: float(torch.cosine_similarity(first[a], second[b], dim=0).detach()) / 0.5 for b in nodes}
+            alike = {b: torch.cosine_similarity(first[a], second[b], dim=0).detach() for b in nodes}
+            cosines = {b: float(cosine) / 0.5 for b, cosine in alike.items()}
             expected -= 0.7 * (cosines[a] - math.log(sum(map(math.exp, cosines.values())))) / len(nodes)
     assert float(total) == pytest.approx(expected, rel=1e-4)
     assert float(sum(parts.values())) == pytest.approx(expected, rel=1e-4)
