@@ -119,7 +119,7 @@ def test_objective_is_the_sum_of_its_formulas(toy_graph: BipartiteGraph) -> None
             alike = {b: torch.cosine_similarity(first[a], second[b], dim=0).detach() for b in nodes}
             cosines = {b: float(cosine) / 0.5 for b, cosine in alike.items()}
             expected -= 0.7 * (cosines[a] - math.log(sum(map(math.exp, cosines.values())))) / len(nodes)
-    assert float(total) == pytest.approx(expected, rel=1e-4)
+    assert float(total.detach()) == pytest.approx(expected, rel=1e-4)
     assert float(sum(parts.values())) == pytest.approx(expected, rel=1e-4)
     for gradient in torch.autograd.grad(total, encoder.layer_zero):
         assert (gradient != 0).any()
