@@ -11,13 +11,14 @@ from gclrec.data.fields import AttributeTable
 from gclrec.encoders.content import Content
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
 from gclrec.encoders.fields import FieldBatch, FieldTable
+from gclrec.encoders.free import FreeVectors
 from gclrec.encoders.layers import check_layers, fixed_weights
 from gclrec.encoders.operators import Operators
 from gclrec.encoders.value_nodes import ValueNodes
 from gclrec.graph.propagation import Change, Operator, layered
 
 
-class LightGCN(nn.Module):
+class LightGCN(FreeVectors):
     r"""Average of linear propagation steps over a user-item graph (LightGCN, [1]).
 
     .. math:: x_u^{(l+1)} = \sum_{i \in N(u)} x_i^{(l)} / \sqrt{|N(u)|\,|N(i)|}, \qquad
@@ -78,22 +79,15 @@ class LightGCN(nn.Module):
         generator: Generator | None = None,
         content: Content | ValueNodes | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(num_users, num_items, dim, init_std=init_std, generator=generator)
         check_layers(layer_weights, num_layers)
         self.num_layers = num_layers
         self.layer_weights = layer_weights
-        self.users = nn.Parameter(torch.empty(num_users, dim).normal_(0.0, init_std, generator=generator))
-        self.items = nn.Parameter(torch.empty(num_items, dim).normal_(0.0, init_std, generator=generator))
         if layer_weights == "learned":
             self.layer_logits = nn.Parameter(torch.zeros(num_layers + 1))
         self.content = content
         self.draws: Generator | None = None
         self._operators = Operators(num_users, num_items, num_layers)
-
-    @property
-    def layer_zero(self) -> tuple[Tensor, Tensor]:
-        """The free vectors, users ``(U, D)`` and items ``(I, D)``: what L2 acts on."""
-        return self.users, self.items
 
     def fixed_weights(self) -> list[float] | None:
         """Return ``w_0 .. w_L``, or ``None`` when they are learned."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Generator, Tensor, nn
+from torch import Generator
 
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
+from gclrec.encoders.free import FreeVectors
 
 
-class MF(nn.Module):
+class MF(FreeVectors):
     r"""One free vector a user and an item (matrix factorisation, [1]).
 
     .. math:: s(u, i) = x_u^\top x_i
@@ -42,14 +42,7 @@ class MF(nn.Module):
         init_std: float = 0.1,
         generator: Generator | None = None,
     ) -> None:
-        super().__init__()
-        self.users = nn.Parameter(torch.empty(num_users, dim).normal_(0.0, init_std, generator=generator))
-        self.items = nn.Parameter(torch.empty(num_items, dim).normal_(0.0, init_std, generator=generator))
-
-    @property
-    def layer_zero(self) -> tuple[Tensor, Tensor]:
-        """The free vectors themselves, users ``(U, D)`` and items ``(I, D)``: what L2 acts on."""
-        return self.users, self.items
+        super().__init__(num_users, num_items, dim, init_std=init_std, generator=generator)
 
     def forward(
         self,

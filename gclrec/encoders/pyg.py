@@ -13,6 +13,7 @@ from gclrec.data.fields import AttributeTable
 from gclrec.encoders.content import Content
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
 from gclrec.encoders.fields import FieldBatch, FieldTable
+from gclrec.encoders.free import FreeVectors
 from gclrec.encoders.layers import check_layers, fixed_weights
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.propagation import Adjacency
@@ -37,7 +38,7 @@ def gat_conv(dim: int) -> nn.Module:
     return conv
 
 
-class PyGEncoder(nn.Module):
+class PyGEncoder(FreeVectors):
     r"""Layers of a PyG convolution over the user-item graph, combined as LightGCN combines its own.
 
     .. math:: x^{(l+1)} = \sigma\big(\mathrm{conv}_l(x^{(l)}, E)\big), \qquad x = \sum_l w_l\, x^{(l)}
@@ -96,12 +97,10 @@ class PyGEncoder(nn.Module):
         generator: Generator | None = None,
         content: Content | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(num_users, num_items, dim, init_std=init_std, generator=generator)
         check_layers(layer_weights, num_layers)
         self.num_layers = num_layers
         self.layer_weights = layer_weights
-        self.users = nn.Parameter(torch.empty(num_users, dim).normal_(0.0, init_std, generator=generator))
-        self.items = nn.Parameter(torch.empty(num_items, dim).normal_(0.0, init_std, generator=generator))
         with torch.random.fork_rng(devices=[], enabled=generator is not None):
             if generator is not None:  # convolutions draw their start from the global generator
                 torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
@@ -110,11 +109,6 @@ class PyGEncoder(nn.Module):
             self.layer_logits = nn.Parameter(torch.zeros(num_layers + 1))
         self.content = content
         self.draws: Generator | None = None
-
-    @property
-    def layer_zero(self) -> tuple[Tensor, Tensor]:
-        """The free vectors, users ``(U, D)`` and items ``(I, D)``: what L2 acts on."""
-        return self.users, self.items
 
     def forward(
         self,

@@ -12,6 +12,7 @@ from gclrec.data.fields import Attributes, AttributeTable, Field
 from gclrec.encoders.content import SIDES, Ids
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
 from gclrec.encoders.fields import FieldBatch, FieldEncoder, FieldTable
+from gclrec.encoders.free import FreeVectors
 from gclrec.encoders.histories import HISTORIES, Sequences
 from gclrec.encoders.refiners import REFINERS, linear
 
@@ -103,7 +104,7 @@ class Tower(nn.Module):
         return cast("Tensor", self.layers(refined.flatten(1)) if len(self.layers) else refined.sum(1))
 
 
-class TwoTower(nn.Module):
+class TwoTower(FreeVectors):
     r"""A tower of users and one of items, which meet in the inner product alone ([1]).
 
     .. math:: s(u, i) = x_u^\top x_i
@@ -175,10 +176,8 @@ class TwoTower(nn.Module):
         init_std: float = 0.1,
         generator: Generator | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(num_users, num_items, dim, init_std=init_std, generator=generator)
         attributes = attributes or Attributes()
-        self.users = nn.Parameter(torch.empty(num_users, dim).normal_(0.0, init_std, generator=generator))
-        self.items = nn.Parameter(torch.empty(num_items, dim).normal_(0.0, init_std, generator=generator))
         known = {side: getattr(attributes, f"{side}s") for side in SIDES}
         more = sequences is not None
         self.ids = Ids(degrees, id_dropout, (known["user"] is not None or more, known["item"] is not None))
@@ -203,11 +202,6 @@ class TwoTower(nn.Module):
             make = HISTORIES[history]
             self.history = make(dim, sequences.length, init_std=init_std, generator=generator)
         self.draws: Generator | None = None
-
-    @property
-    def layer_zero(self) -> tuple[Tensor, Tensor]:
-        """The free vectors, users ``(U, D)`` and items ``(I, D)``: what L2 acts on."""
-        return self.users, self.items
 
     def forward(
         self,
