@@ -83,7 +83,26 @@ class SENet(nn.Module):
         return cast("Tensor", fields * weights[:, :, None])
 
 
-class MaskNet(nn.Module):
+class _FromAll(nn.Module):
+    """A vector for each field that all fields make, by way of ``D`` units; and a norm that starts short."""
+
+    def __init__(
+        self, num_fields: int, dim: int, *, bias: bool, init_std: float, generator: Generator | None
+    ) -> None:
+        super().__init__()
+        self.aggregate = linear(num_fields * dim, dim, bias=bias, generator=generator)
+        self.project = linear(dim, num_fields * dim, generator=generator)
+        self.norm = nn.LayerNorm(dim)
+        nn.init.ones_(self.project.bias)
+        nn.init.constant_(self.norm.weight, init_std)
+
+    def from_all(self, fields: Tensor) -> Tensor:
+        """Return a vector for each field, ``(N, F, D)``."""
+        made = self.project(self.aggregate(fields.flatten(1)).relu())
+        return cast("Tensor", made.view_as(fields))
+
+
+class MaskNet(_FromAll):
     r"""Multiply normalised fields by a mask that all of them make (instance-guided mask, MaskNet, [1]).
 
     .. math:: v = \big(W_2\, \mathrm{ReLU}(W_1 e + b_1) + b_2\big) \odot
@@ -109,20 +128,14 @@ class MaskNet(nn.Module):
     def __init__(
         self, num_fields: int, dim: int, *, init_std: float = 0.1, generator: Generator | None = None
     ) -> None:
-        super().__init__()
-        self.aggregate = linear(num_fields * dim, dim, generator=generator)
-        self.project = linear(dim, num_fields * dim, generator=generator)
-        self.norm = nn.LayerNorm(dim)
-        nn.init.ones_(self.project.bias)
-        nn.init.constant_(self.norm.weight, init_std)
+        super().__init__(num_fields, dim, bias=True, init_std=init_std, generator=generator)
 
     def forward(self, fields: Tensor) -> Tensor:
         """Return the fields, normalised and masked."""
-        mask = self.project(self.aggregate(fields.flatten(1)).relu())
-        return cast("Tensor", mask.view_as(fields) * self.norm(fields))
+        return cast("Tensor", self.from_all(fields) * self.norm(fields))
 
 
-class ContextNet(nn.Module):
+class ContextNet(_FromAll):
     r"""Merge each field with a vector that all fields make for it (one block of ContextNet, [1]).
 
     .. math:: c_f = P_f\, \mathrm{ReLU}(A e) + p_f, \qquad h_f = e_f \odot c_f, \qquad
@@ -148,19 +161,13 @@ class ContextNet(nn.Module):
     def __init__(
         self, num_fields: int, dim: int, *, init_std: float = 0.1, generator: Generator | None = None
     ) -> None:
-        super().__init__()
-        self.aggregate = linear(num_fields * dim, dim, bias=False, generator=generator)
-        self.project = linear(dim, num_fields * dim, generator=generator)
+        super().__init__(num_fields, dim, bias=False, init_std=init_std, generator=generator)
         self.inner = linear(dim, dim, bias=False, generator=generator)
         self.outer = linear(dim, dim, bias=False, generator=generator)
-        self.norm = nn.LayerNorm(dim)
-        nn.init.ones_(self.project.bias)
-        nn.init.constant_(self.norm.weight, init_std)
 
     def forward(self, fields: Tensor) -> Tensor:
         """Return the fields in their context."""
-        context = self.project(self.aggregate(fields.flatten(1)).relu())
-        merged = fields * context.view_as(fields)
+        merged = fields * self.from_all(fields)
         return cast("Tensor", self.norm(self.outer(self.inner(merged).relu()) + merged))
 
 
