@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
 
 from cyclopts import App, CycloptsError, Parameter
@@ -20,6 +21,12 @@ from gclrec.errors import CollapseWarning, InputError, InputWarning
 
 Json = Annotated[bool, Parameter(negative=(), help="Print one JSON object as the last line on stdout.")]
 """The ``--json`` flag of every command: tables then go to stderr, so that stdout is for machines."""
+
+
+ConfigFile = Annotated[
+    Path | None, Parameter(name="--config", help="TOML file with settings, named as the flags are.")
+]
+"""The ``--config`` flag of the commands that train; it is read before they are called."""
 
 
 def command(name: str, **options: Any) -> App:

@@ -12,17 +12,17 @@ from cyclopts.argument import ArgumentCollection
 from rich.console import Console
 from rich.table import Table
 
-from gclrec.command_line import Json, command, emit_json, main_of, output, progress_console
+from gclrec.command_line import ConfigFile, Json, command, emit_json, main_of, output, progress_console
 from gclrec.contrast.methods import METHODS
 from gclrec.errors import InputError, InputWarning
 from gclrec.report.comparison import Findings, find
 from gclrec.report.comparison_page import write_comparison
 from gclrec.report.comparison_rows import caveats, claim_rows, geometry_rows, grid_rows, sentences
 from gclrec.report.run_page import write_run_page
-from gclrec.train import Bars, describe, fill, new_run, note_given, prepared_dataset
+from gclrec.train import Bars, describe, new_run, note_given, prepared_dataset, with_config
 from gclrec.training.comparison import DEFAULT_AUGS, Cell, ComparisonFolder, make_plan, run_comparison
 from gclrec.training.config import TrainConfig, flag
-from gclrec.training.run import RunFolder, plain_name, read_toml
+from gclrec.training.run import RunFolder, plain_name
 from gclrec.training.trainer import pick_device
 
 app = command("compare")
@@ -32,12 +32,7 @@ _OWN = {"augs", "methods", "grid", "seeds", "train_fractions", "against", "claim
 
 def layered(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:  # noqa: ARG001
     """Fill in from ``--config FILE.toml`` what no flag said, and note which settings were asked for."""
-    by_name = {argument.name.removeprefix("--").replace("-", "_"): argument for argument in arguments}
-    if by_name["given"].tokens:
-        raise InputError("unknown option --given")
-    if by_name["config"].tokens:
-        path = by_name["config"].tokens[0].value
-        fill(by_name, read_toml(Path(path)), source=path)
+    by_name = with_config(arguments)
     for name, instead in (("aug", "--augs"), ("baseline", "--methods")):
         if by_name[name].tokens:
             raise InputError(f"{flag(name)}: a comparison has several; name them with {instead}")
@@ -89,9 +84,7 @@ def compare(
             help="Folder for runs, tables and report. What it holds is kept. Default: comparisons/DATASET."
         ),
     ] = None,
-    config_file: Annotated[  # noqa: ARG001 - read by layered()
-        Path | None, Parameter(name="--config", help="TOML file with settings, named as the flags are.")
-    ] = None,
+    config_file: ConfigFile = None,  # noqa: ARG001 - read by layered()
     json: Json = False,
     given: Annotated[tuple[str, ...], Parameter(show=False, negative=())] = (),
 ) -> None:

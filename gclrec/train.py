@@ -23,7 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from gclrec.command_line import Json, command, emit_json, main_of, output, progress_console
+from gclrec.command_line import ConfigFile, Json, command, emit_json, main_of, output, progress_console
 from gclrec.contrast.methods import METHODS
 from gclrec.data.catalog import load
 from gclrec.data.columns import Columns
@@ -48,7 +48,7 @@ app = command("train")
 
 def layered(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:  # noqa: ARG001
     """Fill in what no flag said: first from ``--config FILE.toml``, then from ``--method NAME``."""
-    by_name = {argument.name.removeprefix("--").replace("-", "_"): argument for argument in arguments}
+    by_name = named(arguments)
     given = {name: argument.tokens[0].value for name, argument in by_name.items() if argument.tokens}
     if "resume" in given:
         for name in given.keys() - {"resume", "epochs", "json"}:
@@ -81,6 +81,22 @@ def fill(by_name: Mapping[str, Any], settings: Mapping[str, Any], *, source: str
                 by_name[key].append(Token(keyword=flag(key), value=text, source=source))
 
 
+def named(arguments: ArgumentCollection) -> dict[str, Any]:
+    """Return the arguments of a command by their names, as settings are written."""
+    return {argument.name.removeprefix("--").replace("-", "_"): argument for argument in arguments}
+
+
+def with_config(arguments: ArgumentCollection) -> dict[str, Any]:
+    """Return the arguments of a command that notes what was given, filled in from ``--config FILE.toml``."""
+    by_name = named(arguments)
+    if by_name["given"].tokens:
+        raise InputError("unknown option --given")
+    if by_name["config"].tokens:
+        path = by_name["config"].tokens[0].value
+        fill(by_name, read_toml(Path(path)), source=path)
+    return by_name
+
+
 def note_given(by_name: Mapping[str, Any], own: Collection[str]) -> None:
     """Append to the hidden argument ``--given`` the name of each training setting that was asked for.
 
@@ -104,9 +120,7 @@ def train(
         str | None,
         Parameter(help=f"A published model's settings: {', '.join(METHODS)}. Flags override them."),
     ] = None,
-    config_file: Annotated[  # noqa: ARG001 - read by layered()
-        Path | None, Parameter(name="--config", help="TOML file with settings, named as the flags are.")
-    ] = None,
+    config_file: ConfigFile = None,  # noqa: ARG001 - read by layered()
     run: Annotated[
         Path | None, Parameter(help="Folder to make for the run. Default: runs/DATASET-ENCODER-AUG-N.")
     ] = None,

@@ -12,13 +12,13 @@ from cyclopts.argument import ArgumentCollection
 from rich.console import Console
 from rich.table import Table
 
-from gclrec.command_line import Json, command, emit_json, main_of, output, progress_console
+from gclrec.command_line import ConfigFile, Json, command, emit_json, main_of, output, progress_console
 from gclrec.contrast.methods import METHODS
 from gclrec.contrast.spaces import Span
 from gclrec.errors import InputError
-from gclrec.train import Bars, describe, fill, new_run, new_split, note_given, prepared_dataset
+from gclrec.train import Bars, describe, fill, new_run, new_split, note_given, prepared_dataset, with_config
 from gclrec.training.config import TrainConfig, method_settings
-from gclrec.training.run import plain_name, read_toml
+from gclrec.training.run import plain_name
 from gclrec.training.search_space import search_space
 from gclrec.training.trainer import pick_device
 from gclrec.training.tuning import (
@@ -42,12 +42,7 @@ _SHOWN = 10
 
 def layered(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:  # noqa: ARG001
     """Fill in what no flag said: from ``--config``, then from ``--method``; the former counts as given."""
-    by_name = {argument.name.removeprefix("--").replace("-", "_"): argument for argument in arguments}
-    if by_name["given"].tokens:
-        raise InputError("unknown option --given")
-    if by_name["config"].tokens:
-        path = by_name["config"].tokens[0].value
-        fill(by_name, read_toml(Path(path)), source=path)
+    by_name = with_config(arguments)
     note_given(by_name, _OWN)
     if by_name["method"].tokens:
         name = by_name["method"].tokens[0].value
@@ -92,9 +87,7 @@ def tune(
             help="Folder for trials and best settings; it is gone on with. Default: tuning/DATASET-METHOD."
         ),
     ] = None,
-    config_file: Annotated[  # noqa: ARG001 - read by layered()
-        Path | None, Parameter(name="--config", help="TOML file with settings, named as the flags are.")
-    ] = None,
+    config_file: ConfigFile = None,  # noqa: ARG001 - read by layered()
     json: Json = False,
     given: Annotated[tuple[str, ...], Parameter(show=False, negative=())] = (),
 ) -> None:
