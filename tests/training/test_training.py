@@ -114,10 +114,9 @@ def test_objective_is_the_sum_of_its_formulas(toy_graph: BipartiteGraph) -> None
         rows = (encoder.users[u], encoder.items[p], encoder.items[n])
         expected += 0.3 * sum((row @ row).item() for row in rows) / 2 / 4
     for side, nodes in ((0, {0, 3, 7}), (1, {1, 2, 8})):
-        first, second = (list(view.encode(encoder))[side] for view in views)
+        first, second = (list(view.encode(encoder))[side].detach() for view in views)
         for a in nodes:
-            alike = {b: torch.cosine_similarity(first[a], second[b], dim=0).detach() for b in nodes}
-            cosines = {b: float(cosine) / 0.5 for b, cosine in alike.items()}
+            cosines = {b: float(torch.cosine_similarity(first[a], second[b], dim=0)) / 0.5 for b in nodes}
             expected -= 0.7 * (cosines[a] - math.log(sum(map(math.exp, cosines.values())))) / len(nodes)
     assert float(total.detach()) == pytest.approx(expected, rel=1e-4)
     assert float(sum(parts.values())) == pytest.approx(expected, rel=1e-4)
