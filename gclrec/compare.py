@@ -12,7 +12,7 @@ from cyclopts.argument import ArgumentCollection
 from rich.console import Console
 from rich.table import Table
 
-from gclrec.command_line import ConfigFile, Json, command, emit_json, main_of, output, progress_console
+from gclrec.command_line import Json, command, emit_json, main_of, output, progress_console
 from gclrec.contrast.methods import METHODS
 from gclrec.errors import InputError, InputWarning
 from gclrec.report.comparison import Findings, find
@@ -22,7 +22,7 @@ from gclrec.report.run_page import write_run_page
 from gclrec.train import Bars, describe, new_run, note_given, prepared_dataset, with_config
 from gclrec.training.comparison import DEFAULT_AUGS, Cell, ComparisonFolder, make_plan, run_comparison
 from gclrec.training.config import TrainConfig, flag
-from gclrec.training.run import RunFolder, plain_name
+from gclrec.training.run import RunFolder, plain_name, read_toml
 from gclrec.training.trainer import pick_device
 
 app = command("compare")
@@ -32,7 +32,7 @@ _OWN = {"augs", "methods", "grid", "seeds", "train_fractions", "against", "claim
 
 def layered(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:  # noqa: ARG001
     """Fill in from ``--config FILE.toml`` what no flag said, and note which settings were asked for."""
-    by_name = with_config(arguments)
+    by_name = with_config(arguments, apart=("variants",))
     for name, instead in (("aug", "--augs"), ("baseline", "--methods")):
         if by_name[name].tokens:
             raise InputError(f"{flag(name)}: a comparison has several; name them with {instead}")
@@ -84,7 +84,14 @@ def compare(
             help="Folder for runs, tables and report. What it holds is kept. Default: comparisons/DATASET."
         ),
     ] = None,
-    config_file: ConfigFile = None,  # noqa: ARG001 - read by layered()
+    config_file: Annotated[
+        Path | None,
+        Parameter(
+            name="--config",
+            help="TOML file with settings, named as the flags are, and with a table [variants.NAME] for each "
+            "variant that differs in settings of its own.",
+        ),
+    ] = None,
     json: Json = False,
     given: Annotated[tuple[str, ...], Parameter(show=False, negative=())] = (),
 ) -> None:
@@ -97,6 +104,7 @@ def compare(
         config or TrainConfig(),
         augs=_parts(augs, "--augs"),
         methods=_parts(methods, "--methods"),
+        named=_named(config_file),
         grid=grid,
         num_seeds=seeds,
         fractions=_shares(train_fractions),
@@ -150,6 +158,14 @@ def compare(
                 "files": {name: str(file) for name, file in files.items()},
             }
         )
+
+
+def _named(path: Path | None) -> dict[str, Any]:
+    """Return the variants that a file of settings names."""
+    variants = {} if path is None else read_toml(path).get("variants", {})
+    if not isinstance(variants, dict):
+        raise InputError(f"{path}: found variants = {variants!r}, expected tables [variants.NAME]")
+    return variants
 
 
 def _parts(texts: tuple[str, ...], name: str) -> list[str]:

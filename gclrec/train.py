@@ -86,14 +86,20 @@ def named(arguments: ArgumentCollection) -> dict[str, Any]:
     return {argument.name.removeprefix("--").replace("-", "_"): argument for argument in arguments}
 
 
-def with_config(arguments: ArgumentCollection) -> dict[str, Any]:
-    """Return the arguments of a command that notes what was given, filled in from ``--config FILE.toml``."""
+def with_config(arguments: ArgumentCollection, apart: Collection[str] = ()) -> dict[str, Any]:
+    """Return the arguments of a command that notes what was given, filled in from ``--config FILE.toml``.
+
+    Args:
+        arguments: of the command.
+        apart: what the file may hold besides settings.
+    """
     by_name = named(arguments)
     if by_name["given"].tokens:
         raise InputError("unknown option --given")
     if by_name["config"].tokens:
         path = by_name["config"].tokens[0].value
-        fill(by_name, read_toml(Path(path)), source=path)
+        settings = {key: value for key, value in read_toml(Path(path)).items() if key not in apart}
+        fill(by_name, settings, source=path)
     return by_name
 
 

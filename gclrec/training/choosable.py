@@ -1,8 +1,9 @@
-"""Which settings may be chosen on validation, how they are typed, and which of them change nothing."""
+"""Which settings may be chosen or varied, how they are typed, and which of them change nothing."""
 
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from cyclopts import Parameter
@@ -11,7 +12,7 @@ from gclrec.baselines import BASELINES
 from gclrec.contrast.ssl import SSL
 from gclrec.contrast.views import parse_augmentations
 from gclrec.errors import InputError
-from gclrec.training.config import CONTRAST, LOSS, MODEL, TrainConfig, flag
+from gclrec.training.config import CONTRAST, DATA, EVALUATION, LOSS, MODEL, TrainConfig, flag
 
 _TUNABLE = (
     "epochs",
@@ -21,6 +22,7 @@ _TUNABLE = (
     "patience",
 )
 _UNTUNABLE = ("baseline", "aug")  # they are what is compared
+_OF_ALL_RUNS = ("seed", "device", "tensorboard")
 
 
 def named_values(text: str, option: str, form: str) -> tuple[str, str]:
@@ -45,6 +47,31 @@ def named_values(text: str, option: str, form: str) -> tuple[str, str]:
         hint = f"choose from {', '.join(flag(other)[2:] for other in able)}"
         raise InputError(f"{option}: {spelled!r} is nothing to choose on validation; {hint}")
     return name, values
+
+
+def variant_settings(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return the settings of one variant of a comparison, typed as a run has them.
+
+    Args:
+        values: settings by their names, as a TOML file has them.
+        source: the file and the variant, for messages.
+
+    Raises:
+        InputError: a setting is unknown, of another type, or one that all runs must share.
+    """
+    hints = _hints()
+    settings: dict[str, Any] = {}
+    for spelled, value in values.items():
+        name = spelled.replace("-", "_")
+        if name not in hints:
+            raise InputError(f"{source}: unknown setting {spelled!r}; see --help")
+        if _group(hints[name]) in (DATA, EVALUATION) or name in _OF_ALL_RUNS:
+            raise InputError(f"{source}: all runs share {spelled!r}; set it above the variants")
+        if isinstance(value, (dict, list)):
+            raise InputError(f"{source}: {spelled!r} has one value, found {value}")
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        settings[name] = setting_value(name, text, source, f"{spelled} = {value}")
+    return settings
 
 
 def _hints() -> dict[str, Any]:

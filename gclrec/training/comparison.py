@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias
 from gclrec.contrast.methods import METHODS
 from gclrec.errors import InputError
 from gclrec.training.checkpoint import write_atomically
-from gclrec.training.choosable import idle_settings, named_values, setting_value
+from gclrec.training.choosable import idle_settings, named_values, setting_value, variant_settings
 from gclrec.training.config import TrainConfig, flag, method_settings
 from gclrec.training.fit import fit
 from gclrec.training.listeners import Listener
@@ -32,7 +32,7 @@ class Cell:
     """One run of a comparison.
 
     Args:
-        variant: what is compared: an augmentation as ``--augs`` has it, or the name of a method.
+        variant: what is compared: an augmentation as ``--augs`` has it, a method, or a name of one's own.
         setting: the point of the grid, such as ``aug-p=0.3``; empty where there is nothing to choose.
         fraction: share of the training pairs.
         seed: of the start and the batches.
@@ -89,6 +89,7 @@ def make_plan(
     *,
     augs: Sequence[str] = (),
     methods: Sequence[str] = (),
+    named: Mapping[str, Any] | None = None,
     grid: Sequence[str] = (),
     num_seeds: int = 3,
     fractions: Sequence[float] = (),
@@ -102,6 +103,7 @@ def make_plan(
         common: settings of all runs.
         augs: augmentations to compare, each as ``--aug`` has it, but with ``/`` between two different views.
         methods: names in ``METHODS`` to compare.
+        named: variants with names of their own: for each its settings, ``method`` among them if it has one.
         grid: settings to choose from on validation, each ``NAME=VALUE,VALUE``.
         num_seeds: runs of each variant; they share the split.
         fractions: shares of the training pairs; that of ``common`` if empty.
@@ -118,7 +120,7 @@ def make_plan(
     common = dataclasses.replace(common, split_seed=split_seed).checked()
     if common.baseline is not None:
         raise InputError("--baseline: name it in --methods, beside what it is compared with")
-    variants = _variants(common, augs, methods, given)
+    variants = _variants(common, augs, methods, named or {}, given)
     names = tuple(variants)
     if len(names) < 2:
         raise InputError(f"a comparison needs two variants or more, found {', '.join(names) or 'none'}")
@@ -149,19 +151,34 @@ def make_plan(
 
 
 def _variants(
-    common: TrainConfig, augs: Sequence[str], methods: Sequence[str], given: frozenset[str]
+    common: TrainConfig,
+    augs: Sequence[str],
+    methods: Sequence[str],
+    named: Mapping[str, Any],
+    given: frozenset[str],
 ) -> dict[str, TrainConfig]:
-    variants: dict[str, TrainConfig] = {}
-    for aug in augs or (() if methods else DEFAULT_AUGS):
-        variants[aug] = dataclasses.replace(common, aug=aug.replace("/", ","))
-    for name in methods:
+    def of_method(name: str, source: str) -> TrainConfig:
         if name not in METHODS:
-            raise InputError(f"--methods: {name!r} is not one of {', '.join(METHODS)}")
-        if name in variants:
-            raise InputError(f"{name!r} is named twice, in --augs and --methods")
+            raise InputError(f"{source}: {name!r} is not one of {', '.join(METHODS)}")
         own = {key: value for key, value in method_settings(name).items() if key not in given}
-        variants[name] = dataclasses.replace(common, **own)
-    return variants
+        return dataclasses.replace(common, **own)
+
+    augs = augs or (() if methods or named else DEFAULT_AUGS)
+    variants = [(aug, dataclasses.replace(common, aug=aug.replace("/", ","))) for aug in augs]
+    variants += [(name, of_method(name, "--methods")) for name in methods]
+    for name, values in named.items():
+        source = f"variant {name!r}"
+        if not isinstance(values, dict):
+            raise InputError(f"{source}: found {values!r}, expected a table of settings")
+        settings = dict(values)
+        method = settings.pop("method", None)
+        config = common if method is None else of_method(method, source)
+        variants.append((name, dataclasses.replace(config, **variant_settings(settings, source))))
+    names = [name for name, _ in variants]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{name!r} is named twice, among --augs, --methods and variants")
+    return dict(variants)
 
 
 def _axes(grid: Sequence[str]) -> list[list[tuple[str, Any]]]:
