@@ -136,7 +136,11 @@ def make_plan(
     cells: dict[tuple[str, str, float, int], Cell] = {}
     seeds = range(common.seed, common.seed + num_seeds)
     for share, (name, config), point, seed in itertools.product(shares, variants.items(), points, seeds):
-        whole = dataclasses.replace(config, **point, train_fraction=share, seed=seed).checked()
+        whole = dataclasses.replace(config, **point, train_fraction=share, seed=seed)
+        try:
+            whole.checked()
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
         idle = idle_settings(whole)
         chosen = {key: value for key, value in point.items() if key not in idle}
         whole = dataclasses.replace(whole, **{key: getattr(config, key) for key in point.keys() & idle})
