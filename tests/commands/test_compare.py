@@ -263,6 +263,25 @@ def test_settings_from_a_file(gclrec: Run, clicks: Path, tmp_path: Path) -> None
     assert RunFolder.open(tmp_path / "out" / "runs" / "sgl__seed=0").config().temperature == 0.4
 
 
+def test_variants_from_a_file(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
+    """An ablation: the method, and the method less one part each."""
+    file = tmp_path / "c.toml"
+    file.write_text(
+        f'dataset = "{clicks}"\nseeds = 1\nepochs = 1\ndim = 8\nagainst = "whole"\n'
+        '[variants.whole]\nmethod = "sgl"\n[variants."less contrast"]\nmethod = "sgl"\nssl = "none"\n'
+    )
+    outcome = gclrec("compare", "--config", file, "--out", tmp_path / "out", "--json")
+    assert outcome.code == 0, outcome.err
+    assert {row["variant"] for row in outcome.values["table"]} == {"whole", "less contrast"}
+    run = RunFolder.open(tmp_path / "out" / "runs" / "less_contrast__seed=0")
+    assert (run.config().ssl, run.config().aug, run.config().dim) == ("none", "edge_drop:0.1", 8)
+    assert "less contrast against whole" in outcome.out + outcome.err
+    file.write_text("variants = 3\n")
+    assert "expected tables [variants.NAME]" in gclrec("compare", "--config", file).error
+    file.write_text("[variants.a]\naug = 'none'\n")
+    assert "unknown setting 'variants'" in gclrec("train", "--config", file).error
+
+
 BAD_FLAGS = {
     "--augs none,edge_drip": "edge_drop",
     "--augs none": "two variants",

@@ -58,6 +58,34 @@ def test_methods_stand_beside_augmentations_and_give_way_to_what_was_asked() -> 
     assert own.cells[0].config.temperature == METHODS["xsimgcl"].settings["temperature"]
 
 
+def test_variants_of_ones_own() -> None:
+    """What a variant says goes before what was asked of all, and that before a method's own settings."""
+    plan = make_plan(
+        TrainConfig(temperature=0.5, dim=8),
+        named={
+            "plain": {"aug": "none"},
+            "two views": {
+                "ssl-weight": 1,
+                "loss_temperature": "adaptive:0.2",
+                "logq": True,
+                "loss": "softmax",
+            },
+            "mine": {"method": "xsimgcl", "dim": 16},
+            "no contrast": {"method": "xsimgcl", "ssl": "none"},
+        },
+        num_seeds=1,
+        against="plain",
+        given=frozenset({"temperature", "dim"}),
+    )
+    plain, views, mine, bare = (cell.config for cell in plan.cells)
+    assert plan.variants == ("plain", "two views", "mine", "no contrast")
+    assert [cell.name for cell in plan.cells][1] == "two_views__seed=0"
+    assert (plain.aug, plain.dim) == ("none", 8)
+    assert (views.ssl_weight, views.loss_temperature, views.logq) == (1.0, "adaptive:0.2", True)
+    assert (mine.layer_weights, mine.temperature, mine.dim) == ("mean_without_0", 0.5, 16)
+    assert (bare.ssl, bare.layer_weights, bare.dim) == ("none", "mean_without_0", 8)
+
+
 def test_a_grid_tries_only_what_matters() -> None:
     """Without contrast its settings are idle: there is one run, not four that are the same."""
     plan = make_plan(
@@ -118,6 +146,16 @@ BAD = {
     "--temperature: must be above 0": {"grid": ["temperature=0.1,-1"]},
     "'edge_drip' is not known": {"augs": ["none", "edge_drip"]},
     "--train-fraction": {"fractions": [2.0]},
+    "variant 'a': unknown setting 'dims'": {"named": {"a": {"dims": 8}}},
+    "variant 'a': all runs share 'split'": {"named": {"a": {"split": "random"}}},
+    "variant 'a': all runs share 'seed'": {"named": {"a": {"seed": 1}}},
+    "variant 'a': all runs share 'near-cold'": {"named": {"a": {"near-cold": 1}}},
+    "found 'wide', expected a whole number": {"named": {"a": {"dim": "wide"}}},
+    "variant 'a': 'dim' has one value": {"named": {"a": {"dim": [8, 16]}}},
+    "variant 'a': found 3, expected a table": {"named": {"a": 3}},
+    "variant 'a': 'best' is not one of": {"named": {"a": {"method": "best"}}},
+    "a: --temperature: must be above 0": {"named": {"a": {"temperature": -1.0}}},
+    "'none' is named twice": {"named": {"none": {"dim": 16}}},
 }
 
 
