@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from gclrec.contrast.sampling import whole_weight
 from gclrec.training.batches import Batch
 from gclrec.training.config import TrainConfig
 
@@ -74,7 +75,8 @@ def main_loss(config: TrainConfig, user: Tensor, positive: Tensor, negatives: Te
         uniform = [(-2 * torch.pdist(x).square()).exp().mean().log() for x in unit]
         return (unit[0] - unit[1]).square().sum(1).mean() + config.uniformity_weight * sum(uniform) / 2
     below = user @ negatives.T if negatives.dim() == 2 else (negatives @ user.unsqueeze(2)).squeeze(2)
-    weight = torch.zeros_like(below) if batch.log_weight is None else batch.log_weight.expand_as(below)
+    weight = whole_weight(batch.log_weight, batch.seen, below)
+    weight = torch.zeros_like(below) if weight is None else weight.expand_as(below)
     share = weight.exp() / weight.exp().sum(1, keepdim=True)
     if config.loss == "bpr":
         return -(share * functional.logsigmoid(above.unsqueeze(1) - below)).sum(1).mean()

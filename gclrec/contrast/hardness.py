@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from gclrec.contrast.ranking_losses import SCORES
-from gclrec.contrast.sampling import without_seen
+from gclrec.contrast.sampling import seen_places
 from gclrec.graph.bipartite import BipartiteGraph
 
 HARDEST = (0.01, 0.1)
@@ -137,7 +137,8 @@ def embedding_hardness(
     totals, present = torch.zeros(len(temperatures), len(hardest), dtype=torch.float64), 0
     every = torch.arange(graph.num_items, device=items.device)
     for some in picked[0].split(max(_BLOCK // max(graph.num_items, 1), 1)):
-        missing = without_seen(graph, some, every, torch.zeros(len(every), device=items.device)) == 0
+        missing = torch.ones(len(some), len(every), dtype=torch.bool, device=items.device)
+        missing.view(-1)[seen_places(graph, some, every)] = False
         part, count = _sums(users[some], items, temperatures, hardest, missing, score)
         totals, present = totals + part.cpu(), present + count
     curves["user-item"] = totals / (present if present else float("nan"))

@@ -41,7 +41,7 @@ def mean_log_sum_exp(a: Tensor, n: Tensor, hidden: Tensor | None = None) -> Tens
     return cast("Tensor", _MeanLogSumExp.apply(a, n, hidden))  # type: ignore[no-untyped-call]
 
 
-def log_sum_exp(a: Tensor, n: Tensor, log_weight: Tensor | None = None) -> Tensor:
+def log_sum_exp(a: Tensor, n: Tensor, log_weight: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
     r"""Return the log-sum-exp of each row of :math:`a n^T + \log w`, ``(B,)``.
 
     For losses that weigh the rows' gradients afterwards: the exponentials are kept for the backward pass,
@@ -51,8 +51,9 @@ def log_sum_exp(a: Tensor, n: Tensor, log_weight: Tensor | None = None) -> Tenso
         a: ``(B, D)``.
         n: ``(N, D)``, at least one.
         log_weight: broadcasts to ``(B, N)``; no gradient.
+        seen: ``(H,)`` int64 places ``row * N + column`` whose weight is 0, in order of rows.
     """
-    return cast("Tensor", _LogSumExp.apply(a, n, log_weight))  # type: ignore[no-untyped-call]
+    return cast("Tensor", _LogSumExp.apply(a, n, log_weight, seen))  # type: ignore[no-untyped-call]
 
 
 class _Block(NamedTuple):
@@ -65,24 +66,36 @@ class _Block(NamedTuple):
 
 
 def _blocks(
-    a: Tensor, n: Tensor, log_weight: Tensor | None = None, hidden: Tensor | None = None
+    a: Tensor,
+    n: Tensor,
+    log_weight: Tensor | None = None,
+    *,
+    hidden: Tensor | None = None,
+    seen: Tensor | None = None,
 ) -> Iterator[_Block]:
     """Yield block after block."""
     lowest, least = torch.finfo(a.dtype).min, torch.finfo(a.dtype).tiny
     size = max(_BLOCK // max(len(n), 1), _FEWEST_ROWS)
     tame = _are_tame(a, n, log_weight)
-    for start in range(0, len(a), size):
+    starts = range(0, len(a), size)
+    places = [None] * len(starts) if seen is None else _by_block(seen, starts, len(n))
+    for start, place in zip(starts, places, strict=True):
         part = a[start : start + size]
         rows = slice(start, start + len(part))
         logits = matmul(part, n.T)
         if log_weight is not None:
-            logits += log_weight[rows] if len(log_weight) == len(a) else log_weight
+            logits += log_weight[rows] if log_weight.dim() == 2 and len(log_weight) == len(a) else log_weight
         if hidden is not None:
             _hide(logits, hidden - start)
         if tame:
-            sums = logits.exp_().sum(1, keepdim=True)
+            logits.exp_()
+            if place is not None:
+                logits.view(-1).index_fill_(0, place, 0.0)
+            sums = logits.sum(1, keepdim=True)
             log_sums = sums.log()
         else:
+            if place is not None:
+                logits.view(-1).index_fill_(0, place, -torch.inf)
             highest = logits.amax(1, keepdim=True).clamp_(min=lowest)
             sums = logits.sub_(highest).exp_().sum(1, keepdim=True)
             log_sums = sums.log() + highest
@@ -100,6 +113,16 @@ def _are_tame(a: Tensor, n: Tensor, log_weight: Tensor | None) -> bool:
     longest = (float(torch.linalg.vector_norm(rows, dim=1).amax()) for rows in (a, n))
     bound = math.prod(longest)
     return bound <= _TAME and (log_weight is None or float(log_weight.max()) <= _TAME)
+
+
+def _by_block(seen: Tensor, starts: range, columns: int) -> list[Tensor]:
+    """Return the places of each block of rows, counted from its first one."""
+    firsts = torch.tensor(starts, device=seen.device) * columns
+    bounds = [*torch.searchsorted(seen, firsts).tolist(), len(seen)]
+    return [
+        seen[begin:end] - start * columns
+        for start, begin, end in zip(starts, bounds[:-1], bounds[1:], strict=True)
+    ]
 
 
 def _hide(logits: Tensor, hidden: Tensor) -> None:
@@ -136,10 +159,10 @@ class _MeanLogSumExp(torch.autograd.Function):
 
 class _LogSumExp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, a: Tensor, n: Tensor, log_weight: Tensor | None) -> Tensor:
+    def forward(ctx: Any, a: Tensor, n: Tensor, log_weight: Tensor | None, seen: Tensor | None) -> Tensor:
         exponentials = a.new_empty(len(a), len(n))
         log_sums, sums = a.new_empty(len(a)), a.new_empty(len(a), 1)
-        for block in _blocks(a, n, log_weight):
+        for block in _blocks(a, n, log_weight, seen=seen):
             log_sums[block.rows], sums[block.rows] = block.log_sums, block.sums
             exponentials[block.rows] = block.exponentials
         ctx.save_for_backward(a, n, exponentials, sums)
@@ -147,7 +170,7 @@ class _LogSumExp(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         a, n, exponentials, sums = ctx.saved_tensors
         scale = grads[0].unsqueeze(1) / sums
-        return matmul(exponentials, n).mul_(scale), matmul((a * scale).T, exponentials).T, None
+        return matmul(exponentials, n).mul_(scale), matmul((a * scale).T, exponentials).T, None, None

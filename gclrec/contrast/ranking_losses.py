@@ -3,8 +3,9 @@ r"""Main losses: how a user is drawn to its item and away from others.
 All take vectors: ``user (B, D)``, ``positive (B, D)`` and ``negatives``, either ``(B, N, D)``, each row's
 own, or ``(N, D)``, shared by all rows. ``log_weight``, broadcasting to ``(B, N)``, says how much a negative
 counts: 0 is once, minus infinity is not at all, and a sampling correction is minus the logarithm of how often
-the item was expected to be drawn. Every loss is a mean over the rows; a row with no negative that counts adds
-nothing, but for a loss that needs none.
+the item was expected to be drawn. ``seen (H,)`` lists places ``row * N + column`` that do not count either,
+row by row: a user's own items among negatives that a whole batch shares. Every loss is a mean over the rows;
+a row with no negative that counts adds nothing, but for a loss that needs none.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch.nn import functional
 
 from gclrec.contrast.log_sums import log_sum_exp
 from gclrec.contrast.losses import bpr
+from gclrec.contrast.sampling import whole_weight
 from gclrec.contrast.temperatures import over
 from gclrec.graph.dense import unit
 
@@ -36,7 +38,12 @@ class RankingLoss(Protocol):
     """A main loss; settings of its own are keyword arguments."""
 
     def __call__(
-        self, user: Tensor, positive: Tensor, negatives: Tensor, log_weight: Tensor | None = None
+        self,
+        user: Tensor,
+        positive: Tensor,
+        negatives: Tensor,
+        log_weight: Tensor | None = None,
+        seen: Tensor | None = None,
     ) -> Tensor:
         """Return the mean over the rows, a scalar."""
 
@@ -46,6 +53,7 @@ def pairwise(
     positive: Tensor,
     negatives: Tensor,
     log_weight: Tensor | None = None,
+    seen: Tensor | None = None,
     *,
     score: str = "dot",
 ) -> Tensor:
@@ -60,11 +68,13 @@ def pairwise(
         positive: ``(B, D)``.
         negatives: ``(B, N, D)`` or ``(N, D)``.
         log_weight: :math:`\log w`.
+        seen: places where :math:`w_{kj} = 0` besides.
         score: a name in :data:`SCORES`.
 
     [1] Rendle et al., UAI 2009, https://arxiv.org/abs/1205.2618
     """
     above, below = _scores(user, positive, negatives, score)
+    log_weight = whole_weight(log_weight, seen, below)
     if log_weight is None and below.shape[1] == 1:
         return bpr(above, below.squeeze(1))
     return _mean_over(functional.softplus(below - above.unsqueeze(1)), log_weight).mean()
@@ -75,6 +85,7 @@ def sampled_softmax(
     positive: Tensor,
     negatives: Tensor,
     log_weight: Tensor | None = None,
+    seen: Tensor | None = None,
     *,
     temperature: float | Tensor = 0.1,
     score: str = "cosine",
@@ -89,6 +100,7 @@ def sampled_softmax(
         positive: ``(B, D)``.
         negatives: ``(B, N, D)`` or ``(N, D)``.
         log_weight: :math:`\log w`.
+        seen: places where :math:`w_{kj} = 0` besides.
         temperature: ``tau > 0``, also a scalar tensor or one for each row, ``(B,)``; it may need a gradient.
         score: a name in :data:`SCORES`.
 
@@ -98,7 +110,7 @@ def sampled_softmax(
     [1] van den Oord et al., 2018, https://arxiv.org/abs/1807.03748
     [2] Yi et al., RecSys 2019, https://doi.org/10.1145/3298689.3346996
     """
-    above, log_sums = _log_sums(user, positive, negatives, log_weight, score, temperature)
+    above, log_sums = _log_sums(user, positive, negatives, log_weight, seen, score, temperature)
     return functional.softplus(log_sums - above).mean()
 
 
@@ -107,6 +119,7 @@ def bilateral_softmax(
     positive: Tensor,
     negatives: Tensor,
     log_weight: Tensor | None = None,
+    seen: Tensor | None = None,
     *,
     temperature: float | Tensor = 0.1,
     power: float = 1.1,
@@ -125,6 +138,7 @@ def bilateral_softmax(
         positive: ``(B, D)``.
         negatives: ``(B, N, D)`` or ``(N, D)``.
         log_weight: :math:`\log w`.
+        seen: places where :math:`w_{kj} = 0` besides.
         temperature: :math:`\tau_1 > 0`, also one for each row, ``(B,)``. There is no use in learning it:
             where the positive scores highest, a smaller one lowers the loss without bound.
         power: :math:`\tau_2 > 0`; above 1 the negatives weigh more.
@@ -132,7 +146,7 @@ def bilateral_softmax(
 
     [1] Wu et al., ICDE 2024, https://arxiv.org/abs/2312.12882
     """
-    above, log_sums = _log_sums(user, positive, negatives, log_weight, score, temperature)
+    above, log_sums = _log_sums(user, positive, negatives, log_weight, seen, score, temperature)
     return torch.where(log_sums.isneginf(), 0.0, power * log_sums - above).mean()
 
 
@@ -141,6 +155,7 @@ def difficulty(
     positive: Tensor,
     negatives: Tensor,
     log_weight: Tensor | None = None,
+    seen: Tensor | None = None,
     *,
     score: str = "cosine",
 ) -> Tensor:
@@ -151,7 +166,7 @@ def difficulty(
     The softmax loss at temperature 1 without the positive in the sum; minus infinity of a row with no
     negative that counts.
     """
-    above, log_sums = _log_sums(user, positive, negatives, log_weight, score, 1.0)
+    above, log_sums = _log_sums(user, positive, negatives, log_weight, seen, score, 1.0)
     return log_sums - above
 
 
@@ -160,6 +175,7 @@ def cosine_contrastive(
     positive: Tensor,
     negatives: Tensor,
     log_weight: Tensor | None = None,
+    seen: Tensor | None = None,
     *,
     margin: float = 0.4,
     negative_weight: float = 10.0,
@@ -176,12 +192,14 @@ def cosine_contrastive(
         positive: ``(B, D)``.
         negatives: ``(B, N, D)`` or ``(N, D)``.
         log_weight: :math:`\log w`.
+        seen: places where :math:`w_{kj} = 0` besides.
         margin: ``m`` in ``[-1, 1)``.
         negative_weight: :math:`\mu`.
 
     [1] Mao et al., CIKM 2021, https://arxiv.org/abs/2109.12613
     """
     above, below = _scores(user, positive, negatives, "cosine")
+    log_weight = whole_weight(log_weight, seen, below)
     pushed = _mean_over(functional.relu(below - margin), log_weight)
     alone = _is_alone(below, log_weight)
     return torch.where(alone, 0.0, 1.0 - above + negative_weight * pushed).mean()
@@ -192,6 +210,7 @@ def alignment_uniformity(
     positive: Tensor,
     negatives: Tensor,  # noqa: ARG001 - the signature of all
     log_weight: Tensor | None = None,  # noqa: ARG001
+    seen: Tensor | None = None,  # noqa: ARG001
     *,
     uniformity_weight: float = 1.0,
 ) -> Tensor:
@@ -209,6 +228,7 @@ def alignment_uniformity(
         positive: ``(B, D)``.
         negatives: not used.
         log_weight: not used.
+        seen: not used.
         uniformity_weight: :math:`\gamma`.
 
     [1] Wang et al., KDD 2022, https://arxiv.org/abs/2206.12811
@@ -248,6 +268,7 @@ def _log_sums(
     positive: Tensor,
     negatives: Tensor,
     log_weight: Tensor | None,
+    seen: Tensor | None,
     score: str,
     temperature: float | Tensor,
 ) -> tuple[Tensor, Tensor]:
@@ -256,8 +277,9 @@ def _log_sums(
     user = over(user, temperature)
     above = (user * positive).sum(1)
     if negatives.dim() == 2 and len(negatives):
-        return above, log_sum_exp(user, negatives, log_weight)
-    return above, _log_sum_exp(_inner(user, negatives), log_weight)
+        return above, log_sum_exp(user, negatives, log_weight, seen)
+    below = _inner(user, negatives)
+    return above, _log_sum_exp(below, whole_weight(log_weight, seen, below))
 
 
 def _is_alone(below: Tensor, log_weight: Tensor | None) -> Tensor:
@@ -281,6 +303,7 @@ def nothing(
     positive: Tensor,  # noqa: ARG001 - the signature of all
     negatives: Tensor,  # noqa: ARG001
     log_weight: Tensor | None = None,  # noqa: ARG001
+    seen: Tensor | None = None,  # noqa: ARG001
 ) -> Tensor:
     """Return zero: what is learned is left to the contrast beside it."""
     return user.new_zeros(())

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Generator, Tensor
 
+from gclrec.graph.arrangement import positions
 from gclrec.graph.bipartite import BipartiteGraph
 
 
@@ -17,10 +18,13 @@ class Negatives(NamedTuple):
         items: item numbers, ``(B, N)`` with each row's own, or ``(N,)`` distinct ones shared by all rows.
         log_weight: how much each counts, as a logarithm: broadcasts to ``(B, N)``, and minus infinity is an
             item that does not count for that row. ``None``: each counts once.
+        seen: ``(H,)`` int64 places ``row * N + column`` that do not count either, in order of rows: what a
+            row's user has an interaction with. ``None``: there are none.
     """
 
     items: Tensor
     log_weight: Tensor | None = None
+    seen: Tensor | None = None
 
 
 class Sampler(Protocol):
@@ -42,17 +46,44 @@ def expected_times(graph: BipartiteGraph, items: Tensor, pairs: int) -> Tensor:
     return degree * (pairs / max(graph.num_edges, 1))
 
 
-def without_seen(graph: BipartiteGraph, users: Tensor, items: Tensor, weight: Tensor) -> Tensor:
-    """Return ``weight (N,)`` for every row, ``(B, N)``, minus infinity where the user has the item."""
-    slot = items.new_full((graph.num_items,), -1)
-    slot[items] = torch.arange(len(items), device=items.device)
+def seen_places(graph: BipartiteGraph, users: Tensor, items: Tensor) -> Tensor:
+    """Return where users have the item already, as :class:`Negatives` has it.
+
+    A list of places instead of a mask ``(B, N)``: it is made of the users' own edges, of which few are among
+    the items, and a loss touches nothing else.
+
+    Args:
+        graph: the training interactions.
+        users: ``(B,)`` user numbers.
+        items: ``(N,)`` distinct item numbers.
+    """
     edges = graph.arrangement
+    column = torch.full((graph.num_items,), -1, dtype=edges.user_to.dtype, device=items.device)
+    column[items] = torch.arange(len(items), dtype=column.dtype, device=items.device)
     start, degree = edges.user_ptr[users].long(), graph.user_degrees[users]
     ends = degree.cumsum(0)
-    row = torch.arange(len(users), device=users.device).repeat_interleave(degree)
-    place = torch.arange(len(row), device=users.device) + (start - ends + degree)[row]
-    found = slot[edges.user_to[place].long()]
-    held = found >= 0
-    result = weight.expand(len(users), -1).contiguous()
-    result[row[held], found[held]] = -torch.inf
-    return result
+    total = int(ends[-1]) if len(ends) else 0
+    rows = torch.arange(len(users), device=users.device)
+
+    def of_edges(values: Tensor) -> Tensor:
+        return values.repeat_interleave(degree, output_size=total)
+
+    edge = of_edges(start - ends + degree) + torch.arange(total, device=users.device)
+    found = column.index_select(0, edges.user_to.index_select(0, edge))
+    held = positions(found >= 0)
+    first = of_edges(rows * len(items)).index_select(0, held)
+    return first + found.index_select(0, held)
+
+
+def whole_weight(log_weight: Tensor | None, seen: Tensor | None, scores: Tensor) -> Tensor | None:
+    """Return the logarithmic weights with minus infinity where ``seen`` says so.
+
+    Args:
+        log_weight: broadcasts to ``(B, N)``; ``None`` for zeros.
+        seen: places, as :class:`Negatives` has them; without any, ``log_weight`` is returned as it is.
+        scores: ``(B, N)``.
+    """
+    if seen is None:
+        return log_weight
+    whole = torch.zeros_like(scores) if log_weight is None else log_weight.expand_as(scores).clone()
+    return whole.view(-1).index_fill_(0, seen, -torch.inf).view_as(scores)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.contrast.sampling import Negatives, expected_times, without_seen
+from gclrec.contrast.sampling import Negatives, expected_times, seen_places
 from gclrec.graph.bipartite import BipartiteGraph
 
 
@@ -32,13 +32,11 @@ def shared(
         generator: all randomness comes from here; the global one if ``None``.
 
     Returns:
-        Items ``(min(count, I),)`` with ``log_weight`` ``(B, N)``.
+        Items ``(min(count, I),)`` with ``seen``.
     """
     items = _distinct(graph, count, generator, users.device)
-    weight = torch.zeros(len(items), device=users.device)
-    if log_q:
-        weight -= torch.tensor(len(items) / graph.num_items).log()
-    return Negatives(items, without_seen(graph, users, items, weight))
+    share = torch.tensor(len(items) / graph.num_items, device=users.device)
+    return Negatives(items, -share.log() if log_q else None, seen_places(graph, users, items))
 
 
 def in_batch(
@@ -68,7 +66,7 @@ def in_batch(
         generator: not used; nothing is drawn.
 
     Returns:
-        Distinct items ``(N,)``, ``N <= B``, with ``log_weight`` ``(B, N)``.
+        Distinct items ``(N,)``, ``N <= B``, with ``log_weight`` ``(N,)`` and ``seen``.
 
     [1] Yi et al., RecSys 2019, https://doi.org/10.1145/3298689.3346996
     """
@@ -76,7 +74,7 @@ def in_batch(
     weight = times.float().log()
     if log_q:
         weight -= expected_times(graph, items, _others(users)).log()
-    return Negatives(items, without_seen(graph, users, items, weight))
+    return Negatives(items, weight, seen_places(graph, users, items))
 
 
 def mixed(
@@ -107,7 +105,7 @@ def mixed(
         generator: all randomness comes from here; the global one if ``None``.
 
     Returns:
-        Distinct items, at most ``B + N``, with ``log_weight`` ``(B, items)``.
+        Distinct items, at most ``B + N``, with a ``log_weight`` each and ``seen``.
 
     [1] Yang et al., WWW 2020, https://doi.org/10.1145/3366424.3386195
     """
@@ -121,7 +119,7 @@ def mixed(
     if log_q:
         expected = expected_times(graph, items, _others(users)) + len(drawn) / graph.num_items
         weight -= expected.log()
-    return Negatives(items, without_seen(graph, users, items, weight))
+    return Negatives(items, weight, seen_places(graph, users, items))
 
 
 class Queue(nn.Module):
@@ -160,14 +158,14 @@ class Queue(nn.Module):
         *,
         generator: Generator | None = None,  # noqa: ARG002 - the signature of all
     ) -> Negatives:
-        """Return distinct items with ``log_weight`` ``(B, items)``, and put the batch into the queue."""
+        """Return distinct items with a ``log_weight`` each and ``seen``, and put the batch into the queue."""
         held = self.items[self.items >= 0]
         items, times = torch.cat([positives, held]).unique(return_counts=True)
         weight = times.float().log()
         if self.log_q:
             weight -= expected_times(graph, items, _others(users) + len(held)).log()
         self.items.copy_(torch.cat([self.items, positives])[-len(self.items) :])  # oldest first
-        return Negatives(items, without_seen(graph, users, items, weight))
+        return Negatives(items, weight, seen_places(graph, users, items))
 
 
 def _others(users: Tensor) -> int:

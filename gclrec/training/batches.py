@@ -21,12 +21,14 @@ class Batch:
         positives: ``(B,)`` int64.
         negatives: ``(B, N)`` int64, each pair's own, or ``(N,)``, shared by all.
         log_weight: how much each negative counts; see :class:`~gclrec.contrast.negatives.Negatives`.
+        seen: negatives that do not count for a pair; likewise.
     """
 
     users: Tensor
     positives: Tensor
     negatives: Tensor
     log_weight: Tensor | None = None
+    seen: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +116,7 @@ class PairBatches:
                 negatives = self.negatives(self.graph, users, positives, generator=self.generator)
                 yield Batch(users, positives, *negatives)
             else:
-                found, log_weight = self.negatives(
+                found, *weights = self.negatives(
                     self._known.graph, users, self._known.place[positives], generator=self.generator
                 )
-                yield Batch(users, positives, self._known.items[found], log_weight)
+                yield Batch(users, positives, self._known.items[found], *weights)

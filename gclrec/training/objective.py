@@ -106,9 +106,12 @@ class Objective(nn.Module):
             settings = {**settings, "temperature": current(self.temperature, batch.users)}
         if isinstance(self.temperature, Adaptive):
             with torch.no_grad():
-                losses = difficulty(user, positive, negatives, batch.log_weight, score=settings["score"])
+                losses = difficulty(
+                    user, positive, negatives, batch.log_weight, batch.seen, score=settings["score"]
+                )
             self.temperature.observe(batch.users, losses)
-        return LOSSES[self.loss].compute(user, positive, negatives, batch.log_weight, **settings)
+        weights = batch.log_weight, batch.seen
+        return LOSSES[self.loss].compute(user, positive, negatives, *weights, **settings)
 
     @torch.no_grad()
     def begin_epoch(self, epoch: int, encoder: Encoder, graph: BipartiteGraph) -> None:

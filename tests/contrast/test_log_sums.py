@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from gclrec.contrast import log_sums
 from gclrec.contrast.log_sums import log_sum_exp, mean_log_sum_exp
 from gclrec.contrast.losses import info_nce
 
@@ -71,6 +72,37 @@ def test_gradients_are_right_and_only_those_asked_for() -> None:
     assert n.grad is None
     assert a.grad is not None
     assert (a.grad != 0).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_seen_places_are_weights_of_zero(
+    weighted: bool, scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one block and in several, tame or not; a row of which nothing is left has no gradient."""
+    a, n = (rows(7, 3, 2) * scale).requires_grad_(), rows(5, 3, 3).requires_grad_()
+    weight = rows(1, 5, 4)[0] if weighted else None
+    mask = rows(7, 5, 5) > 0.3
+    mask[4], mask[0, :3] = True, True
+    seen = mask.view(-1).nonzero().view(-1)
+    seen[:2] = seen[:2].flip(0)  # within a row in any order
+    dense = torch.zeros(7, 5, dtype=a.dtype) if weight is None else weight.expand(7, 5)
+    dense = dense.masked_fill(mask, -torch.inf)
+    expected = log_sum_exp(a, n, dense)
+    assert expected[4].isneginf()
+    for block in (2**19, 10):
+        monkeypatch.setattr(log_sums, "_BLOCK", block)
+        monkeypatch.setattr(log_sums, "_FEWEST_ROWS", 1)
+        found = log_sum_exp(a, n, weight, seen)
+        torch.testing.assert_close(found, expected)
+        kept = torch.arange(7) != 4
+        for mine, plain in zip(
+            torch.autograd.grad(found[kept].sum(), (a, n)),
+            torch.autograd.grad(expected[kept].sum(), (a, n), retain_graph=True),
+            strict=True,
+        ):
+            torch.testing.assert_close(mine, plain)
+            assert mine.isfinite().all()
 
 
 def test_nothing_of_the_size_of_all_logits_is_kept() -> None:

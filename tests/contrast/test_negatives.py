@@ -23,14 +23,21 @@ from gclrec.contrast.negatives import (
     uniform,
 )
 from gclrec.contrast.ranking_losses import sampled_softmax
+from gclrec.contrast.sampling import seen_places, whole_weight
 from gclrec.graph.bipartite import BipartiteGraph
+
+
+def weights(negatives: Negatives, rows: int) -> Tensor:
+    """Return how much each negative counts for each row, ``(rows, N)``."""
+    nothing = torch.zeros(rows, negatives.items.shape[-1])
+    whole = whole_weight(negatives.log_weight, negatives.seen, nothing)
+    return (nothing if whole is None else whole.expand_as(nothing)).exp()
 
 
 def counted(negatives: Negatives, rows: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return row, item and weight of every negative that counts."""
     items = negatives.items.expand(rows, -1)
-    log_weight = torch.zeros(()) if negatives.log_weight is None else negatives.log_weight
-    weight = log_weight.expand_as(items).exp()
+    weight = weights(negatives, rows)
     row, column = weight.nonzero(as_tuple=True)
     return row, items[row, column], weight[row, column]
 
@@ -120,19 +127,35 @@ def test_popularity_with_extreme_exponents_stays_in_range() -> None:
         assert torch.isfinite(items.log_weight).all()
 
 
+def test_seen_places_beside_loops(toy_graph: BipartiteGraph) -> None:
+    """Users may stand in several rows, and the items in any order."""
+    users, items = torch.tensor([3, 0, 3, 11, 5, 0]), torch.tensor([9, 0, 4, 7, 2])
+    held = set(zip(*toy_graph.edge_index.tolist(), strict=True))
+    expected = [
+        row * 5 + column
+        for row, user in enumerate(users.tolist())
+        for column, item in enumerate(items.tolist())
+        if (user, item) in held
+    ]
+    places = seen_places(toy_graph, users, items)
+    assert sorted(places.tolist()) == expected
+    assert expected
+    assert (places // 5).diff().ge(0).all()  # row by row
+    assert seen_places(toy_graph, users[:0], items).tolist() == []
+
+
 def test_in_batch_counts_the_other_rows() -> None:
     """User 0 has items 0 and 1, user 1 has 1, user 2 has 2; the batch holds item 1 twice."""
     graph = BipartiteGraph(3, 4, torch.tensor([[0, 0, 1, 2], [0, 1, 1, 2]]))
     drawn = in_batch(graph, torch.tensor([0, 1, 2]), torch.tensor([1, 1, 2]))
     assert drawn.items.tolist() == [1, 2]
-    assert drawn.log_weight is not None
+    times = weights(drawn, 3)
     torch.testing.assert_close(
-        drawn.log_weight.exp(), torch.tensor([[0.0, 1.0], [0.0, 1.0], [2.0, 0.0]])
+        times, torch.tensor([[0.0, 1.0], [0.0, 1.0], [2.0, 0.0]])
     )  # neither its own item nor one that its user has otherwise
     corrected = in_batch(graph, torch.tensor([0, 1, 2]), torch.tensor([1, 1, 2]), log_q=True)
-    assert corrected.log_weight is not None
     expected = torch.tensor([2 * 2 / 4, 2 * 1 / 4])  # two other rows, degree over interactions
-    torch.testing.assert_close(corrected.log_weight.exp(), drawn.log_weight.exp() / expected)
+    torch.testing.assert_close(weights(corrected, 3), times / expected)
 
 
 def test_shared_draws_distinct_items_and_at_most_all(toy_graph: BipartiteGraph) -> None:
@@ -140,9 +163,8 @@ def test_shared_draws_distinct_items_and_at_most_all(toy_graph: BipartiteGraph) 
     assert shared(toy_graph, users, users, count=4).items.shape == (4,)
     everything = shared(toy_graph, users, users, count=99, log_q=True)
     assert everything.items.sort().values.tolist() == list(range(10))
-    assert everything.log_weight is not None
     missing = ~toy_graph.contains(users.repeat_interleave(10), everything.items.repeat(12)).view(12, 10)
-    assert torch.equal(everything.log_weight.exp(), missing.float())
+    assert torch.equal(weights(everything, 12), missing.float())
 
 
 def test_mixed_holds_both(toy_graph: BipartiteGraph) -> None:
@@ -161,7 +183,7 @@ def test_mixed_keeps_the_proportion(share: float) -> None:
     users, positives = graph.edge_index
     drawn = mixed(graph, users, positives, share=share, generator=Generator().manual_seed(0))
     row, _, weight = counted(drawn, 100)
-    own = 1 + (drawn.log_weight[0].isneginf() & (drawn.items != 0)).sum()  # what does not count for row 0
+    own = 1 + ((weights(drawn, 100)[0] == 0) & (drawn.items != 0)).sum()  # what does not count for row 0
     total = float(weight[row == 0].sum() + own)
     assert (total - 100) / total == pytest.approx(share, abs=0.01)
     assert len(mixed(graph, users, positives, share=0.999, count=None).items) == 5000
@@ -201,7 +223,7 @@ def test_the_correction_makes_in_batch_softmax_converge_to_the_full_one(name: st
 
     def gradient(places: Tensor, negatives: Negatives) -> Tensor:
         rows = user[users[places]], item[positives[places]], item[negatives.items]
-        loss = sampled_softmax(*rows, negatives.log_weight, temperature=1.0, score="dot")
+        loss = sampled_softmax(*rows, negatives.log_weight, negatives.seen, temperature=1.0, score="dot")
         return torch.autograd.grad(loss, item)[0]
 
     every = torch.arange(graph.num_edges)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given as drawn
+from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -151,20 +152,26 @@ def weights(rows: int, count: int, seed: int) -> Tensor:
 
 @pytest.mark.parametrize(("name", "score"), CASES)
 @settings(deadline=None, max_examples=25)
-@given(
+@drawn(
     rows=st.integers(2, 6),
     count=st.integers(1, 5),
     seed=st.integers(0, 10**6),
     shared=st.booleans(),
     weighted=st.booleans(),
+    listed=st.booleans(),
 )
 def test_every_loss_is_its_formula(
-    name: str, score: str, rows: int, count: int, seed: int, shared: bool, weighted: bool
+    name: str, score: str, rows: int, count: int, seed: int, shared: bool, weighted: bool, listed: bool
 ) -> None:
+    """What does not count may be in the weights or in a list."""
     user, positive, negatives = vectors(rows, count, 4, seed, shared=shared)
     log_weight = weights(rows, count, seed) if weighted else None
     own = settings_of(name, score)
-    found = LOSSES[name].compute(user, positive, negatives, log_weight, **own)
+    seen, given = None, log_weight
+    if listed and log_weight is not None:
+        seen = log_weight.isneginf().view(-1).nonzero().view(-1)
+        given = log_weight.nan_to_num(neginf=1.0)
+    found = LOSSES[name].compute(user, positive, negatives, given, seen, **own)
     spread = negatives.expand(rows, count, 4)
     plain = torch.ones(rows, count) if log_weight is None else log_weight.exp()
     expected = SLOW[name](user.tolist(), positive.tolist(), spread.tolist(), plain.tolist(), **own)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gclrec.contrast import losses, neighbours, prototypes, ranking_losses
 from gclrec.contrast.methods import METHODS
+from gclrec.contrast.sampling import whole_weight
 from gclrec.contrast.views import View
 from gclrec.encoders import lightgcn
 from gclrec.encoders.embeddings import Perturbation
@@ -104,8 +105,12 @@ def slow_mean_log_sum_exp(a: Tensor, n: Tensor, hidden: Tensor | None = None) ->
     return torch.logsumexp(logits, 1).mean()
 
 
-def slow_log_sum_exp(a: Tensor, n: Tensor, log_weight: Tensor | None = None) -> Tensor:
-    logits = a @ n.T + (0.0 if log_weight is None else log_weight.double())
+def slow_log_sum_exp(
+    a: Tensor, n: Tensor, log_weight: Tensor | None = None, seen: Tensor | None = None
+) -> Tensor:
+    logits = a @ n.T
+    weight = whole_weight(log_weight, seen, logits)
+    logits = logits if weight is None else logits + weight
     alone = logits.isneginf().all(1)
     return torch.logsumexp(logits.masked_fill(alone.unsqueeze(1), 0.0), 1).masked_fill(alone, -torch.inf)
 
