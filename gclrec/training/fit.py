@@ -56,11 +56,18 @@ def fit(config: TrainConfig, folder: RunFolder, listener: Listener | None = None
         config: the settings.
         folder: the run folder; its split is what is trained and tested on.
         listener: told about every batch and epoch.
+
+    Raises:
+        InputError: a file of the folder is damaged, or another process trains there.
     """
     keep_freed_memory()
+    with folder.held():
+        return _fit(config, folder, listener or Silent())
+
+
+def _fit(config: TrainConfig, folder: RunFolder, listener: Listener) -> Result:
     split = folder.split()
     device = pick_device(config.device)
-    listener = listener or Silent()
     if config.tensorboard:
         listener = Scalars(folder.path / "tensorboard", listener)
     if config.baseline is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -32,6 +33,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+if sys.platform != "win32":
+    import fcntl
 
 PARTS = ("train", "valid", "test")
 
@@ -110,6 +114,23 @@ class RunFolder:
             what = "not a run folder (it has no config.toml)" if path.is_dir() else "no such run folder"
             raise InputError(f"{path}: {what}")
         return cls(path)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training in the folder; the system lets go of it however this one ends.
+
+        Raises:
+            InputError: another process trains there.
+        """
+        if sys.platform == "win32":
+            yield
+            return
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            _lock(descriptor, self.path)
+            yield
+        finally:
+            os.close(descriptor)
 
     @property
     def last_checkpoint(self) -> Path:
@@ -285,6 +306,17 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected a JSON object")
     return values
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = "another process is training here; wait for it, or stop it first"
+            raise InputError(f"{path}: {message}") from None
+        except OSError:
+            return  # a file system without locks
 
 
 def read_toml(path: Path) -> dict[str, Any]:

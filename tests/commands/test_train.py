@@ -221,6 +221,18 @@ def test_interrupting_says_how_to_go_on(train: Run, tmp_path: Path, monkeypatch:
     assert f"gclrec train --resume {tmp_path / 'run'}" in outcome.err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="folders are not locked on Windows")
+def test_two_processes_do_not_train_in_one_folder(train: Run, gclrec: Run, tmp_path: Path) -> None:
+    assert train().code == 0
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    with RunFolder.open(tmp_path / "run").held():
+        outcome = gclrec("train", "--resume", tmp_path / "run")
+    assert outcome.code == 2
+    assert "another process is training here" in outcome.error
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == files
+    assert gclrec("train", "--resume", tmp_path / "run").code == 0
+
+
 def test_data_that_is_not_there(gclrec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "gowalla" in gclrec("train", "--dataset", "gowala").error
