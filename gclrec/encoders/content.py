@@ -195,7 +195,7 @@ class Content(nn.Module):
         """
         start = self.ids(users, items, generator)
         vectors = [
-            x + self.encoders[side](self.tables[side], hidden=mask).sum(1) if side in self.encoders else x
+            x + self._total(side, self.tables[side], mask) if side in self.encoders else x
             for side, x, mask in zip(SIDES, (start.users, start.items), hidden, strict=True)
         ]
         return Start(vectors[0], vectors[1], start.alone, hidden)
@@ -220,4 +220,10 @@ class Content(nn.Module):
         """
         if side not in self.encoders:
             raise ValueError(f"the encoder has no attributes of {side}s")
-        return cast("Tensor", self.encoders[side](table).sum(1))
+        return self._total(side, table)
+
+    def _total(
+        self, side: str, table: nn.Module | AttributeTable | FieldBatch, hidden: Tensor | None = None
+    ) -> Tensor:
+        encoder = cast("FieldEncoder", self.encoders[side])
+        return encoder.total(cast("FieldTable | AttributeTable | FieldBatch", table), hidden)

@@ -186,6 +186,7 @@ class FieldEncoder(nn.Module):
         super().__init__()
         self.dim = dim
         self._fields = tuple(fields)
+        self._measured = [n for n, known in enumerate(self._fields) if known.kind in ("number", "vector")]
         weights = []
         for known in self._fields:
             std = init_std / known.width**0.5 if known.kind == "vector" else init_std
@@ -220,23 +221,53 @@ class FieldEncoder(nn.Module):
         Raises:
             ValueError: the table was made by another schema, or ``rows`` are asked of a batch.
         """
-        if isinstance(table, AttributeTable):
-            table = FieldTable(table).to(self.missing.device)
-        if table.fields != self._fields:
-            raise ValueError("the table has other fields than the encoder: encode it with the same schema")
+        table = self._ready(table)
         if rows is not None:
             if isinstance(table, FieldBatch):
                 raise ValueError("a batch is made of some rows already; choose them before")
             table = table.batch(rows)
         missing = table.missing if hidden is None else table.missing | hidden
         vectors = [self._field(table, number) for number in range(self.num_fields)]
+        for number in self._measured:
+            vectors[number] = vectors[number] + self.bias[number]
         return torch.where(missing[:, :, None], self.missing, torch.stack(vectors, dim=1))
 
+    def total(self, table: FieldTable | AttributeTable | FieldBatch, hidden: Tensor | None = None) -> Tensor:
+        """Return the sum over the fields, ``(N, D)``: that of :meth:`forward`, of which nothing is made.
+
+        Args:
+            table: attributes of ``N`` nodes.
+            hidden: fields that are to read as missing.
+
+        Raises:
+            ValueError: the table was made by another schema.
+        """
+        table = self._ready(table)
+        missing = table.missing if hidden is None else table.missing | hidden
+        whole = missing.to(self.missing.dtype) @ self.missing
+        if self._measured:
+            known = ~missing[:, self._measured]
+            whole = whole.addmm_(known.to(whole.dtype), self.bias[self._measured])
+        # What a table itself has not is an empty row or zeros; what is hidden of it is there.
+        shown = None if hidden is None and isinstance(table, FieldTable) else (~missing).to(whole.dtype)
+        for number in range(self.num_fields):
+            vectors = self._field(table, number)
+            whole += vectors if shown is None else vectors * shown[:, number, None]
+        return whole
+
+    def _ready(self, table: FieldTable | AttributeTable | FieldBatch) -> FieldTable | FieldBatch:
+        if isinstance(table, AttributeTable):
+            table = FieldTable(table).to(self.missing.device)
+        if table.fields != self._fields:
+            raise ValueError("the table has other fields than the encoder: encode it with the same schema")
+        return table
+
     def _field(self, table: FieldTable | FieldBatch, number: int) -> Tensor:
+        """Return the vectors of one field, without its bias."""
         weight = self.weights[number]
-        if self._fields[number].kind in ("number", "vector"):
+        if number in self._measured:
             numbers = table.numbers(number) if isinstance(table, FieldTable) else table.columns[number]
-            return torch.addmm(self.bias[number], cast("Tensor", numbers).to(weight.dtype), weight)
+            return torch.mm(cast("Tensor", numbers).to(weight.dtype), weight)
         if isinstance(table, FieldTable):
             return cast("Tensor", _Mean.apply(table.halves(number), weight))  # type: ignore[no-untyped-call]
         ptr, codes, share = cast("Bag", table.columns[number])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import polars as pl
 import pytest
 import torch
@@ -75,6 +77,29 @@ def test_hidden_reads_as_missing(encoder: FieldEncoder, table: AttributeTable) -
     torch.testing.assert_close(encoder(table, hidden=torch.ones(5, 4, dtype=torch.bool))[2], encoder.missing)
 
 
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("hide", [False, True])
+def test_the_total_is_the_sum_over_fields(
+    encoder: FieldEncoder, table: AttributeTable, hide: bool, batch: bool
+) -> None:
+    """With its gradients; of a whole table, and of some rows some of whose fields were hidden before."""
+    hidden = torch.rand(5, 4, generator=torch.Generator().manual_seed(2)) < 0.5 if hide else None
+    before = torch.rand(5, 4, generator=torch.Generator().manual_seed(4)) < 0.3
+    known = (
+        FieldTable(table).batch(torch.tensor([4, 0, 2, 2, 1])).hide(before) if batch else FieldTable(table)
+    )
+    upstream = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    parameters = tuple(encoder.parameters())
+    found, expected = encoder.total(known, hidden), encoder(known, hidden=hidden).sum(1)
+    torch.testing.assert_close(found, expected)
+    for mine, theirs in zip(
+        torch.autograd.grad((found * upstream).sum(), parameters),
+        torch.autograd.grad((expected * upstream).sum(), parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs)
+
+
 @pytest.mark.parametrize("rows", [None, torch.tensor([4, 1, 2, 4, 0])])
 def test_gradients_are_those_of_the_loop(
     encoder: FieldEncoder, table: AttributeTable, rows: torch.Tensor | None
@@ -95,11 +120,13 @@ def test_second_derivatives_exist(encoder: FieldEncoder, table: AttributeTable) 
     ready = FieldTable(table).double()
     parameters = tuple(encoder.parameters())
 
-    def run(*_: torch.Tensor) -> torch.Tensor:
-        return encoder(ready).square()
+    for encode in (encoder, encoder.total):
 
-    assert torch.autograd.gradcheck(run, parameters)
-    assert torch.autograd.gradgradcheck(run, parameters)
+        def run(*_: torch.Tensor, encode: Callable[..., torch.Tensor] = encode) -> torch.Tensor:
+            return encode(ready).square()
+
+        assert torch.autograd.gradcheck(run, parameters)
+        assert torch.autograd.gradgradcheck(run, parameters)
 
 
 def test_tables_are_no_state(encoder: FieldEncoder, table: AttributeTable) -> None:
