@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from gclrec.data.numbering import CODED, distinct_ids, places_of
+from gclrec.data.numbering import CODED, distinct_ids, numbered, places_of
 from gclrec.errors import InputError, InputWarning
 
 IntArray = npt.NDArray[np.int64]
@@ -116,8 +116,17 @@ def _plain_ids(ids: pl.Series) -> pl.Series:
 
 def _numbered(ids: pl.Series, vocabulary: Vocabulary | None) -> tuple[Vocabulary, IntArray]:
     """Return a vocabulary, that of the ids themselves if none is given, and the row of each id in it."""
-    vocabulary = Vocabulary.of(ids) if vocabulary is None else vocabulary
-    return vocabulary, vocabulary.rows(ids)
+    if vocabulary is not None:
+        rows = vocabulary.rows(ids)
+        if len(rows) and rows.min() < 0:
+            raise InputError(f"{ids.name} {ids[int(np.argmin(rows))]!r} is not in the given vocabulary")
+        return vocabulary, rows
+    known, rows = numbered(_plain_ids(ids))
+    return Vocabulary(known.rename("id")), rows
+
+
+_BLOCK = 2**20
+"""Pairs that are worked on at a time, so that what lies between stays in the caches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,10 +174,6 @@ class Interactions:
         """
         with ThreadPoolExecutor(2) as pool:  # both sides at the same time
             (users, user), (items, item) = pool.map(_numbered, (frame["user"], frame["item"]), (users, items))
-        for name, rows in (("user", user), ("item", item)):
-            if len(rows) and rows.min() < 0:
-                raw = frame[name][int(np.argmin(rows))]
-                raise InputError(f"{name} {raw!r} is not in the given vocabulary")
         columns = frame.columns
         time = frame["time"].cast(pl.Float64).to_numpy() if "time" in columns else None
         weight = frame["weight"].cast(pl.Float32).to_numpy() if "weight" in columns else None
@@ -191,7 +196,15 @@ class Interactions:
     @cached_property
     def pair_keys(self) -> IntArray:
         """``(E,)`` one number a pair, ``user * I + item``: equal pairs have equal keys."""
-        return self.user * self.num_items + self.item
+        return self._new_keys()
+
+    def _new_keys(self) -> IntArray:
+        keys = np.empty(len(self.user), dtype=np.int64)
+        for start in range(0, len(keys), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            np.multiply(self.user[block], self.num_items, out=keys[block])
+            keys[block] += self.item[block]
+        return keys
 
     def user_degrees(self) -> IntArray:
         """Return the number of interactions of each user, ``(U,)``."""
@@ -236,13 +249,13 @@ class Interactions:
 
     def deduplicated(self) -> Interactions:
         """Return each pair once, at its first time (first place where times are unknown or equal)."""
-        ordered = self.user * self.num_items
-        ordered += self.item
-        ordered.sort()  # np.unique would hash, which is far slower
-        again = ordered[1:] == ordered[:-1]
-        if not again.any():
+        ordered = self._new_keys()
+        _sort(ordered)  # np.unique would hash, which is far slower
+        parts = (ordered[start : start + _BLOCK + 1] for start in range(0, len(ordered), _BLOCK))
+        if not any((part[1:] == part[:-1]).any() for part in parts):
             return self
-        repeated = ordered[1:][again]
+        repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+        del ordered
         keys = self.pair_keys
         among = np.flatnonzero(_is_in(keys, repeated))
         if self.time is not None:
@@ -307,6 +320,17 @@ class Interactions:
         if self.weight is not None:
             columns["weight"] = self.weight
         return pl.DataFrame(columns)
+
+
+def _sort(keys: IntArray) -> None:
+    """Sort in place, of many numbers the smaller half and the larger one at the same time."""
+    if len(keys) <= _BLOCK:
+        keys.sort()
+        return
+    middle = len(keys) // 2
+    keys.partition(middle)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(np.ndarray.sort, (keys[:middle], keys[middle:])))
 
 
 def _is_in(keys: IntArray, ordered: IntArray) -> BoolArray:

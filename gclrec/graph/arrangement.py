@@ -65,10 +65,11 @@ class Arrangement:
         user, item = (x.to(torch.int64 if large else torch.int32) for x in (user, item))
         if not large and item.device.type == "cpu":
             by_item = in_order(item.numpy(), user.numpy())
-            return cls._of_sorted(num_users, num_items, (user, item), by_item)
-        order = torch.argsort(item, stable=True)
-        by_item = item.index_select(0, order), user.index_select(0, order)
-        return cls._of_sorted(num_users, num_items, (user, item), by_item)
+        else:
+            order = torch.argsort(item, stable=True)
+            by_item = item.index_select(0, order), user.index_select(0, order)
+        user_ptr, item_ptr = _pointers(user, num_users), _pointers(by_item[0], num_items)
+        return cls(num_users, num_items, user, item, user_ptr, *by_item, item_ptr)
 
     @classmethod
     def of_unsorted(
@@ -85,28 +86,16 @@ class Arrangement:
             _refuse_repeated(keys[order])
             users, items = (torch.from_numpy(x[order]) for x in (user, item))
             return cls.of(users, items, num_users, num_items)
-        with ThreadPoolExecutor(2) as pool:
-            by_user, by_item = pool.map(in_order, (user, item), (item, user))
-        return cls._of_sorted(num_users, num_items, by_user, by_item)
 
-    @classmethod
-    def _of_sorted(
-        cls,
-        num_users: int,
-        num_items: int,
-        by_user: tuple[Tensor, Tensor],
-        by_item: tuple[Tensor, Tensor],
-    ) -> Arrangement:
-        return cls(
-            num_users=num_users,
-            num_items=num_items,
-            user_of=by_user[0],
-            user_to=by_user[1],
-            user_ptr=_pointers(by_user[0], num_users),
-            item_of=by_item[0],
-            item_to=by_item[1],
-            item_ptr=_pointers(by_item[0], num_items),
-        )
+        def half(
+            of: npt.NDArray[np.int64], to: npt.NDArray[np.int64], count: int
+        ) -> tuple[Tensor, Tensor, Tensor]:
+            first, second = in_order(of, to)
+            return first, second, _pointers(first, count)
+
+        with ThreadPoolExecutor(2) as pool:
+            by_user, by_item = pool.map(half, (user, item), (item, user), (num_users, num_items))
+        return cls(num_users, num_items, *by_user, *by_item)
 
     @property
     def num_edges(self) -> int:
@@ -154,8 +143,8 @@ class Arrangement:
     def adjacency(self) -> Adjacency:
         """The symmetrically normalised adjacency, by the degrees of these very edges."""
         user_scale, item_scale = map(_scale, self.degrees)
-        by_user = user_scale.index_select(0, self.user_of).mul_(item_scale.index_select(0, self.user_to))
-        by_item = item_scale.index_select(0, self.item_of).mul_(user_scale.index_select(0, self.item_to))
+        by_user = _weights(user_scale, self.user_of, item_scale, self.user_to)
+        by_item = _weights(item_scale, self.item_of, user_scale, self.item_to)
         return Adjacency(
             Half(self.user_ptr, self.user_to, by_user, self.num_items),
             Half(self.item_ptr, self.item_to, by_item, self.num_users),
@@ -223,14 +212,14 @@ class Arrangement:
                 for degree, end in zip(degrees, new, strict=True)
             ]
         user_scale, item_scale = map(_scale, degrees)
-        weight = user_scale.index_select(0, self.user_of).mul_(item_scale.index_select(0, self.user_to))
+        weight = _weights(user_scale, self.user_of, item_scale, self.user_to)
         weight.index_fill_(0, dropped, 0.0)
         by_user = Half(self.user_ptr, self.user_to, weight, self.num_items)
         by_item = Half(self.item_ptr, self.item_to, weight.index_select(0, self.item_order), self.num_users)
         if new is None:
             return Adjacency(by_user, by_item)
         user, item = new
-        weight = user_scale.index_select(0, user).mul_(item_scale.index_select(0, item))
+        weight = _weights(user_scale, user, item_scale, item)
         order = torch.argsort(item.to(self.user_to.dtype), stable=True)
         return Adjacency(
             _extended(by_user, user, item, weight),
@@ -252,9 +241,11 @@ def in_order(first: npt.NDArray[np.integer], second: npt.NDArray[np.integer]) ->
     Raises:
         ValueError: a pair occurs twice.
     """
-    keys = first.astype(np.int64)
-    keys <<= 32
-    keys |= second
+    keys = np.empty(len(first), dtype=np.int64)
+    for start in range(0, len(keys), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        np.left_shift(first[block], 32, out=keys[block], dtype=np.int64)
+        keys[block] |= second[block]
     if not (_ascend(keys[:1024]) and _ascend(keys)):
         keys.sort()
     _refuse_repeated(keys)
@@ -267,11 +258,11 @@ def _unpacked(keys: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int32], npt.N
     """Return both halves of the keys; the lower one lies in their memory, of which the rest is given back."""
     count = len(keys)
     high = np.empty(count, dtype=np.int32)
-    np.right_shift(keys, 32, out=high, casting="unsafe")
     halves = keys.view(np.int32)
     lower = 0 if sys.byteorder == "little" else 1
     for start in range(0, count, _BLOCK):
         stop = min(start + _BLOCK, count)
+        high[start:stop] = halves[2 * start + 1 - lower : 2 * stop : 2]
         halves[start:stop] = halves[2 * start + lower : 2 * stop : 2]
     del halves  # nothing else may look at the memory that is given back now
     keys.resize(-(-count // 2), refcheck=False)
@@ -302,6 +293,17 @@ def _both(first: Callable[[], T], second: Callable[[], T]) -> tuple[T, T]:
 
 def _scale(degree: Tensor) -> Tensor:
     return degree.clamp(min=1).to(torch.get_default_dtype()).rsqrt()
+
+
+def _weights(of_row: Tensor, row: Tensor, of_column: Tensor, column: Tensor) -> Tensor:
+    """Return the product of what both ends of each edge have, ``(E,)``."""
+    if row.device.type != "cpu" or len(row) <= _BLOCK:
+        return of_row.index_select(0, row).mul_(of_column.index_select(0, column))
+    # Millions of numbers: NumPy asks for large pages of memory, and what lies between stays in the caches.
+    weights = torch.from_numpy(np.empty(len(row), dtype=of_row.numpy().dtype))
+    for out, rows, columns in zip(*(x.split(_BLOCK) for x in (weights, row, column)), strict=True):
+        torch.index_select(of_row, 0, rows, out=out).mul_(of_column.index_select(0, columns))
+    return weights
 
 
 def _extended(half: Half, of: Tensor, to: Tensor, weight: Tensor) -> Half:

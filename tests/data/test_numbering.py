@@ -11,7 +11,7 @@ import pytest
 from gclrec.data import numbering
 from gclrec.data.columns import Columns
 from gclrec.data.interactions import Vocabulary
-from gclrec.data.numbering import distinct_ids, places_of
+from gclrec.data.numbering import distinct_ids, numbered, places_of
 from gclrec.data.readers import read_frame, read_interactions
 from gclrec.data.tables import open_parquet, read_parquet
 from gclrec.errors import InputError
@@ -44,6 +44,24 @@ def test_numbered_as_a_dictionary_would(values: list) -> None:
     others = [values[1], max(values), *(["none", ""] if values is TEXT else [-(2**63), 2**63 - 1, 4])]
     found = places_of(pl.Series(others), known).tolist()
     assert found == [place.get(value, -1) for value in others]
+
+
+@pytest.mark.usefixtures("_many")
+@pytest.mark.parametrize("values", [NEAR, FAR, TEXT], ids=["near", "far", "text"])
+def test_both_in_one_go(values: list) -> None:
+    for ids in (chunked(values), chunked(TEXT, pl.Categorical), chunked(values)[:0]):
+        known, rows = numbered(ids)
+        assert known.to_list() == distinct_ids(ids).to_list()
+        assert rows.dtype == np.int64
+        assert rows.tolist() == places_of(ids, known).tolist()
+
+
+@pytest.mark.usefixtures("_many")
+@pytest.mark.parametrize("numbers", [[3, 2**40, -5], [-(2**40), 2, 2], [2**31, 1], [-(2**31), 2**31 - 1]])
+def test_tables_hold_numbers_of_any_size(numbers: list[int]) -> None:
+    places = pl.Series([1, 0, len(numbers) - 1])
+    found = numbering.looked_up(places, np.array(numbers))
+    assert found.tolist() == [numbers[place] for place in places]
 
 
 @pytest.mark.usefixtures("_many")
