@@ -8,6 +8,7 @@ and rows are looked up by their codes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import numpy as np
@@ -40,12 +41,13 @@ def coded(text: pl.Series) -> pl.Series:
     hashes = text.hash().to_numpy()
     distinct = np.sort(hashes)
     distinct = distinct[np.append(True, distinct[1:] != distinct[:-1])]
-    bits = len(distinct).bit_length() + 3
+    bits = len(distinct).bit_length() + 1
     shift = np.uint64(64 - bits)
     first = np.searchsorted(distinct, np.arange(2**bits, dtype=np.uint64) << shift).astype(np.int32)
     codes = np.empty(len(text), dtype=np.uint32)
     somewhere = np.empty(len(distinct), dtype=np.int64)
-    for start in range(0, len(text), _BLOCK):
+
+    def code(start: int) -> None:
         block = hashes[start : start + _BLOCK]
         place = first[(block >> shift).view(np.int64)]
         later = np.flatnonzero(distinct[place] != block)
@@ -54,11 +56,17 @@ def coded(text: pl.Series) -> pl.Series:
             later = later[distinct[place[later]] != block[later]]
         codes[start : start + len(block)] = place
         somewhere[place] = np.arange(start, start + len(block))
-    del hashes, distinct, first
-    texts = text.gather(somewhere)
-    for start in range(0, len(text), _BLOCK):
+
+    def agree(start: int) -> bool:
         part = slice(start, start + _BLOCK)
-        if not (texts.gather(codes[part]) == text[part]).all():
+        return bool((texts.gather(codes[part]) == text[part]).all())
+
+    starts = range(0, len(text), _BLOCK)
+    with ThreadPoolExecutor(2) as pool:
+        for _ in pool.map(code, starts):
+            pass
+        texts = text.gather(somewhere)
+        if not all(pool.map(agree, starts)):
             return text.cast(pl.Categorical)
     series = pl.Series(text.name, codes)
     to = getattr(series.cat, "to", series.cast)  # older versions of polars cast numbers to an Enum
