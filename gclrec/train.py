@@ -157,6 +157,10 @@ def train(
     try:
         with Bars(progress_console()) as bars:
             result = fit(config, folder, bars)
+    except InputError:
+        if resume is None:
+            folder.discard_unless_trained()
+        raise
     except KeyboardInterrupt:
         console.print(f"stopped; continue with: gclrec train --resume {folder.path}", soft_wrap=True)
         raise

@@ -43,6 +43,7 @@ def step(
     num_layers: int = 3,
     batch_size: int = 2048,
     repeats: int = 12,
+    warm: int = 60,
     threads: int | None = None,
     textbook: bool = True,
     pyg: bool = True,
@@ -63,6 +64,7 @@ def step(
         num_layers: layers of the encoder.
         batch_size: training pairs in a batch.
         repeats: timed steps of each.
+        warm: steps of each of our methods before, until freed memory has settled.
         threads: PyTorch threads; all cores if not given.
         textbook: time the textbook's steps too.
         pyg: time PyG's class too, beside lightgcn.
@@ -91,6 +93,9 @@ def step(
                 contestants[f"{method} PyG {form}"] = _on(trainer, other)
     if wrong := {name: error for name, error in errors.items() if not error <= TOLERANCE}:
         raise SystemExit(f"gradients differ by more than {TOLERANCE:g}: {wrong}")
+    for method in methods:
+        for _ in range(warm):
+            contestants[method]()
     times = in_turn(contestants, repeats)
     count = len(Trainer(config_of(methods[0], **shape), graph).batches)
     rows, seconds = [], {}

@@ -291,7 +291,8 @@ def run_comparison(
         held = folder.holds(cell)
         listener = audience.cell(number, len(plan.cells), cell, held=held)
         run = folder.run(cell)
-        if not run.path.exists():
+        begun = not run.path.exists()
+        if begun:
             run = create(run.path, cell.config)
         found = fingerprint(run)
         if prints.setdefault(cell.fraction, found) != found:
@@ -300,7 +301,12 @@ def run_comparison(
                 "choose another --out"
             )
         if not held:
-            fit(run.config(), run, listener)
+            try:
+                fit(run.config(), run, listener)
+            except InputError:
+                if begun:
+                    run.discard_unless_trained()
+                raise
             done(run)
 
 

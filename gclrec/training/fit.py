@@ -98,7 +98,8 @@ def _start(
         if resumed:
             trainer.load_state(tensors)
     except (ValueError, RuntimeError, KeyError) as error:
-        raise InputError(f"{folder.path}: {' '.join(str(error).split())}") from error
+        where = f"{folder.path}: " if resumed else ""
+        raise InputError(f"{where}{' '.join(str(error).split())}") from error
     folder.keep_metrics(progress.lines)
     return trainer, progress
 

@@ -132,6 +132,11 @@ class RunFolder:
         finally:
             os.close(descriptor)
 
+    def discard_unless_trained(self) -> None:
+        """Remove the folder if no epoch of it is done, as when its settings turn out not to suit its data."""
+        if not self.last_checkpoint.exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+
     @property
     def last_checkpoint(self) -> Path:
         """State after the last whole epoch."""

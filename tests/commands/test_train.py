@@ -221,6 +221,25 @@ def test_interrupting_says_how_to_go_on(train: Run, tmp_path: Path, monkeypatch:
     assert f"gclrec train --resume {tmp_path / 'run'}" in outcome.err
 
 
+def test_settings_that_do_not_suit_the_data_leave_nothing_behind(
+    gclrec: Run, clicks: Path, tmp_path: Path
+) -> None:
+    """With one field of items there are no two halves of them; that is found when the encoder is there."""
+    items = tmp_path / "items.csv"
+    number = pl.read_csv(clicks)["item_id"].unique().sort()
+    pl.DataFrame({"id": number, "kind": [f"k{n % 3}" for n in range(len(number))]}).write_csv(items)
+    flags = ("--dataset", clicks, "--item-attributes", items, "--attributes", "input", *QUICK)
+    halves = ("--ssl", "features", "--feature-views", "random")
+    outcome = gclrec("train", *flags, *halves, "--run", tmp_path / "run")
+    assert "one field (kind)" in outcome.error
+    assert not (tmp_path / "run").exists()
+    study = tmp_path / "study.toml"
+    study.write_text("[variants.a]\nssl = 'features'\nfeature-views = 'random'\n[variants.b]\naug = 'none'\n")
+    compared = gclrec("compare", *flags, "--config", study, "--seeds", 1, "--out", tmp_path / "out")
+    assert "one field (kind)" in compared.error
+    assert list((tmp_path / "out" / "runs").iterdir()) == []
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="folders are not locked on Windows")
 def test_two_processes_do_not_train_in_one_folder(train: Run, gclrec: Run, tmp_path: Path) -> None:
     assert train().code == 0
