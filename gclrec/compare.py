@@ -27,7 +27,10 @@ from gclrec.training.trainer import pick_device
 
 app = command("compare")
 
-_OWN = {"augs", "methods", "grid", "seeds", "train_fractions", "against", "claim", "out", "config", "json"}
+_OWN = {
+    *("augs", "methods", "grid", "seeds", "train_fractions", "same_steps", "against", "claim"),
+    *("out", "config", "json"),
+}
 
 
 def layered(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:  # noqa: ARG001
@@ -72,6 +75,13 @@ def compare(
     train_fractions: Annotated[
         tuple[str, ...], _several("Shares of the training pairs, such as 1,0.1,0.01: a sparsity study.")
     ] = (),
+    same_steps: Annotated[
+        bool,
+        Parameter(
+            help="Train every share of the pairs for as many steps as all of them: epochs, and those from "
+            "one validation to the next, are divided by the share."
+        ),
+    ] = False,
     against: Annotated[
         str | None, Parameter(help="Variant that the others are compared with. Default: the first.")
     ] = None,
@@ -108,6 +118,7 @@ def compare(
         grid=grid,
         num_seeds=seeds,
         fractions=_shares(train_fractions),
+        same_steps=same_steps,
         against=against,
         claim=claim,
         given=frozenset(given),

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor
 
+from gclrec.graph.arrangement import positions
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.draws import RARE, bernoulli, distinct, hits, places_of_hits
 from gclrec.graph.walks import random_walk
@@ -88,7 +89,8 @@ def edge_perturb(graph: BipartiteGraph, p: float, *, generator: Generator | None
 
     Each interaction leaves with probability ``p``. As many new pairs come in, drawn uniformly from all
     pairs that are not interactions of ``graph``, without repetition; so the number of interactions stays
-    (unless fewer pairs are missing than were dropped, then all of these come in).
+    (unless fewer pairs are missing than were dropped, then all of these come in). A user or an item
+    without any interaction gets none: a random link would teach what only cold nodes have as noise.
 
     Args:
         graph: ``E`` interactions; never modified.
@@ -107,18 +109,26 @@ def edge_perturb(graph: BipartiteGraph, p: float, *, generator: Generator | None
     if p == 0.0:
         return graph
     leaving = _leaving(graph, p, generator)
-    pairs = graph.num_users * graph.num_items
-    wanted = min(len(leaving), pairs - graph.num_edges)
+    users, items = (positions(degree > 0) for degree in graph.degrees())
+    pairs = len(users) * len(items)
+
+    def spread(keys: Tensor) -> tuple[Tensor, Tensor]:
+        row = torch.div(keys, max(len(items), 1), rounding_mode="floor")
+        return users[row], items[keys - row * len(items)]
+
+    def exists(keys: Tensor) -> Tensor:
+        user, item = spread(keys)
+        return graph.arrangement.holds(user * graph.num_items + item)
+
     keys = distinct(
-        wanted,
+        min(len(leaving), pairs - graph.num_edges),
         pairs,
         generator=generator,
         device=graph.device,
-        forbidden=graph.arrangement.holds,
+        forbidden=exists,
         num_forbidden=graph.num_edges,
     )
-    user = torch.div(keys, graph.num_items, rounding_mode="floor")
-    return graph.exchange_edges(leaving, user, keys - user * graph.num_items)
+    return graph.exchange_edges(leaving, *spread(keys))
 
 
 def feature_mask(graph: BipartiteGraph, p: float, *, generator: Generator | None = None) -> BipartiteGraph:

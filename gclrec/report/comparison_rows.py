@@ -109,6 +109,7 @@ def grid_rows(findings: Findings) -> Rows:
         taken = findings.chosen[row["fraction"], row["variant"]] == row["setting"]
         fraction = [f"{row['fraction']:g}"] if several else []
         figure = "-" if row["validation"] is None else f"{row['validation']:.4f}"
+        figure += f" {row['select']}" if row["select"] != plan.common.select else ""
         rows.append([row["variant"], *fraction, row["setting"] or "-", figure, "chosen" if taken else ""])
     return heads, rows
 
@@ -182,6 +183,13 @@ def caveats(findings: Findings) -> list[str]:
         f"together (Holm), so that the chance of any false finding is about {ALPHA:.0%}.",
         "Intervals are 95 %, over users and seeds, each for itself and not corrected.",
     ]
+    if len(plan.fractions) > 1:
+        told.append(
+            "Every share of the training pairs was trained for as many steps."
+            if plan.same_steps
+            else "An epoch is a pass over the training pairs that are left, so a smaller share was trained "
+            "for fewer steps; --same-steps avoids that."
+        )
     if findings.unfinished:
         told.append(
             f"Best at the last epoch in most runs: {', '.join(findings.unfinished)}. With more --epochs the "

@@ -23,6 +23,7 @@ _TUNABLE = (
 )
 _UNTUNABLE = ("baseline", "aug")  # they are what is compared
 _OF_ALL_RUNS = ("seed", "device", "tensorboard")
+_OF_ONE_RUN = ("select",)  # it moves no figure: what cannot know cold items may choose its epoch by others
 
 
 def named_values(text: str, option: str, form: str) -> tuple[str, str]:
@@ -65,7 +66,8 @@ def variant_settings(values: Mapping[str, Any], source: str) -> dict[str, Any]:
         name = spelled.replace("-", "_")
         if name not in hints:
             raise InputError(f"{source}: unknown setting {spelled!r}; see --help")
-        if _group(hints[name]) in (DATA, EVALUATION) or name in _OF_ALL_RUNS:
+        of_all = _group(hints[name]) in (DATA, EVALUATION) or name in _OF_ALL_RUNS
+        if of_all and name not in _OF_ONE_RUN:
             raise InputError(f"{source}: all runs share {spelled!r}; set it above the variants")
         if isinstance(value, (dict, list)):
             raise InputError(f"{source}: {spelled!r} has one value, found {value}")

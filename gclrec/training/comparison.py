@@ -58,6 +58,7 @@ class Plan:
         against: the variant that the others are compared with.
         claim: the figure that the tests are about, such as ``recall@20``.
         common: settings that all runs share.
+        same_steps: whether every share of the training pairs is trained for as many steps as all of them.
     """
 
     cells: tuple[Cell, ...]
@@ -65,6 +66,7 @@ class Plan:
     against: str
     claim: str
     common: TrainConfig
+    same_steps: bool = False
 
     @property
     def fractions(self) -> tuple[float, ...]:
@@ -93,6 +95,7 @@ def make_plan(
     grid: Sequence[str] = (),
     num_seeds: int = 3,
     fractions: Sequence[float] = (),
+    same_steps: bool = False,
     against: str | None = None,
     claim: str | None = None,
     given: frozenset[str] = frozenset(),
@@ -107,6 +110,8 @@ def make_plan(
         grid: settings to choose from on validation, each ``NAME=VALUE,VALUE``.
         num_seeds: runs of each variant; they share the split.
         fractions: shares of the training pairs; that of ``common`` if empty.
+        same_steps: train a share of the pairs for as many steps as all of them would take: with ``f`` of the
+            pairs ``1/f`` times the epochs, and as many from one validation to the next.
         against: the variant that the others are compared with; the first if ``None``.
         claim: figure that is tested; the one that is selected by if ``None``.
         given: settings in ``common`` that were asked for and so go before those of a method.
@@ -137,6 +142,9 @@ def make_plan(
     seeds = range(common.seed, common.seed + num_seeds)
     for share, (name, config), point, seed in itertools.product(shares, variants.items(), points, seeds):
         whole = dataclasses.replace(config, **point, train_fraction=share, seed=seed)
+        if same_steps:
+            epochs, between = round(whole.epochs / share), round(whole.eval_every / share)
+            whole = dataclasses.replace(whole, epochs=epochs, eval_every=between)
         try:
             whole.checked()
         except InputError as error:
@@ -151,7 +159,7 @@ def make_plan(
         cells.setdefault(
             (name, setting, share, seed), Cell(name, setting, share, seed, whole, plain_name(stem))
         )
-    return Plan(tuple(cells.values()), names, against, claim, common)
+    return Plan(tuple(cells.values()), names, against, claim, common, same_steps)
 
 
 def _variants(
@@ -341,7 +349,9 @@ def choose(plan: Plan, folder: ComparisonFolder) -> tuple[Choice, list[dict[str,
         if several and len(found) < len(cells):
             raise InputError("--grid: the split leaves no validation pairs to choose by")
         mean = sum(found) / len(found) if found else None
-        rows.append({"fraction": fraction, "variant": variant, "setting": setting, "validation": mean})
+        select = cells[0].config.select
+        row = {"fraction": fraction, "variant": variant, "setting": setting, "select": select}
+        rows.append({**row, "validation": mean})
         if (fraction, variant) not in chosen or (mean or 0.0) > best[fraction, variant]:
             chosen[fraction, variant], best[fraction, variant] = setting, mean or 0.0
     return chosen, rows

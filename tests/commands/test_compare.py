@@ -138,7 +138,8 @@ def test_every_kind_of_variant_in_one(compare: Run, tmp_path: Path) -> None:
     """Methods, baselines with and without vectors, a grid, two different views, and shares."""
     outcome = compare(
         *("--augs", "none,edge_drop/noise:0.1", "--methods", "item_knn", "popularity", "xsimgcl"),
-        *("--grid", "temperature=0.1,0.3", "--train-fractions", "1,0.5", "--seeds", 1, "--json"),
+        *("--grid", "temperature=0.1,0.3", "--train-fractions", "1,0.5", "--same-steps"),
+        *("--seeds", 1, "--json"),
     )
     assert outcome.code == 0, outcome.err
     table = pl.DataFrame(outcome.values["table"], infer_schema_length=None)
@@ -155,6 +156,7 @@ def test_every_kind_of_variant_in_one(compare: Run, tmp_path: Path) -> None:
         tmp_path / "out" / "runs" / "edge_drop,noise_0.1__temperature=0.3__train-fraction=0.5__seed=0"
     ).config()
     assert (config.aug, config.temperature, config.train_fraction) == ("edge_drop,noise:0.1", 0.3, 0.5)
+    assert config.epochs == 4  # half of the pairs, twice the epochs
 
 
 def test_an_interrupted_comparison_goes_on(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -86,6 +87,23 @@ def test_variants_of_ones_own() -> None:
     assert (bare.ssl, bare.layer_weights, bare.dim) == ("none", "mean_without_0", 8)
 
 
+def test_a_variant_may_choose_its_epoch_by_a_figure_of_its_own(tmp_path: Path) -> None:
+    common = dataclasses.replace(SMALL, select="cold_items/recall@20")
+    plan = make_plan(common, named={"ids": {"select": "ndcg@20"}, "fields": {"dim": 16}}, num_seeds=1)
+    assert [cell.config.select for cell in plan.cells] == ["ndcg@20", "cold_items/recall@20"]
+    lines = [{"phase": "select", "epoch": 1, "valid/all/ndcg@20": 0.5, "valid/cold_items/recall@20": 0.25}]
+    folder = ComparisonFolder(tmp_path)
+    for cell in plan.cells:
+        run = folder.run(cell)
+        run.path.mkdir(parents=True)
+        (run.path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    rows = choose(plan, folder)[1]
+    assert [(row["select"], row["validation"]) for row in rows] == [
+        ("ndcg@20", 0.5),
+        ("cold_items/recall@20", 0.25),
+    ]
+
+
 def test_a_grid_tries_only_what_matters() -> None:
     """Without contrast its settings are idle: there is one run, not four that are the same."""
     plan = make_plan(
@@ -129,6 +147,19 @@ def test_shares_of_the_training_pairs() -> None:
         "edge_drop__train-fraction=0.1__seed=0",
     ]
     assert {cell.config.train_fraction for cell in plan.cells} == {1.0, 0.1}
+
+
+def test_shares_are_trained_for_as_many_steps() -> None:
+    """A quarter of the pairs, four times the epochs; what the grid chooses from is multiplied too."""
+    common = dataclasses.replace(SMALL, epochs=6, eval_every=2)
+    plan = make_plan(common, fractions=[1.0, 0.25], grid=["epochs=6,10"], num_seeds=1, same_steps=True)
+    found = {(cell.fraction, cell.setting, cell.config.epochs, cell.config.eval_every) for cell in plan.cells}
+    assert found == {
+        (1.0, "epochs=6", 6, 2),
+        (1.0, "epochs=10", 10, 2),
+        (0.25, "epochs=6", 24, 8),
+        (0.25, "epochs=10", 40, 8),
+    }
 
 
 BAD = {
