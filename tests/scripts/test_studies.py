@@ -19,6 +19,7 @@ def test_every_study_can_be_planned(path: Path) -> None:
     values = read_toml(path)
     apart: dict[str, Any] = {key: values.pop(key, None) for key in ("augs", "grid", "variants", "against")}
     shares = [float(share) for share in values.pop("train_fractions", [])]
+    same_steps = values.pop("same_steps", False)
     given = frozenset(values)
     common = TrainConfig.from_dict(values, source=path.name)
     plan = make_plan(
@@ -27,6 +28,7 @@ def test_every_study_can_be_planned(path: Path) -> None:
         named=apart["variants"],
         grid=apart["grid"] or (),
         fractions=shares,
+        same_steps=same_steps,
         against=apart["against"],
         given=given,
     )
