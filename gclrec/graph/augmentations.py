@@ -111,13 +111,17 @@ def edge_perturb(graph: BipartiteGraph, p: float, *, generator: Generator | None
     leaving = _leaving(graph, p, generator)
     users, items = (positions(degree > 0) for degree in graph.degrees())
     pairs = len(users) * len(items)
+    all_linked = pairs == graph.num_users * graph.num_items
 
-    def spread(keys: Tensor) -> tuple[Tensor, Tensor]:
-        row = torch.div(keys, max(len(items), 1), rounding_mode="floor")
-        return users[row], items[keys - row * len(items)]
+    def ends(keys: Tensor) -> tuple[Tensor, Tensor]:
+        user = torch.div(keys, max(len(items), 1), rounding_mode="floor")
+        item = keys - user * len(items)
+        return (user, item) if all_linked else (users[user], items[item])
 
     def exists(keys: Tensor) -> Tensor:
-        user, item = spread(keys)
+        if all_linked:
+            return graph.arrangement.holds(keys)
+        user, item = ends(keys)
         return graph.arrangement.holds(user * graph.num_items + item)
 
     keys = distinct(
@@ -128,7 +132,7 @@ def edge_perturb(graph: BipartiteGraph, p: float, *, generator: Generator | None
         forbidden=exists,
         num_forbidden=graph.num_edges,
     )
-    return graph.exchange_edges(leaving, *spread(keys))
+    return graph.exchange_edges(leaving, *ends(keys))
 
 
 def feature_mask(graph: BipartiteGraph, p: float, *, generator: Generator | None = None) -> BipartiteGraph:
