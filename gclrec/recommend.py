@@ -105,8 +105,16 @@ def recommend(
     if cold_only:
         recommender = recommender.cold_only()
 
+    encode = None
+    if items or users_file is not None:
+        from gclrec.training.newcomers import history_encoder
+        from gclrec.training.run import RunFolder
+
+        encode = history_encoder(RunFolder.open(run))
     if items:
-        found = recommender.recommend_for(items, k, exclude_seen=exclude_seen, skip_unknown=skip_unknown)
+        found = recommender.recommend_for(
+            items, k, exclude_seen=exclude_seen, skip_unknown=skip_unknown, encode=encode
+        )
         given = {"history": list(items)}
         _show("a new user", found, given, json)
     elif users_file is not None:
@@ -114,8 +122,10 @@ def recommend(
         from gclrec.data.readers import read_frame
 
         began = time.perf_counter()
-        histories = read_frame(users_file, columns=Columns(time="", weight=""))
-        table = recommender.recommend_for(histories, k, exclude_seen=exclude_seen, skip_unknown=skip_unknown)
+        histories = read_frame(users_file, columns=Columns(time=None if encode else "", weight=""))
+        table = recommender.recommend_for(
+            histories, k, exclude_seen=exclude_seen, skip_unknown=skip_unknown, encode=encode
+        )
         if out is None:
             _show_table(table, json)
         else:

@@ -15,6 +15,7 @@ from gclrec.encoders.fields import FieldBatch, FieldEncoder, FieldTable
 from gclrec.encoders.free import FreeVectors
 from gclrec.encoders.histories import HISTORIES, Sequences
 from gclrec.encoders.refiners import REFINERS, linear
+from gclrec.graph.draws import bernoulli
 
 
 class Tower(nn.Module):
@@ -128,7 +129,7 @@ class TwoTower(FreeVectors):
         degrees: training interactions of users ``(U,)`` and items ``(I,)``; a node with none has no free
             vector. All nodes are known if ``None``.
         id_dropout: probability that a node with attributes (or a history) is encoded without its free vector
-            (and history) in training.
+            in training; half of these users are encoded without their history too.
         sequences: the users' items in order; users have no history if ``None``.
         history: how that becomes a vector, a name in :data:`~gclrec.encoders.histories.HISTORIES`.
         init_std: standard deviation of the normal start.
@@ -225,7 +226,7 @@ class TwoTower(FreeVectors):
             items = self.towers["item"](self.tables["item"], items, hidden[1])
         if "user" in self.towers:
             rows = None if self.sequences is None else self.sequences.newest()
-            past = self._past(items, rows, start.alone[0])
+            past = self._past(items, rows, self._new(start.alone[0]))
             users = self.towers["user"](self._table(), users, hidden[0], past)
         if perturb is not None:
             if perturb.on_input is not None:
@@ -246,27 +247,40 @@ class TwoTower(FreeVectors):
         if self.sequences is None:
             return final.users.index_select(0, users)
         ids, alone = self.ids.side("user", self.users, self.draws, users)
-        past = self._past(final.items, self.sequences.before(users, items), alone)
+        past = self._past(final.items, self.sequences.before(users, items), self._new(alone))
         table = self._table()
         return cast("Tensor", self.towers["user"](table and table.batch(users), ids, None, past))
 
-    def encode_history(self, items: Tensor, rows: Tensor) -> Tensor:
-        """Return users of whom nothing is known but what they took, ``(B, D)``.
+    def encode_history(self, items: Tensor, rows: Tensor, users: Tensor | None = None) -> Tensor:
+        """Return users by what they took, ``(B, D)``.
 
         Args:
             items: ``(I, D)`` final vectors of items.
             rows: ``(B, n)`` item numbers, the newest last, ``-1`` for none.
+            users: ``(B,)`` their numbers, ``-1`` for a user of whom nothing else is known; no user is known
+                if ``None``.
 
         Raises:
             ValueError: the encoder was made without histories.
         """
         if self.history is None:
             raise ValueError("the encoder was made without histories")
+        if users is None:
+            users = torch.full((len(rows),), -1, device=rows.device)
+        stranger = (users < 0)[:, None]
+        known = users.clamp(min=0)
+        ids, _ = self.ids.side("user", self.users, self.draws, known)
         table, batch = self._table(), None
         if table is not None:
-            batch = table.batch(torch.zeros(len(rows), dtype=torch.int64, device=rows.device))
-            batch = batch.hide(torch.ones_like(batch.missing))
-        return cast("Tensor", self.towers["user"](batch, None, None, self.history(items, rows)))
+            batch = table.batch(known).hide(stranger)
+        past = self.history(items, rows)
+        return cast("Tensor", self.towers["user"](batch, ids.masked_fill(stranger, 0.0), None, past))
+
+    def _new(self, alone: Tensor | None) -> Tensor | None:
+        """Return which of the users without an id in this pass have no history either: every other one."""
+        if alone is None or self.history is None:
+            return alone
+        return alone & bernoulli(len(alone), 0.5, generator=self.draws, device=alone.device)
 
     def _past(self, items: Tensor, rows: Tensor | None, alone: Tensor | None) -> Tensor | None:
         """Return the vectors of histories, zero for who stands alone."""

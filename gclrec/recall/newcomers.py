@@ -22,12 +22,19 @@ from gclrec.recall.reading import (
     Lookup,
     as_lists,
     joined_lists,
+    kept_lists,
+    ordered_lists,
     read_parts,
     take_lists,
 )
 
 Encode = Callable[[pl.DataFrame], npt.NDArray[Any]]
 """From a table of attributes to ``(N, D)`` layer-0 vectors, row by row; NaN where it says nothing."""
+
+EncodeUsers = Callable[[IntArray, Lists, FloatArray], npt.NDArray[Any]]
+"""From ``(B,)`` rows of users in the run (``-1`` for new ones), ``(indptr, items)`` what each has come to,
+oldest first, and ``(I, D)`` vectors of all items, to ``(B, D)`` vectors of the users. All vectors are as they
+are before their length is changed."""
 
 
 class Histories(NamedTuple):
@@ -36,7 +43,7 @@ class Histories(NamedTuple):
     Args:
         ids: ``(B,)`` their ids, as given.
         rows: ``(B,)`` their rows in the run, ``-1`` for new ones.
-        given: the distinct items of each in the table.
+        given: the distinct items of each in the table, oldest to newest.
     """
 
     ids: pl.Series
@@ -84,14 +91,21 @@ class Newcomers:
         pairs = read_parts(self._run, self.fold_in.trained_on, self._users, self._items)
         return as_lists(pairs, len(self._users), len(self._items))
 
-    def vectors(self, trained: FloatArray, rows: IntArray, given: Lists) -> FloatArray:
+    def vectors(
+        self, trained: FloatArray, rows: IntArray, given: Lists, encode: EncodeUsers | None
+    ) -> FloatArray:
         """Return ``(B, D)`` vectors of users by what they have.
 
         Args:
             trained: ``(U, D)`` vectors of the users of the run.
             rows: ``(B,)`` rows of those who are in the run already, ``-1`` for new ones.
-            given: what each has beside what he was trained on.
+            given: what each has beside what he was trained on, oldest to newest.
+            encode: the run's own encoder of histories, where it has one.
         """
+        if encode is not None:
+            fold_in = self.fold_in
+            known = kept_lists(given, fold_in.item_tells)
+            return fold_in.new_users(known, start=encode(rows, known, fold_in.item_sent))
         vectors = self.fold_in.new_users(given)
         back = np.flatnonzero(rows >= 0)
         if len(back):
@@ -107,14 +121,18 @@ def histories_of(
 ) -> Histories:
     """Return the users of a table ``user, item`` in the order in which they appear.
 
+    What they have is in the order of a column ``time`` where there is one, and else of the table.
+
     Raises:
         InputError: a column is missing, an id is missing, or an item is unknown.
     """
     _check_columns(table, ("user", "item"), "the interactions of new users")
     rows = items.rows(table["item"])
-    known = known_only(rows, table["item"], "item", skip=skip_unknown)
+    known = np.flatnonzero(known_only(rows, table["item"], "item", skip=skip_unknown))
     ids, numbers = _numbered(table["user"])
-    lists = as_lists([(numbers[known], rows[known])], len(ids), len(items))
+    if "time" in table.columns:
+        known = known[np.argsort(table["time"].to_numpy()[known], kind="stable")]
+    lists = ordered_lists(numbers[known], rows[known], len(ids), len(items))
     return Histories(ids, users.rows(ids), lists)
 
 
@@ -209,7 +227,7 @@ def with_vector_column(table: pl.DataFrame, path: Path) -> pl.DataFrame:
 def item_rows(
     items: Sequence[object] | pl.Series, lookup: Lookup, kind: str, *, skip_unknown: bool
 ) -> IntArray:
-    """Return the sorted distinct rows of raw item ids.
+    """Return the distinct rows of raw item ids, each at its last place.
 
     Raises:
         InputError: an id is unknown, or there is none.
@@ -217,10 +235,10 @@ def item_rows(
     if isinstance(items, (str, bytes)):
         raise InputError(f"{kind}s: found the text {items!r}, expected a list of ids")
     rows = lookup.rows(items)
-    found = np.unique(rows[known_only(rows, items, kind, skip=skip_unknown)])
+    found = rows[known_only(rows, items, kind, skip=skip_unknown)]
     if not len(found):
         raise InputError(f"{kind}s: found none, expected at least one id")
-    return found
+    return ordered_lists(np.zeros_like(found), found, 1, int(found.max()) + 1)[1]
 
 
 def known_only(rows: IntArray, raw: Sequence[object] | pl.Series, kind: str, *, skip: bool) -> BoolArray:

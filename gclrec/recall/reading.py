@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gclrec.data.interactions import IntArray, Vocabulary
+from gclrec.data.interactions import BoolArray, IntArray, Vocabulary
 from gclrec.errors import InputError
 from gclrec.recall.embeddings import read_frame
 
@@ -122,6 +122,21 @@ def as_lists(pairs: Sequence[tuple[IntArray, IntArray]], num_users: int, num_ite
     return indptr.astype(np.int64), item
 
 
+def ordered_lists(user: IntArray, item: IntArray, num_users: int, num_items: int) -> Lists:
+    """Return the distinct items of each user, each at its last place in the order of the pairs.
+
+    Example:
+        >>> indptr, items = ordered_lists(np.array([1, 0, 1, 1]), np.array([7, 5, 2, 7]), 2, 9)
+        >>> indptr.tolist(), items.tolist()
+        ([0, 1, 3], [5, 2, 7])
+    """
+    _, from_behind = np.unique((user * num_items + item)[::-1], return_index=True)
+    last = np.sort(len(user) - 1 - from_behind)
+    last = last[np.argsort(user[last], kind="stable")]
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(user[last], minlength=num_users))])
+    return indptr.astype(np.int64), item[last]
+
+
 def take_lists(indptr: IntArray, items: IntArray, rows: IntArray | Sequence[int]) -> Lists:
     """Return some of the lists ``items[indptr[r]:indptr[r + 1]]``, in the order of ``rows``.
 
@@ -134,6 +149,13 @@ def take_lists(indptr: IntArray, items: IntArray, rows: IntArray | Sequence[int]
     start, count = indptr[rows], indptr[rows + 1] - indptr[rows]
     taken = np.concatenate([[0], np.cumsum(count)])
     return taken, items[np.arange(taken[-1]) + np.repeat(start - taken[:-1], count)]
+
+
+def kept_lists(lists: Lists, kept: BoolArray) -> Lists:
+    """Return the lists without the items that are not ``kept``, ``(I,)``, in the same order."""
+    indptr, items = lists
+    stays = kept[items]
+    return np.concatenate([[0], np.cumsum(stays)])[indptr], items[stays]
 
 
 def joined_lists(first: Lists, second: Lists, num_items: int) -> Lists:

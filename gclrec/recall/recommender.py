@@ -17,7 +17,16 @@ from gclrec.recall.added import Added, read_catalogue, whole_index
 from gclrec.recall.answers import Recommendation, listed, tabled
 from gclrec.recall.embeddings import FloatArray
 from gclrec.recall.index import Index
-from gclrec.recall.newcomers import Encode, Histories, Newcomers, histories_of, item_rows, new_items, told
+from gclrec.recall.newcomers import (
+    Encode,
+    EncodeUsers,
+    Histories,
+    Newcomers,
+    histories_of,
+    item_rows,
+    new_items,
+    told,
+)
 from gclrec.recall.reading import (
     PARTS,
     Lists,
@@ -164,7 +173,13 @@ class Recommender:
 
     @overload
     def recommend_for(
-        self, items: pl.DataFrame, k: int = 10, *, exclude_seen: bool = True, skip_unknown: bool = False
+        self,
+        items: pl.DataFrame,
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        skip_unknown: bool = False,
+        encode: EncodeUsers | None = None,
     ) -> pl.DataFrame: ...
 
     @overload
@@ -175,6 +190,7 @@ class Recommender:
         *,
         exclude_seen: bool = True,
         skip_unknown: bool = False,
+        encode: EncodeUsers | None = None,
     ) -> list[Recommendation]: ...
 
     def recommend_for(
@@ -184,19 +200,22 @@ class Recommender:
         *,
         exclude_seen: bool = True,
         skip_unknown: bool = False,
+        encode: EncodeUsers | None = None,
     ) -> list[Recommendation] | pl.DataFrame:
         """Return the best items for users by what they have, without training again.
 
-        Their vectors come from :meth:`gclrec.recall.fold_in.FoldIn.new_users`. A user of a table who is in
-        the run already is taken with what he was trained on *and* what the table says.
+        Their vectors come from :meth:`gclrec.recall.fold_in.FoldIn.new_users`, or from the run's own encoder
+        of histories. A user of a table who is in the run already is taken with what he was trained on *and*
+        what the table says.
 
         Args:
-            items: raw ids of what one new user has, or a table with the columns ``user`` and ``item`` of
-                several users' interactions.
+            items: raw ids of what one new user has, oldest to newest, or a table with the columns ``user``
+                and ``item`` of several users' interactions, and maybe ``time``.
             k: from 1 to the number of items.
             exclude_seen: leave out what a user has.
             skip_unknown: leave out unknown items, and users without any item that training has seen, with an
                 :class:`~gclrec.errors.InputWarning`, instead of refusing them.
+            encode: what :func:`gclrec.training.newcomers.history_encoder` gives for a run with ``--history``.
 
         Returns:
             A list for a list; for a table that of :meth:`recommend_many`, users in the order of the table.
@@ -206,18 +225,15 @@ class Recommender:
         """
         if isinstance(items, pl.DataFrame):
             histories = histories_of(items, self.users, self.items, skip_unknown=skip_unknown)
-            return self._for_histories(
-                told(histories, self._newcomers.fold_in, skip_unknown=skip_unknown), k, exclude_seen
-            )
+            histories = told(histories, self._newcomers.fold_in, skip_unknown=skip_unknown)
+            return self._for_histories(histories, k, exclude_seen, encode)
         self._check_k(k)
         rows = item_rows(items, self._item_rows, "item", skip_unknown=skip_unknown)
         history = np.array([0, len(rows)]), rows
-        fold_in = self._newcomers.fold_in
-        if not fold_in.item_tells[rows].any():
+        if not self._newcomers.fold_in.item_tells[rows].any():
             raise InputError(f"none of the {len(rows):,} items was seen in training: they tell nothing")
-        found, scores = self._shelf.search(
-            fold_in.new_users(history), k, exclude=history if exclude_seen else None
-        )
+        vectors = self._newcomers.vectors(self.user_vectors, np.array([-1]), history, encode)
+        found, scores = self._shelf.search(vectors, k, exclude=history if exclude_seen else None)
         return listed(self.items, found[0], scores[0])
 
     def add_items(
@@ -292,7 +308,8 @@ class Recommender:
         Raises:
             InputError: an id is unknown, or none is left.
         """
-        return self._keeping(item_rows(items, self._item_rows, "candidate", skip_unknown=skip_unknown))
+        rows = item_rows(items, self._item_rows, "candidate", skip_unknown=skip_unknown)
+        return self._keeping(np.sort(rows))
 
     def cold_only(self) -> Recommender:
         """Return a recommender of items without training interaction, added ones too; one must be there."""
@@ -323,7 +340,9 @@ class Recommender:
         rows, scores = self._search(users, k, exclude_seen)
         return tabled(self.users.raw(users), self.items, rows, scores)
 
-    def _for_histories(self, histories: Histories, k: int, exclude_seen: bool) -> pl.DataFrame:
+    def _for_histories(
+        self, histories: Histories, k: int, exclude_seen: bool, encode: EncodeUsers | None
+    ) -> pl.DataFrame:
         """Return the answers for users with histories, a batch at a time."""
         self._check_k(k)
         tables = [
@@ -334,7 +353,7 @@ class Recommender:
         for start in range(0, len(histories.ids), _BATCH):
             places = np.arange(start, min(start + _BATCH, len(histories.ids)))
             rows, given = histories.rows[places], take_lists(*histories.given, places)
-            vectors = self._newcomers.vectors(self.user_vectors, rows, given)
+            vectors = self._newcomers.vectors(self.user_vectors, rows, given, encode)
             back = np.flatnonzero(rows >= 0)
             indptr, items = take_lists(*self.known, rows[back])
             counts = np.zeros(len(places) + 1, dtype=np.int64)

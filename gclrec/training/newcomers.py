@@ -1,4 +1,4 @@
-"""New items by their attributes, as the encoder of a run sees a cold one."""
+"""New users and items, as the encoder of a run sees them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
-from gclrec.data.interactions import Interactions
+from gclrec.data.interactions import IntArray
 from gclrec.errors import InputError
+from gclrec.recall.embeddings import FloatArray
+from gclrec.recall.newcomers import EncodeUsers
+from gclrec.recall.reading import Lists
 from gclrec.training.checkpoint import load_state
+from gclrec.training.config import TrainConfig
 from gclrec.training.fit import new_trainer
 from gclrec.training.run import RunFolder
+from gclrec.training.trainer import Trainer
 
 
 def item_encoder(folder: RunFolder) -> Callable[[pl.DataFrame], npt.NDArray[Any]]:
@@ -36,11 +41,7 @@ def item_encoder(folder: RunFolder) -> Callable[[pl.DataFrame], npt.NDArray[Any]
             f"{folder.path}: was trained without attributes of items, so they tell nothing of new ones; "
             "train with --attributes input (or nodes)"
         )
-    tensors, values = load_state(folder.best_checkpoint)
-    split = folder.split()
-    train: Interactions = split.refit().train if values.get("phase") == "refit" else split.train
-    trainer = new_trainer(config, train, folder, torch.device("cpu"))
-    trainer.load_model(tensors)
+    trainer = _trained(config, folder)
 
     def encode(table: pl.DataFrame) -> npt.NDArray[Any]:
         if not any(known.name in table.columns for known in schema.fields):
@@ -55,3 +56,36 @@ def item_encoder(folder: RunFolder) -> Callable[[pl.DataFrame], npt.NDArray[Any]
         return vectors
 
     return encode
+
+
+def history_encoder(folder: RunFolder) -> EncodeUsers | None:
+    """Return what ``Recommender.recommend_for(..., encode=...)`` takes: the run's own encoder of histories.
+
+    A user of the run is encoded by his id, his attributes and the last items of what he was trained on and
+    has come to since; a new one by the last items that he has. ``None`` for a run without histories.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    config = folder.config()
+    if config.baseline is not None or config.history == "none":
+        return None
+    trainer = _trained(config, folder)
+
+    def encode(rows: IntArray, given: Lists, items: FloatArray) -> npt.NDArray[Any]:
+        return trainer.users_by_histories(rows, given, torch.from_numpy(items)).numpy()
+
+    return encode
+
+
+def _trained(config: TrainConfig, folder: RunFolder) -> Trainer:
+    """Return the trainer of the run's best epoch."""
+    tensors, values = load_state(folder.best_checkpoint)
+    split = folder.split()
+    train = split.refit().train if values.get("phase") == "refit" else split.train
+    trainer = new_trainer(config, train, folder, torch.device("cpu"))
+    trainer.load_model(tensors)
+    return trainer

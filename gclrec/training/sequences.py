@@ -1,14 +1,17 @@
-"""In which order each user took his items."""
+"""In which order users took their items."""
 
 from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from gclrec.data.interactions import Interactions
+from gclrec.data.interactions import IntArray, Interactions
 from gclrec.encoders import Sequences
 from gclrec.errors import InputWarning
+from gclrec.recall.reading import Lists, ordered_lists
 
 
 def sequences_of(train: Interactions, length: int) -> Sequences:
@@ -24,6 +27,26 @@ def sequences_of(train: Interactions, length: int) -> Sequences:
         message = "no times are known, so histories are in the order in which the data names their items"
         warnings.warn(message, InputWarning, stacklevel=2)
 
-    user, item = torch.from_numpy(train.user), torch.from_numpy(train.item)
-    time = None if train.time is None else torch.from_numpy(train.time)
+    user, item = torch.tensor(train.user), torch.tensor(train.item)
+    time = None if train.time is None else torch.tensor(train.time)
     return Sequences(user, item, train.num_users, train.num_items, time=time, length=length)
+
+
+def continued(sequences: Sequences, users: IntArray, given: Lists) -> Tensor:
+    """Return the newest items of users who have come to further ones, ``(B, n)``, the newest last.
+
+    Args:
+        sequences: what users took in training.
+        users: ``(B,)`` their numbers, ``-1`` for a user that training did not know.
+        given: ``(indptr, items)`` what each has come to, oldest to newest.
+    """
+    before = sequences.newest(torch.from_numpy(np.maximum(users, 0))).numpy()
+    before = np.where(users[:, None] >= 0, before, -1)
+    owner, place = np.nonzero(before >= 0)
+    indptr, items = given
+    owners = np.concatenate([owner, np.repeat(np.arange(len(users)), np.diff(indptr))])
+    taken = np.concatenate([before[owner, place], items])
+    ends, items = ordered_lists(owners, taken, len(users), int(taken.max(initial=0)) + 1)
+    at = ends[1:, None] + np.arange(-sequences.length, 0)
+    there = at >= ends[:-1, None]
+    return torch.from_numpy(np.where(there, items[np.where(there, at, 0)] if len(items) else -1, -1))

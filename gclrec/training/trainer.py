@@ -15,23 +15,27 @@ from gclrec.contrast.ssl import SSL, build_contrast
 from gclrec.contrast.temperatures import make_temperature
 from gclrec.contrast.views import Chain, View, make_view, parse_augmentations
 from gclrec.data.fields import Attributes, AttributeTable
+from gclrec.data.interactions import IntArray
 from gclrec.encoders import (
     Embeddings,
     Encoder,
     EncodesContent,
     LightGCN,
     Sequences,
+    TwoTower,
     ValueNodes,
     build_encoder,
 )
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
+from gclrec.recall.reading import Lists
 from gclrec.training.batches import Batch, KnownItems, PairBatches
 from gclrec.training.config import TrainConfig
 from gclrec.training.objective import Objective, Parts
 from gclrec.training.schedules import factor
 from gclrec.training.scoring import Scoring
+from gclrec.training.sequences import continued
 from gclrec.training.starts import STARTS
 
 OnBatch = Callable[[int, int, dict[str, float]], None]
@@ -209,6 +213,23 @@ class Trainer:
             return encoder.encode_content("item", table)
         items = encoder.encode_cold("item", table, self.graph)
         return self.objective.ranked(Embeddings(items[:0], items)).items
+
+    @torch.no_grad()
+    def users_by_histories(self, users: IntArray, given: Lists, items: Tensor) -> Tensor:
+        """Return what users are ranked by, but for its length, by what they took, ``(B, D)``.
+
+        Args:
+            users: ``(B,)`` their rows, ``-1`` for a user that training did not know.
+            given: what each has come to since training, oldest to newest.
+            items: ``(I, D)`` vectors of the items, as they are before their length is changed.
+        """
+        self.modules.eval()
+        encoder: object = self.encoder
+        assert isinstance(encoder, TwoTower)
+        assert encoder.sequences is not None
+        rows = continued(encoder.sequences, users, given)
+        found = encoder.encode_history(items, rows, torch.from_numpy(users))
+        return self.objective.ranked(Embeddings(found, items[:0])).users
 
     def _linear(self) -> LightGCN | None:
         """Return the encoder if its final vectors are weighted sums of layers, with no further nodes."""

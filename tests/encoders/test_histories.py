@@ -138,16 +138,47 @@ def test_a_pair_sees_what_came_before_it(history: str, toy_graph: BipartiteGraph
     assert torch.equal(plain.users_before(final, users, items), final.users[users])
 
 
-def test_a_hidden_id_hides_its_history(toy_graph: BipartiteGraph) -> None:
-    encoder = TwoTower(12, 10, None, 4, sequences=sequences_of(toy_graph), id_dropout=0.5, generator=seeded())
-    nobody = encoder.towers["user"](None, torch.zeros(1, 4))[0]
+def test_a_hidden_id_hides_every_other_history(toy_graph: BipartiteGraph) -> None:
+    """In training a user is all of himself, a stranger with his history, or nobody."""
+    sequences = sequences_of(toy_graph)
+    encoder = TwoTower(12, 10, None, 4, sequences=sequences, id_dropout=0.5, generator=seeded())
     encoder.draws = seeded(3)
-    hidden = (encoder().users == nobody).all(1)
-    assert 2 < int(hidden.sum()) < 10
+    nobody = encoder.towers["user"](None, torch.zeros(1, 4))
     users, items = toy_graph.edge_index
-    hidden = (encoder.users_before(encoder(), users, items) == nobody).all(1)
-    assert 10 < int(hidden.sum()) < 30
-    assert not (encoder.eval()().users[:11] == nobody).all(1).any()
+    counts = torch.zeros(2, 3)
+    for _ in range(200):
+        final = encoder()
+        rows = sequences.newest(), sequences.before(users, items)
+        found = final.users, encoder.users_before(final, users, items)
+        encoder.eval()
+        whole = (
+            encoder.encode_history(final.items, rows[0], torch.arange(12)),
+            encoder.encode_history(final.items, rows[1], users),
+        )
+        stranger = [encoder.encode_history(final.items, each) for each in rows]
+        encoder.train()
+        for place in range(2):
+            told = (rows[place] >= 0).any(1)
+            kinds = (whole[place], stranger[place], nobody)
+            same = torch.stack([(found[place] - kind).abs().amax(1) < 1e-6 for kind in kinds])
+            assert same.any(0).all()
+            counts[place] += same[:, told].sum(1)
+    shares = counts / counts.sum(1, keepdim=True)
+    torch.testing.assert_close(shares, torch.tensor([[0.5, 0.25, 0.25]] * 2), atol=0.03, rtol=0)
+
+
+@every_history
+def test_a_user_is_encoded_by_any_history(history: str, toy_graph: BipartiteGraph) -> None:
+    """By his own he is what a pass gives; without a number nothing but the history counts."""
+    sequences = sequences_of(toy_graph)
+    encoder = TwoTower(12, 10, BOTH, 4, sequences=sequences, history=history, generator=seeded()).eval()
+    users, items = encoder()
+    numbers = torch.tensor([3, -1, 0, 3, -1])
+    rows = sequences.newest(torch.tensor([3, 3, 0, 5, 0]))
+    found = encoder.encode_history(items, rows, numbers)
+    torch.testing.assert_close(found[[0, 2]], users[[3, 0]])
+    torch.testing.assert_close(found[[1, 4]], encoder.encode_history(items, rows[[1, 4]]))
+    assert not torch.allclose(found[3], found[0])
 
 
 def test_bad_arguments(toy_graph: BipartiteGraph) -> None:
