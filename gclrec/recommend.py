@@ -97,7 +97,13 @@ def recommend(
 
     if out is not None:
         check_table_path(out)
-    recommender = Recommender.load(run, use_index=not exact)
+    encode = None
+    if (items or users_file is not None) and (run / "config.toml").is_file():
+        from gclrec.training.newcomers import history_encoder
+        from gclrec.training.run import RunFolder
+
+        encode = history_encoder(RunFolder.open(run))
+    recommender = Recommender.load(run, use_index=not exact, encode_users=encode)
     if candidates is not None:
         from gclrec.data.id_lists import read_ids
 
@@ -105,16 +111,8 @@ def recommend(
     if cold_only:
         recommender = recommender.cold_only()
 
-    encode = None
-    if items or users_file is not None:
-        from gclrec.training.newcomers import history_encoder
-        from gclrec.training.run import RunFolder
-
-        encode = history_encoder(RunFolder.open(run))
     if items:
-        found = recommender.recommend_for(
-            items, k, exclude_seen=exclude_seen, skip_unknown=skip_unknown, encode=encode
-        )
+        found = recommender.recommend_for(items, k, exclude_seen=exclude_seen, skip_unknown=skip_unknown)
         given = {"history": list(items)}
         _show("a new user", found, given, json)
     elif users_file is not None:
@@ -123,9 +121,7 @@ def recommend(
 
         began = time.perf_counter()
         histories = read_frame(users_file, columns=Columns(time=None if encode else "", weight=""))
-        table = recommender.recommend_for(
-            histories, k, exclude_seen=exclude_seen, skip_unknown=skip_unknown, encode=encode
-        )
+        table = recommender.recommend_for(histories, k, exclude_seen=exclude_seen, skip_unknown=skip_unknown)
         if out is None:
             _show_table(table, json)
         else:

@@ -59,10 +59,19 @@ class Newcomers:
         users: raw user ids by row.
         items: raw item ids by row, the added ones last.
         added: items that were added.
+        encode: the run's own encoder of histories, where it has one.
     """
 
-    def __init__(self, run: Path, users: Vocabulary, items: Vocabulary, added: Added | None) -> None:
+    def __init__(
+        self,
+        run: Path,
+        users: Vocabulary,
+        items: Vocabulary,
+        added: Added | None,
+        encode: EncodeUsers | None = None,
+    ) -> None:
         self._run, self._users, self._items, self._added = run, users, items, added
+        self._encode = encode
 
     @cached_property
     def fold_in(self) -> FoldIn:
@@ -91,21 +100,18 @@ class Newcomers:
         pairs = read_parts(self._run, self.fold_in.trained_on, self._users, self._items)
         return as_lists(pairs, len(self._users), len(self._items))
 
-    def vectors(
-        self, trained: FloatArray, rows: IntArray, given: Lists, encode: EncodeUsers | None
-    ) -> FloatArray:
+    def vectors(self, trained: FloatArray, rows: IntArray, given: Lists) -> FloatArray:
         """Return ``(B, D)`` vectors of users by what they have.
 
         Args:
             trained: ``(U, D)`` vectors of the users of the run.
             rows: ``(B,)`` rows of those who are in the run already, ``-1`` for new ones.
             given: what each has beside what he was trained on, oldest to newest.
-            encode: the run's own encoder of histories, where it has one.
         """
-        if encode is not None:
-            fold_in = self.fold_in
-            known = kept_lists(given, fold_in.item_tells)
-            return fold_in.new_users(known, start=encode(rows, known, fold_in.item_sent))
+        if self._encode is not None:
+            known = kept_lists(given, self.fold_in.item_tells)
+            start = self._encode(rows, known, self.fold_in.item_sent)
+            return self.fold_in.new_users(known, start=start)
         vectors = self.fold_in.new_users(given)
         back = np.flatnonzero(rows >= 0)
         if len(back):

@@ -60,6 +60,7 @@ class Recommender:
         item_degrees: ``(I,)`` training interactions of each item; 0 for added ones.
         added: items that came after training.
         only: ``(C,)`` sorted rows of the items that may be recommended; all if ``None``.
+        encode_users: of a run with ``--history``: :func:`gclrec.training.newcomers.history_encoder`.
     """
 
     users: Vocabulary
@@ -70,6 +71,7 @@ class Recommender:
     item_degrees: IntArray | None = None
     added: Added | None = None
     only: IntArray | None = None
+    encode_users: EncodeUsers | None = None
 
     @classmethod
     def load(
@@ -79,6 +81,7 @@ class Recommender:
         use_index: bool = True,
         seen: Iterable[str] = PARTS,
         with_added: bool = True,
+        encode_users: EncodeUsers | None = None,
     ) -> Recommender:
         """Read the embeddings, the index and the known pairs of a run folder.
 
@@ -88,8 +91,8 @@ class Recommender:
             seen: parts of the split whose pairs count as known. In service users get nothing that they have
                 already, so the default is all three; ``("train", "valid")`` ranks as the evaluation on the
                 test part does, and ``("train",)`` as that on the validation part.
-
             with_added: know the items that were added after training.
+            encode_users: see :class:`Recommender`.
 
         Raises:
             InputError: a file is missing, damaged or does not fit the others (it is named).
@@ -112,6 +115,7 @@ class Recommender:
             run,
             np.pad(embedded.item_degrees, (0, len(added))),
             added,
+            encode_users=encode_users,
         )
 
     @property
@@ -173,13 +177,7 @@ class Recommender:
 
     @overload
     def recommend_for(
-        self,
-        items: pl.DataFrame,
-        k: int = 10,
-        *,
-        exclude_seen: bool = True,
-        skip_unknown: bool = False,
-        encode: EncodeUsers | None = None,
+        self, items: pl.DataFrame, k: int = 10, *, exclude_seen: bool = True, skip_unknown: bool = False
     ) -> pl.DataFrame: ...
 
     @overload
@@ -190,7 +188,6 @@ class Recommender:
         *,
         exclude_seen: bool = True,
         skip_unknown: bool = False,
-        encode: EncodeUsers | None = None,
     ) -> list[Recommendation]: ...
 
     def recommend_for(
@@ -200,13 +197,12 @@ class Recommender:
         *,
         exclude_seen: bool = True,
         skip_unknown: bool = False,
-        encode: EncodeUsers | None = None,
     ) -> list[Recommendation] | pl.DataFrame:
         """Return the best items for users by what they have, without training again.
 
-        Their vectors come from :meth:`gclrec.recall.fold_in.FoldIn.new_users`, or from the run's own encoder
-        of histories. A user of a table who is in the run already is taken with what he was trained on *and*
-        what the table says.
+        Their vectors come from ``encode_users``, or else from
+        :meth:`gclrec.recall.fold_in.FoldIn.new_users`. A user of a table who is in the run already is taken
+        with what he was trained on *and* what the table says.
 
         Args:
             items: raw ids of what one new user has, oldest to newest, or a table with the columns ``user``
@@ -215,7 +211,6 @@ class Recommender:
             exclude_seen: leave out what a user has.
             skip_unknown: leave out unknown items, and users without any item that training has seen, with an
                 :class:`~gclrec.errors.InputWarning`, instead of refusing them.
-            encode: what :func:`gclrec.training.newcomers.history_encoder` gives for a run with ``--history``.
 
         Returns:
             A list for a list; for a table that of :meth:`recommend_many`, users in the order of the table.
@@ -226,13 +221,13 @@ class Recommender:
         if isinstance(items, pl.DataFrame):
             histories = histories_of(items, self.users, self.items, skip_unknown=skip_unknown)
             histories = told(histories, self._newcomers.fold_in, skip_unknown=skip_unknown)
-            return self._for_histories(histories, k, exclude_seen, encode)
+            return self._for_histories(histories, k, exclude_seen)
         self._check_k(k)
         rows = item_rows(items, self._item_rows, "item", skip_unknown=skip_unknown)
         history = np.array([0, len(rows)]), rows
         if not self._newcomers.fold_in.item_tells[rows].any():
             raise InputError(f"none of the {len(rows):,} items was seen in training: they tell nothing")
-        vectors = self._newcomers.vectors(self.user_vectors, np.array([-1]), history, encode)
+        vectors = self._newcomers.vectors(self.user_vectors, np.array([-1]), history)
         found, scores = self._shelf.search(vectors, k, exclude=history if exclude_seen else None)
         return listed(self.items, found[0], scores[0])
 
@@ -340,9 +335,7 @@ class Recommender:
         rows, scores = self._search(users, k, exclude_seen)
         return tabled(self.users.raw(users), self.items, rows, scores)
 
-    def _for_histories(
-        self, histories: Histories, k: int, exclude_seen: bool, encode: EncodeUsers | None
-    ) -> pl.DataFrame:
+    def _for_histories(self, histories: Histories, k: int, exclude_seen: bool) -> pl.DataFrame:
         """Return the answers for users with histories, a batch at a time."""
         self._check_k(k)
         tables = [
@@ -353,7 +346,7 @@ class Recommender:
         for start in range(0, len(histories.ids), _BATCH):
             places = np.arange(start, min(start + _BATCH, len(histories.ids)))
             rows, given = histories.rows[places], take_lists(*histories.given, places)
-            vectors = self._newcomers.vectors(self.user_vectors, rows, given, encode)
+            vectors = self._newcomers.vectors(self.user_vectors, rows, given)
             back = np.flatnonzero(rows >= 0)
             indptr, items = take_lists(*self.known, rows[back])
             counts = np.zeros(len(places) + 1, dtype=np.int64)
@@ -393,7 +386,7 @@ class Recommender:
     def _newcomers(self) -> Newcomers:
         if self.run is None:
             raise InputError("new users and items need a run folder: load the recommender from one")
-        return Newcomers(self.run, self.users, self.items, self.added)
+        return Newcomers(self.run, self.users, self.items, self.added, self.encode_users)
 
     @cached_property
     def _shelf(self) -> Index | Shelf:

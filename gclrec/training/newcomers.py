@@ -59,7 +59,7 @@ def item_encoder(folder: RunFolder) -> Callable[[pl.DataFrame], npt.NDArray[Any]
 
 
 def history_encoder(folder: RunFolder) -> EncodeUsers | None:
-    """Return what ``Recommender.recommend_for(..., encode=...)`` takes: the run's own encoder of histories.
+    """Return what ``Recommender.load(run, encode_users=...)`` takes: the run's own encoder of histories.
 
     A user of the run is encoded by his id, his attributes and the last items of what he was trained on and
     has come to since; a new one by the last items that he has. ``None`` for a run without histories.

@@ -73,12 +73,12 @@ def test_users_are_encoded_as_in_training(run: Path) -> None:
 
 def test_service_runs_the_encoder(gclrec: Run, run: Path, tmp_path: Path) -> None:
     """``--items`` and ``--users-file`` answer with it; the order, or the time, of what is given counts."""
-    recommender = Recommender.load(run)
     encode = history_encoder(RunFolder.open(run))
     assert encode is not None
+    recommender = Recommender.load(run, encode_users=encode)
     raw = recommender.items.ids[:6].to_list()
     told = gclrec("recommend", run, "--items", *raw, "-k", 5, "--json").values
-    expected = recommender.recommend_for(raw, 5, encode=encode)
+    expected = recommender.recommend_for(raw, 5)
     assert told["items"] == [item for item, _ in expected]
     rows = np.arange(6)
     sent = recommender._newcomers.fold_in.item_sent
