@@ -33,7 +33,7 @@ ALPHA = 0.05
 """Chance of any false finding in the whole table."""
 
 BETTER, WORSE, SAME = "better", "worse", "not significant"
-BASELINE, TOO_FEW, TOLD = "baseline", "too few users to test", "same users as all"
+BASELINE, TOO_FEW, AGAIN = "baseline", "too few users to test", "same pairs as "
 NO_SPREAD, UNTESTED = "nothing varies", "not tested"
 
 
@@ -119,6 +119,11 @@ def find(plan: Plan, folder: ComparisonFolder) -> Findings:
     )
 
 
+def spaced(group: str) -> str:
+    """Return the name of a group as it is read."""
+    return group.replace("_", " ").replace("near cold", "near-cold")
+
+
 def _at_the_end(findings: Findings, folder: ComparisonFolder, name: str) -> bool:
     """Return whether most runs of a variant were best at the last epoch that they were allowed."""
     cells = [cell for fraction in findings.plan.fractions for cell in findings.runs(fraction, name)]
@@ -161,19 +166,20 @@ def _rows(
     metrics = [f"{name}@{cut}" for name in plan.common.metrics]
     others = [name for name in plan.variants if name != plan.against]
     rows = []
+    first: dict[bytes, str] = {}
     for group in (*USER_GROUPS, *ITEM_GROUPS):
         if group in USER_GROUPS:
             inside = USER_GROUPS[group](one["degree"].to_numpy(), plan.common.near_cold)
-            prefix, pairs = "", int(one["num_relevant"].to_numpy()[inside].sum())
+            relevant, prefix = np.where(inside, one["num_relevant"].to_numpy(), 0), ""
         else:
-            relevant = one[f"{group}/num_relevant"].to_numpy()
-            inside, prefix, pairs = relevant > 0, f"{group}/", int(relevant.sum())
-        count = int(inside.sum())
-        twin = group in USER_GROUPS and group != "all" and count == len(one)
-        names = [f"{prefix}{metric}" for metric in metrics]
-        shared = {"train_fraction": fraction, "group": group, "users": count, "pairs": pairs}
+            relevant, prefix = one[f"{group}/num_relevant"].to_numpy(), f"{group}/"
+            inside = relevant > 0
+        count, pairs = int(inside.sum()), int(relevant.sum())
         if count == 0:
             continue
+        twin = first.setdefault(relevant.astype(np.int64).tobytes(), group)
+        names = [f"{prefix}{metric}" for metric in metrics]
+        shared = {"train_fraction": fraction, "group": group, "users": count, "pairs": pairs}
         values = {name: _stack(frames, names, inside) for name, frames in scores.items()}
         apart = {name: values[name] - values[plan.against] for name in others}
         found = intervals(np.concatenate([*values.values(), *apart.values()]))
@@ -191,8 +197,10 @@ def _rows(
                     row["difference"] = found.mean[at]
                     row["difference_low"] = _known(found.low[at])
                     row["difference_high"] = _known(found.high[at])
-                    row["verdict"] = TOLD if twin else TOO_FEW if count < MIN_USERS else UNTESTED
-                    if metric == plan.claim and not twin and count >= MIN_USERS:
+                    row["verdict"] = TOO_FEW if count < MIN_USERS else UNTESTED
+                    if twin != group:
+                        row["verdict"] = f"{AGAIN}{spaced(twin)}"
+                    elif metric == plan.claim and count >= MIN_USERS:
                         row["p"] = _known(p[name])
                         row["verdict"] = NO_SPREAD if row["p"] is None else SAME
                 rows.append(row)

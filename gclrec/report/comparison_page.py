@@ -11,7 +11,7 @@ import polars as pl
 
 from gclrec.evaluation.evaluator import DECILES
 from gclrec.report.charts import Effect, Series, chart, forest
-from gclrec.report.comparison import ALPHA, BASELINE, BETTER, WORSE, Findings
+from gclrec.report.comparison import ALPHA, BASELINE, BETTER, WORSE, Findings, spaced
 from gclrec.report.comparison_rows import (
     caveats,
     claim_rows,
@@ -19,7 +19,6 @@ from gclrec.report.comparison_rows import (
     grid_rows,
     markdown,
     sentences,
-    spaced,
 )
 from gclrec.report.page import bullets, charts, figure, folded, legend, page, paragraph, section, table
 from gclrec.report.run_page import PAGE, TENTHS, degree_names, norm_curve, settings

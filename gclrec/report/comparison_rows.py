@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from gclrec.report.comparison import (
+    AGAIN,
     ALPHA,
     BASELINE,
     BETTER,
@@ -16,6 +17,7 @@ from gclrec.report.comparison import (
     TOO_FEW,
     WORSE,
     Findings,
+    spaced,
 )
 
 Rows = tuple[list[str], list[list[str]]]
@@ -164,11 +166,6 @@ def _names(rows: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(f"{spaced(row['group'])} ({row['users']})" for row in rows)
 
 
-def spaced(group: str) -> str:
-    """Return the name of a group as it is read."""
-    return group.replace("_", " ").replace("near cold", "near-cold")
-
-
 def p_value(p: float | None) -> str:
     """Return a p value as it is read."""
     return "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
@@ -183,6 +180,14 @@ def caveats(findings: Findings) -> list[str]:
         f"together (Holm), so that the chance of any false finding is about {ALPHA:.0%}.",
         "Intervals are 95 %, over users and seeds, each for itself and not corrected.",
     ]
+    twins = findings.table.filter(pl.col("verdict").str.starts_with(AGAIN))
+    if len(twins):
+        same = dict(twins.select("group", "verdict").iter_rows())
+        told.append(
+            "Not tested twice: "
+            + ", ".join(f"{spaced(group)} ({verdict})" for group, verdict in same.items())
+            + "."
+        )
     if len(plan.fractions) > 1:
         told.append(
             "Every share of the training pairs was trained for as many steps."

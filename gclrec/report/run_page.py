@@ -13,7 +13,7 @@ import polars as pl
 from gclrec.evaluation.evaluator import DECILES
 from gclrec.recall.embeddings import read_embeddings, read_frame
 from gclrec.report.charts import Series, chart
-from gclrec.report.comparison_rows import spaced
+from gclrec.report.comparison import spaced
 from gclrec.report.page import charts, figure, folded, legend, page, paragraph, section, table
 from gclrec.training.checkpoint import write_atomically
 from gclrec.training.config import TrainConfig, flag

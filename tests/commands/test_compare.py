@@ -23,6 +23,7 @@ from .conftest import Outcome
 Run = Callable[..., Outcome]
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 QUICK = ("--epochs", 2, "--dim", 8, "--batch-size", 128, "--num-layers", 1, "--near-cold", 9, "--ks", 5, 20)
+PARTS = {"train": range(8), "valid": (8, 9), "test": range(10, 14)}
 FILES = {"comparison.json", "report.html", "table.csv", "table.md", "table.parquet", "runs"}
 
 
@@ -132,6 +133,26 @@ def test_the_table_is_what_the_runs_say(compare: Run, tmp_path: Path) -> None:
     adjusted = [row["p_holm"] for row in rows if row["p"] is not None]
     assert adjusted == pytest.approx(holm(found).tolist())
     assert values["tests"] == len(found)
+
+
+def test_groups_of_the_same_pairs_are_tested_once(compare: Run, tmp_path: Path) -> None:
+    """All test items are cold here, so they are in the tail too."""
+    pairs = {part: [(u, i) for u in range(30) for i in items] for part, items in PARTS.items()}
+    folder = tmp_path / "cold"
+    folder.mkdir()
+    for part, rows in pairs.items():
+        text = "".join(f"{user} {item}\n" for user, item in rows)
+        (folder / f"{part}.txt").write_text(text, encoding="utf-8")
+    outcome = compare("--dataset", folder, "--augs", "none,noise", "--near-cold", 5, "--json")
+    assert outcome.code == 0, outcome.err
+    rows = [row for row in outcome.values["table"] if row["variant"] == "noise"]
+    verdicts = {row["group"]: row["verdict"] for row in rows if row["metric"] == "recall@20"}
+    assert verdicts.pop("all") in ("not significant", "better", "worse", "nothing varies")
+    assert set(verdicts) == {"warm_users", "cold_items", "tail_items"}
+    assert set(verdicts.values()) == {"same pairs as all"}
+    assert outcome.values["tests"] <= 1
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Not tested twice: warm users (same pairs as all), cold items (same pairs as all)" in page
 
 
 def test_every_kind_of_variant_in_one(compare: Run, tmp_path: Path) -> None:

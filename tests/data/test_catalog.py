@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import threading
 import zipfile
@@ -22,7 +21,6 @@ from gclrec.data.download import fetch
 from gclrec.data.splits import SPLITS, make_split
 from gclrec.errors import InputError, InputWarning
 
-REAL = Path(os.environ.get(catalog.VARIABLE, "")) if os.environ.get(catalog.VARIABLE) else None
 STORED = [name for name, entry in CATALOG.items() if not entry.synthetic]
 
 # One small example of each way in which a data set may lie in its folder.
@@ -402,44 +400,3 @@ def test_order_is_told_from_time(tmp_path: Path, file: str, text: str, ordered: 
     lay(tmp_path, {file: text})
     assert load(tmp_path / file).time_is_order == ordered
     assert load(tmp_path).time_is_order == ordered
-
-
-@pytest.mark.filterwarnings("ignore:.*not in train:gclrec.errors.InputWarning")
-@pytest.mark.filterwarnings("error:.*another version:gclrec.errors.InputWarning")
-@pytest.mark.parametrize("name", STORED)
-def test_real_data_has_the_published_counts(name: str) -> None:
-    entry = CATALOG[name]
-    if REAL is None or not (REAL / (entry.folder or name)).is_dir():
-        pytest.skip(f"{name} is not in ${catalog.VARIABLE}")
-    dataset = load(name)
-    pairs = dataset.interactions
-    counts = ((pairs.user_degrees() > 0).sum(), (pairs.item_degrees() > 0).sum(), len(pairs))
-    assert counts == (entry.users, entry.items, entry.interactions)
-    split = make_split(dataset)
-    assert split.name == entry.default_split
-    assert min(len(split.train), len(split.valid), len(split.test)) > 0
-    for table, vocabulary in ((dataset.user_attributes, pairs.users), (dataset.item_attributes, pairs.items)):
-        if table is not None:
-            assert (vocabulary.rows(table["id"]) >= 0).sum() > 0.75 * len(vocabulary)
-
-
-@pytest.mark.filterwarnings("ignore::gclrec.errors.InputWarning")
-@pytest.mark.parametrize(
-    ("name", "train", "valid", "test", "cold"),
-    [
-        ("gowalla", 719_081, 91_047, 217_242, 0),
-        ("yelp2018", 1_093_508, 143_751, 324_147, 0),
-        ("citeulike-a-cold", 164_210, 13_037, 27_739, 3396),
-    ],
-)
-def test_published_splits(name: str, train: int, valid: int, test: int, cold: int) -> None:
-    if REAL is None or not (REAL / (CATALOG[name].folder or name)).is_dir():
-        pytest.skip(f"{name} is not in ${catalog.VARIABLE}")
-    split = make_split(load(name))
-    assert (len(split.train), len(split.valid), len(split.test)) == (train, valid, test)
-    published = split.refit()
-    assert len(published.train) == train + valid
-    if cold:
-        assert len(split.cold_items) == cold
-    else:
-        assert len(published.cold_items) == 0  # every item is in the published train part
