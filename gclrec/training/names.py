@@ -41,6 +41,7 @@ NAMES: Mapping[str, Collection[str]] = {
     "ssl_sides": SSL_SIDES,
     "ssl_batch": SSL_BATCHES,
     "views_every": ("batch", "epoch"),
+    "precision": ("single", "half"),
     "device": ("auto", "cpu", "cuda"),
 }
 """For each setting that is a name the names it may have, besides ``None`` where that is its default."""

@@ -150,7 +150,9 @@ class Trainer:
 
     def step(self, batch: Batch, views: tuple[View, ...]) -> Parts:
         """Take one step of the optimiser and return the loss parts, ``total`` included."""
-        loss, parts = self.objective(batch, self.encoder, self.graph, views, generator=self.generator)
+        half = self.config.precision == "half"
+        with torch.autocast(self.graph.device.type, torch.bfloat16, enabled=half):
+            loss, parts = self.objective(batch, self.encoder, self.graph, views, generator=self.generator)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

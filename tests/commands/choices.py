@@ -16,6 +16,7 @@ from gclrec.contrast.views import VIEWS
 from gclrec.data.splits import SPLITS
 from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, ENCODERS, HISTORIES, LAYER_WEIGHTS, REFINERS
 from gclrec.evaluation.metrics import METRICS
+from gclrec.training.names import NAMES
 from gclrec.training.schedules import SCHEDULES
 from gclrec.training.scoring import SCORINGS
 from gclrec.training.starts import STARTS
@@ -62,6 +63,7 @@ CHOICES = [
     *(("--score", name) for name in SCORINGS),
     *(("--init", name) for name in STARTS),
     *(("--schedule", name, "--warmup", 0.5) for name in SCHEDULES),
+    *(("--precision", name, "--loss", "softmax", "--negatives", "shared") for name in NAMES["precision"]),
     *(drawing(name) for name in NEGATIVES),
     *(
         ("--loss", loss, *drawing(name))

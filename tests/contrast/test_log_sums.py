@@ -105,6 +105,32 @@ def test_seen_places_are_weights_of_zero(
             assert mine.isfinite().all()
 
 
+@pytest.mark.parametrize(("scale", "error"), [(1.0, 0.01), (10.0, 0.02), (50.0, 0.1)])  # the last is not tame
+def test_half_precision_is_near_and_only_for_single(scale: float, error: float) -> None:
+    """Under autocast logits are rounded to 8 bits; sums over rows are not, and float64 stays as it is."""
+    a, n = (rows(size, 16, seed).float() for size, seed in ((40, 0), (300, 1)))
+    a, n = (torch.nn.functional.normalize(x) for x in (a, n))
+    a = (scale * a).requires_grad_()
+    n.requires_grad_()
+    hidden = torch.randint(-1, 40, (300,), generator=torch.Generator().manual_seed(2))
+    seen = torch.randint(0, 40 * 300, (500,), generator=torch.Generator().manual_seed(3)).unique()
+    weight = rows(300, 1, 4).squeeze(1).float()
+
+    def found(half: bool, *x: Tensor) -> list[Tensor]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            mean = mean_log_sum_exp(*x, hidden)
+            each = log_sum_exp(*x, weight.to(x[0].dtype), seen)
+        loss = mean + each.square().mean()
+        return [mean.detach(), each.detach(), *torch.autograd.grad(loss, x)]
+
+    for half, single in zip(found(True, a, n), found(False, a, n), strict=True):
+        assert half.dtype == single.dtype == torch.float32
+        assert 0 < float((half - single).norm() / single.norm()) < error
+    double = [x.detach().double().requires_grad_() for x in (a, n)]
+    for half, whole in zip(found(True, *double), found(False, *double), strict=True):
+        assert torch.equal(half, whole)
+
+
 def test_nothing_of_the_size_of_all_logits_is_kept() -> None:
     """The backward pass holds two tensors of the inputs' sizes."""
     kept: list[int] = []

@@ -10,7 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from torch.nn.utils import parameters_to_vector
 
+from gclrec.contrast.methods import METHODS
 from gclrec.contrast.negatives import NEGATIVES, build_sampler, uniform
 from gclrec.contrast.ranking_losses import LOSSES, sampled_softmax
 from gclrec.contrast.ssl import SSL
@@ -209,6 +211,20 @@ def test_every_composition_trains_from_python(toy_graph: BipartiteGraph, aug: st
     after = trainer.embeddings()
     assert (after.users != before.users).any(1).sum() >= 11  # user 11 has no interaction
     assert torch.isfinite(after.items).all()
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if "baseline" not in METHODS[name].settings])
+def test_half_precision_trains_every_method(method: str, toy_graph: BipartiteGraph) -> None:
+    """A step in half precision loses and moves as one in single precision does, but for rounding."""
+    settings = {**METHODS[method].settings, "dim": 8, "batch_size": 24, "seed": 3}
+    losses, moved = [], []
+    for precision in ("single", "half"):
+        trainer = Trainer(TrainConfig(**settings, precision=precision), toy_graph)
+        before = parameters_to_vector(trainer.encoder.parameters()).detach().clone()
+        losses.append(trainer.run_epoch(1)["total"])
+        moved.append(parameters_to_vector(trainer.encoder.parameters()).detach() - before)
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert float(torch.cosine_similarity(*moved, dim=0)) > 0.9
 
 
 @pytest.mark.parametrize("aug", ["none", "edge_drop"])
