@@ -89,6 +89,9 @@ def test_time_to_quality(bench: Bench, tmp_path: Path) -> None:
     assert mine["best_value"] == max(value for _, _, value in mine["curve"])
     assert mine["test"].keys() == {"recall@20"}
     assert baseline["settings"]["rank"] == 8
+    assert mine["refit_seconds"] is None
+    twice = bench("time-to-quality", "mf:refit=true:dim=4", "mf:refit=true:dim=8", *SMALL, "--epochs", 1)
+    assert all(recipe["refit_seconds"] > 0 for recipe in twice["recipes"].values())
 
 
 def test_seconds_to_a_value() -> None:
@@ -99,7 +102,7 @@ def test_seconds_to_a_value() -> None:
     curve.phase("refit", 1, 3)
     curve.epoch({"epoch": 1, "train_seconds": 2.0}, None)
     assert [curve.seconds_to(value) for value in (0.05, 0.15, 0.3, 0.4)] == [2.0, 4.0, 4.0, None]
-    assert curve.seconds == 6.0
+    assert (curve.seconds, curve.refit_seconds) == (6.0, 2.0)
 
 
 def test_recipes_are_checked() -> None:
