@@ -244,7 +244,7 @@ class FieldEncoder(nn.Module):
         """
         table = self._ready(table)
         missing = table.missing if hidden is None else table.missing | hidden
-        whole = missing.to(self.missing.dtype) @ self.missing
+        whole = (missing.to(self.missing.dtype) @ self.missing).to(self.missing.dtype)  # autocast narrows it
         if self._measured:
             known = ~missing[:, self._measured]
             whole = whole.addmm_(known.to(whole.dtype), self.bias[self._measured])

@@ -64,6 +64,12 @@ CHOICES = [
     *(("--init", name) for name in STARTS),
     *(("--schedule", name, "--warmup", 0.5) for name in SCHEDULES),
     *(("--precision", name, "--loss", "softmax", "--negatives", "shared") for name in NAMES["precision"]),
+    *(
+        ("--precision", "half", *flags, "--user-attributes", "USERS")
+        for flags in (WITH_ITEMS, TOWERS, FEATURES)
+    ),
+    ("--precision", "half", *ATTENTION, "--refiner", "senet", "--ssl", "histories"),
+    ("--precision", "half", "--encoder", "gat"),
     *(drawing(name) for name in NEGATIVES),
     *(
         ("--loss", loss, *drawing(name))
