@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from gclrec.contrast.history_views import HISTORY_VIEWS
 from gclrec.contrast.ssl import SSL
 from gclrec.data.fields import KINDS
 from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, HISTORIES, REFINERS
+from gclrec.recommend import recommend
 from gclrec.training.config import TrainConfig, flag
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -40,7 +42,8 @@ def test_its_flags_exist_and_every_choice_is_told_of() -> None:
 
 
 def test_towers_tell_of_every_choice() -> None:
-    flags = {flag(name) for name in TrainConfig.__dataclass_fields__} | {"--method", "--items"}
+    flags = {flag(name) for name in TrainConfig.__dataclass_fields__} | {"--method"}
+    flags |= {flag(name) for name in inspect.signature(recommend).parameters}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TOWERS)) <= flags
     for name in (*REFINERS, *HISTORIES, *HISTORY_VIEWS):
         assert f"| `{name}` |" in TOWERS
