@@ -57,7 +57,8 @@ def evaluate(
         raise InputError(f"{run}: was refitted on its validation pairs, so they cannot be evaluated on")
 
     split = folder.split()
-    train = split.refit().train if config.refit else split.train
+    split = split.refit() if config.refit else split
+    train = split.train
     ranker: Embeddings | Scorer
     if config.baseline and not (folder.path / "embeddings").exists():
         # Without vectors to read: it is fitted again, to the same numbers.
@@ -65,9 +66,7 @@ def evaluate(
     else:
         held = read_embeddings(folder.path / "embeddings")
         ranker = Embeddings(torch.from_numpy(held.user_vectors), torch.from_numpy(held.item_vectors))
-    targets = split.test if part == "test" else split.valid
-    known = split.valid if part == "test" and not config.refit else None
-    figures = evaluate_on(ranker, train, targets, config, exclude=known)
+    figures = evaluate_on(ranker, split, part, config)
 
     console = output(json)
     console.print(figures_table(figures, config.ks, config.metrics, title=part))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,6 +61,9 @@ def ranked_in_blocks(
 ) -> Tensor:
     """Return the ``k`` best unseen items of some users by scores that are made for some users at a time.
 
+    Where a score is 0, nothing links the user and the item, and the item is not recommended: in the order of
+    item numbers such items would be a list that depends on nothing but the numbering.
+
     Args:
         scores: from ``(b,)`` user rows to ``(b, I)`` scores.
         users: ``(B,)`` user rows.
@@ -68,8 +72,9 @@ def ranked_in_blocks(
         seen: row ``b`` lists what ``users[b]`` must not get.
     """
     rows = torch.as_tensor(users, dtype=torch.int64)
-    lists = [
-        top_k_of_scores(scores(rows[block]), k, seen=None if seen is None else seen.take(block))[0]
-        for block in torch.arange(len(rows)).split(max(_SCORES // max(num_items, 1), 64))
-    ]
+    lists = []
+    for block in torch.arange(len(rows)).split(max(_SCORES // max(num_items, 1), 64)):
+        found = scores(rows[block])
+        linked = found.masked_fill_(found == 0, -math.inf)
+        lists.append(top_k_of_scores(linked, k, seen=None if seen is None else seen.take(block))[0])
     return torch.cat(lists) if len(rows) else torch.empty(0, k, dtype=torch.int64)

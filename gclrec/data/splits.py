@@ -31,6 +31,8 @@ class Split:
         name: name in ``SPLITS``.
         train_fraction: the share of the training pairs that was kept.
         seed: what the split was drawn with.
+        removed: known pairs that ``train_fraction`` took away, ``None`` where it took none. Nobody learns
+            from them, and they are no candidates either: every share is ranked against the same items.
 
     Shapes:
         - **cold_users:** rows of users in ``[0, U)`` with no training pair, ascending
@@ -43,6 +45,7 @@ class Split:
     name: str
     train_fraction: float = 1.0
     seed: int = 0
+    removed: Interactions | None = None
 
     @property
     def cold_users(self) -> IntArray:
@@ -60,8 +63,13 @@ class Split:
         Where the training pairs were thinned, the validation pairs that join them are thinned to the
         same share, so that a sparsity study stays one.
         """
-        joining = _thinned(self.valid, self.train_fraction, self.seed)
-        return replace(self, train=self.train.joined(joining), valid=_none_of(self.valid))
+        joining, left = _thinned(self.valid, self.train_fraction, self.seed)
+        train, removed = self.train.joined(joining), _together(self.removed, left)
+        return replace(self, train=train, valid=_none_of(self.valid), removed=removed)
+
+    def no_candidates(self, part: str) -> Interactions | None:
+        """Return the pairs that lists for ``valid`` or ``test`` leave out besides the training pairs."""
+        return self.removed if part == "valid" else _together(self.valid, self.removed)
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,8 @@ def make_split(
         raise InputError(
             f"{dataset.name}: split {name!r} leaves no training pair; ask for smaller valid and test shares"
         )
-    return Split(_thinned(train, train_fraction, seed), valid_part, test_part, name, train_fraction, seed)
+    kept, removed = _thinned(train, train_fraction, seed)
+    return Split(kept, valid_part, test_part, name, train_fraction, seed, removed)
 
 
 def _check(
@@ -341,13 +350,20 @@ def _none_of(pairs: Interactions) -> Interactions:
     return pairs.select(nothing)
 
 
-def _thinned(pairs: Interactions, fraction: float, seed: int) -> Interactions:
-    """Return a random share of the pairs; a smaller share is a subset of a larger one."""
+def _thinned(pairs: Interactions, fraction: float, seed: int) -> tuple[Interactions, Interactions | None]:
+    """Return a random share of the pairs, a smaller share being a subset of a larger one, and the others."""
     if fraction == 1.0 or len(pairs) == 0:
-        return pairs
+        return pairs, None
     noise = _noise(pairs, np.random.default_rng([seed, _THIN]))
-    kept = np.argsort(noise, kind="stable")[: max(1, round(fraction * len(pairs)))]
-    return pairs.select(np.sort(kept))
+    count = max(1, round(fraction * len(pairs)))
+    kept, left = np.split(np.argsort(noise, kind="stable"), [count])
+    return pairs.select(np.sort(kept)), pairs.select(np.sort(left))
+
+
+def _together(one: Interactions | None, other: Interactions | None) -> Interactions | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one.joined(other)
 
 
 SPLITS: dict[str, Callable[[Dataset, _Request], Parts]] = {

@@ -17,6 +17,7 @@ Lists = tuple[IntArray, IntArray]
 """``(indptr, values)``: list ``b`` is ``values[indptr[b]:indptr[b + 1]]``."""
 
 PARTS = ("train", "valid", "test")
+REMOVED = "removed"  # beside the parts: known pairs that ``train_fraction`` took away
 _LONGEST = 19  # a number with fewer characters surely fits into 64 bits
 _FEW = 100  # ids that are looked up one by one
 
@@ -109,8 +110,14 @@ def read_pairs(path: Path, users: Vocabulary, items: Vocabulary) -> tuple[IntArr
 def read_parts(
     run: Path, parts: Iterable[str], users: Vocabulary, items: Vocabulary
 ) -> list[tuple[IntArray, IntArray]]:
-    """Return the user and item rows of parts of the split of a run."""
-    return [read_pairs(run / "split" / f"{part}.parquet", users, items) for part in checked_parts(parts)]
+    """Return the user and item rows of parts of the split of a run.
+
+    Training pairs that a sparsity study took away count as training pairs.
+    """
+    names = checked_parts(parts)
+    if "train" in names and (run / "split" / f"{REMOVED}.parquet").exists():
+        names = [*names, REMOVED]
+    return [read_pairs(run / "split" / f"{name}.parquet", users, items) for name in names]
 
 
 def as_lists(pairs: Sequence[tuple[IntArray, IntArray]], num_users: int, num_items: int) -> Lists:

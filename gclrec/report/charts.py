@@ -184,6 +184,8 @@ def _ticks(values: Sequence[float], *, log: bool = False, signed: bool = False) 
         whole = range(math.floor(low), math.ceil(high) + 1)
         return {float(power): f"{10.0**power:,.{max(0, -power)}f}" for power in whole}
     step = _round_step((high - low) / 5 or max(abs(high), 1e-6) / 5)
+    if not log and all(float(value).is_integer() for value in values):
+        step = max(step, 1.0)  # there is no epoch and a half
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     places = [n * step for n in range(first, last + 1)]
     if log:

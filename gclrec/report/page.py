@@ -13,9 +13,9 @@ _DARK = ("#a4afbb", "#6cabee", "#f2935a", "#55c39b", "#c290e0", "#dcb84e", "#ee8
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d242c; --soft: #5b6672; --paper: #ffffff; --panel: #f5f7f9;
-  --line: #dfe4e9; --good: #17724f; --bad: #b23a1d; LIGHT }
+  --line: #dfe4e9; --shade: #b9c3cd; --good: #17724f; --bad: #b23a1d; LIGHT }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e9ee; --soft: #a0abb7; --paper: #14181d;
-  --panel: #1c2229; --line: #343d47; --good: #62cba0; --bad: #f28d70; DARK } }
+  --panel: #1c2229; --line: #343d47; --shade: #000000; --good: #62cba0; --bad: #f28d70; DARK } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); -webkit-text-size-adjust: 100%;
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
@@ -28,7 +28,11 @@ p, li { max-width: 78ch; }
 .lead { color: var(--soft); margin: 0 0 4px; max-width: none; overflow-wrap: anywhere; }
 ul { padding-left: 1.2em; }
 li { margin: 6px 0; }
-.wide { overflow-x: auto; border: 1px solid var(--line); border-radius: 8px; margin: 12px 0; }
+.wide { overflow-x: auto; border: 1px solid var(--line); border-radius: 8px; margin: 12px 0;
+  background: linear-gradient(90deg, var(--paper) 30px, transparent 60px) local,
+    linear-gradient(270deg, var(--paper) 30px, transparent 60px) local,
+    linear-gradient(90deg, var(--shade), transparent 16px),
+    linear-gradient(270deg, var(--shade), transparent 16px); }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 10px; text-align: right; white-space: nowrap; }
 th { background: var(--panel); font-weight: 600; border-bottom: 1px solid var(--line); }

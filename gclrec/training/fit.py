@@ -164,9 +164,9 @@ def validated(trainer: Trainer, split: Split) -> tuple[Embeddings, dict[str, flo
     record: dict[str, float] = {}
     if trainer.scoring.calibrates:
         raw = trainer.raw_embeddings()
-        record["norm_exponent"] = trainer.scoring.calibrate(raw, split.train, split.valid, config.selected)
+        record["norm_exponent"] = trainer.scoring.calibrate(raw, split, config.selected)
     embeddings = trainer.embeddings()
-    figures = evaluate_on(embeddings, split.train, split.valid, config)
+    figures = evaluate_on(embeddings, split, "valid", config)
     return embeddings, record | {f"valid/{name}": value for name, value in figures.values.items()}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from gclrec.baselines import BASELINES, Scorer
 from gclrec.data.fields import Attributes
 from gclrec.data.interactions import Interactions
+from gclrec.data.splits import Split
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.training.config import TrainConfig
@@ -30,10 +31,10 @@ def fit_baseline(config: TrainConfig, folder: RunFolder, listener: Listener) -> 
     split = folder.split()
     folder.keep_metrics(0)
     attributes = folder.attributes()
-    scorer = _fit(config, folder, listener, "select", split.train, split.valid, attributes)
+    scorer = _fit(config, folder, listener, "select", split, attributes)
     refit = config.refit and len(split.valid) > 0
     if refit:
-        scorer = _fit(config, folder, listener, "refit", split.refit().train, None, attributes)
+        scorer = _fit(config, folder, listener, "refit", split.refit(), attributes)
     return finish(config, folder, split, scorer, epochs=1, refitted=refit, validated=len(split.valid) > 0)
 
 
@@ -65,25 +66,24 @@ def _fit(
     folder: RunFolder,
     listener: Listener,
     phase: str,
-    train: Interactions,
-    valid: Interactions | None,
+    split: Split,
     attributes: Attributes | None,
 ) -> Scorer:
     listener.phase(phase, 1, 1)
     began = time.perf_counter()
-    scorer = fitted(config, train, attributes)
+    scorer = fitted(config, split.train, attributes)
     record: dict[str, Any] = {
         "phase": phase,
         "epoch": 1,
         "train_seconds": time.perf_counter() - began,
         "eval_seconds": 0.0,
     }
-    if valid is not None and len(valid):
+    if len(split.valid):
         began = time.perf_counter()
-        figures = evaluate_on(scorer, train, valid, config)
+        figures = evaluate_on(scorer, split, "valid", config)
         record |= {f"valid/{name}": value for name, value in figures.values.items()}
         if scorer.vectors is not None:
-            shape = shape_of(scorer.vectors, train)
+            shape = shape_of(scorer.vectors, split.train)
             record |= {f"geometry/{name}": value for name, value in shape.items()}
         record["eval_seconds"] = time.perf_counter() - began
     record["peak_rss_mb"] = peak_rss_mb()

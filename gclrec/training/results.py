@@ -63,7 +63,8 @@ def finish(
         refitted: whether the validation pairs were trained on.
         validated: whether there was anything to choose the epoch by.
     """
-    train = split.refit().train if refitted else split.train
+    split = split.refit() if refitted else split
+    train = split.train
     vectors = vectors_of(ranker)
     if vectors is not None:
         fold_in = fold_in or FoldIn.of_vectors(
@@ -80,7 +81,7 @@ def finish(
             item_vectors=vectors.items.cpu().numpy(),
             item_degrees=train.item_degrees(),
         )
-    figures = evaluate_on(ranker, train, split.test, config, exclude=None if refitted else split.valid)
+    figures = evaluate_on(ranker, split, "test", config)
     lines = folder.metrics()
     values = {
         "run": str(folder.path),
@@ -98,13 +99,15 @@ def finish(
 
 def evaluate_on(
     ranker: Embeddings | Scorer,
-    train: Interactions,
-    targets: Interactions,
+    split: Split,
+    part: str,
     config: TrainConfig,
-    *,
-    exclude: Interactions | None = None,
 ) -> Evaluation:
-    """Rank the whole catalogue for every user with targets, the training pairs left out."""
+    """Rank the whole catalogue for every user with pairs in ``valid`` or ``test``, what else he has left out.
+
+    Where ``ranker`` was refitted, ``split`` is that of the refit.
+    """
+    train, targets, exclude = split.train, getattr(split, part), split.no_candidates(part)
     vectors = vectors_of(ranker)
     if vectors is not None:
         return evaluate(

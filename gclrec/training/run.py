@@ -26,6 +26,7 @@ from gclrec.data.interactions import IntArray, Interactions, Vocabulary
 from gclrec.data.splits import Split
 from gclrec.errors import InputError
 from gclrec.recall.embeddings import read_frame
+from gclrec.recall.reading import PARTS, REMOVED
 from gclrec.training.checkpoint import write_atomically
 from gclrec.training.config import TrainConfig
 
@@ -36,8 +37,6 @@ else:
 
 if sys.platform != "win32":
     import fcntl
-
-PARTS = ("train", "valid", "test")
 
 
 class RunFolder:
@@ -165,6 +164,8 @@ class RunFolder:
             write_parquet(folder / f"{side}.parquet", pl.DataFrame({"id": vocabulary.ids}))
         for part in PARTS:
             self._write_pairs(part, getattr(split, part))
+        if split.removed is not None:
+            self._write_pairs(REMOVED, split.removed)
         how = {"name": split.name, "train_fraction": split.train_fraction, "seed": split.seed}
         write_atomically(folder / "split.json", json.dumps(how))
 
@@ -200,11 +201,15 @@ class RunFolder:
         )
         parts = {part: Interactions(users, items, *self._read_pairs(part)) for part in PARTS}
         how = read_json(folder / "split.json")
+        removed = None
+        if (folder / f"{REMOVED}.parquet").exists():
+            removed = Interactions(users, items, *self._read_pairs(REMOVED))
         return Split(
             **parts,
             name=str(how.get("name")),
             train_fraction=float(how.get("train_fraction", 1.0)),
             seed=int(how.get("seed", 0)),
+            removed=removed,
         )
 
     # -- attributes ------------------------------------------------------------------------------

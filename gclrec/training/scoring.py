@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gclrec.contrast.ranking_losses import SCORES
-from gclrec.data.interactions import Interactions
+from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
 from gclrec.evaluation.evaluator import evaluate
 
@@ -66,8 +66,7 @@ class Scoring(nn.Module):
     def calibrate(
         self,
         embeddings: Embeddings,
-        train: Interactions,
-        valid: Interactions,
+        split: Split,
         figure: str,
         *,
         most_users: int = 4096,
@@ -80,14 +79,14 @@ class Scoring(nn.Module):
 
         Args:
             embeddings: the encoder's.
-            train: training pairs, which are not ranked.
-            valid: validation pairs.
+            split: its validation pairs are what is looked for.
             figure: such as ``all/recall@20``.
-            most_users: with more users in ``valid`` than this, as many are drawn.
+            most_users: with more users in its validation part than this, as many are drawn.
             seed: of that draw.
         """
         group, _, name = figure.partition("/")
         metric, _, k = name.partition("@")
+        valid, exclude = split.valid, split.no_candidates("valid")
         users = np.unique(valid.user)
         if len(users) > most_users:
             users = np.random.default_rng(seed).choice(users, most_users, replace=False)
@@ -98,7 +97,7 @@ class Scoring(nn.Module):
             if exponent not in found:
                 users, items = calibrated(embeddings, exponent)
                 cut: Any = {"ks": (int(k),), "metrics": (metric,), "groups": (group,)}
-                figures = evaluate(users, items, train, valid, **cut).values
+                figures = evaluate(users, items, split.train, valid, exclude=exclude, **cut).values
                 found[exponent] = figures.get(figure, -math.inf)
             return found[exponent]
 

@@ -260,7 +260,7 @@ def curve_on(folder: RunFolder) -> Curve:
         if config.baseline is not None:
             listener.phase("select", 1, 1)
             scorer = fitted(config, split.train, folder.attributes())
-            figures = evaluate_on(scorer, split.train, split.valid, config)
+            figures = evaluate_on(scorer, split, "valid", config)
             yield {"epoch": 1} | {f"valid/{name}": value for name, value in figures.values.items()}
             return
         trainer = new_trainer(config, split.train, folder, pick_device(config.device))

@@ -115,9 +115,9 @@ def test_the_test_part_is_never_looked_at(
     """All that is ranked for are the validation pairs, and no test pair is at hand anywhere."""
     looked: list[Any] = []
 
-    def evaluate(ranker: Any, train: Any, targets: Any, config: Any) -> Any:
-        looked.append(targets.pair_keys.tolist())
-        return results.evaluate_on(ranker, train, targets, config)
+    def evaluate(ranker: Any, split: Any, part: str, config: Any) -> Any:
+        looked.append(getattr(split, part).pair_keys.tolist())
+        return results.evaluate_on(ranker, split, part, config)
 
     def selection_only(split: Any) -> Any:
         left = select(split)

@@ -165,6 +165,24 @@ def test_train_fraction_thins_training_only(name: str, fraction: float) -> None:
     assert pairs_of(refit.train) <= pairs_of(full.train) | pairs_of(full.valid)
 
 
+@pytest.mark.parametrize("name", SPLITS)
+def test_every_share_is_ranked_against_the_same_candidates(name: str) -> None:
+    """What a thinned split does not learn from is known all the same, and so it is no candidate."""
+    full, thin = (make_split(grid(), name, train_fraction=fraction) for fraction in (1.0, 0.2))
+    for part, wholes in (
+        ("valid", (full, thin)),
+        ("test", (full, thin)),
+        ("test", (full.refit(), thin.refit())),
+    ):
+        left_out = []
+        for split in wholes:
+            besides = split.no_candidates(part)
+            left_out.append(pairs_of(split.train) | (set() if besides is None else pairs_of(besides)))
+            assert not left_out[-1] & pairs_of(getattr(split, part))
+        assert left_out[0] == left_out[1]
+    assert len(thin.train) < len(full.train)
+
+
 def test_given_takes_published_validation_out_of_train() -> None:
     for kind in ("inside", "beside"):
         dataset = dataset_of(sorted(pairs_of(grid().interactions)), valid=kind)

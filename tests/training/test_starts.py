@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings, LightGCN
 from gclrec.errors import InputWarning
 from gclrec.evaluation.evaluator import evaluate
@@ -136,12 +137,13 @@ def test_calibration_finds_the_best_exponent() -> None:
     user = np.repeat(np.arange(300), 10)
     train = pairs_of(300, 400, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
     valid = pairs_of(300, 400, user, best.numpy().reshape(-1))
+    split = Split(train, valid, valid.select(np.zeros(0, dtype=np.int64)), "given")
     scoring = Scoring("calibrated")
-    assert scoring.calibrate(raw, train, valid, "all/recall@10") == pytest.approx(0.5, abs=0.07)
+    assert scoring.calibrate(raw, split, "all/recall@10") == pytest.approx(0.5, abs=0.07)
     figures = evaluate(*scoring(raw), train, valid, ks=(10,), metrics=("recall",)).values
     assert figures["all/recall@10"] > 0.95
     some = Scoring("calibrated")
-    assert some.calibrate(raw, train, valid, "all/recall@10", most_users=50) == pytest.approx(0.5, abs=0.2)
+    assert some.calibrate(raw, split, "all/recall@10", most_users=50) == pytest.approx(0.5, abs=0.2)
 
 
 @pytest.mark.parametrize("refit", [False, True])
