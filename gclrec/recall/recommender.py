@@ -73,6 +73,11 @@ class Recommender:
     only: IntArray | None = None
     encode_users: EncodeUsers | None = None
 
+    def __post_init__(self) -> None:
+        if len(self.users) != len(self.user_vectors):
+            found = f"{len(self.users):,} users and {len(self.user_vectors):,} user vectors"
+            raise InputError(f"{found}: must be equal")
+
     @classmethod
     def load(
         cls,
@@ -403,9 +408,4 @@ class Recommender:
 
     @cached_property
     def _directions(self) -> Index:
-        """The items at unit length."""
-        vectors = self.index.vectors
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return Index.exact(
-            np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0), self.items
-        )
+        return self.index.directions()
