@@ -13,6 +13,7 @@ from gclrec.contrast.views import Chain, parse_augmentations, view_graph
 from gclrec.errors import InputError, InputWarning
 from gclrec.graph.augmentations import AUGMENTATIONS
 from gclrec.graph.bipartite import EDGE_TYPE, BipartiteGraph
+from gclrec.graph.compiling import uncompiled
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
@@ -21,6 +22,7 @@ D = TypeVar("D", bound="Tensor | HeteroData | BipartiteGraph")
 EdgeType: TypeAlias = "tuple[str, str, str]"
 
 
+@uncompiled
 def augment(
     data: D,
     augmentation: str = "edge_drop",

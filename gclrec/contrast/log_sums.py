@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from gclrec.graph.dense import matmul
+from gclrec.graph.derivatives import differentiable_once
 
 _BLOCK = 2**19
 """Logits that exist at a time, where a row of them is not longer still."""
@@ -165,7 +165,7 @@ class _MeanLogSumExp(torch.autograd.Function):
         return cast("Tensor", log_sums.sum() / ctx.count)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         scale = grads[0] / ctx.count
         grad_a, grad_n = (None if grad is None else grad * scale for grad in ctx.saved_tensors)
@@ -185,7 +185,7 @@ class _LogSumExp(torch.autograd.Function):
         return log_sums
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         a, n, exponentials, sums = ctx.saved_tensors
         scale = grads[0].unsqueeze(1) / sums

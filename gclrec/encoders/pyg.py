@@ -16,6 +16,7 @@ from gclrec.encoders.fields import FieldBatch, FieldTable
 from gclrec.encoders.free import FreeVectors
 from gclrec.encoders.layers import check_layers, fixed_weights
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.compiling import uncompiled
 from gclrec.graph.propagation import Adjacency
 
 Conv: TypeAlias = Callable[[int], nn.Module]
@@ -205,6 +206,7 @@ class PyGEncoder(FreeVectors):
         weights = fixed_weights(self.layer_weights, self.num_layers)
         return weights if weights is not None else list(self.layer_logits.softmax(0))
 
+    @uncompiled
     def _edges(self, graph: GraphLike) -> list[Tensor]:
         """Return the edges of each layer, both directions, items behind users."""
         if isinstance(graph, Tensor):

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from gclrec.graph.derivatives import differentiable_once
 
 _SHORTEST = 1e-12
 """A row that is no longer than this has no direction: it stays as good as zero, and gets no gradient."""
@@ -30,6 +31,8 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _by_onednn(a: Tensor, b: Tensor) -> bool:
+    if torch.compiler.is_compiling():  # the compiler has no lowering of it
+        return False
     single = a.dtype == b.dtype == torch.float32 and a.device.type == b.device.type == "cpu"
     return single and _has_onednn() and min(a.numel(), b.numel()) > 0
 
@@ -64,7 +67,7 @@ class _Unit(torch.autograd.Function):
         return directions
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         directions, lengths = ctx.saved_tensors
         along = (grads[0] * directions).sum(-1, keepdim=True)

@@ -180,6 +180,26 @@ def test_edge_index_is_prepared_once_and_anew_when_it_changes(
     assert len(made) == 4
 
 
+def test_inference_mode_and_training_afterwards(toy_graph: BipartiteGraph) -> None:
+    encoder = LightGCN(12, 10, dim=4, num_layers=2, generator=seeded())
+    edge_index = toy_graph.edge_index.clone()
+    expected = encoder(toy_graph).users
+    with torch.inference_mode():
+        for edges in (edge_index, edge_index.clone(), edge_index):
+            assert torch.equal(encoder(edges).users, expected)
+    encoder(edge_index).users.sum().backward()
+    assert encoder.items.grad is not None
+    assert encoder.items.grad.any()
+
+
+@pytest.mark.parametrize("encoder", [LightGCN(12, 10), EGCF(12, 10)], ids=["lightgcn", "egcf"])
+def test_what_is_no_graph_is_named(encoder: torch.nn.Module, toy_graph: BipartiteGraph) -> None:
+    data, edges = toy_graph.to_hetero_data(), toy_graph.edge_index
+    for other in (data, edges.numpy(), toy_graph.to_scipy(), edges.tolist(), None):
+        with pytest.raises(TypeError, match=f"edge_index .2, E. .* got {type(other).__name__}"):
+            encoder(other)
+
+
 def test_a_changed_graph_is_seen_by_its_own_degrees(toy_graph: BipartiteGraph) -> None:
     encoder = LightGCN(12, 10, dim=4, num_layers=1, generator=seeded())
     view = toy_graph.keep_edges(torch.arange(40) < 20)
