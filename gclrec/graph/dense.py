@@ -42,6 +42,11 @@ def _has_onednn() -> bool:
     return bool(enabled) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
+def single(x: Tensor) -> Tensor:
+    """Return 16-bit numbers, such as layers give under autocast, in single precision; others as they are."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 def unit(rows: Tensor) -> Tensor:
     r"""Return the rows at length 1; a row of zeros stays one and gets no gradient.
 
@@ -53,9 +58,9 @@ def unit(rows: Tensor) -> Tensor:
 
     Shapes:
         - **rows:** ``(..., D)``
-        - **output:** the same
+        - **output:** the same; of 16-bit rows in single precision
     """
-    return cast("Tensor", _Unit.apply(rows))  # type: ignore[no-untyped-call]
+    return cast("Tensor", _Unit.apply(single(rows)))  # type: ignore[no-untyped-call]
 
 
 class _Unit(torch.autograd.Function):

@@ -256,6 +256,11 @@ def test_egcf_is_its_formula(toy_graph: BipartiteGraph) -> None:
         EGCF(12, 10, num_layers=0)
 
 
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"one of lightgcn, mf, .*, got 'foo'"):
+        build_encoder("foo", 12, 10)
+
+
 def test_mf_does_not_look(toy_graph: BipartiteGraph) -> None:
     encoder = MF(12, 10, dim=4)
     for graph in (None, toy_graph, toy_graph.edge_index):
