@@ -111,6 +111,11 @@ class PyGEncoder(FreeVectors):
         self.content = content
         self.draws: Generator | None = None
 
+    def extra_repr(self) -> str:
+        """Return sizes and layers, for ``repr``."""
+        layers = f"num_layers={self.num_layers}, layer_weights={self.layer_weights!r}"
+        return f"{super().extra_repr()}, {layers}"
+
     def forward(
         self,
         graph: GraphLike,

@@ -256,6 +256,15 @@ def test_egcf_is_its_formula(toy_graph: BipartiteGraph) -> None:
         EGCF(12, 10, num_layers=0)
 
 
+def test_repr_tells_the_sizes() -> None:
+    sizes = "num_users=12, num_items=10, dim=64"
+    layers = "num_layers=3, layer_weights='mean'"
+    assert repr(LightGCN(12, 10)) == f"LightGCN({sizes}, {layers})"
+    assert repr(EGCF(12, 10)) == f"EGCF({sizes}, num_layers=3)"
+    assert repr(MF(12, 10)) == f"MF({sizes})"
+    assert f"{sizes}, num_layers=2, layer_weights='mean'" in repr(build_encoder("sage", 12, 10, num_layers=2))
+
+
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(ValueError, match=r"one of lightgcn, mf, .*, got 'foo'"):
         build_encoder("foo", 12, 10)
