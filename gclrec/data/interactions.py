@@ -53,7 +53,7 @@ class Vocabulary:
         return cls(merged.unique().sort())
 
     @classmethod
-    def in_order(cls, ids: pl.Series | Sequence[Any]) -> Vocabulary:
+    def in_order(cls, ids: pl.Series | npt.NDArray[Any] | Sequence[Any]) -> Vocabulary:
         """Return ids in the very order given, so that row ``r`` is ``ids[r]``.
 
         Raises:

@@ -115,8 +115,8 @@ class BipartiteGraph:
         cls, data: HeteroData, edge_type: tuple[str, str, str] = EDGE_TYPE
     ) -> BipartiteGraph:
         """Return the graph of one edge type of a PyG ``HeteroData``; ``x`` of both ends is taken along."""
-        if edge_type not in data.edge_types:
-            raise ValueError(f"edge_type: {edge_type} is not among {data.edge_types}")
+        if edge_type not in data.edge_types or "edge_index" not in data[edge_type]:
+            raise ValueError(f"edge_type: {edge_type} has no edge_index; the types are {data.edge_types}")
         user, _, item = edge_type
         users, items = data[user], data[item]
         return cls(
@@ -210,7 +210,8 @@ class BipartiteGraph:
     def remember(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return what ``make()`` gave when it was first asked for under ``key``; it lives with the graph."""
         if key not in self._remembered:
-            self._remembered[key] = make()
+            with torch.inference_mode(False), torch.no_grad():  # what is kept serves training as well
+                self._remembered[key] = make()
         return cast("T", self._remembered[key])
 
     def contains(self, user: Tensor, item: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import torch
 
@@ -21,8 +22,8 @@ from gclrec.recall.reading import Lists, take_lists
 from gclrec.recall.selection import best_first, best_of_row, hide, scan
 from gclrec.recall.structures import Structure, load_structure
 
-Ids: TypeAlias = Vocabulary | pl.Series | Sequence[Any]
-"""Distinct raw ids in row order; :meth:`Vocabulary.of` sorts, so it names rows that are sorted by id."""
+Ids: TypeAlias = Vocabulary | pl.Series | npt.NDArray[Any] | Sequence[Any]
+"""Distinct raw ids in row order. (:meth:`Vocabulary.of` sorts them: it suits rows that are sorted too.)"""
 
 KIND = "gclrec index"
 

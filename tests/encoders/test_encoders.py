@@ -190,6 +190,10 @@ def test_inference_mode_and_training_afterwards(toy_graph: BipartiteGraph) -> No
     encoder(edge_index).users.sum().backward()
     assert encoder.items.grad is not None
     assert encoder.items.grad.any()
+    with torch.inference_mode():
+        convolution = build_encoder("sage", 12, 10, num_layers=1)
+        convolution(toy_graph)
+    build_encoder("sage", 12, 10, num_layers=1)(toy_graph).users.sum().backward()
 
 
 @pytest.mark.parametrize("encoder", [LightGCN(12, 10), EGCF(12, 10)], ids=["lightgcn", "egcf"])

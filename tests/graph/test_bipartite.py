@@ -339,8 +339,11 @@ def test_attributes_of_other_nodes(toy_graph: BipartiteGraph) -> None:
 
 def test_another_edge_type_is_named(toy_graph: BipartiteGraph) -> None:
     data = toy_graph.to_hetero_data()
-    with pytest.raises(ValueError, match=r"'buys', 'item'\) is not among .*interacts"):
+    with pytest.raises(ValueError, match=r"'buys', 'item'\) has no edge_index; .*interacts"):
         BipartiteGraph.from_hetero_data(data, ("user", "buys", "item"))
+    data[EDGE_TYPE].adj_t = data[EDGE_TYPE].pop("edge_index")
+    with pytest.raises(ValueError, match="has no edge_index"):
+        BipartiteGraph.from_hetero_data(data)
 
 
 def test_bad_masks(toy_graph: BipartiteGraph) -> None:
