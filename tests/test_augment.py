@@ -6,8 +6,10 @@ import copy
 import pickle
 import warnings
 
+import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import HeteroData
 from torch_geometric.transforms import Compose, ToUndirected
 
@@ -120,6 +122,28 @@ def test_new_pairs_have_no_known_attributes(data: HeteroData) -> None:
         augment(data, "edge_perturb", 0.5, generator=seeded(), edge_type=RATES)
 
 
+@pytest.mark.parametrize("make", [list, tuple, np.array], ids=["list", "tuple", "array"])
+def test_attributes_in_lists_and_arrays_go_along(make, data: HeteroData) -> None:
+    data[RATES].word = make([f"{u}-{i}" for u, i in data[RATES].edge_index.T.tolist()])
+    data[RATES].note = "of forty edges"
+    data[RATES].pair_index = data[RATES].edge_index.numpy()
+    view = augment(data, "edge_drop", 0.5, generator=seeded(), edge_type=RATES)[RATES]
+    assert type(view.word) is type(data[RATES].word)
+    assert list(view.word) == [f"{u}-{i}" for u, i in view.edge_index.T.tolist()]
+    assert view.note == "of forty edges"
+    assert np.array_equal(view.pair_index, view.edge_index.numpy())
+    with pytest.raises(InputError, match="is given for each edge, but is not known"):
+        augment(data, "edge_perturb", 0.5, generator=seeded(), edge_type=RATES)
+
+
+def test_an_adjacency_is_refused(data: HeteroData) -> None:
+    data[RATES].adj_t = torch.ones(10, 12).to_sparse_csr()
+    for _ in range(2):
+        with pytest.raises(InputError, match="holds 'adj_t'"):
+            augment(data, "edge_drop", edge_type=RATES)
+        data[RATES].pop("edge_index", None)
+
+
 def test_labels_of_a_link_split_stay(data: HeteroData) -> None:
     data[RATES].edge_label_index = torch.zeros(2, 40, dtype=torch.int64)
     data[RATES].edge_label = torch.ones(40)
@@ -171,6 +195,36 @@ def test_transform(name: str, toy_graph: BipartiteGraph) -> None:
 def test_transform_can_be_sent_to_a_worker() -> None:
     transform = pickle.loads(pickle.dumps(gclrec.pyg.Augment("edge_drop", 0.3)))
     assert repr(transform) == "Augment('edge_drop', p=0.3)"
+
+
+def test_a_wrong_transform_is_told_when_it_is_made() -> None:
+    for name, p in (("drop_edge", 0.1), ("noise", 0.1), ("edge_drop", 1.5), ("edge_drop:-1", 0.1)):
+        with pytest.raises(InputError):
+            gclrec.pyg.Augment(name, p)
+
+
+class Copies(Dataset):
+    """One item as often as asked, through a transform."""
+
+    def __init__(self, data: HeteroData, transform: gclrec.pyg.Augment) -> None:
+        self.data, self.transform = data, transform
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, place: int) -> list[int]:
+        return self.transform(self.data)[RATES].edge_index.flatten().tolist()
+
+
+def test_workers_draw_different_views(data: HeteroData) -> None:
+    """And the same ones again from the same seeds."""
+    epochs = []
+    for _ in range(2):
+        transform = gclrec.pyg.Augment("edge_drop", 0.5, generator=seeded(), edge_type=RATES)
+        loader = DataLoader(Copies(data, transform), None, num_workers=2, generator=seeded())
+        epochs.append([tuple(view) for _ in range(2) for view in loader])
+    assert epochs[0] == epochs[1]
+    assert len(set(epochs[0])) == 8
 
 
 # -- bad input -----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import gclrec
 ROOT = Path(gclrec.__file__).parent
 FLOORS = {
     "errors": 0,
+    "lazy": 0,
     "data": 1,
     "graph": 2,
     "encoders": 3,
@@ -24,6 +26,7 @@ FLOORS = {
 }
 COMMAND_FLOOR = 7
 SIDEWAYS = {("recall", "evaluation"), ("baselines", "evaluation")}  # they rank with the code that evaluates
+ROOMS = ("graph", "contrast", "evaluation", "recall")
 FILES = sorted(ROOT.rglob("*.py"))
 
 
@@ -89,6 +92,12 @@ def test_front_door_is_cheap() -> None:
     assert out.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", gclrec.__all__)
-def test_front_door_opens(name: str) -> None:
-    assert getattr(gclrec, name).__name__
+@pytest.mark.parametrize("package", ["gclrec", *(f"gclrec.{name}" for name in ROOMS)])
+def test_doors_open(package: str) -> None:
+    """Every name that a package lists can be had, and is listed by ``dir``."""
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+        assert name in dir(module)
+    with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nothing'"):
+        module.nothing  # noqa: B018

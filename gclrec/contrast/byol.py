@@ -33,6 +33,9 @@ class Byol(nn.Module):
         momentum: how much of the former target stays.
         generator: where the predictor's start is drawn from; the global one if ``None``.
 
+    Raises:
+        ValueError: ``target`` is not a known name.
+
     [1] Lee et al., SIGIR 2021, https://arxiv.org/abs/2105.06323
     [2] Grill et al., NeurIPS 2020, https://arxiv.org/abs/2006.07733
     """
@@ -47,6 +50,8 @@ class Byol(nn.Module):
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
+        if target not in TARGETS:
+            raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {target!r}")
         dim = encoder.layer_zero[0].shape[1]
         self.predictor = nn.utils.skip_init(nn.Linear, dim, dim)
         nn.init.xavier_uniform_(self.predictor.weight, generator=generator)

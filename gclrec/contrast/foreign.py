@@ -6,6 +6,7 @@ import copy
 import warnings
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -13,6 +14,7 @@ from gclrec.contrast.views import Chain, parse_augmentations, view_graph
 from gclrec.errors import InputError, InputWarning
 from gclrec.graph.augmentations import AUGMENTATIONS
 from gclrec.graph.bipartite import EDGE_TYPE, BipartiteGraph
+from gclrec.graph.compiling import uncompiled
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
@@ -21,6 +23,7 @@ D = TypeVar("D", bound="Tensor | HeteroData | BipartiteGraph")
 EdgeType: TypeAlias = "tuple[str, str, str]"
 
 
+@uncompiled
 def augment(
     data: D,
     augmentation: str = "edge_drop",
@@ -37,7 +40,7 @@ def augment(
         data: interactions as ``edge_index (2, E)`` int64 (row 0 users, row 1 items), as a PyG ``HeteroData``
             or as a :class:`~gclrec.graph.bipartite.BipartiteGraph`; never modified. In a ``HeteroData``
             an edge type that holds the same interactions the other way round changes along, attributes
-            of the edges go with them, and all else is taken over.
+            of the edges (tensors, arrays and lists of ``E``) go with them, and all else is taken over.
         augmentation: a name in :data:`~gclrec.graph.augmentations.AUGMENTATIONS`, or several in sequence
             such as ``"edge_drop:0.2+feature_mask"``.
         p: strength of those that name none.
@@ -57,7 +60,7 @@ def augment(
         tensor([[0],
                 [1]])
     """
-    chain = _graph_chain(augmentation, p)
+    chain = graph_chain(augmentation, p)
     view: Tensor | HeteroData | BipartiteGraph
     if isinstance(data, BipartiteGraph):
         view = _view(chain, data, generator)
@@ -72,7 +75,12 @@ def augment(
     return cast("D", view)
 
 
-def _graph_chain(augmentation: str, p: float) -> Chain:
+def graph_chain(augmentation: str, p: float) -> Chain:
+    """Return the steps that a text describes, all of which act on graphs.
+
+    Raises:
+        InputError: a name is not known or acts elsewhere, or a strength is out of range.
+    """
     if "," in augmentation:
         raise InputError(f"augmentations {augmentation!r}: one view is made here, so there is no ','")
     chain, _ = parse_augmentations(augmentation, p)
@@ -86,7 +94,7 @@ def _graph_chain(augmentation: str, p: float) -> Chain:
 
 
 def _view(
-    chain: Chain, graph: BipartiteGraph, generator: Generator | None, *, above: int = 3
+    chain: Chain, graph: BipartiteGraph, generator: Generator | None, *, above: int = 4
 ) -> BipartiteGraph:
     masks = any(step.name == "feature_mask" for step in chain)
     if masks and graph.user_x is None and graph.item_x is None:
@@ -125,10 +133,15 @@ def _hetero_view(
     if edge_type not in data.edge_types:
         raise InputError(f"edge_type: {edge_type} is not among {data.edge_types}")
     user, _, item = edge_type
+    for adjacency in ("adj", "adj_t"):
+        if adjacency in data[edge_type]:
+            raise InputError(
+                f"{edge_type}: holds {adjacency!r}, which would not change along; give edge_index"
+            )
     old = data[edge_type].edge_index
     x = {kind: data[kind].x if "x" in data[kind] else None for kind in (user, item)}
     graph = _graph_of(old, _num_nodes(data, user), _num_nodes(data, item)).with_features(x[user], x[item])
-    view = _view(chain, graph, generator, above=4)
+    view = _view(chain, graph, generator, above=5)
     result = copy.copy(data)
     if view is graph:
         return result
@@ -138,7 +151,7 @@ def _hetero_view(
     new = view.edge_index
     _replace(result[edge_type], new, _places(old, new, graph.num_items), f"{edge_type}")
     for other in data.edge_types:
-        if (other[0], other[2]) == (item, user):
+        if (other[0], other[2]) == (item, user) and "edge_index" in data[other]:
             back = data[other].edge_index.flip(0)
             if back.shape == old.shape and bool(graph.contains(*back).all()):
                 _replace(result[other], new.flip(0), _places(back, new, graph.num_items), f"{other}")
@@ -166,14 +179,29 @@ def _replace(store: Any, edge_index: Tensor, places: Tensor, name: str) -> None:
     """Give an edge type its new edges; what is known of each edge goes with it."""
     before = store.edge_index.shape[1]
     for key, value in list(store.items()):
-        if not isinstance(value, Tensor) or value.dim() == 0 or key.startswith("edge_label"):
+        if key == "edge_index" or key.startswith("edge_label"):
             continue
-        axis = value.dim() - 1 if "index" in key else 0
-        if key == "edge_index" or value.shape[axis] != before:
+        axis = -1 if "index" in key and isinstance(value, (Tensor, np.ndarray)) else 0
+        if not _is_of_edges(value, axis, before):
             continue
         if bool((places < 0).any()):
             raise InputError(
                 f"{name}: {key!r} is given for each edge, but is not known for a pair that comes in"
             )
-        store[key] = value.index_select(axis, places)
+        store[key] = _taken(value, axis, places)
     store.edge_index = edge_index
+
+
+def _is_of_edges(value: object, axis: int, count: int) -> bool:
+    """Return whether something is given for each edge, by PyG's own convention: so many of it."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        return value.ndim > 0 and value.shape[axis] == count
+    return isinstance(value, (list, tuple)) and len(value) == count
+
+
+def _taken(value: Any, axis: int, places: Tensor) -> Any:
+    if isinstance(value, Tensor):
+        return value.index_select(axis, places.to(value.device))
+    if isinstance(value, np.ndarray):
+        return value.take(places.cpu().numpy(), axis)
+    return type(value)(value[place] for place in places.tolist())

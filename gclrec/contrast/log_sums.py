@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from gclrec.graph.dense import matmul
+from gclrec.graph.derivatives import differentiable_once
 
 _BLOCK = 2**19
 """Logits that exist at a time, where a row of them is not longer still."""
@@ -116,8 +116,12 @@ def _are_tame(a: Tensor, n: Tensor, log_weight: Tensor | None) -> bool:
     if a.is_cuda or a.dtype == torch.float16 or not len(a) or not len(n):
         return False
     longest = (float(torch.linalg.vector_norm(rows, dim=1).amax()) for rows in (a, n))
-    bound = math.prod(longest)
-    return bound <= _TAME and (log_weight is None or float(log_weight.max()) <= _TAME)
+    if math.prod(longest) > _TAME:
+        return False
+    if log_weight is None:
+        return True
+    low, high = log_weight.masked_fill(log_weight.isneginf(), 0.0).aminmax()
+    return float(low) >= -_TAME and float(high) <= _TAME
 
 
 def _by_block(seen: Tensor, starts: range, columns: int) -> list[Tensor]:
@@ -150,7 +154,7 @@ class _MeanLogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, n: Tensor, hidden: Tensor | None) -> Tensor:
         of_a, of_n, _ = ctx.needs_input_grad
-        log_sums = a.new_empty(len(a))
+        log_sums = a.new_empty(len(a), dtype=torch.promote_types(a.dtype, torch.float32))
         grad_a = torch.empty_like(a) if of_a else None
         grad_n = torch.zeros_like(n) if of_n else None
         left, right = _narrowed(a, n)
@@ -165,7 +169,7 @@ class _MeanLogSumExp(torch.autograd.Function):
         return cast("Tensor", log_sums.sum() / ctx.count)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         scale = grads[0] / ctx.count
         grad_a, grad_n = (None if grad is None else grad * scale for grad in ctx.saved_tensors)
@@ -175,7 +179,8 @@ class _MeanLogSumExp(torch.autograd.Function):
 class _LogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, n: Tensor, log_weight: Tensor | None, seen: Tensor | None) -> Tensor:
-        log_sums, sums = a.new_empty(len(a)), a.new_empty(len(a), 1)
+        whole = torch.promote_types(a.dtype, torch.float32)
+        log_sums, sums = a.new_empty(len(a), dtype=whole), a.new_empty(len(a), 1, dtype=whole)
         left, right = _narrowed(a, n)
         exponentials = left.new_empty(len(a), len(n))
         for block in _blocks(left, right, log_weight, seen=seen):
@@ -185,7 +190,7 @@ class _LogSumExp(torch.autograd.Function):
         return log_sums
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         a, n, exponentials, sums = ctx.saved_tensors
         scale = grads[0].unsqueeze(1) / sums

@@ -23,8 +23,15 @@ def bpr(positive: Tensor, negative: Tensor) -> Tensor:
     Returns:
         Scalar mean over the batch; ``log 2`` when all scores are equal.
 
+    Raises:
+        ValueError: the shapes differ.
+
     [1] Rendle et al., UAI 2009, https://arxiv.org/abs/1205.2618
     """
+    if positive.shape != negative.shape:
+        raise ValueError(
+            f"each positive needs one negative, got {tuple(positive.shape)} and {tuple(negative.shape)}"
+        )
     return functional.softplus(negative - positive).mean()
 
 
@@ -88,6 +95,10 @@ def info_nce(
     if own is None and anchor.shape != positive.shape:
         raise ValueError(
             f"both views need the same shape, got {tuple(anchor.shape)} and {tuple(positive.shape)}"
+        )
+    if anchor.shape[1:] != positive.shape[1:]:
+        raise ValueError(
+            f"anchors and keys need one length, got {tuple(anchor.shape)} and {tuple(positive.shape)}"
         )
     if own is not None and own.shape != anchor.shape[:1]:
         raise ValueError(f"own needs one key an anchor, got {tuple(own.shape)} for {len(anchor)} anchors")

@@ -59,7 +59,12 @@ class KeyQueue(nn.Module):
         Args:
             keys: ``(B, D)``, oldest first; of more than the queue can hold, the last ones stay.
             ids: ``(B,)`` int64, the node of each.
+
+        Raises:
+            ValueError: there is not one id for each key.
         """
+        if len(keys) != len(ids):
+            raise ValueError(f"each key needs one id, got {len(keys)} keys and {len(ids)} ids")
         size = len(self._all_ids)
         place = (self._pushed + max(len(ids) - size, 0)) % size
         self._pushed += len(ids)

@@ -53,8 +53,10 @@ def build_sampler(
         settings: the keyword arguments that its entry names; the others keep their defaults.
 
     Raises:
-        ValueError: ``exposed`` is asked for without pairs.
+        ValueError: ``name`` is not known, or ``exposed`` is asked for without pairs.
     """
+    if name not in NEGATIVES:
+        raise ValueError(f"name must be one of {', '.join(NEGATIVES)}, got {name!r}")
     return NEGATIVES[name].make(graph, exposed, **settings)
 
 

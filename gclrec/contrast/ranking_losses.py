@@ -5,13 +5,14 @@ own, or ``(N, D)``, shared by all rows. ``log_weight``, broadcasting to ``(B, N)
 counts: 0 is once, minus infinity is not at all, and a sampling correction is minus the logarithm of how often
 the item was expected to be drawn. ``seen (H,)`` lists places ``row * N + column`` that do not count either,
 row by row: a user's own items among negatives that a whole batch shares. Every loss is a mean over the rows;
-a row with no negative that counts adds nothing, but for a loss that needs none.
+a row with no negative that counts adds nothing, but for a loss that needs none. Vectors of other shapes, and
+an unknown ``score``, raise ``ValueError``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,14 +24,9 @@ from gclrec.contrast.log_sums import log_sum_exp
 from gclrec.contrast.losses import bpr
 from gclrec.contrast.sampling import whole_weight
 from gclrec.contrast.temperatures import over
-from gclrec.graph.dense import unit
+from gclrec.graph.dense import single, unit
 
-
-def _unchanged(rows: Tensor) -> Tensor:
-    return rows
-
-
-SCORES: Mapping[str, Callable[[Tensor], Tensor]] = {"dot": _unchanged, "cosine": unit}
+SCORES: Mapping[str, Callable[[Tensor], Tensor]] = {"dot": single, "cosine": unit}
 """By what two vectors are compared: what is done to each, before their inner product is taken."""
 
 
@@ -233,6 +229,7 @@ def alignment_uniformity(
 
     [1] Wang et al., KDD 2022, https://arxiv.org/abs/2206.12811
     """
+    _check(user, positive)
     user, positive = unit(user), unit(positive)
     alignment = (user - positive).square().sum(1).mean()
     return alignment + uniformity_weight / 2 * (_uniformity(user) + _uniformity(positive))
@@ -243,15 +240,35 @@ def _uniformity(rows: Tensor) -> Tensor:
     if len(rows) < 2:
         return rows.new_zeros(())
     squares = rows.detach().square().sum(1)  # 1, or 0 for a row of zeros: constants
-    log_weight = (-2.0 * squares).expand(len(rows), -1).clone().fill_diagonal_(-torch.inf)
-    sums = log_sum_exp(4.0 * rows, rows, log_weight)
+    itself = torch.arange(len(rows), device=rows.device) * (len(rows) + 1)
+    sums = log_sum_exp(4.0 * rows, rows, -2.0 * squares, itself)
     return torch.logsumexp(sums - 2.0 * squares, 0) - math.log(len(rows) * (len(rows) - 1))
 
 
 def _scores(user: Tensor, positive: Tensor, negatives: Tensor, score: str) -> tuple[Tensor, Tensor]:
     """Return the scores of the positives ``(B,)`` and of the negatives ``(B, N)``."""
-    user, positive, negatives = map(SCORES[score], (user, positive, negatives))
+    user, positive, negatives = _compared(user, positive, negatives, score)
     return (user * positive).sum(1), _inner(user, negatives)
+
+
+def _compared(user: Tensor, positive: Tensor, negatives: Tensor, score: str) -> Iterator[Tensor]:
+    """Return the vectors whose inner products are the scores."""
+    _check(user, positive, negatives)
+    if score not in SCORES:
+        raise ValueError(f"score must be one of {', '.join(SCORES)}, got {score!r}")
+    return map(SCORES[score], (user, positive, negatives))
+
+
+def _check(user: Tensor, positive: Tensor, negatives: Tensor | None = None) -> None:
+    """Raise ``ValueError`` unless the shapes are those that all losses ask for."""
+    shapes = [tuple(x.shape) for x in (user, positive, negatives) if x is not None]
+    if user.dim() != 2 or positive.shape != user.shape:
+        raise ValueError(f"user and positive must both be (B, D), got {shapes[0]} and {shapes[1]}")
+    if negatives is None:
+        return
+    fits = negatives.dim() == 2 or (negatives.dim() == 3 and len(negatives) == len(user))
+    if not fits or negatives.shape[-1] != user.shape[1]:
+        raise ValueError(f"negatives must be (B, N, D) or (N, D) for users {shapes[0]}, got {shapes[2]}")
 
 
 def _inner(user: Tensor, negatives: Tensor) -> Tensor:
@@ -273,12 +290,12 @@ def _log_sums(
     temperature: float | Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Return the positives' scores over the temperature and the log-sum-exp of the negatives'."""
-    user, positive, negatives = map(SCORES[score], (user, positive, negatives))
+    user, positive, negatives = _compared(user, positive, negatives, score)
     user = over(user, temperature)
     above = (user * positive).sum(1)
     if negatives.dim() == 2 and len(negatives):
         return above, log_sum_exp(user, negatives, log_weight, seen)
-    below = _inner(user, negatives)
+    below = single(_inner(user, negatives))
     return above, _log_sum_exp(below, whole_weight(log_weight, seen, below))
 
 

@@ -33,6 +33,9 @@ def shared(
 
     Returns:
         Items ``(min(count, I),)`` with ``seen``.
+
+    Raises:
+        ValueError: ``count`` is below 1.
     """
     items = _distinct(graph, count, generator, users.device)
     share = torch.tensor(len(items) / graph.num_items, device=users.device)
@@ -139,6 +142,9 @@ class Queue(nn.Module):
         size: pairs whose items are kept.
         log_q: subtract the logarithm of how often an item is expected.
 
+    Raises:
+        ValueError: ``size`` is below 1.
+
     [1] Wang et al., SIGIR 2021 (CBNS), https://arxiv.org/abs/2110.15154
     [2] Wang et al., CVPR 2020 (XBM), https://arxiv.org/abs/1912.06798
     """
@@ -147,6 +153,8 @@ class Queue(nn.Module):
 
     def __init__(self, size: int = 8192, *, log_q: bool = False) -> None:
         super().__init__()
+        if size < 1:
+            raise ValueError(f"size must be at least 1, got {size}")
         self.log_q = log_q
         self.register_buffer("items", torch.full((size,), -1))
 
@@ -164,8 +172,9 @@ class Queue(nn.Module):
         weight = times.float().log()
         if self.log_q:
             weight -= expected_times(graph, items, _others(users) + len(held)).log()
+        found = Negatives(items, weight, seen_places(graph, users, items))
         self.items.copy_(torch.cat([self.items, positives])[-len(self.items) :])  # oldest first
-        return Negatives(items, weight, seen_places(graph, users, items))
+        return found
 
 
 def _others(users: Tensor) -> int:
@@ -173,4 +182,6 @@ def _others(users: Tensor) -> int:
 
 
 def _distinct(graph: BipartiteGraph, count: int, generator: Generator | None, device: torch.device) -> Tensor:
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
     return torch.randperm(graph.num_items, generator=generator, device=device)[:count]

@@ -29,6 +29,9 @@ class Learned(nn.Module):
     Args:
         start: the temperature of the first step.
 
+    Raises:
+        ValueError: ``start`` is not a positive number.
+
     [1] Radford et al., ICML 2021, https://arxiv.org/abs/2103.00020
     """
 
@@ -85,7 +88,7 @@ class Adaptive(nn.Module):
         - **output:** ``(B,)``
 
     Raises:
-        ValueError: half of all pairs or more are interactions.
+        ValueError: half of all pairs or more are interactions, or ``start`` is not a positive number.
 
     [1] Chen et al., WWW 2023, https://arxiv.org/abs/2302.04775
     [2] Castells et al., NeurIPS 2020,
@@ -220,12 +223,15 @@ def over(rows: Tensor, temperature: float | Tensor) -> Tensor:
     """Return rows ``(B, D)`` divided by the temperature: a number, a scalar, or one for each row ``(B,)``.
 
     Raises:
-        ValueError: a number is not positive, or a tensor has another shape.
+        ValueError: the temperature is not positive (on a GPU, where the answer would have to be waited for,
+            only a number is looked at), or a tensor has another shape.
     """
     if isinstance(temperature, Tensor):
         if temperature.dim() and temperature.shape != rows.shape[:1]:
             shape = tuple(temperature.shape)
             raise ValueError(f"temperature must be a scalar or ({len(rows)},), one for each row; got {shape}")
+        if temperature.is_cpu and not torch.compiler.is_compiling() and not bool((temperature > 0.0).all()):
+            raise ValueError(f"temperature must be positive, got {float(temperature.min())}")
         return rows / (temperature.unsqueeze(1) if temperature.dim() else temperature)
     if not temperature > 0.0:
         raise ValueError(f"temperature must be positive, got {temperature}")
@@ -255,4 +261,6 @@ def lambert_w(x: Tensor) -> Tensor:
 
 
 def _bounded(value: float) -> float:
+    if not 0.0 < value < math.inf:
+        raise ValueError(f"a temperature must be a positive number, got {value}")
     return min(max(value, LOWEST), HIGHEST)

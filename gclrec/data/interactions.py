@@ -39,7 +39,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, *columns: pl.Series | Sequence[Any]) -> Vocabulary:
-        """Return the sorted distinct ids of one or several columns (all integers, or all strings)."""
+        """Return the *sorted* distinct ids of one or several columns (all integers, or all strings)."""
         series = [
             distinct_ids(_plain_ids(column if isinstance(column, pl.Series) else pl.Series(values=column)))
             for column in columns
@@ -51,6 +51,18 @@ class Vocabulary:
         dtype = next((s.dtype for s in series if len(s)), pl.Int64())
         merged = pl.concat([s.cast(dtype).rename("id") for s in series])
         return cls(merged.unique().sort())
+
+    @classmethod
+    def in_order(cls, ids: pl.Series | npt.NDArray[Any] | Sequence[Any]) -> Vocabulary:
+        """Return ids in the very order given, so that row ``r`` is ``ids[r]``.
+
+        Raises:
+            InputError: an id is missing or stands twice.
+        """
+        series = normal_ids(ids if isinstance(ids, pl.Series) else pl.Series("id", ids, strict=False))
+        if series.n_unique() < len(series):
+            raise InputError(f"id {series.filter(series.is_duplicated())[0]!r} stands twice, expected once")
+        return cls(series)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -131,8 +131,10 @@ def build_encoder(
             leaves them aside.
 
     Raises:
-        ValueError: attributes are to be used in a way that the encoder has not.
+        ValueError: a name is not known, or attributes are to be used in a way that the encoder has not.
     """
+    if name not in ENCODERS:
+        raise ValueError(f"name must be one of {', '.join(ENCODERS)}, got {name!r}")
     if use != "none" and (attributes is None or use not in ENCODER_USES[name]):
         raise ValueError(f"{name} does not take attributes as {use}, or there are none")
     if name == "mf":

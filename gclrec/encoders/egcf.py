@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -42,6 +43,9 @@ class EGCF(nn.Module):
     [1] Zhang et al., ACM TOIS 2025, https://doi.org/10.1145/3701230
     """
 
+    if TYPE_CHECKING:
+        __call__: Callable[..., Embeddings]
+
     def __init__(
         self,
         num_users: int,
@@ -59,6 +63,11 @@ class EGCF(nn.Module):
         self.num_layers = num_layers
         self.items = nn.Parameter(torch.empty(num_items, dim).normal_(0.0, init_std, generator=generator))
         self._operators = Operators(num_users, num_items, num_layers)
+
+    def extra_repr(self) -> str:
+        """Return the sizes, for ``repr``."""
+        sizes = f"num_users={self.num_users}, num_items={len(self.items)}, dim={self.items.shape[1]}"
+        return f"{sizes}, num_layers={self.num_layers}"
 
     @property
     def layer_zero(self) -> tuple[Tensor, Tensor]:

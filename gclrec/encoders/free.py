@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Generator, Tensor, nn
+
+from gclrec.encoders.embeddings import Embeddings
 
 
 class FreeVectors(nn.Module):
@@ -17,6 +22,9 @@ class FreeVectors(nn.Module):
         generator: where the start is drawn from, users first; the global one if ``None``.
     """
 
+    if TYPE_CHECKING:
+        __call__: Callable[..., Embeddings]
+
     def __init__(
         self, num_users: int, num_items: int, dim: int, *, init_std: float, generator: Generator | None
     ) -> None:
@@ -28,3 +36,7 @@ class FreeVectors(nn.Module):
     def layer_zero(self) -> tuple[Tensor, Tensor]:
         """The free vectors, users ``(U, D)`` and items ``(I, D)``: what L2 acts on."""
         return self.users, self.items
+
+    def extra_repr(self) -> str:
+        """Return the sizes, for ``repr``."""
+        return f"num_users={len(self.users)}, num_items={len(self.items)}, dim={self.users.shape[1]}"

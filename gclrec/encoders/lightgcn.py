@@ -39,7 +39,9 @@ class LightGCN(FreeVectors):
         content: what attributes add to layer 0 (:class:`~gclrec.encoders.content.Content`), or their values
             as further nodes (:class:`~gclrec.encoders.value_nodes.ValueNodes`); ids alone if ``None``.
 
-    ``draws`` is the generator from which ids are hidden in training; the global one if ``None``.
+    ``draws`` is the generator from which ids are hidden in training; the global one if ``None``. The weights
+    of the edges are in PyTorch's default type: unless that is float64, an encoder that is made ``.double()``
+    is exact to single precision only.
 
     Shapes:
         - **edge_index:** ``(2, E)`` int64; row 0 in ``[0, U)``, row 1 in ``[0, I)``
@@ -88,6 +90,11 @@ class LightGCN(FreeVectors):
         self.content = content
         self.draws: Generator | None = None
         self._operators = Operators(num_users, num_items, num_layers)
+
+    def extra_repr(self) -> str:
+        """Return sizes and layers, for ``repr``."""
+        layers = f"num_layers={self.num_layers}, layer_weights={self.layer_weights!r}"
+        return f"{super().extra_repr()}, {layers}"
 
     def fixed_weights(self) -> list[float] | None:
         """Return ``w_0 .. w_L``, or ``None`` when they are learned."""

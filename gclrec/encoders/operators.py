@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from gclrec.encoders.embeddings import GraphLike
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.compiling import uncompiled
 from gclrec.graph.propagation import Operator
 
 
@@ -26,17 +28,38 @@ class Operators:
         self.num_layers = num_layers
         self._last: tuple[Tensor, int, Operator] | None = None
 
+    @uncompiled
     def __call__(self, graph: GraphLike) -> list[Operator]:
         """Return the operator of each layer (at least one, so that the graph is always checked)."""
         if isinstance(graph, BipartiteGraph):
             return [graph.adjacency] * max(self.num_layers, 1)
         if isinstance(graph, Tensor):
-            if self._last is None or self._last[0] is not graph or self._last[1] != graph._version:
-                adjacency = BipartiteGraph(self.num_users, self.num_items, graph).adjacency
-                self._last = (graph, graph._version, adjacency)
-            return [self._last[2]] * max(self.num_layers, 1)
+            return [self._of_edges(graph)] * max(self.num_layers, 1)
+        _check(graph)
         if isinstance(graph, Sequence):
             if len(graph) != self.num_layers:
                 raise ValueError(f"one operator for each of {self.num_layers} layers, got {len(graph)}")
             return list(graph)
         return [graph] * max(self.num_layers, 1)
+
+    def _of_edges(self, edge_index: Tensor) -> Operator:
+        if edge_index.is_inference():  # its changes are not counted
+            return self._adjacency(edge_index)
+        version = edge_index._version
+        if self._last is None or self._last[0] is not edge_index or self._last[1] != version:
+            with torch.inference_mode(False), torch.no_grad():  # what is kept serves training as well
+                self._last = (edge_index, version, self._adjacency(edge_index))
+        return self._last[2]
+
+    def _adjacency(self, edge_index: Tensor) -> Operator:
+        return BipartiteGraph(self.num_users, self.num_items, edge_index).adjacency
+
+
+def _check(graph: object) -> None:
+    """Raise ``TypeError`` unless it is an operator or some."""
+    for operator in graph if isinstance(graph, Sequence) else (graph,):
+        if not hasattr(operator, "polynomial"):
+            raise TypeError(
+                "an encoder takes a BipartiteGraph, an edge_index (2, E) of torch, an operator or one "
+                f"operator for each layer; got {type(graph).__name__}"
+            )

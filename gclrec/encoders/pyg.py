@@ -16,6 +16,7 @@ from gclrec.encoders.fields import FieldBatch, FieldTable
 from gclrec.encoders.free import FreeVectors
 from gclrec.encoders.layers import check_layers, fixed_weights
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.compiling import uncompiled
 from gclrec.graph.propagation import Adjacency
 
 Conv: TypeAlias = Callable[[int], nn.Module]
@@ -109,6 +110,11 @@ class PyGEncoder(FreeVectors):
             self.layer_logits = nn.Parameter(torch.zeros(num_layers + 1))
         self.content = content
         self.draws: Generator | None = None
+
+    def extra_repr(self) -> str:
+        """Return sizes and layers, for ``repr``."""
+        layers = f"num_layers={self.num_layers}, layer_weights={self.layer_weights!r}"
+        return f"{super().extra_repr()}, {layers}"
 
     def forward(
         self,
@@ -205,6 +211,7 @@ class PyGEncoder(FreeVectors):
         weights = fixed_weights(self.layer_weights, self.num_layers)
         return weights if weights is not None else list(self.layer_logits.softmax(0))
 
+    @uncompiled
     def _edges(self, graph: GraphLike) -> list[Tensor]:
         """Return the edges of each layer, both directions, items behind users."""
         if isinstance(graph, Tensor):

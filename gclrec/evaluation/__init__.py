@@ -6,11 +6,11 @@ when first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS
 from gclrec.evaluation.metrics import CATALOGUE_METRICS, METRICS
+from gclrec.lazy import lazy
 
 if TYPE_CHECKING:
     from gclrec.evaluation.evaluator import Evaluation, evaluate, evaluate_ranking
@@ -18,28 +18,25 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CATALOGUE_METRICS",
-    "Evaluation",
     "ITEM_GROUPS",
     "METRICS",
-    "Seen",
     "USER_GROUPS",
+    "Evaluation",
+    "Seen",
     "evaluate",
     "evaluate_ranking",
     "top_k",
     "top_k_of_scores",
 ]
 
-_LAZY = {
-    "Evaluation": "evaluator",
-    "evaluate": "evaluator",
-    "evaluate_ranking": "evaluator",
-    "Seen": "ranking",
-    "top_k": "ranking",
-    "top_k_of_scores": "ranking",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "Evaluation": "gclrec.evaluation.evaluator",
+        "Seen": "gclrec.evaluation.ranking",
+        "evaluate": "gclrec.evaluation.evaluator",
+        "evaluate_ranking": "gclrec.evaluation.evaluator",
+        "top_k": "gclrec.evaluation.ranking",
+        "top_k_of_scores": "gclrec.evaluation.ranking",
+    },
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import torch
+from torch import Tensor
 
 from gclrec.data.interactions import Interactions
 from gclrec.errors import InputError, InputWarning
@@ -19,7 +20,8 @@ from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS, popularity_parts
 from gclrec.evaluation.metrics import CATALOGUE_METRICS, METRICS, BoolArray, FloatArray, IntArray
 from gclrec.evaluation.ranking import Seen, Vectors, as_vectors, top_k
 
-Pairs: TypeAlias = Interactions | tuple[npt.ArrayLike, npt.ArrayLike]
+Pairs: TypeAlias = Interactions | Tensor | tuple[npt.ArrayLike | Tensor, npt.ArrayLike | Tensor]
+"""Interactions, users and items as two arrays or tensors, or both in one ``edge_index (2, E)``."""
 
 ALL_METRICS = (*METRICS, *CATALOGUE_METRICS)
 ALL_GROUPS = (*USER_GROUPS, *ITEM_GROUPS)
@@ -78,7 +80,8 @@ def evaluate(
     Args:
         user_vectors: ``(U, D)``, on any device.
         item_vectors: ``(I, D)``, likewise.
-        train: known pairs, as :class:`~gclrec.data.interactions.Interactions` or as ``(user, item)`` arrays.
+        train: known pairs, as :class:`~gclrec.data.interactions.Interactions`, as ``(user, item)`` arrays or
+            tensors of whole numbers, or as an ``edge_index (2, E)``.
         test: pairs to be found; a repeated pair counts once.
         ks: cuts of the lists.
         metrics: names in ``METRICS`` and ``CATALOGUE_METRICS``.
@@ -110,8 +113,8 @@ def evaluate(
 
 
 def evaluate_ranking(
-    items: npt.ArrayLike,
-    users: npt.ArrayLike,
+    items: npt.ArrayLike | Tensor,
+    users: npt.ArrayLike | Tensor,
     train: Pairs,
     test: Pairs,
     *,
@@ -153,7 +156,7 @@ def evaluate_ranking(
         raise InputError("train is a pair of arrays: num_users and num_items must be given")
     known = _pairs(train, "train", num_users, num_items)
     relevant = _Relevant.of(_pairs(test, "test", num_users, num_items), num_users, num_items)
-    lists, rows = np.asarray(items, dtype=np.int64), np.asarray(users, dtype=np.int64)
+    lists, rows = _whole_numbers(items, "items"), _whole_numbers(users, "users")
     _check_lists(lists, rows, relevant, wanted.ks[-1])
     order = np.argsort(rows)
     order = order[relevant.per_user[rows[order]] > 0]
@@ -172,13 +175,14 @@ class _Wanted:
 
     @classmethod
     def of(cls, ks: Sequence[int], metrics: Sequence[str], groups: Sequence[str], near_cold: int) -> _Wanted:
-        if not len(ks) or min(ks) < 1:
-            raise InputError(f"ks must be one or more whole numbers of at least 1, got {list(ks)}")
+        cuts = list(ks) if isinstance(ks, Iterable) else []
+        if not cuts or any(not isinstance(k, (int, np.integer)) or k < 1 for k in cuts):
+            raise InputError(f"ks must be one or more whole numbers of at least 1, got {ks}")
         if near_cold < 0:
             raise InputError(f"near_cold must not be negative, got {near_cold}")
         _check_names("metric", metrics, ALL_METRICS)
         _check_names("group", groups, ALL_GROUPS)
-        return cls(tuple(sorted({int(k) for k in ks})), tuple(metrics), tuple(groups), near_cold)
+        return cls(tuple(sorted({int(k) for k in cuts})), tuple(metrics), tuple(groups), near_cold)
 
     def columns(self) -> list[tuple[str, str, int]]:
         """Return (column, metric, k) of every accuracy figure."""
@@ -300,7 +304,9 @@ def _pairs(pairs: Pairs, name: str, num_users: int, num_items: int) -> tuple[Int
             found = f"{pairs.num_users:,} users and {pairs.num_items:,} items"
             raise InputError(f"{name}: found {found}, expected {num_users:,} and {num_items:,}")
     else:
-        user, item = (np.asarray(part, dtype=np.int64) for part in pairs)
+        if len(pairs) != 2:
+            raise InputError(f"{name}: found {len(pairs)} parts, expected users and items")
+        user, item = (_whole_numbers(part, name) for part in pairs)
     if user.ndim != 1 or user.shape != item.shape:
         raise InputError(f"{name}: found users {user.shape} and items {item.shape}, expected (E,) each")
     for kind, rows, size in (("user", user, num_users), ("item", item, num_items)):
@@ -309,6 +315,13 @@ def _pairs(pairs: Pairs, name: str, num_users: int, num_items: int) -> tuple[Int
                 f"{name}: {kind} rows run from {rows.min()} to {rows.max()}, expected [0, {size})"
             )
     return user, item
+
+
+def _whole_numbers(rows: npt.ArrayLike | Tensor, name: str) -> IntArray:
+    given = rows.detach().cpu().numpy() if isinstance(rows, Tensor) else np.asarray(rows)
+    if given.size and not np.issubdtype(given.dtype, np.integer):
+        raise InputError(f"{name}: found {given.dtype}, expected the row numbers of users and items")
+    return given.astype(np.int64, copy=False)
 
 
 def _check_lists(items: IntArray, users: IntArray, test: _Relevant, k: int) -> None:

@@ -3,7 +3,7 @@ r"""Figures of merit of ranked lists, one vectorised function each.
 Every accuracy metric takes ``hits (B, K)`` (is the item at this rank a test item of the user?), the number
 of test items ``num_relevant (B,)``, called :math:`|T_u|`, and a cut ``k``; it returns one float64 in
 ``[0, 1]`` per user, 0 for a user without test items. Places beyond ``K`` count as misses. :math:`h_{ur}` is 1
-if the item at rank ``r`` (from 1) is a hit.
+if the item at rank ``r`` (from 1) is a hit. A ``k`` below 1 raises ``ValueError``.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def ndcg(hits: BoolArray, num_relevant: IntArray, k: int) -> FloatArray:
     Binary gain; the ideal list has ``min(k, |T_u|)`` hits, so a full list of hits scores 1
     (Järvelin and Kekäläinen, TOIS 2002, https://doi.org/10.1145/582415.582418).
     """
+    _check(k)
     discount = 1.0 / np.log2(np.arange(2, k + 2))
     ideal = np.concatenate([[0.0], np.cumsum(discount)])
     first = hits[:, :k]
@@ -68,6 +69,7 @@ def mrr(hits: BoolArray, num_relevant: IntArray, k: int) -> FloatArray:
 
     .. math:: 1 / \min \{ r \le k : h_{ur} = 1 \}
     """
+    _check(k)
     first = hits[:, :k]
     if not first.shape[1]:
         return np.zeros(len(hits))
@@ -82,6 +84,7 @@ def average_precision(hits: BoolArray, num_relevant: IntArray, k: int) -> FloatA
 
     The denominator is what a list of ``k`` can hold at most, so a full list of hits scores 1.
     """
+    _check(k)
     first = hits[:, :k]
     found = np.cumsum(first, axis=1, dtype=np.float64)
     found *= first / np.arange(1, first.shape[1] + 1)
@@ -137,7 +140,13 @@ def popularity(items: IntArray, item_degrees: IntArray, k: int) -> float:
     return float(counts @ item_degrees / total) if total else float("nan")
 
 
+def _check(k: int) -> None:
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+
+
 def _num_hits(hits: BoolArray, k: int) -> IntArray:
+    _check(k)
     return np.asarray(np.count_nonzero(hits[:, :k], axis=1), dtype=np.int64)
 
 
@@ -150,6 +159,7 @@ def _ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> FloatArray:
 
 def _recommended(items: IntArray, num_items: int, k: int) -> IntArray:
     """Return how often each item is in the first ``k`` places, ``(I,)``."""
+    _check(k)
     first = items[:, :k].reshape(-1)
     return np.bincount(first[first >= 0], minlength=num_items)
 

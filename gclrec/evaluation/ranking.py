@@ -166,11 +166,14 @@ def top_k_of_scores(scores: Tensor, k: int, *, seen: Seen | None = None) -> tupl
         Items ``(B, k)`` int64 and scores ``(B, k)``; ``-1`` and ``-inf`` in the places left.
 
     Raises:
-        InputError: the shape is wrong, a score is NaN, or ``k`` is below 1.
+        InputError: the shape is wrong, a score is NaN, ``seen`` names an item that is not there, or ``k`` is
+            below 1.
     """
     if scores.ndim != 2 or k < 1 or (seen is not None and len(seen) != len(scores)):
         found = f"scores {tuple(scores.shape)}, k {k}" + ("" if seen is None else f", {len(seen)} seen lists")
         raise InputError(f"found {found}; expected scores (B, I), k of at least 1 and one seen list a user")
+    if seen is not None:
+        _check_items(seen, scores.shape[1])
     best = torch.full((len(scores), k), -1, dtype=torch.int64, device=scores.device)
     best_scores = torch.full((len(scores), k), -math.inf, dtype=scores.dtype, device=scores.device)
     if scores.numel():
@@ -320,5 +323,11 @@ def _check(users: Tensor, items: Tensor, k: int, seen: Seen | None, block_size: 
         return
     if len(seen) != len(users):
         raise InputError(f"seen lists {len(seen):,} users, user_vectors {len(users):,}: must be equal")
-    if len(seen.items) and int(seen.items.max()) >= len(items):
-        raise InputError(f"seen names item {int(seen.items.max())}, item_vectors end at {len(items) - 1}")
+    _check_items(seen, len(items))
+
+
+def _check_items(seen: Seen, num_items: int) -> None:
+    low, high = map(int, seen.items.aminmax()) if len(seen.items) else (0, -1)
+    if low < 0 or high >= num_items:
+        wrong = low if low < 0 else high
+        raise InputError(f"seen names item {wrong}, items are numbered 0 to {num_items - 1}")

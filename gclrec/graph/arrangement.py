@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,16 @@ _HELPER = ThreadPoolExecutor(1, thread_name_prefix="gclrec-graph")
 
 _UNPACKING = Lock()
 """Two directions that are sorted at the same time take the memory to be unpacked one after the other."""
+
+
+def _begin_anew() -> None:
+    """Replace helper and lock in a forked process, which has neither the thread nor who would unlock."""
+    global _HELPER, _UNPACKING
+    _HELPER, _UNPACKING = ThreadPoolExecutor(1, thread_name_prefix="gclrec-graph"), Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from gclrec.graph.arrangement import positions
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.checks import check_arguments
 from gclrec.graph.draws import RARE, bernoulli, distinct, hits, places_of_hits
 from gclrec.graph.walks import random_walk
 
@@ -50,7 +51,7 @@ def edge_drop(graph: BipartiteGraph, p: float, *, generator: Generator | None = 
 
     [1] Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783
     """
-    check_probability(p)
+    check_arguments(graph, p)
     if p == 0.0:
         return graph
     if p <= RARE:
@@ -77,7 +78,7 @@ def node_drop(graph: BipartiteGraph, p: float, *, generator: Generator | None = 
     [1] Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783
     [2] You et al., NeurIPS 2020, https://arxiv.org/abs/2010.13902
     """
-    check_probability(p)
+    check_arguments(graph, p)
     if p == 0.0:
         return graph
     users = _stays(graph.num_users, p, graph, generator)
@@ -105,7 +106,7 @@ def edge_perturb(graph: BipartiteGraph, p: float, *, generator: Generator | None
 
     [1] You et al., NeurIPS 2020, https://arxiv.org/abs/2010.13902
     """
-    check_probability(p)
+    check_arguments(graph, p)
     if p == 0.0:
         return graph
     leaving = _leaving(graph, p, generator)
@@ -139,7 +140,7 @@ def feature_mask(graph: BipartiteGraph, p: float, *, generator: Generator | None
     """Hide each attribute of each node with probability ``p`` (attribute masking, GraphCL, [1]).
 
     A column of ``user_x`` or ``item_x`` is one attribute. A hidden one reads as *missing*: ``NaN`` in
-    floating attributes, ``-1`` in integer codes; 0 would be a value like any other. The edges stay. A
+    floating attributes, ``-1`` in signed integer codes; 0 would be a value like any other. The edges stay. A
     graph without attributes is returned as it is; there the view of the same name
     (:mod:`gclrec.contrast.views`) hides dimensions of the embeddings instead.
 
@@ -153,7 +154,7 @@ def feature_mask(graph: BipartiteGraph, p: float, *, generator: Generator | None
 
     [1] You et al., NeurIPS 2020, https://arxiv.org/abs/2010.13902
     """
-    check_probability(p)
+    check_arguments(graph, p)
     if p == 0.0 or (graph.user_x is None and graph.item_x is None):
         return graph
     return graph.with_features(*(_masked(x, p, generator) for x in (graph.user_x, graph.item_x)))
@@ -182,7 +183,7 @@ def degree_edge_drop(
 
     [1] Zhou et al., LayerGCN, ICDE 2023, https://arxiv.org/abs/2207.11088
     """
-    check_probability(p)
+    check_arguments(graph, p)
     if p == 0.0:
         return graph
 
@@ -214,7 +215,7 @@ def gca_edge_drop(graph: BipartiteGraph, p: float, *, generator: Generator | Non
 
     [1] Zhu et al., WWW 2021, https://arxiv.org/abs/2010.14945
     """
-    check_probability(p)
+    check_arguments(graph, p)
     if p == 0.0:
         return graph
 
@@ -252,12 +253,6 @@ def capped_to_mean(weights: Tensor, mean: float, most: float) -> Tensor:
     return torch.full_like(weights, mean)
 
 
-def check_probability(p: float) -> None:
-    """Raise ``ValueError`` unless ``p`` lies in ``[0, 1)``."""
-    if not 0.0 <= p < 1.0:
-        raise ValueError(f"p must lie in [0, 1), got {p}")
-
-
 def _leaving(graph: BipartiteGraph, p: float, generator: Generator | None) -> Tensor:
     """Return the places of interactions that leave, each with probability ``p``; ascending."""
     return places_of_hits(graph.num_edges, p, generator=generator, device=graph.device)
@@ -279,8 +274,8 @@ def _log_degree(graph: BipartiteGraph) -> Tensor:
 def _masked(x: Tensor | None, p: float, generator: Generator | None) -> Tensor | None:
     if x is None:
         return None
-    if x.dtype == torch.bool or x.is_complex():
-        raise ValueError(f"attributes of type {x.dtype} cannot be missing; give floating or integer ones")
+    if x.is_complex() or not x.dtype.is_signed:
+        raise ValueError(f"attributes of type {x.dtype} cannot be missing; give floating or signed ones")
     hidden = bernoulli(x.numel(), p, generator=generator, device=x.device).view(x.shape)
     return x.masked_fill(hidden, float("nan") if x.is_floating_point() else -1)
 

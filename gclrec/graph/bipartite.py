@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gclrec.graph.arrangement import Arrangement, positions
+from gclrec.graph.bounds import ascend, check_edges, check_features, check_range
 from gclrec.graph.low_rank import LowRank
 from gclrec.graph.propagation import Adjacency
 
@@ -51,11 +52,13 @@ class BipartiteGraph:
         num_users: ``U``.
         num_items: ``I``.
         edge_index: ``(2, E)`` int64, distinct pairs; row 0 users in ``[0, U)``, row 1 items in ``[0, I)``.
+            It is kept as it is, not copied: do not change it afterwards.
         user_x: node attributes ``(U, F)``, or ``None``.
         item_x: the same for items.
 
     Raises:
-        ValueError: a number is out of range, the shape is not ``(2, E)``, or a pair occurs twice.
+        ValueError: a number is out of range, the shape is not ``(2, E)``, a pair occurs twice, or
+            attributes have another number of rows.
 
     Example:
         >>> graph = BipartiteGraph(2, 3, torch.tensor([[0, 0, 1], [0, 1, 2]]))
@@ -74,7 +77,8 @@ class BipartiteGraph:
         user_x: Tensor | None = None,
         item_x: Tensor | None = None,
     ) -> None:
-        _check_edges(edge_index, num_users, num_items)
+        check_edges(edge_index, num_users, num_items)
+        check_features(user_x, num_users, item_x, num_items)
         self.num_users = num_users
         self.num_items = num_items
         self.user_x = user_x
@@ -101,7 +105,7 @@ class BipartiteGraph:
         counts = interactions.num_users, interactions.num_items
         for row, (ends, count) in enumerate(zip((interactions.user, interactions.item), counts, strict=True)):
             if len(ends):
-                _check_range(int(ends.min()), int(ends.max()), row, count)
+                check_range(int(ends.min()), int(ends.max()), row, count)
         whole = Arrangement.of_unsorted(interactions.user, interactions.item, *counts)
         state = {"num_users": counts[0], "num_items": counts[1], "user_x": None, "item_x": None}
         return _bare(state | dict.fromkeys(("_given", "_order", "_kept", "_patch")) | {"_whole": whole})
@@ -111,6 +115,8 @@ class BipartiteGraph:
         cls, data: HeteroData, edge_type: tuple[str, str, str] = EDGE_TYPE
     ) -> BipartiteGraph:
         """Return the graph of one edge type of a PyG ``HeteroData``; ``x`` of both ends is taken along."""
+        if edge_type not in data.edge_types or "edge_index" not in data[edge_type]:
+            raise ValueError(f"edge_type: {edge_type} has no edge_index; the types are {data.edge_types}")
         user, _, item = edge_type
         users, items = data[user], data[item]
         return cls(
@@ -204,16 +210,17 @@ class BipartiteGraph:
     def remember(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return what ``make()`` gave when it was first asked for under ``key``; it lives with the graph."""
         if key not in self._remembered:
-            self._remembered[key] = make()
+            with torch.inference_mode(False), torch.no_grad():  # what is kept serves training as well
+                self._remembered[key] = make()
         return cast("T", self._remembered[key])
 
     def contains(self, user: Tensor, item: Tensor) -> Tensor:
-        """Return for each pair whether it is an interaction, ``(B,)`` bool."""
+        """Return for each pair, of whatever numbers, whether it is an interaction, ``(B,)`` bool."""
         keys, wanted = self._whole.keys, user * self.num_items + item
         if len(keys) == 0:
             return torch.zeros_like(wanted, dtype=torch.bool)
         place = torch.searchsorted(keys, wanted).clamp_(max=len(keys) - 1)
-        found = keys[place] == wanted
+        found = (keys[place] == wanted) & (item >= 0) & (item < self.num_items)
         return found if self._kept is None else found & self._kept[place]
 
     def nth_missing_item(self, user: Tensor, n: Tensor) -> Tensor:
@@ -243,11 +250,11 @@ class BipartiteGraph:
         The same as :meth:`keep_edges` with a mask that is false there, and faster where they are few.
 
         Args:
-            places: distinct columns of :attr:`edge_index`, ``(n,)`` int64.
+            places: columns of :attr:`edge_index`, ``(n,)`` int64; ascending ones save a pass.
         """
         mask = torch.ones(self.num_edges, dtype=torch.bool, device=self.device)
         graph = self.keep_edges(mask.index_fill_(0, places, False))
-        if self._order is None and self._kept is None:
+        if self._order is None and self._kept is None and ascend(places):
             graph.__dict__["_dropped"] = places
         return graph
 
@@ -288,6 +295,7 @@ class BipartiteGraph:
 
     def with_features(self, user_x: Tensor | None, item_x: Tensor | None) -> BipartiteGraph:
         """Return the same edges with other node attributes."""
+        check_features(user_x, self.num_users, item_x, self.num_items)
         return _bare(self.__dict__ | {"user_x": user_x, "item_x": item_x})
 
     def to(self, device: torch.device | str) -> BipartiteGraph:
@@ -372,20 +380,3 @@ def _bare(state: dict[str, Any]) -> BipartiteGraph:
     graph = object.__new__(BipartiteGraph)
     graph.__dict__.update({"_remembered": {}} | state)
     return graph
-
-
-def _check_edges(edge_index: Tensor, num_users: int, num_items: int) -> None:
-    if edge_index.dim() != 2 or edge_index.shape[0] != 2 or edge_index.dtype != torch.int64:
-        found = f"{edge_index.dtype} {tuple(edge_index.shape)}"
-        raise ValueError(f"edge_index must be int64 (2, E), row 0 users and row 1 items; got {found}")
-    if edge_index.shape[1] == 0:
-        return
-    for row, count in enumerate((num_users, num_items)):
-        low, high = edge_index[row].aminmax()
-        _check_range(int(low), int(high), row, count)
-
-
-def _check_range(low: int, high: int, row: int, count: int) -> None:
-    if low < 0 or high >= count:
-        kind, wrong = ("user", "item")[row], low if low < 0 else high
-        raise ValueError(f"edge_index row {row} holds {kind} {wrong}; {kind}s are numbered 0 to {count - 1}")

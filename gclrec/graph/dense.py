@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from gclrec.graph.derivatives import differentiable_once
 
 _SHORTEST = 1e-12
 """A row that is no longer than this has no direction: it stays as good as zero, and gets no gradient."""
@@ -30,6 +31,8 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _by_onednn(a: Tensor, b: Tensor) -> bool:
+    if torch.compiler.is_compiling():  # the compiler has no lowering of it
+        return False
     single = a.dtype == b.dtype == torch.float32 and a.device.type == b.device.type == "cpu"
     return single and _has_onednn() and min(a.numel(), b.numel()) > 0
 
@@ -37,6 +40,11 @@ def _by_onednn(a: Tensor, b: Tensor) -> bool:
 def _has_onednn() -> bool:
     enabled = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
     return bool(enabled) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def single(x: Tensor) -> Tensor:
+    """Return 16-bit numbers, such as layers give under autocast, in single precision; others as they are."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def unit(rows: Tensor) -> Tensor:
@@ -50,9 +58,9 @@ def unit(rows: Tensor) -> Tensor:
 
     Shapes:
         - **rows:** ``(..., D)``
-        - **output:** the same
+        - **output:** the same; of 16-bit rows in single precision
     """
-    return cast("Tensor", _Unit.apply(rows))  # type: ignore[no-untyped-call]
+    return cast("Tensor", _Unit.apply(single(rows)))  # type: ignore[no-untyped-call]
 
 
 class _Unit(torch.autograd.Function):
@@ -64,7 +72,7 @@ class _Unit(torch.autograd.Function):
         return directions
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         directions, lengths = ctx.saved_tensors
         along = (grads[0] * directions).sum(-1, keepdim=True)

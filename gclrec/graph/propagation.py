@@ -20,7 +20,6 @@ from typing import Any, Protocol, TypeAlias, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
@@ -292,8 +291,8 @@ class _Layered(torch.autograd.Function):
         return sum_u, sum_i, *rows
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        # All steps are differentiable themselves, so that second derivatives exist too.
         whole, layers = grads[:2], (None, None, *grads[2:])
         given = next((grad for grad in grads if grad is not None), None)
         if given is None:

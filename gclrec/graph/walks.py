@@ -7,6 +7,7 @@ from torch import Generator, Tensor
 
 from gclrec.graph.arrangement import Arrangement, positions
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.checks import check_arguments
 from gclrec.graph.draws import distinct
 
 RESTART = 0.15
@@ -41,7 +42,8 @@ def random_walk(
         p: share of the nodes that leave, in ``[0, 1)``; nodes without interactions do not count.
         generator: all randomness comes from here; the global one if ``None``.
         restart: probability of a restart at each step, in ``[0, 1]``.
-        num_walks: how many walks run at once; one for each 32 nodes to visit if ``None``.
+        num_walks: how many walks run at once, in random order; one for each 32 nodes to visit if ``None``, in
+            the order of their seeds, which matters in the last step alone.
 
     Raises:
         ValueError: ``p`` is outside ``[0, 1)``, or another argument is outside its range.
@@ -49,8 +51,7 @@ def random_walk(
     [1] You et al., NeurIPS 2020, https://arxiv.org/abs/2010.13902
     [2] Tong et al., ICDM 2006, https://doi.org/10.1109/ICDM.2006.70
     """
-    if not 0.0 <= p < 1.0:
-        raise ValueError(f"p must lie in [0, 1), got {p}")
+    check_arguments(graph, p)
     if num_walks is not None and num_walks < 1:
         raise ValueError(f"num_walks must be at least 1, got {num_walks}")
     if p == 0.0:
@@ -63,6 +64,8 @@ def random_walk(
         open_nodes = positions(visited.logical_not())
         count = min(together, len(open_nodes))
         seeds = open_nodes[distinct(count, len(open_nodes), generator=generator, device=graph.device)]
+        if num_walks is not None:  # of more than are needed any may be cut off, not those of high numbers
+            seeds = seeds[torch.randperm(count, generator=generator, device=graph.device)]
         path = walk(graph.arrangement, seeds, _STEPS, restart=restart, generator=generator)
         fresh = torch.zeros_like(visited).index_fill_(0, path.flatten(), True) & ~visited
         found = int(torch.count_nonzero(fresh))

@@ -1,1 +1,27 @@
 """Recall: from the embeddings of a run to an index that answers top-k queries by the user's own ids."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gclrec.lazy import lazy
+
+if TYPE_CHECKING:
+    from gclrec.recall.answers import Recommendation
+    from gclrec.recall.index import Index
+    from gclrec.recall.recommender import Recommender
+
+__all__ = [
+    "Index",
+    "Recommendation",
+    "Recommender",
+]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "Index": "gclrec.recall.index",
+        "Recommendation": "gclrec.recall.answers",
+        "Recommender": "gclrec.recall.recommender",
+    },
+)

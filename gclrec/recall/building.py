@@ -6,13 +6,12 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gclrec.errors import InputError, InputWarning
-from gclrec.recall.embeddings import FloatArray, as_matrix
+from gclrec.recall.embeddings import FloatArray, Matrix, as_matrix
 from gclrec.recall.index import TUNED_K, Index
 from gclrec.recall.quality import kth_scores, measure, rate, recalls
 from gclrec.recall.structures import CODEWORDS, GRAPH_LAYOUTS, Graph, Lists, Structure
@@ -75,7 +74,7 @@ def build_index(
     exact: Index,
     backend: str,
     *,
-    queries: npt.NDArray[Any] | None,
+    queries: Matrix | None,
     target_recall: float,
     seed: int,
     say: Callable[[str], None] | None,

@@ -5,17 +5,20 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import torch
+from torch import Tensor
 
 from gclrec.data.interactions import IntArray, Vocabulary
 from gclrec.errors import InputError
 from gclrec.recall.folder import MANIFEST, damaged, read_manifest, writing
 
 FloatArray = npt.NDArray[np.float32]
+Matrix: TypeAlias = Tensor | npt.NDArray[Any]
 
 KIND = "gclrec embeddings"
 METRIC = "inner product"
@@ -46,10 +49,10 @@ def write_embeddings(
     folder: str | Path,
     *,
     user_ids: Vocabulary,
-    user_vectors: npt.NDArray[Any],
+    user_vectors: Matrix,
     user_degrees: npt.NDArray[Any],
     item_ids: Vocabulary,
-    item_vectors: npt.NDArray[Any],
+    item_vectors: Matrix,
     item_degrees: npt.NDArray[Any],
 ) -> None:
     """Write ``users.parquet``, ``items.parquet`` and a manifest; the folder appears whole or not at all.
@@ -125,12 +128,14 @@ def read_embeddings(folder: str | Path) -> Embedded:
     return Embedded(*parts)
 
 
-def as_matrix(vectors: npt.NDArray[Any], name: str) -> FloatArray:
-    """Return vectors as ``(rows, D)`` contiguous float32.
+def as_matrix(vectors: Matrix, name: str) -> FloatArray:
+    """Return vectors as ``(rows, D)`` contiguous float32; of a tensor its numbers, from whatever device.
 
     Raises:
         InputError: the shape is wrong or a row is not finite (it is named).
     """
+    if isinstance(vectors, Tensor):
+        vectors = vectors.detach().to("cpu", torch.float32).numpy()
     matrix = np.ascontiguousarray(vectors, dtype=np.float32)
     if matrix.ndim != 2 or matrix.shape[1] == 0:
         raise InputError(f"{name}: found shape {matrix.shape}, expected (rows, D)")

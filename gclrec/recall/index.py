@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,15 @@ import torch
 from gclrec.data.interactions import IntArray, Vocabulary
 from gclrec.errors import InputError
 from gclrec.evaluation.ranking import Seen, top_k
-from gclrec.recall.embeddings import METRIC, FloatArray, as_matrix, read_frame, write_frame
+from gclrec.recall.embeddings import METRIC, FloatArray, Matrix, as_matrix, read_frame, write_frame
 from gclrec.recall.folder import MANIFEST, damaged, read_manifest, writing
 from gclrec.recall.quality import Quality
 from gclrec.recall.reading import Lists, take_lists
+from gclrec.recall.selection import best_first, best_of_row, hide, scan
 from gclrec.recall.structures import Structure, load_structure
+
+Ids: TypeAlias = Vocabulary | pl.Series | npt.NDArray[Any] | Sequence[Any]
+"""Distinct raw ids in row order. (:meth:`Vocabulary.of` sorts them: it suits rows that are sorted too.)"""
 
 KIND = "gclrec index"
 
@@ -41,7 +45,7 @@ class Index:
     Searching changes nothing in the index: threads may share one.
 
     Args:
-        ids: raw item ids by row.
+        ids: raw item ids by row; a list of them will do.
         vectors: ``(I, D)`` float32.
         backend: a name in ``gclrec.recall.building.BACKENDS``, except ``auto``.
         structure: what proposes items; ``None`` for exact search.
@@ -49,11 +53,14 @@ class Index:
         quality: figures measured when it was built; ``None`` if it was not measured.
         trials: figures of all that was compared with it then, exact search first.
 
+    Raises:
+        InputError: there is not one id for each vector.
+
     Example:
-        >>> index = Index.exact(np.eye(3, dtype=np.float32), Vocabulary.of(["milk", "rice", "tea"]))
+        >>> index = Index.exact(np.eye(3, dtype=np.float32), ["tea", "rice", "milk"])
         >>> rows, scores = index.search(np.array([[0.1, 0.3, 0.2]]), k=2)
         >>> index.ids.raw(rows[0]).to_list()
-        ['rice', 'tea']
+        ['rice', 'milk']
     """
 
     ids: Vocabulary
@@ -64,26 +71,34 @@ class Index:
     quality: Quality | None = None
     trials: tuple[Quality, ...] = ()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", _in_order(self.ids))
+        if len(self.ids) != len(self.vectors) or not len(self.ids):
+            found = f"{len(self.ids):,} ids and {len(self.vectors):,} vectors"
+            raise InputError(f"{found}: must be equal and not zero")
+
     @classmethod
-    def exact(cls, vectors: npt.NDArray[Any], ids: Vocabulary) -> Index:
+    def exact(cls, vectors: Matrix, ids: Ids) -> Index:
         """Return an index that looks at every item; nothing is built or measured.
 
+        Args:
+            vectors: ``(I, D)`` item vectors, an array or a tensor.
+            ids: raw item ids by row.
+
         Raises:
-            InputError: the shape is wrong, a vector is not finite, or there is no item.
+            InputError: the shape is wrong, a vector is not finite, there is not one id for each, an id
+                stands twice, or there is no item.
         """
-        matrix = as_matrix(vectors, "item vectors")
-        if len(matrix) != len(ids) or not len(ids):
-            raise InputError(f"{len(ids):,} ids and {len(matrix):,} vectors: must be equal and not zero")
-        return cls(ids, matrix)
+        return cls(_in_order(ids), as_matrix(vectors, "item vectors"))
 
     @classmethod
     def build(
         cls,
-        vectors: npt.NDArray[Any],
-        ids: Vocabulary,
+        vectors: Matrix,
+        ids: Ids,
         *,
         backend: str = "auto",
-        queries: npt.NDArray[Any] | None = None,
+        queries: Matrix | None = None,
         target_recall: float = 0.95,
         seed: int = 0,
         say: Callable[[str], None] | None = None,
@@ -112,14 +127,15 @@ class Index:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        return f"Index(items={len(self):,}, dim={self.dim}, backend={self.backend!r})"
+
     @property
     def dim(self) -> int:
         """Dimension ``D`` of vectors and queries."""
         return int(self.vectors.shape[1])
 
-    def search(
-        self, queries: npt.NDArray[Any], k: int, *, exclude: Lists | None = None
-    ) -> tuple[IntArray, FloatArray]:
+    def search(self, queries: Matrix, k: int, *, exclude: Lists | None = None) -> tuple[IntArray, FloatArray]:
         """Return the ``k`` best items of each query that are not excluded.
 
         Args:
@@ -154,6 +170,8 @@ class Index:
             raise InputError(
                 f"exclude: {len(indptr)} offsets do not fit {count} queries and {len(items)} items"
             )
+        if bool((indptr[1:] < indptr[:-1]).any()):
+            raise InputError("exclude: the offsets must not decrease")
         if len(items) and (items.min() < 0 or items.max() >= len(self)):
             raise InputError(f"exclude: item rows must lie in [0, {len(self)})")
         return indptr, items
@@ -167,9 +185,9 @@ class Index:
             return found.numpy(), values.numpy()
         rows, scores = _blank(len(queries), k)
         for query in range(len(queries)):
-            all_scores = _scan(self.vectors, queries[query])
+            all_scores = scan(self.vectors, queries[query])
             all_scores[items[indptr[query] : indptr[query + 1]]] = -np.inf
-            best = _best_of_row(all_scores, k)
+            best = best_of_row(all_scores, k)
             rows[query, : len(best)], scores[query, : len(best)] = best, all_scores[best]
         return rows, scores
 
@@ -216,7 +234,7 @@ class Index:
     ) -> tuple[IntArray, FloatArray]:
         """Return the best ``k`` of ``count`` proposals that are not excluded."""
         effort = min(structure.efforts[1], -(-self.effort * max(count, TUNED_K) // TUNED_K))
-        return self._score(queries, _hide(structure.propose(queries, count, effort), exclude, len(self)), k)
+        return self._score(queries, hide(structure.propose(queries, count, effort), exclude, len(self)), k)
 
     def _score(self, queries: FloatArray, proposed: IntArray, k: int) -> tuple[IntArray, FloatArray]:
         """Return the best ``k`` of ``(B, n)`` proposed rows (``-1``: none) by their true inner products."""
@@ -225,12 +243,18 @@ class Index:
         for start in range(0, len(queries), block):
             some = proposed[start : start + block]
             products = np.matmul(self.vectors[some], queries[start : start + block, :, None])[:, :, 0]
-            found, values = _best_first(some, np.where(some < 0, np.float32(-np.inf), products), k)
+            found, values = best_first(some, np.where(some < 0, np.float32(-np.inf), products), k)
             rows[start : start + block, : found.shape[1]] = found
             scores[start : start + block, : found.shape[1]] = values
         return rows, scores
 
-    def extended(self, vectors: npt.NDArray[Any], ids: pl.Series) -> Index:
+    def directions(self) -> Index:
+        """Return an exact index of the same items at unit length; a vector of zeros stays one."""
+        lengths = np.linalg.norm(self.vectors, axis=1, keepdims=True)
+        unit = np.divide(self.vectors, lengths, out=np.zeros_like(self.vectors), where=lengths > 0)
+        return Index(self.ids, unit)
+
+    def extended(self, vectors: Matrix, ids: pl.Series) -> Index:
         """Return an index with further items behind those that are here, found as these are.
 
         Lists take them in; a graph scans them one by one while they are few, and links them when they are
@@ -318,64 +342,12 @@ class Index:
         return cls(ids, vectors, backend, structure, effort, quality, trials)
 
 
+def _in_order(ids: Ids) -> Vocabulary:
+    return ids if isinstance(ids, Vocabulary) else Vocabulary.in_order(ids)
+
+
 def _blank(count: int, k: int) -> tuple[IntArray, FloatArray]:
     return np.full((count, k), -1, dtype=np.int64), np.full((count, k), -np.inf, dtype=np.float32)
-
-
-def _scan(vectors: FloatArray, query: FloatArray) -> FloatArray:
-    """Return ``(I,)`` scores of all items, in pieces too small for a BLAS to wake other threads for.
-
-    A service has its threads busy with other queries; waiting for them costs a lone query more than it saves.
-    """
-    items, dim = vectors.shape
-    piece = max(1, 2**15 // dim)
-    whole = items - items % piece
-    scores = np.empty(items, dtype=np.float32)
-    pieces = vectors[:whole].reshape(whole // piece, piece, dim)
-    np.matmul(pieces, query, out=scores[:whole].reshape(whole // piece, piece))
-    np.matmul(vectors[whole:], query, out=scores[whole:])
-    return scores
-
-
-def _best_of_row(scores: FloatArray, k: int) -> IntArray:
-    """Return the places of the ``k`` best scores that are finite, equal scores in order of place."""
-    bound, chunks = np.float32(-np.inf), len(scores) // 32
-    if chunks > 4 * k:
-        # The k-th largest maximum of a chunk is a bound that at least k scores reach.
-        maxima = scores[: chunks * 32].reshape(32, chunks).max(axis=0)
-        bound = np.partition(maxima, chunks - k)[chunks - k]
-    elif len(scores) > k:
-        bound = np.partition(scores, len(scores) - k)[len(scores) - k]
-    places = np.flatnonzero(scores >= max(bound, np.finfo(np.float32).min))
-    order: IntArray = places[np.argsort(-scores[places], kind="stable")[:k]]
-    return order
-
-
-def _hide(proposed: IntArray, exclude: Lists, num_items: int) -> IntArray:
-    """Put ``-1`` in the place of proposals that are excluded."""
-    indptr, items = exclude
-    if not len(items):
-        return proposed
-    owner = np.repeat(np.arange(len(proposed)), np.diff(indptr))
-    keys = np.sort(owner * num_items + items)
-    asked = np.arange(len(proposed))[:, None] * num_items + proposed
-    place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-    return np.where((keys[place] == asked) & (proposed >= 0), -1, proposed)
-
-
-def _best_first(rows: IntArray, scores: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
-    """Order ``(B, n)`` rows by score, equal scores by row, and keep ``k``; score ``-inf`` means none.
-
-    Score and row are packed into one integer, so that a plain sort does both.
-    """
-    bits = (scores + np.float32(0)).view(np.uint32)  # adding zero makes -0.0 equal to 0.0
-    falling = np.where(bits >> 31, bits, ~(bits | np.uint32(2**31)))
-    keys = (falling.astype(np.uint64) << np.uint64(32)) | rows.astype(np.uint32)
-    keys.sort(axis=1)
-    falling = (keys[:, :k] >> np.uint64(32)).astype(np.uint32)
-    best = np.where(falling >> 31, falling, ~falling & np.uint32(2**31 - 1)).view(np.float32)
-    found = (keys[:, :k] & np.uint64(2**32 - 1)).astype(np.int64)
-    return np.where(np.isneginf(best), -1, found), best
 
 
 def _mapped(path: Path) -> FloatArray:

@@ -158,6 +158,21 @@ def take_lists(indptr: IntArray, items: IntArray, rows: IntArray | Sequence[int]
     return taken, items[np.arange(taken[-1]) + np.repeat(start - taken[:-1], count)]
 
 
+def lists_of_known(lists: Lists, rows: IntArray) -> Lists:
+    """Return the lists of some rows, in that order; an empty one for row ``-1``.
+
+    Example:
+        >>> indptr, items = lists_of_known((np.array([0, 2, 3]), np.array([7, 8, 9])), np.array([1, -1, 0]))
+        >>> indptr.tolist(), items.tolist()
+        ([0, 1, 1, 3], [9, 7, 8])
+    """
+    known = np.flatnonzero(rows >= 0)
+    indptr, items = take_lists(*lists, rows[known])
+    counts = np.zeros(len(rows) + 1, dtype=np.int64)
+    counts[known + 1] = np.diff(indptr)
+    return np.cumsum(counts), items
+
+
 def kept_lists(lists: Lists, kept: BoolArray) -> Lists:
     """Return the lists without the items that are not ``kept``, ``(I,)``, in the same order."""
     indptr, items = lists

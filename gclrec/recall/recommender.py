@@ -34,6 +34,7 @@ from gclrec.recall.reading import (
     as_lists,
     check_run,
     joined_lists,
+    lists_of_known,
     read_parts,
     take_lists,
 )
@@ -73,6 +74,12 @@ class Recommender:
     only: IntArray | None = None
     encode_users: EncodeUsers | None = None
 
+    def __post_init__(self) -> None:
+        if len(self.users) != len(self.user_vectors):
+            raise InputError(
+                f"{len(self.users):,} users and {len(self.user_vectors):,} vectors: must be equal"
+            )
+
     @classmethod
     def load(
         cls,
@@ -101,10 +108,8 @@ class Recommender:
         check_run(run)
         catalogue = read_catalogue(run, with_added=with_added)
         embedded, added = catalogue.embedded, catalogue.added
-        if use_index and (run / "index").exists():
-            index = whole_index(run, catalogue)
-        else:
-            index = Index.exact(catalogue.vectors, catalogue.items)
+        exact = not use_index or not (run / "index").exists()
+        index = Index.exact(catalogue.vectors, catalogue.items) if exact else whole_index(run, catalogue)
         pairs = read_parts(run, seen, embedded.users, embedded.items)
         pairs.append((added.user, added.item + len(embedded.items)))
         return cls(
@@ -134,8 +139,7 @@ class Recommender:
         Raises:
             InputError: the user is unknown or ``k`` is out of range.
         """
-        row = self._user_rows.of(user)
-        rows, scores = self._search(np.array([row]), k, exclude_seen)
+        rows, scores = self._search(np.array([self._user_rows.of(user)]), k, exclude_seen)
         return listed(self.items, rows[0], scores[0])
 
     def recommend_many(
@@ -338,20 +342,13 @@ class Recommender:
     def _for_histories(self, histories: Histories, k: int, exclude_seen: bool) -> pl.DataFrame:
         """Return the answers for users with histories, a batch at a time."""
         self._check_k(k)
-        tables = [
-            self._table(np.empty(0, dtype=np.int64), k, exclude_seen).with_columns(
-                histories.ids.clear().alias("user")
-            )
-        ]
+        nobody = self._table(np.empty(0, dtype=np.int64), k, exclude_seen)
+        tables = [nobody.with_columns(histories.ids.clear().alias("user"))]
         for start in range(0, len(histories.ids), _BATCH):
             places = np.arange(start, min(start + _BATCH, len(histories.ids)))
             rows, given = histories.rows[places], take_lists(*histories.given, places)
             vectors = self._newcomers.vectors(self.user_vectors, rows, given)
-            back = np.flatnonzero(rows >= 0)
-            indptr, items = take_lists(*self.known, rows[back])
-            counts = np.zeros(len(places) + 1, dtype=np.int64)
-            counts[back + 1] = np.diff(indptr)
-            given = joined_lists(given, (np.cumsum(counts), items), len(self.items))
+            given = joined_lists(given, lists_of_known(self.known, rows), len(self.items))
             found, scores = self._shelf.search(vectors, k, exclude=given if exclude_seen else None)
             tables.append(tabled(histories.ids.gather(places), self.items, found, scores))
         return pl.concat(tables)
@@ -403,9 +400,4 @@ class Recommender:
 
     @cached_property
     def _directions(self) -> Index:
-        """The items at unit length."""
-        vectors = self.index.vectors
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return Index.exact(
-            np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0), self.items
-        )
+        return self.index.directions()

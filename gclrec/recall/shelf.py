@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from gclrec.data.interactions import IntArray, Vocabulary
-from gclrec.recall.embeddings import FloatArray
+from gclrec.recall.embeddings import FloatArray, Matrix
 from gclrec.recall.index import Index
 from gclrec.recall.reading import Lists
 
@@ -36,9 +34,7 @@ class Shelf:
         place[self.rows] = np.arange(len(self.rows))
         return place
 
-    def search(
-        self, queries: npt.NDArray[Any], k: int, *, exclude: Lists | None = None
-    ) -> tuple[IntArray, FloatArray]:
+    def search(self, queries: Matrix, k: int, *, exclude: Lists | None = None) -> tuple[IntArray, FloatArray]:
         """Return the ``k`` best items of the shelf; see :meth:`gclrec.recall.index.Index.search`."""
         if exclude is not None:
             indptr, items = exclude

@@ -53,6 +53,11 @@ def test_distance_is_the_formula_and_leaves_targets_alone() -> None:
     assert torch.autograd.grad(loss, (p, t), allow_unused=True)[1] is None
 
 
+def test_an_unknown_target_is_refused(toy_graph: BipartiteGraph) -> None:
+    with pytest.raises(ValueError, match="target must be one of momentum, history, got 'x'"):
+        byol_of(encoder_of(), toy_graph, target="x")
+
+
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e18])
 def test_distance_is_finite(scale: float) -> None:
     p = (torch.randn(5, 3) * scale).requires_grad_()

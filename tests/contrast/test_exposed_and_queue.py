@@ -60,6 +60,20 @@ def test_the_weight_of_an_exposed_item_is_one_over_its_expected_number() -> None
     assert not shown.all()
 
 
+def test_what_there_is_no_sampler_for() -> None:
+    with pytest.raises(ValueError, match=r"one of uniform, popularity, .*, got 'unif'"):
+        build_sampler("unif", GRAPH)
+    with pytest.raises(ValueError, match="size must be at least 1, got 0"):
+        Queue(0)
+
+
+def test_a_batch_that_is_refused_leaves_the_queue_alone() -> None:
+    queue = Queue(4)
+    with pytest.raises(IndexError):
+        queue(GRAPH, torch.tensor([0]), torch.tensor([12]))
+    assert queue.items.tolist() == [-1] * 4
+
+
 def test_what_exposed_cannot_do() -> None:
     with pytest.raises(ValueError, match="table"):
         build_sampler("exposed", GRAPH)

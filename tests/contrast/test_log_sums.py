@@ -13,6 +13,8 @@ from torch import Tensor
 from gclrec.contrast import log_sums
 from gclrec.contrast.log_sums import log_sum_exp, mean_log_sum_exp
 from gclrec.contrast.losses import info_nce
+from gclrec.contrast.ranking_losses import sampled_softmax
+from gclrec.graph.dense import unit
 
 
 def rows(count: int, dim: int, seed: int) -> Tensor:
@@ -190,3 +192,20 @@ def test_keys_that_do_not_suit_are_refused() -> None:
         info_nce(anchor, keys, own=torch.tensor([1]))
     with pytest.raises(ValueError, match="one anchor a key"):
         info_nce(anchor, keys, own=torch.tensor([1, 2]), hidden=torch.tensor([-1, -1]))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda a, n: info_nce(a, a.detach()),
+        lambda a, n: sampled_softmax(a, a.detach(), n, score="dot"),
+        lambda a, n: unit(a).sum(),
+    ],
+    ids=["info_nce", "softmax", "unit"],
+)
+def test_a_second_derivative_is_refused(loss) -> None:
+    """Also where the gradient that comes in is a constant, which PyTorch's own check lets pass."""
+    a, n = torch.randn(5, 3, requires_grad=True), torch.randn(4, 3)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(loss(a, n), a, create_graph=True)
+    assert torch.autograd.grad(loss(a, n), a)[0].any()

@@ -87,6 +87,16 @@ def test_equal_rows_give_log_b() -> None:
     assert info_nce(rows, rows, 0.1).item() == pytest.approx(math.log(7), rel=1e-5)
 
 
+def test_rows_of_sixteen_bits_give_a_loss_of_single_precision() -> None:
+    rows = torch.randn(32, 8, generator=torch.Generator().manual_seed(0)).bfloat16().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = info_nce(rows, rows.flip(0), 0.2)
+    assert found.dtype == torch.float32
+    expected = info_nce(rows.detach().double(), rows.detach().double().flip(0), 0.2)
+    assert found.item() == pytest.approx(expected.item(), rel=2e-3)
+    assert torch.autograd.grad(found, rows)[0].any()
+
+
 def test_bpr_is_finite_for_huge_scores() -> None:
     assert bpr(torch.tensor([-1e30]), torch.tensor([1e30])).item() == pytest.approx(2e30, rel=1e-5)
     assert bpr(torch.zeros(3), torch.zeros(3)).item() == pytest.approx(math.log(2))
@@ -99,5 +109,10 @@ def test_l2_is_half_the_square_per_row() -> None:
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="same shape"):
         info_nce(torch.ones(2, 3), torch.ones(3, 3))
+    with pytest.raises(ValueError, match="one length"):
+        info_nce(torch.ones(2, 3), torch.ones(5, 4), own=torch.tensor([0, 1]))
+    for other in ((4, 1), (1,), ()):
+        with pytest.raises(ValueError, match="one negative"):
+            bpr(torch.ones(4), torch.ones(other))
     with pytest.raises(ValueError, match="temperature"):
         info_nce(torch.ones(2, 3), torch.ones(2, 3), 0.0)

@@ -42,6 +42,13 @@ def test_the_queue_holds_the_latest_keys_in_places_that_wrap_around(size: int, p
         assert torch.equal(queue.keys, numbered(*queue.ids.tolist())[0])
 
 
+def test_each_key_has_an_id() -> None:
+    queue = KeyQueue(4, 2)
+    with pytest.raises(ValueError, match="2 keys and 3 ids"):
+        queue.push(torch.ones(2, 2), torch.arange(3))
+    assert len(queue) == 0
+
+
 def test_a_queue_goes_on_from_its_state() -> None:
     first, second = KeyQueue(4, 2).double(), KeyQueue(4, 2).double()
     first.push(*numbered(1, 2, 3, 4, 5))

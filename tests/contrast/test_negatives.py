@@ -167,6 +167,12 @@ def test_shared_draws_distinct_items_and_at_most_all(toy_graph: BipartiteGraph) 
     assert torch.equal(weights(everything, 12), missing.float())
 
 
+def test_at_least_one_item_is_drawn(toy_graph: BipartiteGraph) -> None:
+    for sampler in (shared, mixed):
+        with pytest.raises(ValueError, match="count must be at least 1, got -1"):
+            sampler(toy_graph, torch.arange(3), torch.arange(3), count=-1)
+
+
 def test_mixed_holds_both(toy_graph: BipartiteGraph) -> None:
     users, positives = toy_graph.edge_index[:, :6]
     drawn = mixed(toy_graph, users, positives, count=10)

@@ -290,6 +290,48 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, block: int) -> N
                 torch.testing.assert_close(mine, plain)
 
 
+@pytest.mark.parametrize("name", sorted(set(LOSSES) - {"none"}))
+def test_other_shapes_and_scores_are_refused(name: str) -> None:
+    loss = LOSSES[name].compute
+    users, items = torch.ones(2, 3), torch.ones(5, 3)
+    for positive in (items, items[:1], torch.ones(2, 4), torch.ones(3)):
+        with pytest.raises(ValueError, match="user and positive must both be"):
+            loss(users, positive, items)
+    if not LOSSES[name].needs_negatives:
+        return
+    for negatives in (torch.ones(5, 4), torch.ones(3, 5, 3), torch.ones(3), torch.ones(1, 5, 3)):
+        with pytest.raises(ValueError, match="negatives must be"):
+            loss(users, users, negatives)
+    if "score" in LOSSES[name].settings:
+        with pytest.raises(ValueError, match="score must be one of dot, cosine, got 'foo'"):
+            loss(users, users, items, score="foo")
+
+
+@pytest.mark.parametrize("name", sorted(set(LOSSES) - {"none"}))
+@pytest.mark.parametrize("shared", [True, False])
+def test_sixteen_bits_under_autocast_give_a_loss_of_single_precision(name: str, shared: bool) -> None:
+    """Products may be rounded; the positives and the sums are not."""
+    generator = torch.Generator().manual_seed(0)
+    user, positive = (torch.randn(64, 16, generator=generator).bfloat16() for _ in range(2))
+    negatives = torch.randn(*((8,) if shared else (64, 8)), 16, generator=generator).bfloat16()
+    expected = LOSSES[name].compute(user.double(), positive.double(), negatives.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = LOSSES[name].compute(user.requires_grad_(), positive, negatives)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(expected.item(), rel=2e-3)
+    (gradient,) = torch.autograd.grad(found, user)
+    assert gradient.dtype == torch.bfloat16
+    assert gradient.any()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_tiny_weights_count(shared: bool) -> None:
+    """An exponential of -120 is no number of single precision, and its logarithm is -120 all the same."""
+    user, negatives = torch.eye(2, 3), torch.eye(3)[2:].expand(*((4,) if shared else (2, 4)), 3)
+    found = bilateral_softmax(user, user, negatives, torch.tensor(-120.0), temperature=1.0, power=1.1)
+    assert found.item() == pytest.approx(1.1 * (math.log(4) - 120.0) - 1.0, rel=1e-6)
+
+
 @pytest.mark.parametrize("loss", [sampled_softmax, bilateral_softmax])
 def test_bad_temperatures_are_refused(loss: Slow) -> None:
     with pytest.raises(ValueError, match="temperature"):

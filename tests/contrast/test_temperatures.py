@@ -112,6 +112,10 @@ def test_other_temperatures_are_refused() -> None:
     for wrong in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="positive"):
             over(a, wrong)
+        with pytest.raises(ValueError, match="positive"):
+            over(a, torch.tensor([1.0, 1.0, 1.0, wrong]))
+        with pytest.raises(ValueError, match="positive"):
+            Learned(wrong)
     for shape in ((3,), (4, 1)):
         with pytest.raises(ValueError, match="one for each row"):
             info_nce(a, a, torch.ones(shape, dtype=torch.float64))

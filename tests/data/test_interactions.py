@@ -52,6 +52,13 @@ def test_vocabulary_of_several_columns_and_kinds():
     assert Vocabulary.of([1]) != Vocabulary.of(["1"])
 
 
+def test_vocabulary_in_the_order_given():
+    assert Vocabulary.in_order(["tea", "milk"]).ids.to_list() == ["tea", "milk"]
+    assert Vocabulary.in_order([3, 1, 2]).rows([1, 2, 3]).tolist() == [1, 2, 0]
+    with pytest.raises(InputError, match="id 3 stands twice"):
+        Vocabulary.in_order([3, 1, 3])
+
+
 def test_unknown_ids_have_no_row():
     vocabulary = Vocabulary.of([10, 20])
     assert vocabulary.rows([20, 30, 10]).tolist() == [1, -1, 0]

@@ -180,6 +180,30 @@ def test_edge_index_is_prepared_once_and_anew_when_it_changes(
     assert len(made) == 4
 
 
+def test_inference_mode_and_training_afterwards(toy_graph: BipartiteGraph) -> None:
+    encoder = LightGCN(12, 10, dim=4, num_layers=2, generator=seeded())
+    edge_index = toy_graph.edge_index.clone()
+    expected = encoder(toy_graph).users
+    with torch.inference_mode():
+        for edges in (edge_index, edge_index.clone(), edge_index):
+            assert torch.equal(encoder(edges).users, expected)
+    encoder(edge_index).users.sum().backward()
+    assert encoder.items.grad is not None
+    assert encoder.items.grad.any()
+    with torch.inference_mode():
+        convolution = build_encoder("sage", 12, 10, num_layers=1)
+        convolution(toy_graph)
+    build_encoder("sage", 12, 10, num_layers=1)(toy_graph).users.sum().backward()
+
+
+@pytest.mark.parametrize("encoder", [LightGCN(12, 10), EGCF(12, 10)], ids=["lightgcn", "egcf"])
+def test_what_is_no_graph_is_named(encoder: torch.nn.Module, toy_graph: BipartiteGraph) -> None:
+    data, edges = toy_graph.to_hetero_data(), toy_graph.edge_index
+    for other in (data, edges.numpy(), toy_graph.to_scipy(), edges.tolist(), None):
+        with pytest.raises(TypeError, match=f"edge_index .2, E. .* got {type(other).__name__}"):
+            encoder(other)
+
+
 def test_a_changed_graph_is_seen_by_its_own_degrees(toy_graph: BipartiteGraph) -> None:
     encoder = LightGCN(12, 10, dim=4, num_layers=1, generator=seeded())
     view = toy_graph.keep_edges(torch.arange(40) < 20)
@@ -234,6 +258,20 @@ def test_egcf_is_its_formula(toy_graph: BipartiteGraph) -> None:
     assert (gradient[:9] != 0).any(1).all()
     with pytest.raises(ValueError, match="at least 1, got 0"):
         EGCF(12, 10, num_layers=0)
+
+
+def test_repr_tells_the_sizes() -> None:
+    sizes = "num_users=12, num_items=10, dim=64"
+    layers = "num_layers=3, layer_weights='mean'"
+    assert repr(LightGCN(12, 10)) == f"LightGCN({sizes}, {layers})"
+    assert repr(EGCF(12, 10)) == f"EGCF({sizes}, num_layers=3)"
+    assert repr(MF(12, 10)) == f"MF({sizes})"
+    assert f"{sizes}, num_layers=2, layer_weights='mean'" in repr(build_encoder("sage", 12, 10, num_layers=2))
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"one of lightgcn, mf, .*, got 'foo'"):
+        build_encoder("foo", 12, 10)
 
 
 def test_mf_does_not_look(toy_graph: BipartiteGraph) -> None:

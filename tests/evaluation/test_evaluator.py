@@ -227,6 +227,8 @@ def test_interactions_and_arrays_are_the_same():
     expected = evaluate(users, items, train, test, exclude=valid)
     known, held_out, more = as_interactions
     assert evaluate(users.numpy(), items.numpy(), known, held_out, exclude=more).values == expected.values
+    edges, pair = torch.tensor(np.array(train)), tuple(map(torch.tensor, test))
+    assert evaluate(users, items, edges, pair, exclude=valid).values == expected.values
 
     lists = [(row + [-1] * 50)[:50] for row in rank(users, items, train, valid)]
     assert evaluate_ranking(lists, range(U), known, held_out).values == pytest.approx(
@@ -274,6 +276,10 @@ def test_pairs_that_can_never_be_hit_are_noticed():
     [
         ({"ks": ()}, "ks must be one or more whole numbers"),
         ({"ks": (0, 5)}, "ks must be one or more whole numbers of at least 1"),
+        ({"ks": (2.5,)}, "ks must be one or more whole numbers"),
+        ({"ks": 5}, "ks must be one or more whole numbers .*, got 5"),
+        ({"test": ([0.5], [1])}, "test: found float64, expected the row numbers"),
+        ({"test": torch.zeros(3, 2).long()}, "test: found 3 parts, expected users and items"),
         ({"metrics": ["recal"]}, "unknown metric 'recal': expected some of recall, ndcg"),
         ({"groups": ["lukewarm"]}, "unknown group 'lukewarm': expected some of all, warm_users"),
         ({"near_cold": -1}, "near_cold must not be negative, got -1"),
@@ -300,6 +306,7 @@ def test_bad_input(change, message):
         ({"items": [[0, 1], [1, 1]]}, "the list of user 1 names an item more than once"),
         ({"items": [[0, 1], [1, 3]]}, r"items run from 0 to 3, expected -1 or \[0, 3\)"),
         ({"items": [[0], [1]]}, "the lists have 1 places, the largest cut needs 2"),
+        ({"items": [[0.9, 1.0], [1.0, -1.0]]}, "items: found float64"),
         ({"items": [0, 1]}, r"found items \(2,\) and users \(2,\)"),
         ({"users": [0, 0]}, "user 0 has 2 lists, expected one each"),
         ({"users": [0, 2]}, r"users run from 0 to 2, expected \[0, 2\)"),
@@ -325,3 +332,4 @@ def test_unknown_name_of_the_package():
 
     with pytest.raises(AttributeError, match="no attribute 'evalute'"):
         gclrec.evaluation.evalute  # noqa: B018
+    assert set(gclrec.evaluation.__all__) <= set(dir(gclrec.evaluation))

@@ -163,3 +163,10 @@ def test_catalogue_known_cases():
 def test_every_metric_is_explained():
     for metric in (*METRICS.values(), *CATALOGUE_METRICS.values()):
         assert ".. math::" in metric.__doc__
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_lists_have_a_place(k):
+    for metric in (*METRICS.values(), *CATALOGUE_METRICS.values()):
+        with pytest.raises(ValueError, match="k must be at least 1"):
+            metric(np.ones((2, 3), dtype=int), np.ones(2, dtype=int), k)

@@ -195,7 +195,7 @@ def test_numpy_vectors_and_trainable_vectors():
         ({"k": 0}, "k must be at least 1, got 0"),
         ({"block_size": 0}, "block_size must be at least 1, got 0"),
         ({"seen": Seen.from_pairs([0], [1], 2)}, "seen lists 2 users, user_vectors 3"),
-        ({"seen": Seen.from_pairs([0], [5], 3)}, "seen names item 5, item_vectors end at 4"),
+        ({"seen": Seen.from_pairs([0], [5], 3)}, "seen names item 5, items are numbered 0 to 4"),
     ],
 )
 def test_bad_input(change, message):
@@ -268,6 +268,9 @@ def test_scores_that_cannot_be_ranked_are_refused():
             top_k_of_scores(scores, k)
     with pytest.raises(InputError, match="seen lists"):
         top_k_of_scores(torch.zeros(2, 3), 1, seen=Seen.from_pairs([0], [1], 3))
+    for item in (3, -1):
+        with pytest.raises(InputError, match=f"seen names item {item}, items are numbered 0 to 2"):
+            top_k_of_scores(torch.zeros(1, 3), 1, seen=Seen(torch.tensor([0, 1]), torch.tensor([item])))
     with pytest.raises(InputError, match="NaN"):
         top_k_of_scores(torch.full((2, 3), float("nan")), 1)
     assert top_k_of_scores(torch.zeros(2, 0), 2)[0].tolist() == [[-1, -1], [-1, -1]]

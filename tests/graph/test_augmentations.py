@@ -259,9 +259,17 @@ def test_mask_without_attributes_and_of_one_side(toy_graph: BipartiteGraph) -> N
     assert view.user_x.isnan().any()
 
 
-def test_mask_of_what_cannot_be_missing(toy_graph: BipartiteGraph) -> None:
-    with pytest.raises(ValueError, match=r"torch\.bool cannot be missing"):
-        feature_mask(toy_graph.with_features(torch.ones(12, 2).bool(), None), 0.5)
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.uint16, torch.complex64])
+def test_mask_of_what_cannot_be_missing(dtype: torch.dtype, toy_graph: BipartiteGraph) -> None:
+    with pytest.raises(ValueError, match=f"{dtype} cannot be missing"):
+        feature_mask(toy_graph.with_features(torch.ones(12, 2).to(dtype), None), 0.5)
+
+
+@pytest.mark.parametrize("name", sorted(set(AUGMENTATIONS) - {"none"}))
+def test_what_is_no_graph_is_told_of_augment(name: str, toy_graph: BipartiteGraph) -> None:
+    for other in (toy_graph.edge_index, toy_graph.to_hetero_data()):
+        with pytest.raises(TypeError, match=f"got {type(other).__name__}; .* gclrec.augment"):
+            AUGMENTATIONS[name](other, 0.5)
 
 
 # -- dropping by degree --------------------------------------------------------------------------

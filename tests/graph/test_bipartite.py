@@ -75,6 +75,26 @@ def test_degrees_and_contains_are_counts(graph: BipartiteGraph) -> None:
             assert bool(there) == ((user, item) in pairs)
 
 
+def test_what_is_out_of_range_is_no_interaction() -> None:
+    """An item beyond the last one is not the next user's first."""
+    graph = BipartiteGraph(3, 2, torch.tensor([[0, 1, 2], [1, 0, 1]]))
+    users, items = torch.tensor([0, 1, 2, 1, 0, -1, 3]), torch.tensor([2, -1, -2, 0, 1, 3, -1])
+    assert graph.contains(users, items).tolist() == [False, False, False, True, True, False, False]
+
+
+@pytest.mark.parametrize("places", [[0, 3], [3, 0], [3, 0, 3, 3], [-1, -2], []])
+def test_drop_edges_takes_places_of_any_kind(places: list[int], toy_graph: BipartiteGraph) -> None:
+    kept = torch.ones(40, dtype=torch.bool)
+    kept[places] = False
+    view, expected = toy_graph.drop_edges(torch.tensor(places).long()), toy_graph.keep_edges(kept)
+    assert torch.equal(view.edge_index, expected.edge_index)
+    rows = torch.randn(12, 2), torch.randn(10, 2)
+    found, wanted = (graph.adjacency.propagate(*rows) for graph in (view, expected))
+    assert all(map(torch.equal, found, wanted))
+    with pytest.raises(IndexError):
+        toy_graph.drop_edges(torch.tensor([40]))
+
+
 @given(graphs_and_masks())
 @settings(deadline=None)
 def test_missing_items_are_listed_in_order(case: tuple[BipartiteGraph, torch.Tensor]) -> None:
@@ -308,6 +328,22 @@ def test_from_interactions_refuses_what_the_constructor_refuses(item: list[int],
 def test_bad_edges(edge_index: torch.Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BipartiteGraph(3, 2, edge_index)
+
+
+def test_attributes_of_other_nodes(toy_graph: BipartiteGraph) -> None:
+    with pytest.raises(ValueError, match="user_x must have a row for each of 12 nodes"):
+        BipartiteGraph(12, 10, toy_graph.edge_index, user_x=torch.ones(11, 3))
+    with pytest.raises(ValueError, match="item_x must have a row for each of 10 nodes"):
+        toy_graph.with_features(None, torch.ones(12, 3))
+
+
+def test_another_edge_type_is_named(toy_graph: BipartiteGraph) -> None:
+    data = toy_graph.to_hetero_data()
+    with pytest.raises(ValueError, match=r"'buys', 'item'\) has no edge_index; .*interacts"):
+        BipartiteGraph.from_hetero_data(data, ("user", "buys", "item"))
+    data[EDGE_TYPE].adj_t = data[EDGE_TYPE].pop("edge_index")
+    with pytest.raises(ValueError, match="has no edge_index"):
+        BipartiteGraph.from_hetero_data(data)
 
 
 def test_bad_masks(toy_graph: BipartiteGraph) -> None:

@@ -95,7 +95,11 @@ def test_first_and_second_derivatives(toy_graph: BipartiteGraph) -> None:
     def of_polynomial(u: Tensor, i: Tensor) -> tuple[Tensor, Tensor]:
         return toy_graph.adjacency.polynomial(u, i, (0.4, 0.3, 0.2, 0.1))
 
-    for function in (of_product, of_polynomial):
+    def of_layers(u: Tensor, i: Tensor) -> tuple[Tensor, ...]:
+        *sums, rows = layered([toy_graph.adjacency] * 2, u, i, (0.4, 0.3, 0.3))
+        return *sums, *rows[1], *rows[2]
+
+    for function in (of_product, of_polynomial, of_layers):
         assert torch.autograd.gradcheck(function, (users, items))
         assert torch.autograd.gradgradcheck(function, (users, items))
         grads = torch.autograd.grad(sum(x.square().sum() for x in function(users, items)), (users, items))

@@ -129,6 +129,17 @@ def test_only_what_seeds_can_reach_is_visited(seed: int) -> None:
     assert visited <= set().union(*touched)
 
 
+def test_more_walks_than_are_needed_favour_no_number() -> None:
+    """With a walk from every node it is as if nodes were dropped, users and items alike."""
+    kept = torch.zeros(2, 150)
+    for seed in range(40):
+        view = random_walk(islands(), 0.5, num_walks=1000, generator=seeded(seed))
+        kept += torch.stack([degree > 0 for degree in view.degrees()])[:, :150]
+    share = kept.view(2, 2, 75).mean(2) / 40  # of the first and of the last users, and of such items
+    assert share.min() > 0.4
+    assert share.max() < 0.6
+
+
 def test_a_single_walk_stays_in_its_component() -> None:
     graph = islands(count=6, size=4)
     seeds = torch.tensor([0, 5, 9 + 25])

@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import polars as pl
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gclrec.data.interactions import Vocabulary
 from gclrec.errors import InputError
 from gclrec.evaluation.ranking import Seen, top_k
 from gclrec.recall.index import Index, take_lists
@@ -137,12 +140,43 @@ def test_empty_batch(index: Index) -> None:
         (np.ones((1, DIM)), 5, ([0, 1], [3, 4]), "do not fit"),
         (np.ones((1, DIM)), 5, ([0, 1], [ITEMS]), "must lie in"),
         (np.ones((1, DIM)), 5, ([0, 1], [-1]), "must lie in"),
+        (np.ones((2, DIM)), 5, ([0, 2, 1], [3]), "must not decrease"),
     ],
 )
 def test_bad_searches(index: Index, queries, k, exclude, said: str) -> None:
     with pytest.raises(InputError) as caught:
         index.search(queries, k, exclude=exclude)
     assert said in str(caught.value)
+
+
+def test_ids_name_the_rows_in_the_order_given() -> None:
+    """A row is named by the id that stands in its place, whether that is sorted or not."""
+    names = ["tea", "rice", "milk"]
+    eye = np.eye(3, dtype=np.float32)
+    for ids in (names, tuple(names), np.array(names), pl.Series(names), Vocabulary.in_order(names)):
+        for index in (Index.exact(eye, ids), Index.build(eye, ids, backend="exact"), Index(ids, eye)):
+            rows, _ = index.search(np.array([[0.1, 0.3, 0.2]]), 2)
+            assert index.ids.raw(rows[0]).to_list() == ["rice", "milk"]
+    assert Index.exact(eye, [30, 10, 20]).ids.ids.to_list() == [30, 10, 20]
+    assert repr(Index.exact(eye, names)) == "Index(items=3, dim=3, backend='exact')"
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [(["a", "b"], "2 ids and 3"), (["a", "b", "a"], "'a' stands twice"), (["a", None, "b"], "missing")],
+)
+def test_ids_that_do_not_name_the_rows(ids: list, said: str) -> None:
+    for make in (Index.exact, Index.build, lambda vectors, ids: Index(ids, vectors)):
+        with pytest.raises(InputError, match=said):
+            make(np.eye(3, dtype=np.float32), ids)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_tensors_are_vectors_too(dtype: torch.dtype) -> None:
+    vectors = torch.eye(3, dtype=dtype, requires_grad=True)
+    rows, scores = Index.exact(vectors * 2.0, ["a", "b", "c"]).search(vectors[:2], 1)
+    assert rows.tolist() == [[0], [1]]
+    assert scores.tolist() == [[2.0], [2.0]]
 
 
 @settings(deadline=None)

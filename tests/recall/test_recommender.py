@@ -249,6 +249,12 @@ def test_no_such_run(tmp_path: Path) -> None:
         Recommender.load(tmp_path)
 
 
+def test_users_and_their_vectors_go_together(run: FakeRun) -> None:
+    index, nobody = Index.exact(run.item_vectors, run.items), (np.zeros(1, dtype=np.int64),) * 2
+    with pytest.raises(InputError, match="30 users and 29 vectors"):
+        Recommender(run.users, run.user_vectors[1:], index, nobody)
+
+
 def test_an_index_of_other_vectors_is_refused(run: FakeRun) -> None:
     other = Index.build(run.item_vectors[::-1].copy(), run.items, backend="exact")
     other.save(run.path / "index")

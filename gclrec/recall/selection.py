@@ -1,0 +1,65 @@
+"""Scores of many items, and the best of them: what an index does with every query."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gclrec.data.interactions import IntArray
+from gclrec.recall.embeddings import FloatArray
+from gclrec.recall.reading import Lists
+
+
+def scan(vectors: FloatArray, query: FloatArray) -> FloatArray:
+    """Return ``(I,)`` scores of all items, in pieces too small for a BLAS to wake other threads for.
+
+    A service has its threads busy with other queries; waiting for them costs a lone query more than it saves.
+    """
+    items, dim = vectors.shape
+    piece = max(1, 2**15 // dim)
+    whole = items - items % piece
+    scores = np.empty(items, dtype=np.float32)
+    pieces = vectors[:whole].reshape(whole // piece, piece, dim)
+    np.matmul(pieces, query, out=scores[:whole].reshape(whole // piece, piece))
+    np.matmul(vectors[whole:], query, out=scores[whole:])
+    return scores
+
+
+def best_of_row(scores: FloatArray, k: int) -> IntArray:
+    """Return the places of the ``k`` best scores that are finite, equal scores in order of place."""
+    bound, chunks = np.float32(-np.inf), len(scores) // 32
+    if chunks > 4 * k:
+        # The k-th largest maximum of a chunk is a bound that at least k scores reach.
+        maxima = scores[: chunks * 32].reshape(32, chunks).max(axis=0)
+        bound = np.partition(maxima, chunks - k)[chunks - k]
+    elif len(scores) > k:
+        bound = np.partition(scores, len(scores) - k)[len(scores) - k]
+    places = np.flatnonzero(scores >= max(bound, np.finfo(np.float32).min))
+    order: IntArray = places[np.argsort(-scores[places], kind="stable")[:k]]
+    return order
+
+
+def hide(proposed: IntArray, exclude: Lists, num_items: int) -> IntArray:
+    """Put ``-1`` in the place of proposals that are excluded."""
+    indptr, items = exclude
+    if not len(items):
+        return proposed
+    owner = np.repeat(np.arange(len(proposed)), np.diff(indptr))
+    keys = np.sort(owner * num_items + items)
+    asked = np.arange(len(proposed))[:, None] * num_items + proposed
+    place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
+    return np.where((keys[place] == asked) & (proposed >= 0), -1, proposed)
+
+
+def best_first(rows: IntArray, scores: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+    """Order ``(B, n)`` rows by score, equal scores by row, and keep ``k``; score ``-inf`` means none.
+
+    Score and row are packed into one integer, so that a plain sort does both.
+    """
+    bits = (scores + np.float32(0)).view(np.uint32)  # adding zero makes -0.0 equal to 0.0
+    falling = np.where(bits >> 31, bits, ~(bits | np.uint32(2**31)))
+    keys = (falling.astype(np.uint64) << np.uint64(32)) | rows.astype(np.uint32)
+    keys.sort(axis=1)
+    falling = (keys[:, :k] >> np.uint64(32)).astype(np.uint32)
+    best = np.where(falling >> 31, falling, ~falling & np.uint32(2**31 - 1)).view(np.float32)
+    found = (keys[:, :k] & np.uint64(2**32 - 1)).astype(np.int64)
+    return np.where(np.isneginf(best), -1, found), best
