@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gclrec.pyg import Augment
     from gclrec.recall.index import Index
     from gclrec.recall.recommender import Recommender
+    from gclrec.training.newcomers import load_recommender
 
 __version__ = "0.1.0"
 
@@ -43,6 +44,7 @@ __all__ = [
     "bpr",
     "info_nce",
     "load_dataset",
+    "load_recommender",
     "top_k",
 ]
 
@@ -64,6 +66,7 @@ __getattr__, __dir__ = lazy(
         "bpr": "gclrec.contrast.losses",
         "info_nce": "gclrec.contrast.losses",
         "load_dataset": "gclrec.data.catalog:load",
+        "load_recommender": "gclrec.training.newcomers",
         "top_k": "gclrec.evaluation.ranking",
     },
 )

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from gclrec.command_line import Json, command, emit_json, main_of, output, progress_console
 from gclrec.contrast.methods import METHODS
+from gclrec.data.files import read_toml
 from gclrec.errors import InputError, InputWarning
 from gclrec.report.comparison import Findings, find
 from gclrec.report.comparison_page import write_comparison
@@ -22,7 +23,7 @@ from gclrec.report.run_page import write_run_page
 from gclrec.train import Bars, describe, new_run, note_given, prepared_dataset, with_config
 from gclrec.training.comparison import DEFAULT_AUGS, Cell, ComparisonFolder, make_plan, run_comparison
 from gclrec.training.config import TrainConfig, flag
-from gclrec.training.run import RunFolder, plain_name, read_toml
+from gclrec.training.run import RunFolder, plain_name
 from gclrec.training.trainer import pick_device
 
 app = command("compare")

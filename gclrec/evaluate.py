@@ -16,6 +16,7 @@ from gclrec.encoders import Embeddings
 from gclrec.errors import InputError
 from gclrec.evaluation.metrics import METRICS
 from gclrec.recall.embeddings import read_embeddings
+from gclrec.recall.reading import check_run
 from gclrec.train import figures_table
 from gclrec.training.fitting import fitted
 from gclrec.training.results import evaluate_on
@@ -64,6 +65,7 @@ def evaluate(
         # Without vectors to read: it is fitted again, to the same numbers.
         ranker = fitted(config, train, folder.attributes())
     else:
+        check_run(folder.path)
         held = read_embeddings(folder.path / "embeddings")
         ranker = Embeddings(torch.from_numpy(held.user_vectors), torch.from_numpy(held.item_vectors))
     figures = evaluate_on(ranker, split, part, config)

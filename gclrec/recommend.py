@@ -97,13 +97,12 @@ def recommend(
 
     if out is not None:
         check_table_path(out)
-    encode = None
-    if (items or users_file is not None) and (run / "config.toml").is_file():
-        from gclrec.training.newcomers import history_encoder
-        from gclrec.training.run import RunFolder
+    if items or users_file is not None:
+        from gclrec.training.newcomers import load_recommender
 
-        encode = history_encoder(RunFolder.open(run))
-    recommender = Recommender.load(run, use_index=not exact, encode_users=encode)
+        recommender = load_recommender(run, use_index=not exact)
+    else:
+        recommender = Recommender.load(run, use_index=not exact)
     if candidates is not None:
         from gclrec.data.id_lists import read_ids
 
@@ -120,7 +119,9 @@ def recommend(
         from gclrec.data.readers import read_frame
 
         began = time.perf_counter()
-        histories = read_frame(users_file, columns=Columns(time=None if encode else "", weight=""))
+        histories = read_frame(
+            users_file, columns=Columns(time=None if recommender.encode_users else "", weight="")
+        )
         table = recommender.recommend_for(histories, k, exclude_seen=exclude_seen, skip_unknown=skip_unknown)
         if out is None:
             _show_table(table, json)

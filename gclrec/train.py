@@ -29,6 +29,7 @@ from gclrec.data.catalog import load
 from gclrec.data.columns import Columns
 from gclrec.data.exposed import read_exposed
 from gclrec.data.features import with_attribute_files
+from gclrec.data.files import read_toml
 from gclrec.data.filters import filtered
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.splits import Split, make_split
@@ -40,7 +41,7 @@ from gclrec.training.checks import advise_views, check_selection
 from gclrec.training.config import TrainConfig, flag, method_settings
 from gclrec.training.fit import fit
 from gclrec.training.results import Result
-from gclrec.training.run import RunFolder, free_name, read_toml
+from gclrec.training.run import RunFolder, free_name
 from gclrec.training.trainer import pick_device
 
 app = command("train")

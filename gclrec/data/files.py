@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import gzip
 import os
+import sys
 import zlib
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from gclrec.errors import InputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 SAMPLE = 1 << 18
 """Bytes of a file's beginning that are looked at to tell its format."""
@@ -107,3 +113,17 @@ def decoded(path: str | os.PathLike[str], data: bytes) -> str:
         found = data[error.start : error.start + 1].hex()
         message = f"{path}, line {line}: found byte 0x{found}, which is not UTF-8 text, expected a UTF-8 file"
         raise InputError(message) from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file of settings.
+
+    Raises:
+        InputError: it is missing or is not TOML; the line is named.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file ({error})") from None

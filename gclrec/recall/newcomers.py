@@ -25,6 +25,7 @@ from gclrec.recall.reading import (
     kept_lists,
     ordered_lists,
     read_parts,
+    reads_histories,
     take_lists,
 )
 
@@ -107,11 +108,17 @@ class Newcomers:
             trained: ``(U, D)`` vectors of the users of the run.
             rows: ``(B,)`` rows of those who are in the run already, ``-1`` for new ones.
             given: what each has beside what he was trained on, oldest to newest.
+
+        Raises:
+            InputError: the run encodes users by their histories, and its encoder is not at hand.
         """
         if self._encode is not None:
             known = kept_lists(given, self.fold_in.item_tells)
             start = self._encode(rows, known, self.fold_in.item_sent)
             return self.fold_in.new_users(known, start=start)
+        if reads_histories(self._run):
+            how = f"load the recommender with gclrec.load_recommender({str(self._run)!r})"
+            raise InputError(f"{self._run}: its encoder reads the histories of users, so {how}")
         vectors = self.fold_in.new_users(given)
         back = np.flatnonzero(rows >= 0)
         if len(back):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from gclrec.data.files import read_toml
 from gclrec.data.interactions import BoolArray, IntArray, Vocabulary
 from gclrec.errors import InputError
 from gclrec.recall.embeddings import read_frame
@@ -27,16 +28,39 @@ def check_run(run: Path) -> None:
 
     Raises:
         InputError: it is not, or has not (a run that was interrupted has none, and some baselines never
-            have).
+            have); the message says what to do.
     """
     if not run.is_dir():
         raise InputError(f"{run}: no such run folder")
-    if not (run / "embeddings").is_dir():
-        if (run / "config.toml").is_file() and (run / "result.json").is_file():
-            raise InputError(
-                f"{run}: its method ranks without vectors, so it has no index and cannot be served"
-            )
-        raise InputError(f"{run}: has no embeddings: it is not a run folder, or its training did not finish")
+    if (run / "embeddings").is_dir():
+        return
+    again = f"gclrec train --resume {run}"
+    if not (run / "config.toml").is_file():
+        raise InputError(f"{run}: not a run folder (it has no embeddings and no config.toml)")
+    if not (run / "result.json").is_file():
+        raise InputError(f"{run}: has no embeddings, since its training did not finish; go on with: {again}")
+    baseline = settings_of(run).get("baseline")
+    if baseline is not None and not (run / "fold_in").is_dir():
+        raise InputError(
+            f"{run}: its method, {baseline}, ranks without vectors, so it has no index and cannot be served"
+        )
+    raise InputError(f"{run / 'embeddings'}: missing from a finished run; write it anew with: {again}")
+
+
+def settings_of(run: Path) -> dict[str, Any]:
+    """Return the settings that a run folder says it was trained with, none where it says nothing.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = run / "config.toml"
+    return read_toml(path) if path.is_file() else {}
+
+
+def reads_histories(run: Path) -> bool:
+    """Return whether the users of a run are encoded by what they took last."""
+    settings = settings_of(run)
+    return "baseline" not in settings and settings.get("history", "none") != "none"
 
 
 class Lookup:

@@ -61,7 +61,7 @@ class Recommender:
         item_degrees: ``(I,)`` training interactions of each item; 0 for added ones.
         added: items that came after training.
         only: ``(C,)`` sorted rows of the items that may be recommended; all if ``None``.
-        encode_users: of a run with ``--history``: :func:`gclrec.training.newcomers.history_encoder`.
+        encode_users: of a run with ``--history``; ``gclrec.load_recommender`` fills it in.
     """
 
     users: Vocabulary

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,29 @@ from gclrec.data.interactions import IntArray
 from gclrec.errors import InputError
 from gclrec.recall.embeddings import FloatArray
 from gclrec.recall.newcomers import EncodeUsers
-from gclrec.recall.reading import Lists
+from gclrec.recall.reading import PARTS, Lists, check_run, reads_histories
+from gclrec.recall.recommender import Recommender
 from gclrec.training.checkpoint import load_state
 from gclrec.training.config import TrainConfig
 from gclrec.training.fit import new_trainer
 from gclrec.training.run import RunFolder
 from gclrec.training.trainer import Trainer
+
+
+def load_recommender(
+    run: str | Path, *, use_index: bool = True, seen: Iterable[str] = PARTS, with_added: bool = True
+) -> Recommender:
+    """Return what answers for users of a run and new ones, with the run's own encoder where one is needed.
+
+    :meth:`Recommender.load` with ``encode_users`` filled in; all arguments are those of it.
+
+    Raises:
+        InputError: a file is missing, damaged or does not fit the others (it is named).
+    """
+    run = Path(run)
+    check_run(run)
+    encode = history_encoder(RunFolder.open(run)) if reads_histories(run) else None
+    return Recommender.load(run, use_index=use_index, seen=seen, with_added=with_added, encode_users=encode)
 
 
 def item_encoder(folder: RunFolder) -> Callable[[pl.DataFrame], npt.NDArray[Any]]:

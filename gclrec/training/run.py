@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from gclrec.data.fields import Attributes, Schema
+from gclrec.data.files import read_toml
 from gclrec.data.interactions import IntArray, Interactions, Vocabulary
 from gclrec.data.splits import Split
 from gclrec.errors import InputError
@@ -29,11 +30,6 @@ from gclrec.recall.embeddings import read_frame
 from gclrec.recall.reading import PARTS, REMOVED
 from gclrec.training.checkpoint import write_atomically
 from gclrec.training.config import TrainConfig
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 if sys.platform != "win32":
     import fcntl
@@ -327,17 +323,3 @@ def _lock(descriptor: int, path: Path) -> None:
             raise InputError(f"{path}: {message}") from None
         except OSError:
             return  # a file system without locks
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file of settings.
-
-    Raises:
-        InputError: it is missing or is not TOML; the line is named.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a TOML file ({error})") from None

@@ -91,7 +91,7 @@ def test_bad_flags(gclrec: Run, run: FakeRun, flags: tuple[object, ...], said: s
 
 def test_bad_run_folders(gclrec: Run, run: FakeRun, tmp_path: Path) -> None:
     assert "no such run folder" in gclrec("export", tmp_path / "nowhere").error
-    assert "has no embeddings" in gclrec("export", tmp_path).error
+    assert "not a run folder" in gclrec("export", tmp_path).error
     (run.path / "index").mkdir()
     (run.path / "index" / "mine.txt").write_text("")
     assert "not replaced" in gclrec("export", run.path, "--backend", "exact").error

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 
+from gclrec import InputError, load_recommender
 from gclrec.encoders import HISTORIES, Sequences
 from gclrec.recall.recommender import Recommender
 from gclrec.training.newcomers import history_encoder
@@ -75,7 +76,7 @@ def test_service_runs_the_encoder(gclrec: Run, run: Path, tmp_path: Path) -> Non
     """``--items`` and ``--users-file`` answer with it; the order, or the time, of what is given counts."""
     encode = history_encoder(RunFolder.open(run))
     assert encode is not None
-    recommender = Recommender.load(run, encode_users=encode)
+    recommender = load_recommender(run)
     raw = recommender.items.ids[:6].to_list()
     told = gclrec("recommend", run, "--items", *raw, "-k", 5, "--json").values
     expected = recommender.recommend_for(raw, 5)
@@ -93,3 +94,13 @@ def test_service_runs_the_encoder(gclrec: Run, run: Path, tmp_path: Path) -> Non
     out = tmp_path / "recs.parquet"
     gclrec("recommend", run, "--users-file", tmp_path / "histories.csv", "-k", 5, "--out", out)
     assert pl.read_parquet(out)["item"].to_list() == told["items"]
+
+
+def test_a_guess_never_stands_in_for_the_encoder(run: Path) -> None:
+    """Loaded without the encoder, a run refuses to guess what the encoder would say; the rest is the same."""
+    plain, whole = Recommender.load(run), load_recommender(run)
+    assert plain.recommend("user-3", 5) == whole.recommend("user-3", 5)
+    raw = plain.items.ids[:3].to_list()
+    for history in (raw, pl.DataFrame({"user": ["new"] * 3, "item": raw})):
+        with pytest.raises(InputError, match=r"load the recommender with gclrec\.load_recommender"):
+            plain.recommend_for(history, 5)

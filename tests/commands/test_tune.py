@@ -12,8 +12,9 @@ import polars as pl
 import pytest
 
 from gclrec.contrast.methods import METHODS
+from gclrec.data.files import read_toml
 from gclrec.training import fit, results, tuning
-from gclrec.training.run import RunFolder, read_toml
+from gclrec.training.run import RunFolder
 from gclrec.training.trainer import Trainer
 
 from .conftest import Outcome

@@ -245,7 +245,7 @@ def refused(run: FakeRun, said: str) -> None:
 def test_no_such_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such run folder"):
         Recommender.load(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="has no embeddings"):
+    with pytest.raises(InputError, match="not a run folder"):
         Recommender.load(tmp_path)
 
 

@@ -8,9 +8,9 @@ import pytest
 import tomli_w
 
 from gclrec.contrast.methods import METHODS
+from gclrec.data.files import read_toml
 from gclrec.errors import InputError
 from gclrec.training.config import TrainConfig, flag, method_settings
-from gclrec.training.run import read_toml
 
 BAD = {
     "split": "sideways",
