@@ -80,7 +80,10 @@ def add_items(
         after.save_added()
 
     console = output(json)
-    console.print(f"{run}: {count:,} items added, {total:,} since training", soft_wrap=True)
+    console.print(
+        f"{run}: {count:,} {'item' if count == 1 else 'items'} added, {total:,} since training",
+        soft_wrap=True,
+    )
     if count:
         example = after.items.ids[-1]
         console.print(f"next: gclrec similar {run} --item {example}", soft_wrap=True)

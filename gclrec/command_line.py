@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -98,7 +99,9 @@ def emit_json(values: Mapping[str, object]) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    """Return what went wrong on one line, with flags where Python says ``skip_unknown=True``."""
+    line = " ".join(str(error).split())
+    return re.sub(r"\bskip_(unknown|known)=True", r"--skip-\1", line)
 
 
 def _show_warning(

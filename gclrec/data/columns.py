@@ -16,6 +16,7 @@ from gclrec.errors import InputError
 Place = Callable[[int], str]
 """Names the place of a table row, such as ``ratings.csv, line 7``."""
 
+_ISO = "an ISO date such as 2024-01-05 10:00:00"
 _DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%#z")
 
 
@@ -174,8 +175,10 @@ def _known_texts(values: pl.Series) -> pl.Series | None:
     return pl.Series(values.name, looked_up(values.to_physical(), table))
 
 
-def number_values(values: pl.Series, name: str, place: Place) -> pl.Series:
-    """Return finite numbers as ``Float64``.
+def number_values(
+    values: pl.Series, name: str, place: Place, *, expected: str = "a finite number"
+) -> pl.Series:
+    """Return finite numbers as ``Float64``; ``expected`` is what an error says that they should be.
 
     Raises:
         InputError: a value is missing, is text, NaN or infinite.
@@ -184,7 +187,7 @@ def number_values(values: pl.Series, name: str, place: Place) -> pl.Series:
         raise InputError(f"{place(0)}: column {name!r} holds {values.dtype}, expected numbers")
     text = values.str.strip_chars() if values.dtype == pl.String else values
     numbers = text.cast(pl.Float64, strict=False)
-    _refuse(~numbers.is_finite().fill_null(value=False), values, name, place, "a finite number")
+    _refuse(~numbers.is_finite().fill_null(value=False), values, name, place, expected)
     return numbers
 
 
@@ -201,11 +204,14 @@ def time_values(values: pl.Series, name: str, place: Place) -> pl.Series:
         moments = values.cast(pl.Datetime("us")) if values.dtype == pl.Date else values
         _refuse(moments.is_null(), values, name, place, "a time")
         return moments.dt.timestamp("us").cast(pl.Float64) / 1e6
-    if values.dtype == pl.String and values.head(1).str.contains(r"^\s*\d{4}-\d").any():
+    text = values.dtype == pl.String
+    if text and values.head(1).str.contains(r"^\s*\d{4}-\d").any():
         moments = _iso_moments(values)
-        _refuse(moments.is_null(), values, name, place, "an ISO date such as 2020-02-01T10:00:00")
+        _refuse(moments.is_null(), values, name, place, _ISO)
         return moments.dt.timestamp("us").cast(pl.Float64) / 1e6
-    return number_values(values, name, place)
+    return number_values(
+        values, name, place, expected=f"a finite number or {_ISO}" if text else "a finite number"
+    )
 
 
 def _iso_moments(text: pl.Series) -> pl.Series:
@@ -242,7 +248,9 @@ def _refuse(bad: pl.Series, values: pl.Series, name: str, place: Place, expected
     found = (
         "nothing" if value is None or value == "" else repr(value) if isinstance(value, str) else str(value)
     )
-    raise InputError(f"{place(row)}: found {found} in column {name!r}, expected {expected}")
+    count = int(bad.sum())
+    more = f" ({count:,} such rows in all)" if count > 1 else ""
+    raise InputError(f"{place(row)}: found {found} in column {name!r}, expected {expected}{more}")
 
 
 GUESSES: dict[str, tuple[str, ...]] = {

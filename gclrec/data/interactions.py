@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from gclrec.data.numbering import CODED, distinct_ids, numbered, places_of
+from gclrec.data.numbering import CODED, ID, distinct_ids, listed_ids, numbered, places_of, typed
 from gclrec.errors import InputError, InputWarning
 
 IntArray = npt.NDArray[np.int64]
@@ -73,8 +73,12 @@ class Vocabulary:
     __hash__ = None  # type: ignore[assignment]
 
     def rows(self, raw: pl.Series | Sequence[Any]) -> IntArray:
-        """Return the row numbers of raw ids, ``-1`` for an id that is not here."""
-        series = raw if isinstance(raw, pl.Series) else pl.Series(values=list(raw), strict=False)
+        """Return the row numbers of raw ids, ``-1`` for an id that is not here.
+
+        Raises:
+            InputError: something is no id: neither a number nor text.
+        """
+        series = raw if isinstance(raw, pl.Series) else listed_ids(raw)
         if len(series) == 0:
             return np.empty(0, dtype=np.int64)
         wanted = _plain_ids(series)
@@ -88,11 +92,13 @@ class Vocabulary:
         Raises:
             InputError: the id is not here.
         """
+        if not isinstance(raw, ID):
+            raise InputError(f"{kind}: found {raw!r}, expected one id (a number or text)")
         found = int(self.rows([raw])[0])
         if found < 0:
             example = ", ".join(map(str, self.ids.head(3).to_list()))
             raise InputError(
-                f"unknown {kind} {raw!r}: not among the {len(self):,} known ones (such as {example})"
+                f"unknown {kind} {typed(raw)!r}: not among the {len(self):,} known ones (such as {example})"
             )
         return found
 
@@ -105,10 +111,13 @@ def normal_ids(ids: pl.Series) -> pl.Series:
     """Return ids as ``Int64`` or ``String``, the two kinds a vocabulary holds.
 
     Raises:
-        InputError: an id is missing, or is a fractional number.
+        InputError: an id is missing, is a fractional number, or is neither number nor text.
     """
-    if ids.null_count():
-        raise InputError(f"column {ids.name!r}: {ids.null_count():,} ids are missing")
+    if missing := ids.null_count():
+        counted = f"{missing:,} id{' is' if missing == 1 else 's are'} missing in {len(ids):,} rows"
+        raise InputError(f"column {ids.name!r}: {counted}")
+    if ids.dtype.is_nested() or ids.dtype in (pl.Object, pl.Binary):
+        raise InputError(f"column {ids.name!r}: ids must be whole numbers or text, found {ids.dtype}")
     if ids.dtype.is_integer():
         numbers = ids.cast(pl.Int64, strict=False)
         return ids.cast(pl.String) if numbers.null_count() else numbers  # unsigned 64-bit ids may not fit

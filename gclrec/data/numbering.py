@@ -7,13 +7,15 @@ and rows are looked up by their codes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+
+from gclrec.errors import InputError
 
 _SPARSE = 4
 """Places that a table may have for each id that is looked up or known."""
@@ -27,6 +29,30 @@ _BLOCK = 2**20
 
 CODED = (pl.Categorical, pl.Enum)
 """Types of text that has codes."""
+
+ID = (str, int, float, np.generic)
+"""Types of a raw id; of numbers only whole ones are ids."""
+
+
+def typed(raw: Any) -> Any:
+    """Return a raw id as one types it, such as ``7`` for ``np.int64(7)``."""
+    return raw.item() if isinstance(raw, np.generic) else raw
+
+
+def listed_ids(raw: Sequence[Any]) -> pl.Series:
+    """Return a list of raw ids as a series.
+
+    Raises:
+        InputError: it is no list, or something in it is neither a number nor text.
+    """
+    if isinstance(raw, (str, bytes)) or not hasattr(raw, "__iter__"):
+        what = f"the text {raw!r}" if isinstance(raw, (str, bytes)) else repr(raw)
+        raise InputError(f"found {what}, expected a list of ids")
+    ids = list(raw)
+    for each in ids:
+        if not isinstance(each, ID):
+            raise InputError(f"found {each!r} in a list of ids, expected numbers or text")
+    return pl.Series(values=ids, strict=False)
 
 
 def coded(text: pl.Series) -> pl.Series:

@@ -185,6 +185,8 @@ def detect_format(path: AnyPath) -> str:
     """
     stem, suffix = name_parts(path)
     sample = read_sample(path)
+    if suffix in (".jsonl", ".ndjson", ".json") or sample.startswith(b"{"):
+        raise InputError(f"{path}: JSON (or JSON Lines) is not supported; convert it to CSV or Parquet")
     if suffix in (".parquet", ".pq") or sample.startswith(b"PAR1"):
         return "table"
     if suffix == ".npz" or sample.startswith(b"PK\x03\x04"):

@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from gclrec.data.columns import guess_column
 from gclrec.data.interactions import BoolArray, IntArray, Vocabulary, normal_ids
+from gclrec.data.numbering import typed
 from gclrec.errors import InputError, InputWarning
 from gclrec.recall.added import Added
 from gclrec.recall.embeddings import FloatArray, as_matrix
@@ -134,12 +136,13 @@ def histories_of(
 ) -> Histories:
     """Return the users of a table ``user, item`` in the order in which they appear.
 
-    What they have is in the order of a column ``time`` where there is one, and else of the table.
+    What they have is in the order of a column ``time`` where there is one, and else of the table. Columns
+    that are not called so are guessed from their names.
 
     Raises:
         InputError: a column is missing, an id is missing, or an item is unknown.
     """
-    _check_columns(table, ("user", "item"), "the interactions of new users")
+    table = _renamed(table, "the interactions of new users")
     rows = items.rows(table["item"])
     known = np.flatnonzero(known_only(rows, table["item"], "item", skip=skip_unknown))
     ids, numbers = _numbered(table["user"])
@@ -214,7 +217,7 @@ def new_items(
     good = (tells | ~np.isnan(start).any(axis=1)) & (made.vectors != 0).any(axis=1)
     if not good.all():
         _refuse_or_note(
-            f"{np.count_nonzero(~good):,} of {len(good):,} items have neither a user that training has seen "
+            f"{_share(~good, 'item', 'has', 'have')} neither a user that training has seen "
             f"nor attributes (or a layer-0 vector) that count, such as {ids[int(np.argmin(good))]!r}",
             skip_unknown,
         )
@@ -245,8 +248,6 @@ def item_rows(
     Raises:
         InputError: an id is unknown, or there is none.
     """
-    if isinstance(items, (str, bytes)):
-        raise InputError(f"{kind}s: found the text {items!r}, expected a list of ids")
     rows = lookup.rows(items)
     found = rows[known_only(rows, items, kind, skip=skip_unknown)]
     if not len(found):
@@ -265,7 +266,7 @@ def known_only(rows: IntArray, raw: Sequence[object] | pl.Series, kind: str, *, 
         places = np.flatnonzero(~known)
         strangers = {raw[int(place)] for place in places} if len(places) < 100 else None
         count = len(strangers) if strangers is not None else pl.Series(raw).gather(places).n_unique()
-        _refuse_or_note(f"{_counted(count, f'unknown {kind}')}, such as {raw[int(places[0])]!r}", skip)
+        _refuse_or_note(f"{_counted(count, f'unknown {kind}')}, such as {typed(raw[int(places[0])])!r}", skip)
     return known
 
 
@@ -273,9 +274,15 @@ def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' * (count != 1)}"
 
 
+def _share(which: BoolArray, what: str, one: str, several: str) -> str:
+    """Return how many of all, with the verb that goes with it."""
+    count = np.count_nonzero(which)
+    return f"{count:,} of {_counted(len(which), what)} {one if count == 1 else several}"
+
+
 def _refuse_or_note(message: str, skip: bool) -> None:
     if not skip:
-        raise InputError(f"{message}; --skip-unknown leaves them out")
+        raise InputError(f"{message}; skip_unknown=True leaves them out")
     warnings.warn(f"{message}; left out", InputWarning, stacklevel=4)
 
 
@@ -285,6 +292,23 @@ def _check_columns(table: pl.DataFrame, names: Sequence[str], what: str) -> None
             raise InputError(f"{what}: no column {name!r}, found {', '.join(table.columns) or 'no column'}")
     if not len(table):
         raise InputError(f"{what}: found no row, expected at least one")
+
+
+def _renamed(table: pl.DataFrame, what: str) -> pl.DataFrame:
+    """Return a table as ``user, item`` and maybe ``time``, guessing columns that are not called so."""
+    found: dict[str, str] = {role: role for role in ("user", "item", "time") if role in table.columns}
+    for role in ("user", "item", "time"):
+        place = guess_column(table.columns, role, taken=map(table.columns.index, found.values()))
+        if role not in found and place is not None:
+            found[role] = table.columns[place]
+    dtype = table.schema[found["time"]] if "time" in found else pl.Null()
+    if not (dtype.is_numeric() or dtype.is_temporal()):
+        found.pop("time", None)
+    if "user" not in found or "item" not in found:
+        _check_columns(table, ("user", "item"), what)
+    renamed = table.select(pl.col(name).alias(role) for role, name in found.items())
+    _check_columns(renamed, ("user", "item"), what)
+    return renamed
 
 
 def _numbered(raw: pl.Series) -> tuple[pl.Series, IntArray]:
@@ -303,7 +327,7 @@ def _item_tables(
     pairs = pl.DataFrame({"user": pl.Series([], dtype=pl.Int64), "item": pl.Series([], dtype=dtype)})
     table = pairs.select("item")
     if interactions is not None:
-        _check_columns(interactions, ("user", "item"), "the interactions of new items")
+        interactions = _renamed(interactions, "the interactions of new items")
         pairs = interactions.select("user", _as_ids(interactions["item"], dtype))
     if attributes is not None:
         _check_columns(attributes, ("id",), "the attributes of new items")
@@ -328,8 +352,8 @@ def _refuse_known(ids: pl.Series, items: Vocabulary) -> None:
     known = items.rows(ids) >= 0
     if known.any():
         raise InputError(
-            f"{np.count_nonzero(known):,} of {len(ids):,} items are in the run already, "
-            f"such as {ids[int(np.argmax(known))]!r}; --skip-known leaves them out"
+            f"{_share(known, 'item', 'is', 'are')} in the run already, "
+            f"such as {ids[int(np.argmax(known))]!r}; skip_known=True leaves them out"
         )
 
 

@@ -96,13 +96,18 @@ class Lookup:
         return -1
 
     def rows(self, raw: Sequence[object] | pl.Series) -> IntArray:
-        """Return the rows of several raw ids, ``-1`` for one that is unknown."""
-        if len(raw) > _FEW:
+        """Return the rows of several raw ids, ``-1`` for one that is unknown.
+
+        Raises:
+            InputError: something is no id, or there is no list.
+        """
+        if isinstance(raw, (str, bytes)) or not hasattr(raw, "__len__") or len(raw) > _FEW:
             return self._vocabulary.rows(raw)
         found = np.array([self.find(each) for each in raw], dtype=np.int64)
         missing = np.flatnonzero(found < 0)
         if len(missing):
-            found[missing] = self._vocabulary.rows([raw[int(place)] for place in missing])
+            few = raw.gather(missing) if isinstance(raw, pl.Series) else [raw[int(n)] for n in missing]
+            found[missing] = self._vocabulary.rows(few)
         return found
 
 

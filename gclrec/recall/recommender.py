@@ -4,33 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 import polars as pl
 
-from gclrec.data.interactions import IntArray, Vocabulary
 from gclrec.errors import InputError
-from gclrec.recall.added import Added, read_catalogue, whole_index
+from gclrec.recall.added import read_catalogue, whole_index
 from gclrec.recall.answers import Recommendation, listed, tabled
-from gclrec.recall.embeddings import FloatArray
+from gclrec.recall.holdings import Holdings
 from gclrec.recall.index import Index
 from gclrec.recall.newcomers import (
     Encode,
     EncodeUsers,
     Histories,
-    Newcomers,
     histories_of,
     item_rows,
+    known_only,
     new_items,
     told,
 )
 from gclrec.recall.reading import (
     PARTS,
-    Lists,
-    Lookup,
     as_lists,
     check_run,
     joined_lists,
@@ -38,47 +34,19 @@ from gclrec.recall.reading import (
     read_parts,
     take_lists,
 )
-from gclrec.recall.shelf import Shelf
 
 __all__ = ["PARTS", "Recommendation", "Recommender", "check_run"]
 
 _BATCH = 1024
 
 
-@dataclass(frozen=True, eq=False)
-class Recommender:
+@dataclass(frozen=True, eq=False, repr=False)
+class Recommender(Holdings):
     """Top-k items for the users of a run and for new ones, and items like an item.
 
     Nothing in it changes after loading: threads may share one. Adding items, or keeping to some of them,
-    gives another recommender.
-
-    Args:
-        users: raw user ids by row.
-        user_vectors: ``(U, D)`` float32.
-        index: of the items.
-        known: ``(indptr, items)``: what user ``u`` has already is ``items[indptr[u]:indptr[u + 1]]``.
-        run: the run folder, for what new users and items need.
-        item_degrees: ``(I,)`` training interactions of each item; 0 for added ones.
-        added: items that came after training.
-        only: ``(C,)`` sorted rows of the items that may be recommended; all if ``None``.
-        encode_users: of a run with ``--history``; ``gclrec.load_recommender`` fills it in.
+    gives another recommender. Its fields are those of :class:`~gclrec.recall.holdings.Holdings`.
     """
-
-    users: Vocabulary
-    user_vectors: FloatArray
-    index: Index
-    known: Lists
-    run: Path | None = None
-    item_degrees: IntArray | None = None
-    added: Added | None = None
-    only: IntArray | None = None
-    encode_users: EncodeUsers | None = None
-
-    def __post_init__(self) -> None:
-        if len(self.users) != len(self.user_vectors):
-            raise InputError(
-                f"{len(self.users):,} users and {len(self.user_vectors):,} vectors: must be equal"
-            )
 
     @classmethod
     def load(
@@ -123,11 +91,6 @@ class Recommender:
             encode_users=encode_users,
         )
 
-    @property
-    def items(self) -> Vocabulary:
-        """Raw item ids by row."""
-        return self.index.ids
-
     def recommend(self, user: object, k: int = 10, *, exclude_seen: bool = True) -> list[Recommendation]:
         """Return the best items for a user, best first; fewer than ``k`` if the user knows nearly all.
 
@@ -143,17 +106,28 @@ class Recommender:
         return listed(self.items, rows[0], scores[0])
 
     def recommend_many(
-        self, users: Sequence[object] | pl.Series, k: int = 10, *, exclude_seen: bool = True
+        self,
+        users: Sequence[object] | pl.Series,
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        skip_unknown: bool = False,
     ) -> pl.DataFrame:
         """Return the best items for several users as a table: user, item, rank (from 1), score.
+
+        Args:
+            users: raw ids.
+            k: from 1 to the number of items.
+            exclude_seen: leave out what a user has already.
+            skip_unknown: leave out unknown users with an :class:`~gclrec.errors.InputWarning`.
 
         Raises:
             InputError: a user is unknown or ``k`` is out of range.
         """
-        rows = self.users.rows(users)
-        if len(rows) and rows.min() < 0:
+        rows = self._user_rows.rows(users)
+        if len(rows) and rows.min() < 0 and not skip_unknown:
             self.users.row(users[int(np.argmin(rows))], kind="user")
-        return self._table(rows, k, exclude_seen)
+        return self._table(rows[known_only(rows, users, "user", skip=True)], k, exclude_seen)
 
     def recommend_all(
         self,
@@ -330,15 +304,6 @@ class Recommender:
         rows, scores = self._directions.search(self._directions.vectors[[row]], k, exclude=itself)
         return listed(self.items, rows[0], scores[0])
 
-    def _search(self, users: IntArray, k: int, exclude_seen: bool) -> tuple[IntArray, FloatArray]:
-        self._check_k(k)
-        exclude = take_lists(*self.known, users) if exclude_seen else None
-        return self._shelf.search(self.user_vectors[users], k, exclude=exclude)
-
-    def _table(self, users: IntArray, k: int, exclude_seen: bool) -> pl.DataFrame:
-        rows, scores = self._search(users, k, exclude_seen)
-        return tabled(self.users.raw(users), self.items, rows, scores)
-
     def _for_histories(self, histories: Histories, k: int, exclude_seen: bool) -> pl.DataFrame:
         """Return the answers for users with histories, a batch at a time."""
         self._check_k(k)
@@ -353,13 +318,6 @@ class Recommender:
             tables.append(tabled(histories.ids.gather(places), self.items, found, scores))
         return pl.concat(tables)
 
-    def _keeping(self, rows: IntArray) -> Recommender:
-        if self.only is not None:
-            rows = np.intersect1d(rows, self.only)
-        if not len(rows):
-            raise InputError("no item is left that may be recommended (cold only, candidates)")
-        return replace(self, only=rows)
-
     def _tables(
         self, k: int, batch: int, exclude_seen: bool, progress: Callable[[int, int], None] | None
     ) -> Iterator[pl.DataFrame]:
@@ -368,36 +326,3 @@ class Recommender:
             yield self._table(np.arange(start, stop), k, exclude_seen)
             if progress is not None:
                 progress(stop, len(self.users))
-
-    def _check_k(self, k: int) -> None:
-        if not 1 <= k <= len(self.items):
-            raise InputError(f"k must be from 1 to {len(self.items):,}, the number of items, got {k}")
-
-    @property
-    def _degrees(self) -> IntArray:
-        if self.item_degrees is None:
-            raise InputError("the items' degrees are not known: load the recommender from a run")
-        return self.item_degrees
-
-    @cached_property
-    def _newcomers(self) -> Newcomers:
-        if self.run is None:
-            raise InputError("new users and items need a run folder: load the recommender from one")
-        return Newcomers(self.run, self.users, self.items, self.added, self.encode_users)
-
-    @cached_property
-    def _shelf(self) -> Index | Shelf:
-        """What may be recommended."""
-        return self.index if self.only is None else Shelf(self.index, self.only)
-
-    @cached_property
-    def _user_rows(self) -> Lookup:
-        return Lookup(self.users, "user")
-
-    @cached_property
-    def _item_rows(self) -> Lookup:
-        return Lookup(self.items, "item")
-
-    @cached_property
-    def _directions(self) -> Index:
-        return self.index.directions()

@@ -150,7 +150,7 @@ def test_what_attributes_of_new_items_cannot_tell(
     news.write_text("item_id,price\n1004,cheap\n1005,dear\n")
     assert "field 'price': found values of type String, expected number" in gclrec(*add).error
     news.write_text("item_id,price\n7,2.5\n")
-    assert "1 of 1 items are in the run already, such as 7" in gclrec(*add).error
+    assert "1 of 1 item is in the run already, such as 7" in gclrec(*add).error
 
 
 def test_histories_are_in_order_of_time_or_of_the_file(gclrec: Run, clicks: Path, tmp_path: Path) -> None:

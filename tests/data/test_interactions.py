@@ -79,7 +79,7 @@ def test_ids_are_integers_or_text():
     assert normal_ids(pl.Series([2**64 - 1], dtype=pl.UInt64)).to_list() == [str(2**64 - 1)]
     with pytest.raises(InputError, match="column 'user': ids must be whole numbers or text, found fractions"):
         normal_ids(pl.Series("user", [1.5]))
-    with pytest.raises(InputError, match="column 'item': 1 ids are missing"):
+    with pytest.raises(InputError, match="column 'item': 1 id is missing in 2 rows"):
         normal_ids(pl.Series("item", ["a", None]))
 
 

@@ -53,6 +53,22 @@ ERRORS = {
     "no header": ("a.csv", b"1,2,3\n4,5,6\n", "the first line has numbers for names"),
     "no guess": ("a.csv", b"who,what\n1,2\n", "--user-column and --item-column; the columns are: who, what"),
     "no item": ("a.csv", b"user,what\n1,2\n", "cannot guess the item column; name with --item-column"),
+    "JSON lines": (
+        "a.jsonl",
+        b'{"user": 1, "item": 2}\n',
+        "JSON (or JSON Lines) is not supported; convert it",
+    ),
+    "JSON by content": ("a.txt", b'{"user": 1, "item": 2}\n', "convert it to CSV or Parquet"),
+    "a date with dots": (
+        "a.csv",
+        HEAD + b"1,2,3,03.01.2024\n",
+        "found '03.01.2024' in column 'timestamp', expected a finite number or an ISO date such as 2024",
+    ),
+    "several ids missing": (
+        "a.csv",
+        HEAD + b"1,2,3,4\n,2,3,4\n,3,3,4\n",
+        "expected an id (2 such rows in all)",
+    ),
     "text rating": (
         "a.csv",
         HEAD + b"1,2,3,4\n\n1,3,good,4\n",

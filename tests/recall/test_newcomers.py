@@ -117,7 +117,7 @@ def test_many_users_come_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_unknown_items_of_a_history(run: FoldedRun) -> None:
     recommender = Recommender.load(run.path)
     good = run.items.ids[3]
-    with pytest.raises(InputError, match="2 unknown items, such as 'x1'; --skip-unknown"):
+    with pytest.raises(InputError, match="2 unknown items, such as 'x1'; skip_unknown=True"):
         recommender.recommend_for([good, "x1", "x2", "x2"], 5)
     with pytest.warns(InputWarning, match="2 unknown items, such as 'x1'; left out"):
         assert recommender.recommend_for([good, "x1", "x2"], 5, skip_unknown=True) == (
@@ -150,8 +150,8 @@ def test_bad_tables_of_users(run: FoldedRun) -> None:
         nobody = recommender.recommend_for(table[2:3], 5, skip_unknown=True)
     assert nobody.is_empty()
     assert nobody.columns == ["user", "item", "rank", "score"]
-    with pytest.raises(InputError, match="no column 'item', found user, product"):
-        recommender.recommend_for(table.rename({"item": "product"}), 5)
+    with pytest.raises(InputError, match="no column 'item', found user, thing"):
+        recommender.recommend_for(table.rename({"item": "thing"}), 5)
     with pytest.raises(InputError, match="found no row"):
         recommender.recommend_for(table.clear(), 5)
 
@@ -243,7 +243,7 @@ def test_known_and_unknown_ids(run: FoldedRun) -> None:
     table = pairs(run, {0: [2, 5], 1: [3]})
     old = run.items.ids[4]
     mixed = pl.concat([table, pl.DataFrame({"user": table["user"][:1], "item": [old]})])
-    with pytest.raises(InputError, match=f"1 of 3 items are in the run already, such as {old!r}; --skip"):
+    with pytest.raises(InputError, match=f"1 of 3 items is in the run already, such as {old!r}; skip_known"):
         recommender.add_items(mixed)
     one = recommender.add_items(table)
     assert recommender.add_items(mixed, skip_known=True).items == one.items
@@ -279,7 +279,7 @@ def test_bad_tables_of_items(run: FoldedRun) -> None:
             r"found shape \(1, 3\), expected",
         ),
         ({"attributes": table[:1], "encode": lambda t: np.array([[np.nan] + [1.0] * 7])}, "row 0 holds NaN"),
-        ({"attributes": table[:1], "encode": lambda t: np.full((1, 8), np.nan)}, "1 of 1 items have neither"),
+        ({"attributes": table[:1], "encode": lambda t: np.full((1, 8), np.nan)}, "1 of 1 item has neither"),
         ({"interactions": pl.DataFrame({"user": [1]})}, "no column 'item', found user"),
         ({"interactions": pairs(run, {0: [2]}).clear()}, "found no row"),
     ):
@@ -294,7 +294,7 @@ def test_an_item_with_nothing_to_go_by(tmp_path: Path) -> None:
     """Without users, a layer weighting that gives layer 0 no share leaves nothing."""
     run = folded_run(tmp_path / "run", "last")
     attributes = pl.DataFrame({"id": [10_000], "vector": [[1.0] * 8]})
-    with pytest.raises(InputError, match="1 of 1 items have neither a user that training has seen nor"):
+    with pytest.raises(InputError, match="1 of 1 item has neither a user that training has seen nor"):
         Recommender.load(run.path).add_items(attributes=attributes)
     users = pairs(run, {0: [2]})
     assert len(Recommender.load(run.path).add_items(users, attributes=attributes).items) == 61
