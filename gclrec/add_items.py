@@ -29,9 +29,9 @@ def add_items(
         Parameter(help="Parquet file of ids and layer-0 vectors of new items, such as a content encoder's."),
     ] = None,
     user_column: Annotated[
-        str | None, Parameter(help="Column with user ids, where it cannot be guessed.")
+        str | None, Parameter(help="Column with user ids. Default: that of the run, or guessed.")
     ] = None,
-    item_column: Annotated[str | None, Parameter(help="Column with item ids.")] = None,
+    item_column: Annotated[str | None, Parameter(help="Column with item ids, likewise.")] = None,
     skip_known: Annotated[
         bool, Parameter(negative=(), help="Leave out items that are in the run already, instead of refusing.")
     ] = False,
@@ -58,10 +58,11 @@ def add_items(
     from gclrec.data.features import read_attributes
     from gclrec.data.readers import read_frame
     from gclrec.recall.newcomers import with_vector_column
+    from gclrec.recall.reading import usual_columns
     from gclrec.recall.recommender import Recommender
 
     before = Recommender.load(run, use_index=False, seen=(), with_added=not replace)
-    columns = Columns(user=user_column, item=item_column, time="", weight="")
+    columns = Columns(user=user_column, item=item_column, time="", weight="", usual=usual_columns(run))
     interactions = None if table is None else read_frame(table, columns=columns)
     attributes, encode = None, None
     if vectors is not None:

@@ -19,6 +19,7 @@ from gclrec.data.columns import Columns
 from gclrec.data.describe import describe
 from gclrec.data.features import with_attribute_files
 from gclrec.data.filters import filtered
+from gclrec.data.headers import columns_read
 from gclrec.data.interactions import Interactions
 from gclrec.data.splits import SPLITS, make_split
 from gclrec.errors import InputError, InputWarning
@@ -156,6 +157,9 @@ def describe_command(
         warnings.warn(warning.message, stacklevel=1)
     figures = describe(dataset, split)
     figures["catalogue"] = _known(name)
+    figures["columns"] = None
+    if name not in CATALOG and Path(name).expanduser().exists():
+        figures["columns"] = columns_read(name, columns=columns, format=reading.format)
     figures["notes"] = [str(warning.message) for warning in caught if warning.category is InputWarning]
     console = output(json)
     _print(console, figures)
@@ -239,6 +243,7 @@ def _overview(figures: dict[str, Any]) -> Table:
     rows = [
         *about,
         *(() if figures["synthetic"] else terms),
+        *_columns(figures["columns"]),
         ("users", _with_rest(figures, "users")),
         ("items", _with_rest(figures, "items")),
         ("interactions", f"{figures['interactions']:,}"),
@@ -252,6 +257,15 @@ def _overview(figures: dict[str, Any]) -> Table:
     for row in rows:
         table.add_row(*map(escape, row))
     return table
+
+
+def _columns(columns: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """Return rows on the columns that were read and those that were not."""
+    if columns is None:
+        return []
+    read = ", ".join(f"{role} from {name}" for role, name in columns["read"].items())
+    rows = [("columns read", read)]
+    return [*rows, ("ignored", ", ".join(columns["ignored"]))] if columns["ignored"] else rows
 
 
 def _with_rest(figures: dict[str, Any], kind: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from gclrec.command_line import Json, command, emit_json, main_of, output, progress_console
+from gclrec.command_line import command, emit_json, main_of, output, progress_console
 from gclrec.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,6 +70,11 @@ def recommend(
             help="Recommend only items of this file (one id a line, or a table), by exact search among them."
         ),
     ] = None,
+    user_column: Annotated[
+        str | None, Parameter(help="Column with user ids. Default: that of the run, or guessed.")
+    ] = None,
+    item_column: Annotated[str | None, Parameter(help="Column with item ids, likewise.")] = None,
+    time_column: Annotated[str | None, Parameter(help="Column with timestamps, likewise.")] = None,
     skip_unknown: Annotated[
         bool,
         Parameter(
@@ -81,7 +86,9 @@ def recommend(
     exact: Annotated[
         bool, Parameter(negative=(), help="Search exactly also where the run has an index.")
     ] = False,
-    json: Json = False,
+    json: Annotated[
+        bool, Parameter(negative=(), help="Print one JSON object for each user, one a line, on stdout.")
+    ] = False,
 ) -> None:
     """Print the best items for users of a run or for new users, by their ids in the input."""
     if sum((bool(user), all, bool(items), users_file is not None)) != 1:
@@ -92,6 +99,12 @@ def recommend(
         raise InputError("--items prints its answer; for a file give the history with --users-file")
     if skip_unknown and not (items or users_file or candidates):
         raise InputError("--skip-unknown is about --items, --users-file and --candidates; none is given")
+    if user_column and users_file is None:
+        raise InputError("--user-column names a column of --users-file, and there is none")
+    if (item_column or time_column) and not (users_file or candidates):
+        raise InputError("--item-column and --time-column name columns of files, and there is none")
+    from gclrec.data.columns import Columns
+    from gclrec.recall.reading import usual_columns
     from gclrec.recall.recommender import Recommender
     from gclrec.recall.tables import check_table_path
 
@@ -103,10 +116,12 @@ def recommend(
         recommender = load_recommender(run, use_index=not exact)
     else:
         recommender = Recommender.load(run, use_index=not exact)
+    timed = time_column if time_column or recommender.encode_users else ""  # else no time counts
+    columns = Columns(user=user_column, item=item_column, time=timed, weight="", usual=usual_columns(run))
     if candidates is not None:
         from gclrec.data.id_lists import read_ids
 
-        recommender = recommender.within(read_ids(candidates), skip_unknown=skip_unknown)
+        recommender = recommender.within(read_ids(candidates, columns=columns), skip_unknown=skip_unknown)
     if cold_only:
         recommender = recommender.cold_only()
 
@@ -115,13 +130,10 @@ def recommend(
         given = {"history": list(items)}
         _show("a new user", found, given, json)
     elif users_file is not None:
-        from gclrec.data.columns import Columns
         from gclrec.data.readers import read_frame
 
         began = time.perf_counter()
-        histories = read_frame(
-            users_file, columns=Columns(time=None if recommender.encode_users else "", weight="")
-        )
+        histories = read_frame(users_file, columns=columns)
         table = recommender.recommend_for(histories, k, exclude_seen=exclude_seen, skip_unknown=skip_unknown)
         if out is None:
             _show_table(table, json)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 
 import numpy as np
 import polars as pl
 
 from gclrec.data.numbering import CODED, distinct_texts, looked_up
-from gclrec.errors import InputError
+from gclrec.errors import InputError, InputWarning
 
 Place = Callable[[int], str]
 """Names the place of a table row, such as ``ratings.csv, line 7``."""
@@ -29,6 +30,8 @@ class Columns:
         item: column of item ids.
         time: column of times; ``""`` reads none even if one could be guessed.
         weight: column of ratings or other weights; ``""`` reads none.
+        usual: names of columns by their roles, such as those of another file, which are taken without a
+            guess where a table has them.
 
     Files without a header have fixed columns; there only ``""`` means something.
     """
@@ -37,6 +40,7 @@ class Columns:
     item: str | None = None
     time: str | None = None
     weight: str | None = None
+    usual: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +68,8 @@ def pick_columns(names: Sequence[str], columns: Columns, path: str | PathLike[st
     """Return the positions of the ``user``, ``item``, ``time`` and ``weight`` columns of a table.
 
     A name the caller gives must be there (upper or lower case); the others are guessed from
-    ``GUESSES``, where the earlier name wins. Time and weight may be absent.
+    ``GUESSES``, where the earlier name wins; an :class:`~gclrec.errors.InputWarning` tells where several
+    fit. Time and weight may be absent.
 
     Raises:
         InputError: a given name is not there or is there twice, or user or item cannot be guessed.
@@ -81,10 +86,15 @@ def pick_columns(names: Sequence[str], columns: Columns, path: str | PathLike[st
                 raise InputError(f"{path}: {problem} to read as {role}; the columns are: {found}")
             picked[role] = same[0]
     for role in GUESSES:
-        if getattr(columns, role) is None:
-            position = guess_column(names, role, taken=picked.values())
-            if position is not None:
-                picked[role] = position
+        usual = columns.usual.get(role)
+        if getattr(columns, role) is None and usual in names:
+            picked[role] = names.index(usual)
+    for role in GUESSES:
+        if getattr(columns, role) is None and role not in picked:
+            fitting = fitting_columns(names, role, taken=picked.values())
+            if fitting:
+                picked[role] = fitting[0]
+                _tell_of_others([names[position] for position in fitting], role, path)
     missing = [role for role in ("user", "item") if role not in picked]
     if missing:
         flags = " and ".join(f"--{role}-column" for role in missing)
@@ -95,10 +105,21 @@ def pick_columns(names: Sequence[str], columns: Columns, path: str | PathLike[st
 
 def guess_column(names: Sequence[str], role: str, taken: Iterable[int] = ()) -> int | None:
     """Return the position of the column that is most likely the role, ``None`` if no name fits."""
+    return next(iter(fitting_columns(names, role, taken)), None)
+
+
+def fitting_columns(names: Sequence[str], role: str, taken: Iterable[int] = ()) -> list[int]:
+    """Return the positions of the columns that may be the role by their names, the likeliest first."""
     plain = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in names]
     used = set(taken)
     fits = (plain.index(guess) for guess in GUESSES[role] if guess in plain)
-    return next((position for position in fits if position not in used), None)
+    return [position for position in fits if position not in used]
+
+
+def _tell_of_others(fitting: Sequence[str], role: str, path: str | PathLike[str]) -> None:
+    if len(fitting) > 1:
+        message = f"{path}: read {fitting[0]!r} as {role}, not {' or '.join(map(repr, fitting[1:]))}"
+        warnings.warn(f"{message}; name another with --{role}-column", InputWarning, stacklevel=4)
 
 
 def typed_interactions(raw: pl.DataFrame, names: Mapping[str, str], place: Place) -> pl.DataFrame:

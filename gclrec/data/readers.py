@@ -215,6 +215,28 @@ def detect_format(path: AnyPath) -> str:
 _FOUR_NUMBERS = r"\d+\t\d+\t[\d.]+\t\d+\s*"
 
 
+def format_of(path: Path, columns: Columns, format: str) -> str:
+    """Return the format that a file is read in: the one asked for, or the one that it seems to have.
+
+    Raises:
+        InputError: there is no such format, or it cannot be told.
+    """
+    if format == "auto":
+        format = detect_format(path)
+        if format in ("pairs", "adjacency") and _names_any(read_sample(path), columns):
+            format = "table"
+    if format not in FORMATS:
+        raise InputError(f"unknown format {format!r}; expected auto or one of {', '.join(FORMATS)}")
+    return format
+
+
+def _names_any(sample: bytes, columns: Columns) -> bool:
+    """Return whether the caller names columns, or the first line has names that are usual."""
+    line = first_line(sample)
+    usual = {*columns.usual.values()} & {*header_fields(line, sniff_separator(line), '"')}
+    return bool(columns.user or columns.item or usual)
+
+
 def _is_known_header(sample: bytes) -> bool:
     line = first_line(sample)
     names = header_fields(line, sniff_separator(line), '"')
@@ -222,13 +244,7 @@ def _is_known_header(sample: bytes) -> bool:
 
 
 def _read(path: Path, columns: Columns, format: str) -> RawInteractions:
-    if format == "auto":
-        format = detect_format(path)
-        if (columns.user or columns.item) and format in ("pairs", "adjacency"):
-            format = "table"
-    if format not in FORMATS:
-        raise InputError(f"unknown format {format!r}; expected auto or one of {', '.join(FORMATS)}")
-    raw = FORMATS[format](path, columns)
+    raw = FORMATS[format_of(path, columns, format)](path, columns)
     unwanted = [role for role in ("time", "weight") if getattr(columns, role) == ""]
     return replace(raw, frame=raw.frame.drop(unwanted, strict=False))
 

@@ -57,6 +57,13 @@ def settings_of(run: Path) -> dict[str, Any]:
     return read_toml(path) if path.is_file() else {}
 
 
+def usual_columns(run: Path) -> dict[str, str]:
+    """Return what the columns of a run's data were called, by their roles; only those that were named."""
+    settings = settings_of(run)
+    names = {role: settings.get(f"{role}_column") for role in ("user", "item", "time")}
+    return {role: str(name) for role, name in names.items() if name}
+
+
 def reads_histories(run: Path) -> bool:
     """Return whether the users of a run are encoded by what they took last."""
     settings = settings_of(run)
