@@ -6,12 +6,15 @@ A command module holds ``app = command("train")``, a function under ``@app.defau
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
 
@@ -46,11 +49,11 @@ def command(name: str, **options: Any) -> App:
 def main_of(app: App) -> Callable[..., None]:
     """Return the ``main(argv=None)`` of a command: run it, and turn what went wrong into one line.
 
-    Exit codes: 0 done, 2 bad input or a file that cannot be read or written, 130 interrupted.
+    Exit codes: 0 done, 2 bad input or a file that cannot be read or written, 130 interrupted, 143 terminated.
     """
 
     def main(argv: Sequence[str] | None = None) -> None:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), sigterm_raises():
             warnings.simplefilter("always", InputWarning)
             warnings.simplefilter("always", CollapseWarning)
             warnings.showwarning = _show_warning
@@ -67,11 +70,39 @@ def main_of(app: App) -> Callable[..., None]:
             except OSError as error:
                 where = f"{error.filename}: " if error.filename else ""
                 fail(f"{where}{error.strerror or error}")
+            except Terminated:
+                print("terminated", file=sys.stderr)
+                sys.exit(143)
             except KeyboardInterrupt:
                 print("interrupted", file=sys.stderr)
                 sys.exit(130)
 
     return main
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end with SIGTERM: commands close as after an interrupt."""
+
+
+@contextlib.contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM raise :class:`Terminated`, where it would end the process without a word.
+
+    Only the main thread can ask for that; a handler that somebody else has set stays.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def stop(*_: object) -> NoReturn:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def fail(message: str) -> NoReturn:

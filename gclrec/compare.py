@@ -12,15 +12,16 @@ from cyclopts.argument import ArgumentCollection
 from rich.console import Console
 from rich.table import Table
 
-from gclrec.command_line import Json, command, emit_json, main_of, output, progress_console
+from gclrec.command_line import Json, command, emit_json, main_of, output
 from gclrec.contrast.methods import METHODS
 from gclrec.data.files import read_toml
 from gclrec.errors import InputError, InputWarning
+from gclrec.progress import Bars, Lines, progress_of
 from gclrec.report.comparison import Findings, find
 from gclrec.report.comparison_page import write_comparison
 from gclrec.report.comparison_rows import caveats, claim_rows, geometry_rows, grid_rows, sentences
 from gclrec.report.run_page import write_run_page
-from gclrec.train import Bars, describe, new_run, note_given, prepared_dataset, with_config
+from gclrec.train import describe, new_run, note_given, prepared_dataset, with_config
 from gclrec.training.comparison import DEFAULT_AUGS, Cell, ComparisonFolder, make_plan, run_comparison
 from gclrec.training.config import TrainConfig, flag
 from gclrec.training.run import RunFolder, plain_name
@@ -124,6 +125,8 @@ def compare(
         claim=claim,
         given=frozenset(given),
     )
+    if plan.common.test_share == 0:
+        raise InputError("--test-share: 0 leaves no test pairs, and a comparison is of test figures")
     pick_device(plan.common.device)
     path = out or Path("comparisons") / plain_name(Path(plan.common.dataset).name)
     folder = ComparisonFolder(path)
@@ -140,7 +143,7 @@ def compare(
             return new_run(where, settings, dataset)[0]
 
     try:
-        with Bars(progress_console(), runs=len(plan.cells)) as bars:
+        with progress_of(len(plan.cells)) as bars:
             run_comparison(
                 plan,
                 folder,
@@ -205,9 +208,9 @@ def _shares(texts: tuple[str, ...]) -> list[float]:
 class _Watch:
     """Shows which run of the comparison is on."""
 
-    bars: Bars
+    bars: Bars | Lines
 
-    def cell(self, number: int, count: int, cell: Cell, *, held: bool) -> Bars:  # noqa: ARG002
+    def cell(self, number: int, count: int, cell: Cell, *, held: bool) -> Bars | Lines:  # noqa: ARG002
         """Move the bar of the runs."""
         self.bars.run(number, cell.name)
         return self.bars

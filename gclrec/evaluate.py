@@ -60,6 +60,10 @@ def evaluate(
     split = folder.split()
     split = split.refit() if config.refit else split
     train = split.train
+    if len(getattr(split, part)) == 0:
+        other = "valid" if part == "test" else "test"
+        instead = f"; --part {other} has some" if len(getattr(split, other)) else ""
+        raise InputError(f"{run}: its split has no {part} pairs to evaluate on{instead}")
     ranker: Embeddings | Scorer
     if config.baseline and not (folder.path / "embeddings").exists():
         # Without vectors to read: it is fitted again, to the same numbers.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import time
 import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -13,17 +12,9 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter, Token
 from cyclopts.argument import ArgumentCollection
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
-from gclrec.command_line import ConfigFile, Json, command, emit_json, main_of, output, progress_console
+from gclrec.command_line import ConfigFile, Json, command, emit_json, main_of, output
 from gclrec.contrast.methods import METHODS
 from gclrec.data.catalog import load
 from gclrec.data.columns import Columns
@@ -35,6 +26,7 @@ from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.splits import Split, make_split
 from gclrec.errors import InputError, InputWarning
 from gclrec.evaluation.evaluator import Evaluation
+from gclrec.progress import progress_of
 from gclrec.report.run_page import write_run_page
 from gclrec.training.attributes import advise_attributes, chosen_attributes
 from gclrec.training.checks import advise_views, check_selection
@@ -156,7 +148,7 @@ def train(
     console = output(json)
     console.print(f"[bold]{title}[/bold]\nrun folder {folder.path}", soft_wrap=True)
     try:
-        with Bars(progress_console()) as bars:
+        with progress_of() as bars:
             result = fit(config, folder, bars)
     except InputError:
         if resume is None:
@@ -245,65 +237,13 @@ def _continued(folder: RunFolder, config: TrainConfig) -> TrainConfig:
     return config.checked()
 
 
-class Bars:
-    """Progress on a terminal: a bar for the epochs, one for the batches of the epoch, maybe one for runs."""
-
-    def __init__(self, console: Console, runs: int | None = None) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
-            console=console,
-            transient=True,
-        )
-        self._runs = None if runs is None else self._progress.add_task("runs", total=runs, figures="")
-        self._epochs = self._progress.add_task("epochs", total=None, figures="")
-        self._batches = self._progress.add_task("batches", total=None, figures="")
-        self._began = time.perf_counter()
-
-    def __enter__(self) -> Bars:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
-
-    def run(self, number: int, name: str) -> None:
-        """Begin a run of several."""
-        if self._runs is not None:
-            self._progress.update(self._runs, completed=number - 1, figures=name)
-
-    def phase(self, name: str, first_epoch: int, epochs: int) -> None:
-        """Begin the bar of a phase."""
-        name = {"select": "epochs", "refit": "refit on train + valid"}[name]
-        self._progress.reset(self._epochs, total=epochs, completed=first_epoch - 1, description=name)
-        self._began = time.perf_counter()
-
-    def batch(self, done: int, count: int, loss: dict[str, float]) -> None:
-        """Move the bar of the epoch."""
-        if done <= 10:
-            self._began = time.perf_counter()
-        speed = (done - 10) / max(time.perf_counter() - self._began, 1e-9)
-        parts = "  ".join(f"{name} {value:.4f}" for name, value in loss.items())
-        figures = f"{parts}  {speed:.1f} batches/s" if done > 10 else parts
-        self._progress.update(self._batches, total=count, completed=done, figures=figures)
-
-    def epoch(self, record: dict[str, Any], best_epoch: int | None) -> None:
-        """Move the bar of the run."""
-        valid = next(
-            (f"{name} {value:.4f}" for name, value in record.items() if name.startswith("valid/all")), ""
-        )
-        best = f"  best epoch {best_epoch}" if best_epoch else ""
-        self._progress.update(self._epochs, advance=1, figures=valid + best)
-
-
 def report(console: Console, config: TrainConfig, result: Result) -> None:
     """Print the final table, the run folder and what to type next."""
     folder = result.values["run"]
-    console.print(figures_table(result.evaluation, config.ks, config.metrics))
+    if result.evaluation.cases["all"]:
+        console.print(figures_table(result.evaluation, config.ks, config.metrics))
+    else:
+        console.print("no test figures: the split has no test pairs")
     seconds, trained = result.values["seconds"], result.values["epochs_trained"]
     chosen = f"epoch {result.values['epochs']} of {trained}"
     how = (

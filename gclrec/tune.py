@@ -12,11 +12,12 @@ from cyclopts.argument import ArgumentCollection
 from rich.console import Console
 from rich.table import Table
 
-from gclrec.command_line import ConfigFile, Json, command, emit_json, main_of, output, progress_console
+from gclrec.command_line import ConfigFile, Json, command, emit_json, main_of, output
 from gclrec.contrast.methods import METHODS
 from gclrec.contrast.spaces import Span
 from gclrec.errors import InputError
-from gclrec.train import Bars, describe, fill, new_run, new_split, note_given, prepared_dataset, with_config
+from gclrec.progress import Bars, Lines, progress_of
+from gclrec.train import describe, fill, new_run, new_split, note_given, prepared_dataset, with_config
 from gclrec.training.config import TrainConfig, method_settings
 from gclrec.training.run import plain_name
 from gclrec.training.search_space import search_space
@@ -122,7 +123,7 @@ def tune(
         console.print(f"{trials} trials of {what} in {path}", soft_wrap=True)
         console.print(f"searched by {tuning.config.select} on validation: {names}", soft_wrap=True)
         try:
-            with Bars(progress_console(), runs=trials) as bars:
+            with progress_of(trials) as bars:
                 run_trials(tuning, study, trials, curve, _Watch(bars))
         except KeyboardInterrupt:
             folder.write(tuning, trials_of(study))
@@ -170,9 +171,9 @@ def make_tuning(
 class _Watch:
     """Shows which trial is on."""
 
-    bars: Bars
+    bars: Bars | Lines
 
-    def trial(self, number: int, count: int, settings: Mapping[str, Any]) -> Bars:  # noqa: ARG002
+    def trial(self, number: int, count: int, settings: Mapping[str, Any]) -> Bars | Lines:  # noqa: ARG002
         """Move the bar of the trials."""
         self.bars.run(number, "  ".join(f"{name} {_short(value)}" for name, value in settings.items()))
         return self.bars

@@ -105,8 +105,8 @@ def make_split(
         name: name in ``SPLITS``; the data set's own default if ``None``.
         valid: share of the pairs for validation, in ``[0, 1)``. For ``given`` it is the share of the
             training part, and used only where no validation part was published.
-        test: share of the pairs for test, in ``[0, 1)``; ``valid + test < 1``. Not used by ``given`` and
-            ``leave_one_out``.
+        test: share of the pairs for test, in ``[0, 1)``; ``valid + test < 1``. With 0 there is no test
+            part, which ``given`` refuses; else ``given`` and ``leave_one_out`` do not use it.
         shots: training pairs that a cold item (or user) keeps at most; 0 makes it truly cold. For
             ``cold_items`` and ``cold_users`` only.
         cold_share: share of the items (or users) that is cold, in ``(0, 1)``.
@@ -170,6 +170,11 @@ def given(dataset: Dataset, request: _Request) -> Parts:
             f"{dataset.name}: split 'given' needs published train and test parts, found {found}; "
             f"choose one of {others}"
         )
+    if request.test == 0:
+        raise InputError(
+            f"{dataset.name}: split 'given' has a published test part, so its share cannot be 0; "
+            "split 'random' divides all pairs"
+        )
     train, test = parts["train"], parts["test"]
     kept = train.without(test)
     if len(kept) < len(train):
@@ -193,7 +198,8 @@ def random(dataset: Dataset, request: _Request) -> Parts:
 def leave_one_out(dataset: Dataset, request: _Request) -> Parts:
     """Return each user's last pair for test and the one before it for validation.
 
-    Users with fewer than three pairs stay in train. Of pairs at the same time the later row is the later
+    Users with fewer than three pairs stay in train. With a share of 0 for one part the other gets the last
+    pair. Of pairs at the same time the later row is the later
     pair. Where no times are known the order of a user's pairs is random, with a notice.
     """
     pairs = dataset.interactions
@@ -209,8 +215,9 @@ def leave_one_out(dataset: Dataset, request: _Request) -> Parts:
     degree = pairs.user_degrees()[pairs.user]
     enough = degree >= 3
     label = np.zeros(len(pairs), dtype=np.int8)
-    label[enough & (rank == degree - 1)] = TEST
-    label[enough & (rank == degree - 2)] = VALID
+    wanted = [part for part, share in ((TEST, request.test), (VALID, request.valid)) if share > 0]
+    for place, part in enumerate(wanted, start=1):
+        label[enough & (rank == degree - place)] = part
     return _by_label(pairs, label)
 
 

@@ -50,16 +50,7 @@ def run_page(run: RunFolder) -> str:
         f"Run {run.path.resolve().name}",
         lead,
         [
-            section(
-                "Test figures",
-                _groups(result, config, k),
-                paragraph(
-                    f"Warm: more than {config.near_cold} training interactions; near-cold: 1 to "
-                    f"{config.near_cold}; cold: none. Head, mid and tail items hold a third of the training "
-                    "interactions each. Users: those with a test pair in the group.",
-                    soft=True,
-                ),
-            ),
+            section("Test figures", *_tested(result, config, k)),
             section("Learning", charts(_curves(lines, config))),
             section("Popularity", charts([_by_popularity(scores, k), *_norms(run)])),
             section("Geometry", _geometry(result.get("geometry", {}))),
@@ -72,6 +63,17 @@ def run_page(run: RunFolder) -> str:
 def main_cut(config: TrainConfig) -> int:
     """Return the cut-off of the selected figure."""
     return int(config.select.partition("@")[2])
+
+
+def _tested(result: Mapping[str, Any], config: TrainConfig, k: int) -> list[str]:
+    if not result["cases"]["test/all"]:
+        return [paragraph("None: the split has no test pairs.")]
+    about = (
+        f"Warm: more than {config.near_cold} training interactions; near-cold: 1 to {config.near_cold}; "
+        "cold: none. Head, mid and tail items hold a third of the training interactions each. Users: those "
+        "with a test pair in the group."
+    )
+    return [_groups(result, config, k), paragraph(about, soft=True)]
 
 
 def _groups(result: Mapping[str, Any], config: TrainConfig, k: int) -> str:

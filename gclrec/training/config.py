@@ -69,9 +69,9 @@ class TrainConfig:
         str | None, Parameter(group=DATA, help=f"One of {options(SPLITS)}. Default: the data set's own.")
     ] = None
     valid_share: Annotated[float, Parameter(group=DATA)] = 0.1
-    """Share held out for validation, on which the best epoch is chosen."""
+    """Share held out for validation, on which the best epoch is chosen; with 0 the last epoch stands."""
     test_share: Annotated[float, Parameter(group=DATA)] = 0.2
-    """Share held out for the test, which is read once."""
+    """Share held out for the test, which is read once; 0, with --refit, trains on all the data."""
     cold_share: Annotated[float, Parameter(group=DATA)] = 0.2
     """Share of items (or users) made cold by the cold splits."""
     shots: Annotated[int, Parameter(group=DATA)] = 0

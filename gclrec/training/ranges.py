@@ -8,8 +8,8 @@ HUGE = 1e18
 """From here on a bound is none."""
 
 RANGES: Mapping[str, tuple[float, float, bool]] = {
-    "valid_share": (0, 1, False),
-    "test_share": (0, 1, False),
+    "valid_share": (0, 0.99, True),
+    "test_share": (0, 0.99, True),
     "cold_share": (0, 1, False),
     "shots": (0, HUGE, True),
     "train_fraction": (1e-9, 1, True),

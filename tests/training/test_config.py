@@ -15,7 +15,7 @@ from gclrec.training.config import TrainConfig, flag, method_settings
 BAD = {
     "split": "sideways",
     "valid_share": 1.0,
-    "test_share": 0.0,
+    "test_share": -0.1,
     "cold_share": 1.5,
     "shots": -1,
     "train_fraction": 0.0,
