@@ -41,12 +41,13 @@ def export(
     """Build RUN/index from the vectors of a run and its added items, tuned to a recall and measured."""
     from gclrec.recall.added import read_catalogue
     from gclrec.recall.index import Index
-    from gclrec.recall.recommender import check_run
+    from gclrec.recall.reading import PARTS, check_run, read_parts
     from gclrec.report.run_page import write_run_page
     from gclrec.training.run import RunFolder
 
     check_run(run)
     catalogue = read_catalogue(run)
+    read_parts(run, PARTS, catalogue.embedded.users, catalogue.embedded.items)  # service needs them
     with progress_console().status("reading the embeddings") as status:
         index = Index.build(
             catalogue.vectors,

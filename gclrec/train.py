@@ -18,6 +18,7 @@ from gclrec.command_line import ConfigFile, Json, command, emit_json, main_of, o
 from gclrec.contrast.methods import METHODS
 from gclrec.data.catalog import load
 from gclrec.data.columns import Columns
+from gclrec.data.describe import has_clock
 from gclrec.data.exposed import read_exposed
 from gclrec.data.features import with_attribute_files
 from gclrec.data.files import read_toml
@@ -33,7 +34,7 @@ from gclrec.training.checks import advise_views, check_selection
 from gclrec.training.config import TrainConfig, flag, method_settings
 from gclrec.training.fit import fit
 from gclrec.training.results import Result
-from gclrec.training.run import RunFolder, free_name
+from gclrec.training.run import RunFolder, check_free, free_name
 from gclrec.training.trainer import pick_device
 
 app = command("train")
@@ -42,6 +43,11 @@ app = command("train")
 def layered(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:  # noqa: ARG001
     """Fill in what no flag said: first from ``--config FILE.toml``, then from ``--method NAME``."""
     by_name = named(arguments)
+    positional = by_name.pop("DATASET").tokens
+    if positional and by_name["dataset"].tokens:
+        raise InputError(f"--dataset: the data set is named twice, as {positional[0].value} too")
+    if positional:
+        by_name["dataset"].append(Token(keyword="--dataset", value=positional[0].value))
     given = {name: argument.tokens[0].value for name, argument in by_name.items() if argument.tokens}
     if "resume" in given:
         for name in given.keys() - {"resume", "epochs", "json"}:
@@ -113,8 +119,12 @@ app.config = (layered,)
 
 @app.default
 def train(
-    config: TrainConfig | None = None,
+    table: Annotated[  # noqa: ARG001 - read by layered()
+        str | None, Parameter(name="DATASET", show_default=False, help="The same as --dataset.")
+    ] = None,
+    /,
     *,
+    config: TrainConfig | None = None,
     method: Annotated[  # noqa: ARG001 - read by layered()
         str | None,
         Parameter(help=f"A published model's settings: {', '.join(METHODS)}. Flags override them."),
@@ -140,11 +150,14 @@ def train(
     else:
         config = config.checked()
         pick_device(config.device)
+        if run is not None:
+            check_free(run)
         dataset = prepared_dataset(config)
         stem = f"{Path(config.dataset).name}-{config.baseline or f'{config.encoder}-{config.aug}'}"
         folder, split = new_run(run or free_name(Path("runs"), stem), config, dataset)
-        config = dataclasses.replace(config, split=split.name)
         title = f"{describe(dataset.name, dataset)}, {len(split.train):,} of them to train on"
+        title += _other_splits(dataset, split, asked=config.split)
+        config = dataclasses.replace(config, split=split.name)
     console = output(json)
     console.print(f"[bold]{title}[/bold]\nrun folder {folder.path}", soft_wrap=True)
     try:
@@ -221,6 +234,13 @@ def describe(name: str, dataset: Dataset) -> str:
     kind = " (synthetic: made by code, not by people)" if dataset.synthetic else ""
     pairs = dataset.interactions
     return f"{name}{kind}: {pairs.num_users:,} users, {pairs.num_items:,} items, {len(pairs):,} interactions"
+
+
+def _other_splits(dataset: Dataset, split: Split, *, asked: str | None) -> str:
+    """Return a line on the splits by time, where times are known and nobody chose a split."""
+    if asked is not None or split.name != "random" or not has_clock(dataset):
+        return ""
+    return "\nsplit random; times are known: --split temporal (or leave_one_out) tests on what came later"
 
 
 def _continued(folder: RunFolder, config: TrainConfig) -> TrainConfig:

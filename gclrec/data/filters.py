@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 from gclrec.data.interactions import Dataset, Interactions
-from gclrec.errors import InputError
+from gclrec.errors import InputError, InputWarning
 
 
 def filtered(dataset: Dataset, *, min_rating: float | None = None, k_core: int | None = None) -> Dataset:
     """Return the data set without ratings below a minimum, then reduced to its k-core.
 
-    Published parts are reduced to the pairs that stay; users and items are numbered anew.
+    Published parts are reduced to the pairs that stay; users and items are numbered anew. An
+    :class:`~gclrec.errors.InputWarning` tells how much a k-core keeps.
 
     Args:
         dataset: what to filter; not modified.
@@ -28,7 +30,8 @@ def filtered(dataset: Dataset, *, min_rating: float | None = None, k_core: int |
         if min_rating is not None:
             pairs = pairs.with_min_rating(min_rating)
         if k_core is not None:
-            pairs = pairs.k_core(k_core)
+            before, pairs = pairs, pairs.k_core(k_core)
+            _tell_of_core(k_core, before, pairs)
     except InputError as error:
         raise InputError(f"{dataset.name}: {error}") from error
     parts = {name: _restricted(part, dataset.interactions, pairs) for name, part in dataset.parts.items()}
@@ -36,6 +39,16 @@ def filtered(dataset: Dataset, *, min_rating: float | None = None, k_core: int |
         if len(part) == 0:
             raise InputError(f"{dataset.name}: no pair of the published {name} part is left after filtering")
     return replace(dataset, interactions=pairs, parts=parts)
+
+
+def _tell_of_core(k: int, before: Interactions, after: Interactions) -> None:
+    if len(after) < len(before):
+        sizes = ((part.num_users, part.num_items, len(part)) for part in (after, before))
+        kept = [
+            f"{count:,} of {whole:,} {what}"
+            for what, count, whole in zip(("users", "items", "interactions"), *sizes, strict=True)
+        ]
+        warnings.warn(f"{k}-core: kept {kept[0]}, {kept[1]} and {kept[2]}", InputWarning, stacklevel=3)
 
 
 def _restricted(part: Interactions, before: Interactions, after: Interactions) -> Interactions:

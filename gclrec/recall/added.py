@@ -144,14 +144,17 @@ def whole_index(run: Path, catalogue: Catalogue) -> Index:
     Raises:
         InputError: a file of it is missing or damaged, or it was made from other vectors.
     """
-    index = Index.load(run / "index")
+    again = f"export again: gclrec export {run}"
+    try:
+        index = Index.load(run / "index")
+    except InputError as error:
+        raise InputError(f"{error}; {again}") from None
     count = len(index)
     if (
         not len(catalogue.embedded.items) <= count <= len(catalogue.items)
         or not index.ids.ids.equals(catalogue.items.ids.head(count))
         or not np.array_equal(index.vectors, catalogue.vectors[:count])
     ):
-        again = f"export again: gclrec export {run}"
         raise InputError(f"{run / 'index'}: was made from other item vectors than the run's; {again}")
     if count == len(catalogue.items):
         return index

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from gclrec.data.files import naming
 from gclrec.errors import InputError
 
 MANIFEST = "manifest.json"
@@ -37,24 +38,27 @@ def writing(folder: Path, kind: str, values: Mapping[str, Any]) -> Iterator[Path
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow a link and replace its target
     _check_replaceable(folder, kind)
     fresh, former = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("new", "old"))
-    _remove(fresh)
-    try:
-        fresh.mkdir(parents=True)
-        yield fresh
-        files = {path.name: _stamp(path) for path in sorted(fresh.iterdir())}
-        manifest = {"kind": kind, "format": FORMAT, **values, "files": files}
-        (fresh / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
-        for path in fresh.iterdir():
-            _flush(path)
-        if folder.exists():
-            _remove(former)
-            folder.rename(former)
-        fresh.rename(folder)
-    except BaseException:
+    with naming(folder):
         _remove(fresh)
-        if former.exists() and not folder.exists():
-            former.rename(folder)
-        raise
+        try:
+            fresh.mkdir(parents=True)
+            yield fresh
+            files = {path.name: _stamp(path) for path in sorted(fresh.iterdir())}
+            manifest = {"kind": kind, "format": FORMAT, **values, "files": files}
+            (fresh / MANIFEST).write_text(
+                json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8"
+            )
+            for path in fresh.iterdir():
+                _flush(path)
+            if folder.exists():
+                _remove(former)
+                folder.rename(former)
+            fresh.rename(folder)
+        except BaseException:
+            _remove(fresh)
+            if former.exists() and not folder.exists():
+                former.rename(folder)
+            raise
     _remove(former)
 
 
@@ -118,7 +122,8 @@ def _check_replaceable(folder: Path, kind: str) -> None:
     except (OSError, ValueError, TypeError, KeyError):
         found = None
     if found != kind:
-        raise InputError(f"{folder}: exists and is not {kind} that gclrec wrote, so it is not replaced")
+        what = f"is damaged or something else than {kind}" if found is None else f"holds {found}, not {kind}"
+        raise InputError(f"{folder}: {what}, so it is not replaced; remove it and run again")
 
 
 def _stamp(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from gclrec.data.files import naming
 from gclrec.errors import InputError
 
 SUFFIXES = (".parquet", ".csv")
@@ -44,7 +45,8 @@ def write_table(path: str | Path, frames: Iterable[pl.DataFrame]) -> int:
     """
     path = Path(path)
     check_table_path(path)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+    temporary = tempfile.TemporaryDirectory
+    with naming(path), temporary(prefix=f".{path.name}.", dir=path.parent) as folder:
         rows, total = 0, 0
         parts: list[Path] = []
         held: list[pl.DataFrame] = []

@@ -12,6 +12,7 @@ import safetensors
 from safetensors.torch import save as serialize
 from torch import Tensor
 
+from gclrec.data.files import naming
 from gclrec.errors import InputError
 
 
@@ -42,14 +43,15 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a file so that at any moment either the former or the new content is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise

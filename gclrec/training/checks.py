@@ -147,7 +147,9 @@ def check_encoder(config: TrainConfig) -> None:
     defaults = {field.name: field.default for field in dataclasses.fields(config)}
     for name in ("refiner", "tower_layers", "history"):
         if config.encoder != "two_tower" and getattr(config, name) != defaults[name]:
-            raise InputError(f"{flag(name)}: --encoder {config.encoder} has no use for it; two_tower has")
+            also = " (method two_tower has encoder mf)" if config.encoder == "mf" else ""
+            what = f"encoder {config.encoder} has no use for it{also}"
+            raise InputError(f"{flag(name)}: {what}; give --encoder two_tower")
     if config.history == "none" and config.history_length != defaults["history_length"]:
         raise InputError("--history-length: not used without --history mean (or attention)")
 

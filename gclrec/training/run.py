@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from gclrec.data.fields import Attributes, Schema
-from gclrec.data.files import read_toml
+from gclrec.data.files import naming, read_toml
 from gclrec.data.interactions import IntArray, Interactions, Vocabulary
 from gclrec.data.splits import Split
 from gclrec.errors import InputError
@@ -80,22 +80,20 @@ class RunFolder:
         Raises:
             InputError: the folder exists already.
         """
-        if path.exists():
-            raise InputError(
-                f"{path}: exists already; continue it with --resume {path}, or choose another --run"
-            )
+        check_free(path)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            run = cls(temporary)
-            write_atomically(temporary / "config.toml", tomli_w.dumps(config.to_dict()))
-            run._write_split(split)
-            if exposed is not None:
-                run._write_pairs("exposed", exposed)
-            run._write_attributes(attributes)
-            temporary.rename(path)
-        except OSError:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+        with naming(path):
+            try:
+                run = cls(temporary)
+                write_atomically(temporary / "config.toml", tomli_w.dumps(config.to_dict()))
+                run._write_split(split)
+                if exposed is not None:
+                    run._write_pairs("exposed", exposed)
+                run._write_attributes(attributes)
+                temporary.rename(path)
+            except OSError:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
         return cls(path)
 
     @classmethod
@@ -276,6 +274,17 @@ class RunFolder:
         """Write the final figures."""
         write_parquet(self.path / "per_user.parquet", per_user)
         write_atomically(self.path / "result.json", json.dumps(dict(result), indent=2))
+
+
+def check_free(path: Path) -> None:
+    """Check that a run folder can be made somewhere, before the work is done.
+
+    Raises:
+        InputError: something is there already.
+    """
+    if path.exists():
+        go_on = f"continue it with --resume {path}, or " if (path / "config.toml").is_file() else ""
+        raise InputError(f"{path}: exists already; {go_on}choose another --run")
 
 
 def free_name(parent: Path, stem: str) -> Path:

@@ -92,3 +92,12 @@ def test_leave_one_out_holds_out_what_is_asked_for(
     sizes = {name: part["interactions"] for name, part in parts.items()}
     expected = {"test": 60 * (shares[0] > 0), "valid": 60 * (shares[1] > 0)}
     assert sizes == expected | {"train": ALL - sum(expected.values())}
+
+
+def test_splits_by_time_are_offered_where_times_are_known(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
+    where = ("--dataset", clicks, "--epochs", 1, "--dim", 8, "--aug", "none")
+    assert "--split temporal (or" in gclrec("train", *where, "--run", tmp_path / "a").out
+    assert "--split temporal" not in gclrec("train", *where, "--run", tmp_path / "b", "--split", "random").out
+    pl.read_csv(clicks).drop("timestamp").write_csv(tmp_path / "timeless.csv")
+    where = ("--dataset", tmp_path / "timeless.csv", *where[2:])
+    assert "--split temporal" not in gclrec("train", *where, "--run", tmp_path / "c").out

@@ -94,7 +94,11 @@ def test_bad_run_folders(gclrec: Run, run: FakeRun, tmp_path: Path) -> None:
     assert "not a run folder" in gclrec("export", tmp_path).error
     (run.path / "index").mkdir()
     (run.path / "index" / "mine.txt").write_text("")
-    assert "not replaced" in gclrec("export", run.path, "--backend", "exact").error
+    said = gclrec("export", run.path, "--backend", "exact").error
+    assert said.endswith(
+        f"{run.path / 'index'}: is damaged or something else than gclrec index, so it is not replaced; "
+        "remove it and run again"
+    )
     path = run.path / "embeddings" / "items.parquet"
     path.write_bytes(path.read_bytes()[:-1])
     assert f"{path}: cut off" in gclrec("export", run.path).error

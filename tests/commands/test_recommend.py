@@ -89,7 +89,9 @@ def test_uses_the_index_unless_told_not_to(gclrec: Run, run: FakeRun) -> None:
     assert gclrec("recommend", run.path, user, "--exact", "--json").values == before
     path = run.path / "index" / "items.faiss"
     path.write_bytes(path.read_bytes()[:100])
-    assert f"{path}: cut off" in gclrec("recommend", run.path, user).error
+    said = gclrec("recommend", run.path, user).error
+    assert f"{path}: cut off" in said
+    assert said.endswith(f"; export again: gclrec export {run.path}")
     assert gclrec("recommend", run.path, user, "--exact", "--json").values == before
 
 

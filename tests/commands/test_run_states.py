@@ -38,3 +38,33 @@ def test_missing_embeddings_of_a_finished_run_are_written_anew(
     assert f"{run / 'embeddings'}: missing from a finished run" in error
     assert gclrec(*error.partition("gclrec ")[2].split()).code == 0  # what it says to type
     assert gclrec("recommend", run, "--user", "user-3", "--json").values == before
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_export_needs_the_split_that_service_needs(
+    train: Run, gclrec: Run, tmp_path: Path, part: str
+) -> None:
+    run = tmp_path / "run"
+    assert train("--aug", "none").code == 0
+    path = run / "split" / f"{part}.parquet"
+    path.unlink()
+    assert gclrec("export", run).error == f"error: {path}: missing from the run folder"
+    assert not (run / "index").exists()
+
+
+def test_what_cannot_be_written_is_named_as_it_was_given(
+    train: Run, gclrec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, out = tmp_path / "run", tmp_path / "recs.parquet"
+    assert train("--aug", "none").code == 0
+
+    def denied(path: object, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.mkdir", denied)  # as in a folder that others own
+    recommend = ("recommend", run, "--all", "--out", out)
+    assert gclrec(*recommend).error == f"error: {out}: Permission denied"
+    assert gclrec("export", run, "--backend", "exact").error == f"error: {run / 'index'}: Permission denied"
+    other = tmp_path / "other"
+    made = gclrec("train", "--dataset", "synthetic-60x80x700", "--run", other, "--epochs", 1)
+    assert made.error == f"error: {other}: Permission denied"

@@ -279,6 +279,16 @@ def test_parts_in_files_of_their_own(gclrec: Run, clicks: Path, tmp_path: Path) 
     assert run.config().split == "given"
 
 
+def test_the_data_set_needs_no_flag(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
+    """A name in first place is ``--dataset``, over a file of settings as that is."""
+    (tmp_path / "my.toml").write_text('dataset = "nothing"\nepochs = 1\n')
+    where = ("--config", tmp_path / "my.toml", "--run", tmp_path / "run", "--dim", 8)
+    assert gclrec("train", clicks, *where).code == 0
+    assert RunFolder.open(tmp_path / "run").config().dataset == str(clicks)
+    assert "named twice" in gclrec("train", clicks, "--dataset", clicks).error
+    assert "--dataset cannot be given" in gclrec("train", clicks, "--resume", tmp_path / "run").error
+
+
 def test_data_flags_mean_the_same_in_train_and_describe() -> None:
     described = {field.name: field.default for field in dataclasses.fields(Reading)}
     trained = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
@@ -300,7 +310,11 @@ def test_an_output_folder_that_cannot_be_written(gclrec: Run, clicks: Path, tmp_
     outcome = gclrec("train", "--dataset", clicks, "--run", tmp_path / "file" / "run", *QUICK)
     assert "file" in outcome.error
     taken = gclrec("train", "--dataset", clicks, "--run", tmp_path / "file", *QUICK)
-    assert "exists already" in taken.error
+    assert taken.error.endswith("exists already; choose another --run")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.toml").write_text("")
+    early = gclrec("train", "--dataset", tmp_path / "missing.csv", "--run", tmp_path / "run")
+    assert f"continue it with --resume {tmp_path / 'run'}" in early.error  # before the data is read
 
 
 def test_a_full_disk_ends_with_one_line(train: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

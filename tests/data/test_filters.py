@@ -8,7 +8,7 @@ import pytest
 
 from gclrec.data.filters import filtered
 from gclrec.data.interactions import Dataset, Interactions
-from gclrec.errors import InputError
+from gclrec.errors import InputError, InputWarning
 
 
 @pytest.fixture
@@ -29,6 +29,7 @@ def test_nothing_asked_nothing_done(rated: Dataset) -> None:
     assert filtered(rated) is rated
 
 
+@pytest.mark.filterwarnings("ignore:.*-core:gclrec.errors.InputWarning")
 @pytest.mark.parametrize(("min_rating", "k_core"), [(4.0, None), (None, 4), (3.0, 2)])
 def test_parts_stay_in_step(rated: Dataset, min_rating: float | None, k_core: int | None) -> None:
     result = filtered(rated, min_rating=min_rating, k_core=k_core)
@@ -65,3 +66,13 @@ def test_an_emptied_part_is_told(rated: Dataset) -> None:
         filtered(
             Dataset("x", rated.interactions, {"train": rated.interactions, "test": weak}), min_rating=4.0
         )
+
+
+def test_a_core_tells_what_it_keeps() -> None:
+    pairs = [(user, item) for user in range(3) for item in range(3)] + [(3, 0), (4, 9)]
+    frame = pl.DataFrame(pairs, schema=["user", "item"], orient="row")
+    dataset = Dataset("made", Interactions.from_frame(frame))
+    with pytest.warns(
+        InputWarning, match="^3-core: kept 3 of 5 users, 3 of 4 items and 9 of 11 interactions$"
+    ):
+        filtered(dataset, k_core=3)
