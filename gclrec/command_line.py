@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 from rich.console import Console
 
 from gclrec.errors import CollapseWarning, InputError, InputWarning
@@ -60,6 +60,11 @@ def main_of(app: App) -> Callable[..., None]:
             try:
                 app(sys.argv[1:] if argv is None else list(argv), exit_on_error=False, print_error=False)
                 sys.stdout.flush()
+            except UnusedCliTokensError as error:
+                unused = " ".join(error.unused_tokens or ())
+                fail(
+                    f"found {unused!r} where nothing more is taken; settings are named with flags, see --help"
+                )
             except CycloptsError as error:
                 fail(_first_line(error))
             except InputError as error:

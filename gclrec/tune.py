@@ -157,6 +157,8 @@ def make_tuning(
     """Return what is searched, checked; the split has one seed, whatever the best settings are run with."""
     split_seed = config.seed if config.split_seed is None else config.split_seed
     config = dataclasses.replace(config, split_seed=split_seed)
+    if config.valid_share == 0:
+        raise InputError("--valid-share: 0 leaves no validation pairs, and trials are compared on them")
     if config.refit or config.tensorboard:
         name = "--refit" if config.refit else "--tensorboard"
         raise InputError(f"{name}: a trial ends with its validation; give it to gclrec train afterwards")

@@ -286,6 +286,7 @@ def test_the_data_set_needs_no_flag(gclrec: Run, clicks: Path, tmp_path: Path) -
     assert gclrec("train", clicks, *where).code == 0
     assert RunFolder.open(tmp_path / "run").config().dataset == str(clicks)
     assert "named twice" in gclrec("train", clicks, "--dataset", clicks).error
+    assert "found 'more' where nothing more is taken" in gclrec("train", clicks, "more").error
     assert "--dataset cannot be given" in gclrec("train", clicks, "--resume", tmp_path / "run").error
 
 
