@@ -76,9 +76,7 @@ class Recommender:
 
     def __post_init__(self) -> None:
         if len(self.users) != len(self.user_vectors):
-            raise InputError(
-                f"{len(self.users):,} users and {len(self.user_vectors):,} vectors: must be equal"
-            )
+            raise InputError(f"{len(self.users):,} users, {len(self.user_vectors):,} vectors: must be equal")
 
     @classmethod
     def load(
@@ -110,8 +108,8 @@ class Recommender:
         embedded, added = catalogue.embedded, catalogue.added
         exact = not use_index or not (run / "index").exists()
         index = Index.exact(catalogue.vectors, catalogue.items) if exact else whole_index(run, catalogue)
-        pairs = read_parts(run, seen, embedded.users, embedded.items)
-        pairs.append((added.user, added.item + len(embedded.items)))
+        fresh = added.user, added.item + len(embedded.items)
+        pairs = [*read_parts(run, seen, embedded.users, embedded.items), fresh]
         return cls(
             embedded.users,
             embedded.user_vectors,
@@ -354,8 +352,7 @@ class Recommender:
         return pl.concat(tables)
 
     def _keeping(self, rows: IntArray) -> Recommender:
-        if self.only is not None:
-            rows = np.intersect1d(rows, self.only)
+        rows = rows if self.only is None else np.intersect1d(rows, self.only)
         if not len(rows):
             raise InputError("no item is left that may be recommended (cold only, candidates)")
         return replace(self, only=rows)
