@@ -35,10 +35,21 @@ class EGCF(nn.Module):
     Raises:
         ValueError: ``num_layers`` is below 1.
 
-    Example:
-        >>> users, items = EGCF(num_users=3, num_items=2, dim=8)(torch.tensor([[0, 1, 2], [0, 0, 1]]))
-        >>> torch.equal(users[0], users[1])  # the same items, so the same user
-        True
+    Example, trained on a plain PyG ``HeteroData``:
+        >>> from torch_geometric.data import HeteroData
+        >>> data = HeteroData()
+        >>> data["user", "rates", "item"].edge_index = torch.tensor([[0, 1, 2], [0, 0, 1]])
+        >>> edges = data["user", "rates", "item"].edge_index
+        >>> encoder = EGCF(num_users=3, num_items=2, dim=8)
+        >>> optimizer = torch.optim.Adam(encoder.parameters(), lr=0.1)
+        >>> for _ in range(60):
+        ...     users, items = encoder(edges)
+        ...     loss = torch.nn.functional.cross_entropy(users[edges[0]] @ items.T, edges[1])
+        ...     optimizer.zero_grad()
+        ...     loss.backward()
+        ...     _ = optimizer.step()
+        >>> bool(loss < 0.1), torch.equal(users[0], users[1])  # the same items, so the same user
+        (True, True)
 
     [1] Zhang et al., ACM TOIS 2025, https://doi.org/10.1145/3701230
     """

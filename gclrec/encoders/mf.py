@@ -25,10 +25,22 @@ class MF(FreeVectors):
     Shapes:
         - **output:** users ``(U, D)`` and items ``(I, D)``
 
-    Example:
-        >>> users, items = MF(num_users=3, num_items=2, dim=8)()
-        >>> users.shape, items.shape
-        (torch.Size([3, 8]), torch.Size([2, 8]))
+    Example, trained on a plain PyG ``HeteroData``:
+        >>> import torch
+        >>> from torch_geometric.data import HeteroData
+        >>> data = HeteroData()
+        >>> data["user", "rates", "item"].edge_index = torch.tensor([[0, 1, 2], [0, 0, 1]])
+        >>> user, item = data["user", "rates", "item"].edge_index
+        >>> encoder = MF(num_users=3, num_items=2, dim=8)
+        >>> optimizer = torch.optim.Adam(encoder.parameters(), lr=0.1)
+        >>> for _ in range(60):
+        ...     users, items = encoder()
+        ...     loss = torch.nn.functional.cross_entropy(users[user] @ items.T, item)
+        ...     optimizer.zero_grad()
+        ...     loss.backward()
+        ...     _ = optimizer.step()
+        >>> bool(loss < 0.1)
+        True
 
     [1] Rendle et al., BPR, UAI 2009, https://arxiv.org/abs/1205.2618
     """

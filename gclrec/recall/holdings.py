@@ -51,9 +51,7 @@ class Holdings:
 
     def __post_init__(self) -> None:
         if len(self.users) != len(self.user_vectors):
-            raise InputError(
-                f"{len(self.users):,} users and {len(self.user_vectors):,} vectors: must be equal"
-            )
+            raise InputError(f"{len(self.users):,} users, {len(self.user_vectors):,} vectors: must be equal")
 
     def __repr__(self) -> str:
         where = "" if self.run is None else f", run={str(self.run)!r}"
@@ -75,8 +73,7 @@ class Holdings:
         return tabled(self.users.raw(users), self.items, rows, scores)
 
     def _keeping(self: Held, rows: IntArray) -> Held:
-        if self.only is not None:
-            rows = np.intersect1d(rows, self.only)
+        rows = rows if self.only is None else np.intersect1d(rows, self.only)
         if not len(rows):
             raise InputError("no item is left that may be recommended (cold only, candidates)")
         return replace(self, only=rows)

@@ -78,8 +78,8 @@ class Recommender(Holdings):
         embedded, added = catalogue.embedded, catalogue.added
         exact = not use_index or not (run / "index").exists()
         index = Index.exact(catalogue.vectors, catalogue.items) if exact else whole_index(run, catalogue)
-        pairs = read_parts(run, seen, embedded.users, embedded.items)
-        pairs.append((added.user, added.item + len(embedded.items)))
+        fresh = added.user, added.item + len(embedded.items)
+        pairs = [*read_parts(run, seen, embedded.users, embedded.items), fresh]
         return cls(
             embedded.users,
             embedded.user_vectors,

@@ -125,7 +125,8 @@ def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def sentences(findings: Findings) -> list[str]:
     """Return what the tests say, one paragraph for each variant and share of the training pairs.
 
-    Every group is named: where the variant is better or worse, and where no difference could be shown.
+    Every group is named: where the variant is better or worse, with figures, and where no difference could be
+    shown, with the figure of all users alone; the others are in the table.
     """
     plan = findings.plan
     claims = findings.table.filter(pl.col("metric") == plan.claim)
@@ -142,7 +143,7 @@ def sentences(findings: Findings) -> list[str]:
             where = f" at train fraction {fraction:g}" if len(plan.fractions) > 1 else ""
             start = f"{name} against {plan.against}{where}: "
             found = [f"{verdict} on {_listed(by[verdict])}" for verdict in (BETTER, WORSE) if by[verdict]]
-            unsure = f"no significant difference on {_listed(by[SAME])}" if by[SAME] else ""
+            unsure = f"no significant difference on {_named(by[SAME])}" if by[SAME] else ""
             text = start + "; ".join([*found, *([unsure] if unsure else [])]) + "."
             if not found and not unsure:
                 text = f"{start}nothing could be tested."
@@ -162,6 +163,10 @@ def _listed(rows: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(map(figure, rows))
 
 
+def _named(rows: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(_listed([row]) if row["group"] == "all" else spaced(row["group"]) for row in rows)
+
+
 def _names(rows: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(f"{spaced(row['group'])} ({row['users']})" for row in rows)
 
@@ -178,7 +183,7 @@ def caveats(findings: Findings) -> list[str]:
     told = [
         f"Tests are of {plan.claim}: one for each variant and group, {findings.claims} in all, corrected "
         "together (Holm), so that the chance of any false finding is that of one test: nominally "
-        f"{ALPHA:.0%}, measured as 7 % with 3 seeds and 4 % with 5.",
+        f"{100 * ALPHA:g} %, measured as 7 % with 3 seeds and 4 % with 5.",
         "Intervals are 95 %, over users and seeds, each for itself and not corrected.",
     ]
     twins = findings.table.filter(pl.col("verdict").str.starts_with(AGAIN))

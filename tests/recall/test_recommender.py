@@ -251,7 +251,7 @@ def test_no_such_run(tmp_path: Path) -> None:
 
 def test_users_and_their_vectors_go_together(run: FakeRun) -> None:
     index, nobody = Index.exact(run.item_vectors, run.items), (np.zeros(1, dtype=np.int64),) * 2
-    with pytest.raises(InputError, match="30 users and 29 vectors"):
+    with pytest.raises(InputError, match="30 users, 29 vectors: must be equal"):
         Recommender(run.users, run.user_vectors[1:], index, nobody)
 
 
