@@ -140,7 +140,8 @@ def test_every_guess_is_found(tmp_path, role):
 
 def test_given_columns_win_over_guesses(tmp_path):
     path = write(tmp_path, "a.csv", b"user,item,who,what,rating,stars\n1,2,3,4,5,6\n")
-    assert read_frame(path, columns=Columns(user="who", item="What")).rows() == [(3, 4, 5.0)]
+    with pytest.warns(InputWarning, match="read 'rating' as weight, not 'stars'"):
+        assert read_frame(path, columns=Columns(user="who", item="What")).rows() == [(3, 4, 5.0)]
     assert read_frame(path, columns=Columns(user="item", weight="stars", item="user")).rows() == [(2, 1, 6.0)]
     assert read_frame(path, columns=Columns(weight="")).columns == ["user", "item"]
     # a guess is never a column that another role was given
