@@ -198,6 +198,9 @@ def caveats(findings: Findings) -> list[str]:
         told.append(
             "Every share of the training pairs was trained for as many steps."
             if plan.same_steps
+            else "Every share of the training pairs was trained until validation had not risen "
+            f"{plan.common.patience} times in a row."
+            if plan.common.patience
             else "An epoch is a pass over the training pairs that are left, so a smaller share was trained "
             "for fewer steps; --same-steps avoids that."
         )
