@@ -146,14 +146,21 @@ def read_pairs(path: Path, users: Vocabulary, items: Vocabulary) -> tuple[IntArr
 def read_parts(
     run: Path, parts: Iterable[str], users: Vocabulary, items: Vocabulary
 ) -> list[tuple[IntArray, IntArray]]:
-    """Return the user and item rows of parts of the split of a run.
+    """Return the user and item rows of parts of the split of a run."""
+    return [read_pairs(run / "split" / f"{part}.parquet", users, items) for part in checked_parts(parts)]
 
-    Training pairs that a sparsity study took away count as training pairs.
+
+def read_known(
+    run: Path, parts: Iterable[str], users: Vocabulary, items: Vocabulary
+) -> list[tuple[IntArray, IntArray]]:
+    """Return what :func:`read_parts` does and, where ``train`` is among the parts, what was taken from it.
+
+    Nobody was trained on the pairs that a sparsity study took away, but they are known all the same.
     """
     names = checked_parts(parts)
-    if "train" in names and (run / "split" / f"{REMOVED}.parquet").exists():
-        names = [*names, REMOVED]
-    return [read_pairs(run / "split" / f"{name}.parquet", users, items) for name in names]
+    removed = run / "split" / f"{REMOVED}.parquet"
+    more = [read_pairs(removed, users, items)] if "train" in names and removed.exists() else []
+    return read_parts(run, names, users, items) + more
 
 
 def as_lists(pairs: Sequence[tuple[IntArray, IntArray]], num_users: int, num_items: int) -> Lists:

@@ -36,7 +36,7 @@ from gclrec.recall.reading import (
     check_run,
     joined_lists,
     lists_of_known,
-    read_parts,
+    read_known,
     take_lists,
 )
 from gclrec.recall.shelf import Shelf
@@ -120,7 +120,7 @@ class Recommender:
         exact = not use_index or not (run / "index").exists()
         index = Index.exact(catalogue.vectors, catalogue.items) if exact else whole_index(run, catalogue)
         fresh = added.user, added.item + len(embedded.items)
-        pairs = [*read_parts(run, seen, embedded.users, embedded.items), fresh]
+        pairs = [*read_known(run, seen, embedded.users, embedded.items), fresh]
         return cls(
             embedded.users,
             embedded.user_vectors,

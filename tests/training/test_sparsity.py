@@ -13,6 +13,7 @@ from gclrec.data.synthetic import make_synthetic
 from gclrec.evaluation.evaluator import evaluate
 from gclrec.evaluation.ranking import top_k
 from gclrec.recall.embeddings import read_embeddings
+from gclrec.recall.newcomers import Newcomers
 from gclrec.recall.recommender import Recommender
 from gclrec.training.config import TrainConfig
 from gclrec.training.fit import fit
@@ -39,6 +40,11 @@ def test_removed_pairs_are_in_no_list(tmp_path: Path, kind: dict[str, str], refi
     known = whole.train.joined(whole.valid)
     figures = evaluate(*map(torch.from_numpy, vectors), learnt, whole.test, ks=(5,), exclude=known).values
     assert result.values["metrics"]["test/all/recall@5"] == pytest.approx(figures["all/recall@5"], abs=1e-9)
+
+    if not refit:  # what is known is not therefore what was learnt
+        indptr, items = Newcomers(folder.path, learnt.users, learnt.items, None).trained_on
+        users = np.repeat(np.arange(len(learnt.users)), np.diff(indptr))
+        assert (users * len(learnt.items) + items).tolist() == sorted(learnt.pair_keys.tolist())
 
     recommender = Recommender.load(folder.path, seen=("train", "valid"))
     user = int(whole.test.user[0])
