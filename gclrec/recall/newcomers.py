@@ -103,6 +103,10 @@ class Newcomers:
         pairs = read_parts(self._run, self.fold_in.trained_on, self._users, self._items)
         return as_lists(pairs, len(self._users), len(self._items))
 
+    @cached_property
+    def _reads_histories(self) -> bool:
+        return reads_histories(self._run)
+
     def vectors(self, trained: FloatArray, rows: IntArray, given: Lists) -> FloatArray:
         """Return ``(B, D)`` vectors of users by what they have.
 
@@ -118,7 +122,7 @@ class Newcomers:
             known = kept_lists(given, self.fold_in.item_tells)
             start = self._encode(rows, known, self.fold_in.item_sent)
             return self.fold_in.new_users(known, start=start)
-        if reads_histories(self._run):
+        if self._reads_histories:
             how = f"load the recommender with gclrec.load_recommender({str(self._run)!r})"
             raise InputError(f"{self._run}: its encoder reads the histories of users, so {how}")
         vectors = self.fold_in.new_users(given)
