@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from rich.console import Console
@@ -80,11 +81,8 @@ class Bars:
 
     def epoch(self, record: dict[str, Any], best_epoch: int | None) -> None:
         """Move the bar of the run."""
-        valid = next(
-            (f"{name} {value:.4f}" for name, value in record.items() if name.startswith("valid/all")), ""
-        )
         best = f"  best epoch {best_epoch}" if best_epoch else ""
-        self._progress.update(self._epochs, advance=1, figures=valid + best)
+        self._progress.update(self._epochs, advance=1, figures="".join(_validation(record)) + best)
 
 
 class Lines:
@@ -132,13 +130,16 @@ class Lines:
         now = self._clock()
         if max(now - self._began, now - self._told) >= QUIET_SECONDS:
             loss = [f"loss {record['loss/total']:.4f}"] if "loss/total" in record else []
-            figures = [
-                f"{name} {value:.4f}" for name, value in record.items() if name.startswith("valid/all")
-            ]
-            self._tell([*loss, *figures[:1], f"{now - self._began:.0f} s"])
+            self._tell([*loss, *_validation(record), f"{now - self._began:.0f} s"])
         self._epoch, self._began = self._epoch + 1, now
 
     def _tell(self, parts: list[str]) -> None:
         place = f"{self._where}{self._phase} {self._epoch}/{self._count}"
         print(f"{place}: {', '.join(parts)}", file=sys.stderr, flush=True)
         self._told = self._clock()
+
+
+def _validation(record: dict[str, Any]) -> list[str]:
+    """Return the first figure over all users of an epoch that was validated, nothing of another."""
+    figures = (f"{name} {value:.4f}" for name, value in record.items() if name.startswith("valid/all"))
+    return list(islice(figures, 1))

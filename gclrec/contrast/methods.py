@@ -27,6 +27,11 @@ class Method:
     space: Mapping[str, Span] = field(default_factory=dict)
 
 
+_SGL = (
+    "nodes of the batch as negatives; the paper has all nodes (ssl_negatives all). "
+    "Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783"
+)
+
 METHODS: Mapping[str, Method] = {
     "gcl": Method(
         {
@@ -60,18 +65,15 @@ METHODS: Mapping[str, Method] = {
     ),
     "sgl": Method(
         {"encoder": "lightgcn", "aug": "edge_drop:0.1", "ssl_weight": 0.1, "temperature": 0.2},
-        "nodes of the batch as negatives; the paper has all nodes (ssl_negatives all). "
-        "Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783",
+        _SGL,
     ),
     "sgl_nd": Method(
         {"encoder": "lightgcn", "aug": "node_drop:0.1", "ssl_weight": 0.1, "temperature": 0.2},
-        "nodes of the batch as negatives; the paper has all nodes (ssl_negatives all). "
-        "Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783",
+        _SGL,
     ),
     "sgl_rw": Method(
         {"encoder": "lightgcn", "aug": "layer_edge_drop:0.1", "ssl_weight": 0.1, "temperature": 0.2},
-        "nodes of the batch as negatives; the paper has all nodes (ssl_negatives all). "
-        "Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783",
+        _SGL,
     ),
     "simgcl": Method(
         {

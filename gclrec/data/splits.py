@@ -199,8 +199,8 @@ def leave_one_out(dataset: Dataset, request: _Request) -> Parts:
     """Return each user's last pair for test and the one before it for validation.
 
     Users with fewer than three pairs stay in train. With a share of 0 for one part the other gets the last
-    pair. Of pairs at the same time the later row is the later
-    pair. Where no times are known the order of a user's pairs is random, with a notice.
+    pair. Of pairs at the same time the later row is the later pair. Where no times are known the order of a
+    user's pairs is random, with a notice.
     """
     pairs = dataset.interactions
     if pairs.time is None:
