@@ -77,6 +77,7 @@ SPACES: Mapping[str, Span | Around] = {
     "learning_rate": Span(5e-4, 5e-2, log=True),
     "l2_weight": Span(1e-7, 1e-2, log=True),
     "num_layers": Span(1, 4),
+    "degree_exponent": Span(0.2, 0.6),
     "dim": Span(8, 512, log=True),
     "tower_layers": Span(0, 3),
     "history_length": Span(5, 100, log=True),

@@ -162,7 +162,12 @@ def _step(part: str, text: str, default_p: float) -> Step:
 
 
 def make_view(
-    chain: Chain, graph: BipartiteGraph, *, generator: Generator | None = None, num_layers: int
+    chain: Chain,
+    graph: BipartiteGraph,
+    *,
+    generator: Generator | None = None,
+    num_layers: int,
+    degree_exponent: float = 0.5,
 ) -> View:
     """Return one view of a graph; cheap enough to be called twice for every batch.
 
@@ -171,14 +176,15 @@ def make_view(
         graph: never modified; what a chain needs only once for it (``svd``) is kept with it.
         generator: all randomness comes from here, that of later passes included; the global one if ``None``.
         num_layers: ``L`` of the encoder.
+        degree_exponent: how the encoder weights edges, see :meth:`BipartiteGraph.weighted`.
     """
     draft = _drafted(chain, graph, generator)
     seen: GraphLike = draft.graph
     if draft.layer_drops:
         layers = [_dropped(draft.graph, draft.layer_drops, generator) for _ in range(num_layers)]
-        seen = [_operator(layer, graph, draft.rank) for layer in layers]
+        seen = [_operator(layer, graph, draft.rank, degree_exponent) for layer in layers]
     elif draft.rank is not None:
-        seen = _operator(draft.graph, graph, draft.rank)
+        seen = _operator(draft.graph, graph, draft.rank, degree_exponent)
     x = (draft.graph.user_x, draft.graph.item_x)
     changed = x[0] is not graph.user_x or x[1] is not graph.item_x
     hidden = (_missing(x[0]), _missing(x[1])) if changed else (None, None)
@@ -206,11 +212,11 @@ def _dropped(
     return graph
 
 
-def _operator(graph: BipartiteGraph, base: BipartiteGraph, rank: int | None) -> Operator:
+def _operator(graph: BipartiteGraph, base: BipartiteGraph, rank: int | None, exponent: float) -> Operator:
     if rank is None:
-        return graph.adjacency
-    low_rank = base.low_rank(rank)
-    return low_rank if graph is base else low_rank.refined(graph.adjacency)
+        return graph.weighted(exponent)
+    low_rank = base.low_rank(rank, exponent)
+    return low_rank if graph is base else low_rank.refined(graph.weighted(exponent))
 
 
 def _missing(x: Tensor | None) -> Tensor | None:

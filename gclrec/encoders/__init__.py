@@ -96,6 +96,7 @@ def build_encoder(
     dim: int = 64,
     num_layers: int = 3,
     layer_weights: str = "mean",
+    degree_exponent: float = 0.5,
     init_std: float = 0.1,
     generator: Generator | None = None,
     attributes: Attributes | None = None,
@@ -117,6 +118,7 @@ def build_encoder(
         dim: ``D``.
         num_layers: ``L`` of graph encoders.
         layer_weights: how their layers are combined.
+        degree_exponent: of LightGCN's edge weights.
         init_std: standard deviation of the normal start.
         generator: where the start is drawn from.
         attributes: of users and items.
@@ -168,6 +170,7 @@ def build_encoder(
             dim,
             num_layers,
             layer_weights=layer_weights,
+            degree_exponent=degree_exponent,
             init_std=init_std,
             generator=generator,
         )

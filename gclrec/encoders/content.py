@@ -78,11 +78,11 @@ class Ids(nn.Module):
             raise ValueError("this operator has no edges to count: give degrees when making the content")
         return found
 
-    def operator(self, operator: Operator, start: Start) -> Operator:
+    def operator(self, operator: Operator, start: Start, degree_exponent: float = 0.5) -> Operator:
         """Return an operator without the interactions of the nodes that stand alone in this pass."""
         if start.alone == (None, None):
             return operator
-        return without_nodes(operator, *start.alone, self.degrees(operator))[0]
+        return without_nodes(operator, *start.alone, self.degrees(operator), degree_exponent)[0]
 
     def forward(self, users: Tensor, items: Tensor, generator: Generator | None) -> Start:
         """Return the vectors of the nodes that have one; zero for the others."""
@@ -200,9 +200,9 @@ class Content(nn.Module):
         ]
         return Start(vectors[0], vectors[1], start.alone, hidden)
 
-    def operator(self, operator: Operator, start: Start) -> Operator:
-        """Return the operator that a pass which starts so propagates by."""
-        return self.ids.operator(operator, start)
+    def operator(self, operator: Operator, start: Start, degree_exponent: float = 0.5) -> Operator:
+        """Return the operator that a pass which starts so propagates by, its edges weighted as given."""
+        return self.ids.operator(operator, start, degree_exponent)
 
     def field_table(self, side: str) -> FieldTable | None:
         """Return the attributes of ``"user"`` or ``"item"``, ``None`` if that side has none."""

@@ -21,11 +21,14 @@ from gclrec.graph.propagation import Change, Operator, layered
 class LightGCN(FreeVectors):
     r"""Average of linear propagation steps over a user-item graph (LightGCN, [1]).
 
-    .. math:: x_u^{(l+1)} = \sum_{i \in N(u)} x_i^{(l)} / \sqrt{|N(u)|\,|N(i)|}, \qquad
+    .. math:: x_u^{(l+1)} = \sum_{i \in N(u)} (|N(u)|\,|N(i)|)^{-a}\, x_i^{(l)}, \qquad
         x_u = \sum_{l=0}^{L} w_l\, x_u^{(l)}
 
-    and the same for items. Degrees come from the ``edge_index`` at hand, so an augmented
-    view is normalised by its own degrees. A node with no edge keeps only its layer-0 share.
+    and the same for items; the paper has :math:`a = 1/2`. With a lower exponent, nodes of many neighbours
+    send and receive more, and later layers weigh more than earlier ones. (Other exponents than the paper's
+    are an idea of LightGCN++, [2], which gives either end of an edge its own.) Degrees come from the
+    ``edge_index`` at hand, so an augmented view is weighted by its own degrees. A node with no edge keeps
+    only its layer-0 share.
 
     Args:
         num_users: ``U``.
@@ -34,6 +37,7 @@ class LightGCN(FreeVectors):
         num_layers: ``L >= 0``.
         layer_weights: one of :data:`~gclrec.encoders.layers.LAYER_WEIGHTS`; ``mean`` is
             ``w_l = 1 / (L + 1)``.
+        degree_exponent: ``a``, in ``[0, 1]``.
         init_std: standard deviation of the normal start of layer 0.
         generator: where the start is drawn from; the global one if ``None``.
         content: what attributes add to layer 0 (:class:`~gclrec.encoders.content.Content`), or their values
@@ -48,7 +52,8 @@ class LightGCN(FreeVectors):
         - **output:** users ``(U, D)`` and items ``(I, D)``
 
     Raises:
-        ValueError: ``layer_weights`` is not a known name, or ``num_layers`` does not suit it.
+        ValueError: ``layer_weights`` is not a known name, ``num_layers`` does not suit it, or the exponent is
+            out of range.
 
     Example, trained on a plain PyG ``HeteroData``:
         >>> from torch_geometric.data import HeteroData
@@ -67,6 +72,7 @@ class LightGCN(FreeVectors):
         True
 
     [1] He et al., SIGIR 2020, https://arxiv.org/abs/2002.02126
+    [2] Lee et al., RecSys 2024, https://github.com/geon0325/LightGCNpp
     """
 
     def __init__(
@@ -77,24 +83,28 @@ class LightGCN(FreeVectors):
         num_layers: int = 3,
         *,
         layer_weights: str = "mean",
+        degree_exponent: float = 0.5,
         init_std: float = 0.1,
         generator: Generator | None = None,
         content: Content | ValueNodes | None = None,
     ) -> None:
         super().__init__(num_users, num_items, dim, init_std=init_std, generator=generator)
         check_layers(layer_weights, num_layers)
+        if not 0.0 <= degree_exponent <= 1.0:
+            raise ValueError(f"degree_exponent must lie in [0, 1], got {degree_exponent}")
         self.num_layers = num_layers
         self.layer_weights = layer_weights
+        self.degree_exponent = degree_exponent
         if layer_weights == "learned":
             self.layer_logits = nn.Parameter(torch.zeros(num_layers + 1))
         self.content = content
         self.draws: Generator | None = None
-        self._operators = Operators(num_users, num_items, num_layers)
+        self._operators = Operators(num_users, num_items, num_layers, degree_exponent)
 
     def extra_repr(self) -> str:
         """Return sizes and layers, for ``repr``."""
         layers = f"num_layers={self.num_layers}, layer_weights={self.layer_weights!r}"
-        return f"{super().extra_repr()}, {layers}"
+        return f"{super().extra_repr()}, {layers}, degree_exponent={self.degree_exponent:g}"
 
     def fixed_weights(self) -> list[float] | None:
         """Return ``w_0 .. w_L``, or ``None`` when they are learned."""
@@ -157,7 +167,10 @@ class LightGCN(FreeVectors):
         if self.content is None:
             return self.layer_zero, operators
         start = self.content.start(*self.layer_zero, hidden, self.draws)
-        made = {id(operator): self.content.operator(operator, start) for operator in operators}
+        made = {
+            id(operator): self.content.operator(operator, start, self.degree_exponent)
+            for operator in operators
+        }
         return (start.users, start.items), [made[id(operator)] for operator in operators]
 
     def field_table(self, side: str) -> FieldTable | None:
@@ -182,7 +195,7 @@ class LightGCN(FreeVectors):
             return content.encode(side, table)
         if isinstance(table, FieldBatch):
             raise ValueError("values as nodes take whole tables, no batches")
-        return content.encode(side, table)
+        return content.encode(side, table, self.degree_exponent)
 
     def encode_cold(self, side: str, table: FieldTable | AttributeTable, graph: GraphLike) -> Tensor:
         """Return the final embeddings of new nodes that have attributes and no interaction, ``(N, D)``.
@@ -206,7 +219,7 @@ class LightGCN(FreeVectors):
         *_, outputs = layered(operators[: self.num_layers], *start, weights)
         further = len(self.users) if side == "item" else len(self.items)
         states = [output[side == "user"][further:] for output in outputs[: self.num_layers]]
-        steps = content.received(side, table, states)
+        steps = content.received(side, table, states, self.degree_exponent)
         if not steps:
             return content.encode(side, table) * 0.0
         return cast("Tensor", sum(w * x for w, x in zip(weights[1:], steps, strict=True)))

@@ -20,19 +20,21 @@ class Operators:
         num_users: ``U``.
         num_items: ``I``.
         num_layers: ``L``.
+        degree_exponent: of the edges' weights, see :meth:`gclrec.graph.bipartite.BipartiteGraph.weighted`.
     """
 
-    def __init__(self, num_users: int, num_items: int, num_layers: int) -> None:
+    def __init__(self, num_users: int, num_items: int, num_layers: int, degree_exponent: float = 0.5) -> None:
         self.num_users = num_users
         self.num_items = num_items
         self.num_layers = num_layers
+        self.degree_exponent = degree_exponent
         self._last: tuple[Tensor, int, Operator] | None = None
 
     @uncompiled
     def __call__(self, graph: GraphLike) -> list[Operator]:
         """Return the operator of each layer (at least one, so that the graph is always checked)."""
         if isinstance(graph, BipartiteGraph):
-            return [graph.adjacency] * max(self.num_layers, 1)
+            return [graph.weighted(self.degree_exponent)] * max(self.num_layers, 1)
         if isinstance(graph, Tensor):
             return [self._of_edges(graph)] * max(self.num_layers, 1)
         _check(graph)
@@ -52,7 +54,8 @@ class Operators:
         return self._last[2]
 
     def _adjacency(self, edge_index: Tensor) -> Operator:
-        return BipartiteGraph(self.num_users, self.num_items, edge_index).adjacency
+        graph = BipartiteGraph(self.num_users, self.num_items, edge_index)
+        return graph.weighted(self.degree_exponent)
 
 
 def _check(graph: object) -> None:

@@ -15,6 +15,7 @@ from gclrec.encoders.content import SIDES, Ids, Start
 from gclrec.encoders.embeddings import Hidden
 from gclrec.encoders.fields import FieldTable
 from gclrec.errors import InputWarning
+from gclrec.graph.arrangement import degree_scale
 from gclrec.graph.extension import Links, with_nodes, without_nodes
 from gclrec.graph.propagation import Half, Operator
 
@@ -71,10 +72,11 @@ class ValueNodes(nn.Module):
     r"""The values of categories, lists and words as further nodes, propagated over (``--attributes nodes``).
 
     Every known value is a node with a vector of its own, linked to the users or items that have it. One graph
-    holds interactions and these links; each edge weighs :math:`1 / \sqrt{d_a d_b}` by the degrees in that
-    graph. A node without interactions starts at zero and gets its embedding from its values. Augmentations of
-    the graph change interactions; links stay, but for those of fields that ``feature_mask`` hides. Numbers
-    and vectors are no values and are left out, with an :class:`~gclrec.errors.InputWarning`.
+    holds interactions and these links; each edge weighs :math:`(d_a d_b)^{-a}` by the degrees in that graph,
+    with the degree exponent of the encoder. A node without interactions starts at zero and gets its embedding
+    from its values. Augmentations of the graph change interactions; links stay, but for those of fields that
+    ``feature_mask`` hides. Numbers and vectors are no values and are left out, with an
+    :class:`~gclrec.errors.InputWarning`.
 
     Attributes in one graph with interactions are the idea of KGAT ([1]), here without relations or attention.
 
@@ -160,7 +162,7 @@ class ValueNodes(nn.Module):
             right = torch.cat([right, self._side("user").vectors])
         return Start(left, right, start.alone, hidden)
 
-    def operator(self, operator: Operator, start: Start) -> Operator:
+    def operator(self, operator: Operator, start: Start, degree_exponent: float = 0.5) -> Operator:
         """Return the operator over the larger graph that a pass which starts so propagates by.
 
         That of the same operator as before, with nothing hidden, is not made again.
@@ -168,47 +170,51 @@ class ValueNodes(nn.Module):
         whole = start.alone == (None, None) and start.hidden == (None, None)
         if whole and self._last is not None and self._last[0] is operator:
             return self._last[1]
-        larger = self._larger(operator, start)
+        larger = self._larger(operator, start, degree_exponent)
         if whole:
             self._last = operator, larger
         return larger
 
-    def _larger(self, operator: Operator, start: Start) -> Operator:
+    def _larger(self, operator: Operator, start: Start, exponent: float) -> Operator:
         degrees = self.ids.degrees(operator)
         links = [
             self._side(side).links(mask) if side in self.values else None
             for side, mask in zip(SIDES, start.hidden, strict=True)
         ]
         if start.alone != (None, None):
-            operator, degrees = without_nodes(operator, *start.alone, degrees)
-        return with_nodes(operator, links[0], links[1], degrees)
+            operator, degrees = without_nodes(operator, *start.alone, degrees, exponent)
+        return with_nodes(operator, links[0], links[1], degrees, exponent)
 
-    def encode(self, side: str, table: FieldTable | AttributeTable) -> Tensor:
+    def encode(self, side: str, table: FieldTable | AttributeTable, degree_exponent: float = 0.5) -> Tensor:
         r"""Return what the values of nodes send them in one step, ``(N, D)``.
 
-        .. math:: \frac{1}{\sqrt{|V_n|}} \sum_{v \in V_n} \frac{z_v}{\sqrt{d_v}}
+        .. math:: |V_n|^{-a} \sum_{v \in V_n} d_v^{-a} z_v
 
         A node without id starts at zero here, so this is the first layer that holds anything.
 
         Args:
             side: ``"user"`` or ``"item"``.
             table: encoded by the schema that the encoder was made with.
+            degree_exponent: ``a``.
 
         Raises:
             ValueError: that side has no attributes, or another schema.
         """
-        return self.received(side, table, [self._side(side).vectors])[0]
+        return self.received(side, table, [self._side(side).vectors], degree_exponent)[0]
 
     def received(
-        self, side: str, table: FieldTable | AttributeTable, values: Sequence[Tensor]
+        self,
+        side: str,
+        table: FieldTable | AttributeTable,
+        values: Sequence[Tensor],
+        degree_exponent: float = 0.5,
     ) -> list[Tensor]:
         """Return what new nodes get in one step, for several states of the values' vectors ``(V, D)``."""
         held = self._side(side)
         table = table if isinstance(table, FieldTable) else FieldTable(table).to(held.vectors.device)
         if table.fields != held.fields:
             raise ValueError("the table has other fields than the encoder: encode it with the same schema")
-        counts = held.edge_value_ptr.diff().clamp(min=1).to(values[0].dtype)
-        scale = counts.rsqrt()[:, None]
+        scale = degree_scale(held.edge_value_ptr.diff().to(values[0].dtype), degree_exponent)[:, None]
         sums = [x.new_zeros(table.num_rows, x.shape[1]) for x in values]
         number = values[0].new_zeros(table.num_rows)
         for place, field in enumerate(held.used):
@@ -218,7 +224,7 @@ class ValueNodes(nn.Module):
                 part = (x * scale)[held.starts[place] : held.starts[place + 1]]
                 bags = functional.embedding_bag(codes, part, ptr, mode="sum", include_last_offset=True)
                 sums[at] = sums[at] + bags
-        return [x * number.clamp(min=1.0).rsqrt()[:, None] for x in sums]
+        return [x * degree_scale(number, degree_exponent)[:, None] for x in sums]
 
     def _side(self, side: str) -> _Values:
         if side not in self.values:

@@ -150,10 +150,13 @@ class Arrangement:
         ptr = torch.cat([self.user_ptr, self.item_ptr[1:] + self.num_edges])
         return ptr, torch.cat([self.user_to + self.num_users, self.item_to])
 
-    @cached_property
-    def adjacency(self) -> Adjacency:
-        """The symmetrically normalised adjacency, by the degrees of these very edges."""
-        user_scale, item_scale = map(_scale, self.degrees)
+    def adjacency(self, exponent: float = 0.5) -> Adjacency:
+        """Return the adjacency with edges weighted by the degrees of these very edges.
+
+        Args:
+            exponent: ``a`` of the weights ``(d_u d_i)^-a``.
+        """
+        user_scale, item_scale = (_scale(degree, exponent) for degree in self.degrees)
         by_user = _weights(user_scale, self.user_of, item_scale, self.user_to)
         by_item = _weights(item_scale, self.item_of, user_scale, self.item_to)
         return Adjacency(
@@ -201,16 +204,19 @@ class Arrangement:
         user = torch.div(keys, self.num_items, rounding_mode="floor")
         return Arrangement.of(user, keys - user * self.num_items, self.num_users, self.num_items)
 
-    def patched(self, dropped: Tensor, new: tuple[Tensor, Tensor] | None = None) -> Adjacency:
+    def patched(
+        self, dropped: Tensor, new: tuple[Tensor, Tensor] | None = None, exponent: float = 0.5
+    ) -> Adjacency:
         """Return the adjacency without some edges and with new ones, in these rows.
 
-        It gives the products of ``self.exchange(dropped, *new).adjacency`` and is made several times faster.
-        Dropped edges stay where they are, with the weight 0; new ones are put at the end of
+        It gives the products of ``self.exchange(dropped, *new).adjacency()`` and is made several times
+        faster. Dropped edges stay where they are, with the weight 0; new ones are put at the end of
         their rows. So its products are dearer by the share of both, which pays as long as it is small.
 
         Args:
             dropped: places of edges in user order.
             new: users ``(n,)`` and items ``(n,)``, sorted by user; none of the pairs is an edge here.
+            exponent: of the degrees, as for :meth:`adjacency`.
         """
         ends = [x.index_select(0, dropped) for x in (self.user_of, self.user_to)]
         degrees = [
@@ -222,7 +228,7 @@ class Arrangement:
                 degree + torch.bincount(end, minlength=len(degree))
                 for degree, end in zip(degrees, new, strict=True)
             ]
-        user_scale, item_scale = map(_scale, degrees)
+        user_scale, item_scale = (_scale(degree, exponent) for degree in degrees)
         weight = _weights(user_scale, self.user_of, item_scale, self.user_to)
         weight.index_fill_(0, dropped, 0.0)
         by_user = Half(self.user_ptr, self.user_to, weight, self.num_items)
@@ -302,8 +308,14 @@ def _both(first: Callable[[], T], second: Callable[[], T]) -> tuple[T, T]:
     return first(), waiting.result()
 
 
-def _scale(degree: Tensor) -> Tensor:
-    return degree.clamp(min=1).to(torch.get_default_dtype()).rsqrt()
+def _scale(degree: Tensor, exponent: float) -> Tensor:
+    return degree_scale(degree.to(torch.get_default_dtype()), exponent)
+
+
+def degree_scale(degree: Tensor, exponent: float = 0.5) -> Tensor:
+    """Return ``max(degree, 1)^-exponent``, what an edge's weight has of one of its ends."""
+    degree = degree.clamp(min=1)
+    return degree.rsqrt() if exponent == 0.5 else degree.pow(-exponent)
 
 
 def _weights(of_row: Tensor, row: Tensor, of_column: Tensor, column: Tensor) -> Tensor:

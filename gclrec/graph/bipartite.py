@@ -189,23 +189,36 @@ class BipartiteGraph:
         """Number of interactions of each user, ``(U,)`` int64; counted once."""
         return self.degrees()[0]
 
-    @cached_property
+    @property
     def adjacency(self) -> Adjacency:
-        """The symmetrically normalised adjacency, by the degrees of this very graph; made once.
+        """The symmetrically normalised adjacency, by the degrees of this very graph; made once."""
+        return self.weighted()
+
+    def weighted(self, degree_exponent: float = 0.5) -> Adjacency:
+        r"""Return the adjacency whose edges have the weight :math:`(d_u d_i)^{-a}`; made once for each ``a``.
 
         A view that has lost few interactions keeps the rows of the graph it comes from, with weights 0;
         for one that has lost many new rows pay, since every product is cheaper.
+
+        Args:
+            degree_exponent: ``a``; 0.5 is the symmetrically normalised :attr:`adjacency`, 0 that of ones.
         """
+        return self.remember(("adjacency", degree_exponent), lambda: self._weighted(degree_exponent))
+
+    def _weighted(self, exponent: float) -> Adjacency:
         if "arrangement" not in self.__dict__:
             if self._patch is not None and self._kept is None and "_whole" not in self.__dict__:
-                return self._patch.base.patched(self._patch.dropped, (self._patch.user, self._patch.item))
+                new = (self._patch.user, self._patch.item)
+                return self._patch.base.patched(self._patch.dropped, new, exponent)
             if self._kept is not None and self.num_edges >= _KEEPS_ROWS * len(self._kept):
-                return self._whole.patched(self._dropped)
-        return self.arrangement.adjacency
+                return self._whole.patched(self._dropped, exponent=exponent)
+        return self.arrangement.adjacency(exponent)
 
-    def low_rank(self, rank: int) -> LowRank:
-        """Return the best operator of that rank in place of :attr:`adjacency`; found once for each rank."""
-        return self.remember(("low_rank", rank), lambda: LowRank.of(self.adjacency, rank))
+    def low_rank(self, rank: int, degree_exponent: float = 0.5) -> LowRank:
+        """Return the best operator of that rank in place of :meth:`weighted`; found once for each."""
+        return self.remember(
+            ("low_rank", rank, degree_exponent), lambda: LowRank.of(self.weighted(degree_exponent), rank)
+        )
 
     def remember(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return what ``make()`` gave when it was first asked for under ``key``; it lives with the graph."""

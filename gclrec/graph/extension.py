@@ -1,8 +1,8 @@
 r"""Operators made from another one: with some nodes left out, or with further nodes beside it.
 
-The normalised weight of an edge, :math:`1 / \sqrt{d_u d_i}`, is a product of something of the user and
-something of the item. So an operator is normalised anew, by other degrees, by scaling rows before and after
-its product; none of its arrays is made again.
+The weight of an edge, :math:`(d_u d_i)^{-a}` with mostly :math:`a = 1/2`, is a product of something of the
+user and something of the item. So an operator is weighted anew, by other degrees, by scaling rows before and
+after its product; none of its arrays is made again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gclrec.graph.arrangement import degree_scale
 from gclrec.graph.low_rank import LowRank
 from gclrec.graph.propagation import Adjacency, Composed, Half, Operator, Product
 
@@ -111,16 +112,21 @@ def operator_degrees(operator: Operator) -> tuple[Tensor, Tensor] | None:
 
 
 def without_nodes(
-    operator: Operator, users: Tensor | None, items: Tensor | None, degrees: tuple[Tensor, Tensor]
+    operator: Operator,
+    users: Tensor | None,
+    items: Tensor | None,
+    degrees: tuple[Tensor, Tensor],
+    exponent: float = 0.5,
 ) -> tuple[Operator, tuple[Tensor, Tensor]]:
-    """Return an operator without the edges of some nodes, normalised by the degrees that are left, and those.
+    """Return an operator without the edges of some nodes, weighted by the degrees that are left, and those.
 
     Args:
-        operator: a normalised adjacency or its low-rank form, which has no edges and whose rows and columns
+        operator: a weighted adjacency or its low-rank form, which has no edges and whose rows and columns
             of those nodes become zero.
         users: ``(U,)`` bool, which users are left out; none if ``None``.
         items: ``(I,)`` bool, likewise.
         degrees: of users and items, before.
+        exponent: ``a`` of the weights ``(d_u d_i)^-a``.
     """
     counts = [degree.to(torch.get_default_dtype()) for degree in degrees]
     stays = [
@@ -129,13 +135,13 @@ def without_nodes(
     ]
     scales, lefts = list(stays), [count * stay for count, stay in zip(counts, stays, strict=True)]
     if isinstance(operator, Adjacency):
-        # The edges that stay: the product with unit weights, which is the normalised one scaled back.
+        # The edges that stay: the product with unit weights, which is the weighted one scaled back.
         for side, half in enumerate((operator.by_user, operator.by_item)):
-            column = (counts[1 - side].sqrt() * stays[1 - side])[:, None]
-            left = (half.matmul(column)[:, 0] * counts[side].sqrt()).round_() * stays[side]
+            column = (counts[1 - side] ** exponent * stays[1 - side])[:, None]
+            left = (half.matmul(column)[:, 0] * counts[side] ** exponent).round_() * stays[side]
             lefts[side] = left
-            root = (counts[side] / left.clamp(min=1.0)).sqrt()
-            scales[side] = torch.where(left > 0, stays[side] * root, 0.0)
+            change = (counts[side] / left.clamp(min=1.0)) ** exponent
+            scales[side] = torch.where(left > 0, stays[side] * change, 0.0)
     user, item = (scale[:, None] for scale in scales)
     there, back = _products(operator)
     operator = Composed(_Scaled(there, item, user), _Scaled(back, user, item))
@@ -143,18 +149,23 @@ def without_nodes(
 
 
 def with_nodes(
-    operator: Operator, user_links: Links | None, item_links: Links | None, degrees: tuple[Tensor, Tensor]
+    operator: Operator,
+    user_links: Links | None,
+    item_links: Links | None,
+    degrees: tuple[Tensor, Tensor],
+    exponent: float = 0.5,
 ) -> Operator:
-    """Return an operator over users, items and further nodes, normalised by the degrees in this larger graph.
+    """Return an operator over users, items and further nodes, weighted by the degrees in this larger graph.
 
     Further nodes of items stand behind the users, on the side that items have edges to, and further nodes
     of users behind the items. So the larger graph is bipartite too.
 
     Args:
-        operator: a normalised adjacency over users and items.
+        operator: a weighted adjacency over users and items.
         user_links: edges between users and further nodes, ``V_U`` of them.
         item_links: edges between items and further nodes, ``V_I`` of them.
         degrees: of users and items in ``operator``.
+        exponent: ``a`` of the weights ``(d_a d_b)^-a``, those of ``operator`` too.
 
     Returns:
         An operator over ``U + V_I`` rows on the side of the users and ``I + V_U`` on that of the items.
@@ -165,17 +176,17 @@ def with_nodes(
         if links is not None:
             nodes, values[side] = links.degrees()
             totals[side] = totals[side] + nodes
-    scales = [total.clamp(min=1.0).rsqrt() for total in totals]
-    roots = [(count.sqrt() * scale)[:, None] for count, scale in zip(counts, scales, strict=True)]
+    scales = [degree_scale(total, exponent) for total in totals]
+    changes = [(count**exponent * scale)[:, None] for count, scale in zip(counts, scales, strict=True)]
     halves = [
-        (None, None) if links is None else links.weighted(scale, value.clamp(min=1.0).rsqrt())
+        (None, None) if links is None else links.weighted(scale, degree_scale(value, exponent))
         for links, scale, value in zip((user_links, item_links), scales, values, strict=True)
     ]
     (user_there, user_back), (item_there, item_back) = halves
     there, back = _products(operator)
     return Composed(
-        _Blocks(_Scaled(there, roots[1], roots[0]), user_there, item_back),
-        _Blocks(_Scaled(back, roots[0], roots[1]), item_there, user_back),
+        _Blocks(_Scaled(there, changes[1], changes[0]), user_there, item_back),
+        _Blocks(_Scaled(back, changes[0], changes[1]), item_there, user_back),
     )
 
 

@@ -38,7 +38,7 @@ class LowRank:
 
     Args:
         user_vectors: ``(U, q)`` orthonormal columns.
-        values: ``(q,)`` descending, in ``[0, 1]``.
+        values: ``(q,)`` descending; at most 1 where edges are symmetrically normalised.
         item_vectors: ``(I, q)`` orthonormal columns.
     """
 

@@ -2,10 +2,11 @@ r"""New users and items after training: their vectors from their neighbours, wit
 
 The graph of training is frozen: a new node receives from its neighbours as a node of the graph does, but the
 neighbours' own layers and degrees stay as they were trained. With layer weights :math:`w_0 \dots w_L`
-(LightGCN, https://arxiv.org/abs/2002.02126) and the neighbours :math:`N` of a new node,
+(LightGCN, https://arxiv.org/abs/2002.02126), the exponent :math:`a` of its edge weights (1/2 mostly), and the
+neighbours :math:`N` of a new node,
 
-.. math:: x = w_0\, x^{(0)} + \frac{1}{\sqrt{|N|}} \sum_{j \in N} s_j, \qquad
-    s_j = \frac{1}{\sqrt{d_j}} \sum_{l=1}^{L} w_l\, x_j^{(l-1)}
+.. math:: x = w_0\, x^{(0)} + |N|^{-a} \sum_{j \in N} s_j, \qquad
+    s_j = d_j^{-a} \sum_{l=1}^{L} w_l\, x_j^{(l-1)}
 
 so one vector :math:`s_j` a node, what it *sends*, is all that is kept of the layers. For a node of the
 training graph with its own layer 0 this is what the encoder gives. What is unknown of a new node is its layer
@@ -30,6 +31,7 @@ from torch import Tensor
 
 from gclrec.data.interactions import BoolArray, IntArray
 from gclrec.errors import InputError
+from gclrec.graph.arrangement import degree_scale
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.embeddings import FloatArray
 from gclrec.recall.folder import MANIFEST, damaged, read_manifest, writing
@@ -69,6 +71,7 @@ class FoldIn:
         user_guess: layer 0 of a user.
         item_guess: layer 0 of an item.
         trained_on: parts of the split whose pairs were the graph.
+        degree_exponent: ``a`` of the edges' weights ``(d_u d_i)^-a``.
     """
 
     weights: tuple[float, ...]
@@ -80,6 +83,7 @@ class FoldIn:
     user_guess: Guess
     item_guess: Guess
     trained_on: tuple[str, ...] = ("train",)
+    degree_exponent: float = 0.5
 
     @classmethod
     def of_layers(
@@ -90,6 +94,7 @@ class FoldIn:
         weights: Sequence[float],
         *,
         exponents: tuple[float, float] = (1.0, 1.0),
+        degree_exponent: float = 0.5,
     ) -> FoldIn:
         """Keep what an encoder with linear propagation sends along the edges of its graph.
 
@@ -99,19 +104,21 @@ class FoldIn:
             items: ``(I, D)``.
             weights: ``w_0 .. w_L``, at least one.
             exponents: see :class:`FoldIn`.
+            degree_exponent: of the encoder.
         """
         if len(weights) == 1:
             # The scale of layer 0 is of no interest: without neighbours' shares it is the final vector.
             return cls.of_vectors(graph, users * weights[0], items * weights[0], exponents=exponents)
         with torch.no_grad():
             users, items = users.detach(), items.detach()
-            combined = graph.adjacency.polynomial(users, items, list(weights[1:]))
-            received = graph.adjacency.propagate(*combined)
+            adjacency = graph.weighted(degree_exponent)
+            combined = adjacency.polynomial(users, items, list(weights[1:]))
+            received = adjacency.propagate(*combined)
             onward = torch.zeros_like(users)
             if len(weights) > 2:
-                onward = graph.adjacency.polynomial(users, items, list(weights[2:]))[0]
+                onward = adjacency.polynomial(users, items, list(weights[2:]))[0]
             scales = [
-                torch.where(degree > 0, degree.clamp(min=1).to(users.dtype).rsqrt(), 0.0)[:, None]
+                torch.where(degree > 0, degree_scale(degree.to(users.dtype), degree_exponent), 0.0)[:, None]
                 for degree in graph.degrees()
             ]
             seen = [scale[:, 0] > 0 for scale in scales]
@@ -129,6 +136,7 @@ class FoldIn:
                 _numpy(lengths),
                 user_guess,
                 item_guess,
+                degree_exponent=degree_exponent,
             )
 
     @classmethod
@@ -247,7 +255,7 @@ class FoldIn:
         if not self.propagates:
             return NewItems(_scaled(layer_zero, self.exponents[1]), layer_zero)
         onward, _ = self._received(audience, self.user_onward, self.user_tells)
-        sent = (np.float32(self.weights[1]) * layer_zero + onward) / np.sqrt(np.maximum(count, 1))[:, None]
+        sent = (np.float32(self.weights[1]) * layer_zero + onward) * self._scale(count)
         vectors = _scaled(np.float32(self.weights[0]) * layer_zero + received, self.exponents[1])
         return NewItems(vectors, sent.astype(np.float32))
 
@@ -266,6 +274,7 @@ class FoldIn:
             "layer_weights": list(self.weights),
             "exponents": list(self.exponents),
             "trained_on": list(self.trained_on),
+            "degree_exponent": self.degree_exponent,
             "dim": self.item_sent.shape[1],
             "users": len(self.user_sent),
             "items": len(self.item_sent),
@@ -287,6 +296,7 @@ class FoldIn:
         try:
             weights = tuple(map(float, manifest["layer_weights"]))
             trained_on = tuple(map(str, manifest["trained_on"]))
+            degree_exponent = float(manifest.get("degree_exponent", 0.5))
             num_users, num_items, dim = (int(manifest[name]) for name in ("users", "items", "dim"))
             exponents = (float(manifest["exponents"][0]), float(manifest["exponents"][1]))
         except (KeyError, IndexError, TypeError, ValueError) as error:
@@ -303,6 +313,7 @@ class FoldIn:
                 Guess(users["centre"], users["matrix"], users["mean"]),
                 Guess(items["centre"], items["matrix"], items["mean"]),
                 trained_on,
+                degree_exponent,
             )
         except KeyError as error:
             raise damaged(folder / MANIFEST, error) from None
@@ -324,7 +335,7 @@ class FoldIn:
         }
 
     def _received(self, lists: Lists, sent: FloatArray, tells: BoolArray) -> tuple[FloatArray, IntArray]:
-        """Return the sum of what the listed nodes send over the root of their number, and that number."""
+        """Return the weighted sum of what the listed nodes send, and their number."""
         indptr, nodes = lists
         owner = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))[tells[nodes]]
         nodes = nodes[tells[nodes]]
@@ -341,8 +352,11 @@ class FoldIn:
                 rows, first[start:stop] - first[start], axis=0, dtype=np.float64
             )
             start = stop
-        received = total / np.sqrt(np.maximum(count, 1))[:, None]
-        return received.astype(np.float32), count
+        return (total * self._scale(count)).astype(np.float32), count
+
+    def _scale(self, count: IntArray) -> npt.NDArray[np.float64]:
+        """Return what the weights of edges have of nodes by their number of edges, ``(N, 1)``."""
+        return np.maximum(count, 1.0)[:, None] ** -self.degree_exponent
 
 
 def _scaled(vectors: npt.NDArray[Any], exponent: float) -> FloatArray:

@@ -150,6 +150,8 @@ def check_encoder(config: TrainConfig) -> None:
             also = " (method two_tower has encoder mf)" if config.encoder == "mf" else ""
             what = f"encoder {config.encoder} has no use for it{also}"
             raise InputError(f"{flag(name)}: {what}; give --encoder two_tower")
+    if config.encoder != "lightgcn" and config.degree_exponent != defaults["degree_exponent"]:
+        raise InputError(f"--degree-exponent: weights edges of lightgcn only, not of {config.encoder}")
     if config.history == "none" and config.history_length != defaults["history_length"]:
         raise InputError("--history-length: not used without --history mean (or attention)")
 

@@ -103,6 +103,8 @@ class TrainConfig:
     num_layers: Annotated[int, Parameter(group=MODEL)] = 3
     """Propagation steps."""
     layer_weights: Annotated[str, Parameter(group=MODEL, help=f"One of {options(LAYER_WEIGHTS)}.")] = "mean"
+    degree_exponent: Annotated[float, Parameter(group=MODEL)] = 0.5
+    """Exponent a of lightgcn's edge weights (d_u d_i)^-a; below the paper's 0.5 popular nodes spread more."""
     init: Annotated[
         str,
         Parameter(

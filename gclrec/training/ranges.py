@@ -25,6 +25,7 @@ RANGES: Mapping[str, tuple[float, float, bool]] = {
     "low_pass": (0, HUGE, True),
     "dim": (1, 65536, True),
     "num_layers": (0, 100, True),
+    "degree_exponent": (0, 1, True),
     "init_std": (0, HUGE, False),
     "loss_power": (0, HUGE, False),
     "loss_margin": (-1, 1, True),

@@ -84,7 +84,7 @@ def _mattering(config: TrainConfig) -> list[str]:
     if config.encoder == "two_tower":
         names += ["tower_layers", *(["history_length"] if config.history != "none" else [])]
     elif config.encoder != "mf":
-        names.append("num_layers")
+        names += ["num_layers", *(["degree_exponent"] if config.encoder == "lightgcn" else [])]
     names += ["id_dropout"] if config.attributes != "none" or config.history != "none" else []
     names += loss.settings.values()
     names += NEGATIVES[config.negatives].settings.values() if loss.needs_negatives else ()

@@ -76,6 +76,7 @@ class Trainer:
             dim=config.dim,
             num_layers=config.num_layers,
             layer_weights=config.layer_weights,
+            degree_exponent=config.degree_exponent,
             init_std=config.init_std,
             generator=drawn,
             attributes=attributes,
@@ -164,7 +165,13 @@ class Trainer:
         chains = self.chains or ()
         while True:
             views = tuple(
-                make_view(chain, self.graph, generator=self.generator, num_layers=self.config.num_layers)
+                make_view(
+                    chain,
+                    self.graph,
+                    generator=self.generator,
+                    num_layers=self.config.num_layers,
+                    degree_exponent=self.config.degree_exponent,
+                )
                 for chain in chains
             )
             yield views
@@ -194,7 +201,14 @@ class Trainer:
         if encoder is not None:
             self.modules.eval()
             users, items = encoder.inputs(self.graph)
-            return FoldIn.of_layers(self.graph, users, items, encoder.layer_shares(), exponents=exponents)
+            return FoldIn.of_layers(
+                self.graph,
+                users,
+                items,
+                encoder.layer_shares(),
+                exponents=exponents,
+                degree_exponent=encoder.degree_exponent,
+            )
         users, items = self.raw_embeddings()
         return FoldIn.of_vectors(self.graph, users, items, exponents=exponents)
 

@@ -30,9 +30,17 @@ def seeded(seed: int = 3) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def view_of(text: str, graph: BipartiteGraph, seed: int = 3, num_layers: int = 3, p: float = 0.4) -> View:
+def view_of(
+    text: str,
+    graph: BipartiteGraph,
+    seed: int = 3,
+    num_layers: int = 3,
+    p: float = 0.4,
+    degree_exponent: float = 0.5,
+) -> View:
     chain, _ = parse_augmentations(text, p)
-    return make_view(chain, graph, generator=seeded(seed), num_layers=num_layers)
+    settings = {"num_layers": num_layers, "degree_exponent": degree_exponent}
+    return make_view(chain, graph, generator=seeded(seed), **settings)
 
 
 @pytest.fixture
@@ -235,6 +243,12 @@ def test_svd_is_found_once_and_refined_for_a_view(toy_graph: BipartiteGraph) -> 
     torch.testing.assert_close(composed.graph.values, expected.values)
     assert len(view_of("svd:3+svd:2", toy_graph).graph.values) == 2
     each = view_of("svd:3+layer_edge_drop", toy_graph).graph
+    weighted = view_of("svd:3", toy_graph, degree_exponent=0.3).graph
+    assert weighted is toy_graph.low_rank(3, 0.3)
+    assert weighted.values[0] > 1.5 > view.graph.values[0]
+    layer = view_of("layer_edge_drop", toy_graph, degree_exponent=0.3).graph[0]
+    dropped = edge_drop(toy_graph, 0.4, generator=seeded())
+    assert torch.equal(layer.by_user.weight, dropped.weighted(0.3).by_user.weight)
     assert [len(operator.values) for operator in each] == [3, 3, 3]
 
 

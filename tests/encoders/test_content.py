@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import polars as pl
 import pytest
 import torch
@@ -40,6 +42,7 @@ USERS_ALONE = Attributes(users=BOTH.users)
 
 pytestmark = pytest.mark.filterwarnings("ignore:attributes age:gclrec.errors.InputWarning")
 every_use = pytest.mark.parametrize("use", ATTRIBUTE_USES)
+every_exponent = pytest.mark.parametrize("exponent", [0.5, 0.3])
 every_side = pytest.mark.parametrize(
     "attributes", [BOTH, ONLY_ITEMS, USERS_ALONE], ids=["both", "items", "users"]
 )
@@ -77,9 +80,10 @@ def test_input_is_ids_plus_fields(attributes: Attributes, toy_graph: BipartiteGr
 
 
 @every_side
-def test_nodes_are_a_larger_graph(attributes: Attributes, toy_graph: BipartiteGraph) -> None:
+@every_exponent
+def test_nodes_are_a_larger_graph(attributes: Attributes, exponent: float, toy_graph: BipartiteGraph) -> None:
     """The same as LightGCN over one bipartite graph of users, items and values."""
-    encoder = made("nodes", toy_graph, attributes)
+    encoder = made("nodes", toy_graph, attributes, degree_exponent=exponent)
     edges, values = [toy_graph.edge_index], {"user": torch.empty(0, 6), "item": torch.empty(0, 6)}
     for side, behind in (("user", 10), ("item", 12)):
         table = getattr(attributes, f"{side}s")
@@ -99,7 +103,7 @@ def test_nodes_are_a_larger_graph(attributes: Attributes, toy_graph: BipartiteGr
     users[11] = items[9] = 0.0
     left, right = torch.cat([users, values["item"]]), torch.cat([items, values["user"]])
     larger = BipartiteGraph(len(left), len(right), torch.cat(edges, dim=1))
-    expected = larger.adjacency.polynomial(left, right, [1 / 3] * 3)
+    expected = larger.weighted(exponent).polynomial(left, right, [1 / 3] * 3)
     seen = encoder(toy_graph)
     torch.testing.assert_close(seen.users, expected[0][:12])
     torch.testing.assert_close(seen.items, expected[1][:10])
@@ -138,8 +142,11 @@ def test_the_fast_path_is_taken(use: str, toy_graph: BipartiteGraph, monkeypatch
 
 
 @every_use
-def test_a_cold_item_is_where_its_attributes_say(use: str, toy_graph: BipartiteGraph) -> None:
-    encoder = made(use, toy_graph).eval()
+@every_exponent
+def test_a_cold_item_is_where_its_attributes_say(
+    use: str, exponent: float, toy_graph: BipartiteGraph
+) -> None:
+    encoder = made(use, toy_graph, degree_exponent=exponent).eval()
     before = encoder(toy_graph).items[9]
     with torch.no_grad():
         encoder.items[9].normal_(generator=seeded(5))
@@ -184,7 +191,7 @@ def test_hidden_ids_are_drawn_anew_in_training_and_never_else(use: str, toy_grap
 
 
 @every_use
-@pytest.mark.parametrize("encoder", [LightGCN, PyGEncoder])
+@pytest.mark.parametrize("encoder", [LightGCN, partial(LightGCN, degree_exponent=0.3), PyGEncoder])
 def test_a_hidden_node_is_encoded_as_a_cold_one(
     use: str, encoder: type[LightGCN] | type[PyGEncoder], toy_graph: BipartiteGraph
 ) -> None:

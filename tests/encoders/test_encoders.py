@@ -29,7 +29,7 @@ def slow_layers(encoder: LightGCN, graph: BipartiteGraph) -> list[tuple[torch.Te
     for _ in range(encoder.num_layers):
         new_u, new_i = torch.zeros_like(users), torch.zeros_like(items)
         for u, i in graph.edge_index.T.tolist():
-            scale = 1 / (degree_u[u] * degree_i[i]).sqrt()
+            scale = (degree_u[u] * degree_i[i]) ** -encoder.degree_exponent
             new_u[u] += scale * items[i]
             new_i[i] += scale * users[u]
         users, items = new_u, new_i
@@ -39,17 +39,23 @@ def slow_layers(encoder: LightGCN, graph: BipartiteGraph) -> list[tuple[torch.Te
 
 @pytest.mark.parametrize("layer_weights", LAYER_WEIGHTS)
 @pytest.mark.parametrize("layers", [False, True])
-def test_lightgcn_is_its_formula(layer_weights: str, layers: bool, toy_graph: BipartiteGraph) -> None:
-    encoder = LightGCN(12, 10, dim=6, num_layers=3, layer_weights=layer_weights, generator=seeded())
-    expected = slow_layers(encoder, toy_graph)
-    seen = encoder(toy_graph, layers=layers)
+@pytest.mark.parametrize("exponent", [0.5, 0.3, 0.0])
+@pytest.mark.parametrize("given", ["graph", "view", "edges"])
+def test_lightgcn_is_its_formula(
+    layer_weights: str, layers: bool, exponent: float, given: str, toy_graph: BipartiteGraph
+) -> None:
+    settings = {"layer_weights": layer_weights, "degree_exponent": exponent}
+    encoder = LightGCN(12, 10, dim=6, num_layers=3, generator=seeded(), **settings)
+    graph = toy_graph.keep_edges(torch.arange(40) % 9 > 0) if given == "view" else toy_graph
+    expected = slow_layers(encoder, BipartiteGraph(12, 10, graph.edge_index))
+    seen = encoder(graph.edge_index if given == "edges" else graph, layers=layers)
     for side, final in enumerate(seen):
         wanted = sum(w * layer[side] for w, layer in zip(WEIGHTS[layer_weights], expected, strict=True))
-        torch.testing.assert_close(final.double(), wanted, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(final.double(), wanted, rtol=1e-5, atol=1e-5)
     assert len(seen.layers) == (4 if layers else 0)
     for layer, wanted in zip(seen.layers, expected, strict=False):
         for a, b in zip(layer, wanted, strict=True):
-            torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("layer_weights", LAYER_WEIGHTS)
@@ -262,7 +268,7 @@ def test_egcf_is_its_formula(toy_graph: BipartiteGraph) -> None:
 
 def test_repr_tells_the_sizes() -> None:
     sizes = "num_users=12, num_items=10, dim=64"
-    layers = "num_layers=3, layer_weights='mean'"
+    layers = "num_layers=3, layer_weights='mean', degree_exponent=0.5"
     assert repr(LightGCN(12, 10)) == f"LightGCN({sizes}, {layers})"
     assert repr(EGCF(12, 10)) == f"EGCF({sizes}, num_layers=3)"
     assert repr(MF(12, 10)) == f"MF({sizes})"

@@ -47,8 +47,10 @@ def assert_same(one: BipartiteGraph, other: BipartiteGraph) -> None:
     for a, b in zip(one.degrees(), other.degrees(), strict=True):
         assert torch.equal(a, b)
     x = torch.randn(one.num_users, 3), torch.randn(one.num_items, 3)
-    for a, b in zip(one.adjacency.propagate(*x), other.adjacency.propagate(*x), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+    for exponent in (0.5, 0.3):
+        mine, theirs = (graph.weighted(exponent).propagate(*x) for graph in (one, other))
+        for a, b in zip(mine, theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
     every_user = torch.arange(one.num_users).repeat_interleave(one.num_items)
     every_item = torch.arange(one.num_items).repeat(one.num_users)
     assert torch.equal(one.contains(every_user, every_item), other.contains(every_user, every_item))

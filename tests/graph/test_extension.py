@@ -43,15 +43,19 @@ def test_degrees_are_those_of_the_graph_and_of_its_views(toy_graph: BipartiteGra
 
 
 @pytest.mark.parametrize("sides", ["users", "items", "both"])
-def test_without_nodes_is_the_graph_without_them(toy_graph: BipartiteGraph, sides: str) -> None:
+@pytest.mark.parametrize("exponent", [0.5, 0.3, 0.0])
+def test_without_nodes_is_the_graph_without_them(
+    toy_graph: BipartiteGraph, sides: str, exponent: float
+) -> None:
     users = torch.rand(12, generator=seeded()) < 0.3 if sides != "items" else None
     items = torch.rand(10, generator=seeded(2)) < 0.3 if sides != "users" else None
     view = toy_graph.keep_edges(torch.arange(40) % 9 > 0)
-    found, left = without_nodes(view.adjacency, users, items, operator_degrees(view.adjacency))
+    adjacency = view.weighted(exponent)
+    found, left = without_nodes(adjacency, users, items, operator_degrees(adjacency), exponent)
     kept_users = torch.ones(12, dtype=torch.bool) if users is None else ~users
     kept_items = torch.ones(10, dtype=torch.bool) if items is None else ~items
     smaller = BipartiteGraph(12, 10, view.edge_index).keep_nodes(kept_users, kept_items)
-    torch.testing.assert_close(dense(found, 12, 10), dense(smaller.adjacency, 12, 10))
+    torch.testing.assert_close(dense(found, 12, 10), dense(smaller.weighted(exponent), 12, 10))
     for mine, expected in zip(left, smaller.degrees(), strict=True):
         assert torch.equal(mine.long(), expected)
 
@@ -65,15 +69,17 @@ def test_without_nodes_of_a_low_rank_operator(toy_graph: BipartiteGraph) -> None
 
 
 @pytest.mark.parametrize("sides", ["users", "items", "both"])
-def test_with_nodes_is_the_larger_graph(toy_graph: BipartiteGraph, sides: str) -> None:
+@pytest.mark.parametrize("exponent", [0.5, 0.3, 0.0])
+def test_with_nodes_is_the_larger_graph(toy_graph: BipartiteGraph, sides: str, exponent: float) -> None:
     of_users = (torch.rand(12, 5, generator=seeded()) < 0.4).float() if sides != "items" else None
     of_items = (torch.rand(10, 3, generator=seeded(2)) < 0.4).float() if sides != "users" else None
     view = toy_graph.keep_edges(torch.arange(40) % 9 > 0)
     found = with_nodes(
-        view.adjacency,
+        view.weighted(exponent),
         None if of_users is None else links(of_users),
         None if of_items is None else links(of_items),
         operator_degrees(view.adjacency),
+        exponent,
     )
     edges = [view.edge_index]
     if of_users is not None:
@@ -83,13 +89,13 @@ def test_with_nodes_is_the_larger_graph(toy_graph: BipartiteGraph, sides: str) -
     left, right = 12 + (0 if of_items is None else 3), 10 + (0 if of_users is None else 5)
     larger = BipartiteGraph(left, right, torch.cat(edges, dim=1))
     assert (found.num_users, found.num_items) == (left, right)
-    expected = dense(larger.adjacency, left, right)
+    expected = dense(larger.weighted(exponent), left, right)
     torch.testing.assert_close(dense(found, left, right), expected)
 
     x = torch.randn(left, 4, generator=seeded()), torch.randn(right, 4, generator=seeded(4))
     for mine, theirs in zip(
         found.polynomial(*x, [0.5, 0.0, 0.3, 0.2]),
-        larger.adjacency.polynomial(*x, [0.5, 0.0, 0.3, 0.2]),
+        larger.weighted(exponent).polynomial(*x, [0.5, 0.0, 0.3, 0.2]),
         strict=True,
     ):
         torch.testing.assert_close(mine, theirs)

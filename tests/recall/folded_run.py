@@ -37,6 +37,7 @@ def folded_run(
     ids: str = "int",
     num_items: int = 60,
     exponents: tuple[float, float] = (1.0, 1.0),
+    degree_exponent: float = 0.5,
 ) -> FoldedRun:
     """Write a run of a LightGCN with such layer weights, or of MF for ``None``; items 50 to 52 are cold."""
     run = write_run(path, num_items=num_items, ids=ids)
@@ -50,9 +51,10 @@ def folded_run(
         encoder: LightGCN | MF = MF(30, num_items, **start)
         fold_in = FoldIn.of_vectors(graph, *encoder.layer_zero, exponents=exponents)
     else:
-        encoder = LightGCN(30, num_items, num_layers=3, layer_weights=layer_weights, **start)
+        weighted = {"degree_exponent": degree_exponent}
+        encoder = LightGCN(30, num_items, num_layers=3, layer_weights=layer_weights, **start, **weighted)
         weights = encoder.layer_shares()
-        fold_in = FoldIn.of_layers(graph, *encoder.layer_zero, weights, exponents=exponents)
+        fold_in = FoldIn.of_layers(graph, *encoder.layer_zero, weights, exponents=exponents, **weighted)
     vectors = [
         (rows * rows.norm(dim=1, keepdim=True).clamp(min=1e-9) ** (power - 1)).detach().numpy()
         for rows, power in zip(encoder(graph), exponents, strict=True)

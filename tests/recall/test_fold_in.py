@@ -17,6 +17,7 @@ from gclrec.recall.reading import as_lists, joined_lists, take_lists
 
 from .folded_run import FoldedRun, folded_run
 
+every_exponent = pytest.mark.parametrize("exponent", [0.5, 0.3])
 SCORES = {"dot": (1.0, 1.0), "cosine": (0.0, 0.0), "calibrated": (0.0, 0.4)}
 
 
@@ -29,21 +30,25 @@ def own_lists(run: FoldedRun, side: str) -> tuple[np.ndarray, np.ndarray]:
 def slow_layers(run: FoldedRun) -> list[tuple[np.ndarray, np.ndarray]]:
     """Every layer in float64, one node and one neighbour at a time."""
     user, item = run.parts["train"]
-    du, di = np.bincount(user, minlength=30), np.bincount(item, minlength=60)
+    du, di = np.bincount(user, minlength=30) * 1.0, np.bincount(item, minlength=60) * 1.0
     layers = [tuple(part.detach().double().numpy() for part in run.encoder.layer_zero)]
     for _ in range(3):
         users, items = np.zeros((30, 8)), np.zeros((60, 8))
         for u, i in zip(user, item, strict=True):
-            users[u] += layers[-1][1][i] / np.sqrt(du[u] * di[i])
-            items[i] += layers[-1][0][u] / np.sqrt(du[u] * di[i])
+            weight = (du[u] * di[i]) ** -run.encoder.degree_exponent
+            users[u] += layers[-1][1][i] * weight
+            items[i] += layers[-1][0][u] * weight
         layers.append((users, items))
     return layers
 
 
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("layer_weights", LAYER_WEIGHTS)
-def test_training_users_fold_in_to_their_own_vectors(layer_weights: str, score: str, tmp_path: Path) -> None:
-    run = folded_run(tmp_path / "run", layer_weights, exponents=SCORES[score])
+@every_exponent
+def test_training_users_fold_in_to_their_own_vectors(
+    exponent: float, layer_weights: str, score: str, tmp_path: Path
+) -> None:
+    run = folded_run(tmp_path / "run", layer_weights, exponents=SCORES[score], degree_exponent=exponent)
     start = run.encoder.users.detach().numpy()
     found = run.fold_in.new_users(run.histories, start=start)
     some = np.diff(run.histories[0]) > 0
@@ -54,9 +59,12 @@ def test_training_users_fold_in_to_their_own_vectors(layer_weights: str, score: 
 
 
 @pytest.mark.parametrize("layer_weights", LAYER_WEIGHTS)
-def test_training_items_fold_in_to_their_own_vectors(layer_weights: str, tmp_path: Path) -> None:
+@every_exponent
+def test_training_items_fold_in_to_their_own_vectors(
+    exponent: float, layer_weights: str, tmp_path: Path
+) -> None:
     """And what they send is what they sent in training."""
-    run = folded_run(tmp_path / "run", layer_weights)
+    run = folded_run(tmp_path / "run", layer_weights, degree_exponent=exponent)
     made = run.fold_in.new_items(own_lists(run, "item"), start=run.encoder.items.detach().numpy())
     warm = np.bincount(run.parts["train"][1], minlength=60) > 0
     np.testing.assert_allclose(made.vectors[warm], run.item_vectors[warm], atol=1e-5, rtol=0)
@@ -82,11 +90,12 @@ def test_no_layer_is_matrix_factorisation(toy_graph: BipartiteGraph) -> None:
     np.testing.assert_array_equal(fold_in.new_users(history), same.new_users(history))
 
 
-def test_a_new_user_by_slow_sums(tmp_path: Path) -> None:
+@every_exponent
+def test_a_new_user_by_slow_sums(exponent: float, tmp_path: Path) -> None:
     """Degrees of items do not count the new edges, cold items count for nothing, the own share is 0."""
-    run = folded_run(tmp_path / "run", "mean")
+    run = folded_run(tmp_path / "run", "mean", degree_exponent=exponent)
     layers = slow_layers(run)
-    degree = np.bincount(run.parts["train"][1], minlength=60)
+    degree = np.bincount(run.parts["train"][1], minlength=60).astype(float)
     histories = [[3, 7, 20], [5], [50, 7], [], [51]]
     indptr = np.cumsum([0, *map(len, histories)])
     found = run.fold_in.new_users((indptr, np.array([i for each in histories for i in each])))
@@ -94,7 +103,7 @@ def test_a_new_user_by_slow_sums(tmp_path: Path) -> None:
         known = [i for i in history if degree[i]]
         expected = np.zeros(8)
         for i in known:
-            expected += sum(layers[n][1][i] for n in range(3)) / 4 / np.sqrt(len(known) * degree[i])
+            expected += sum(layers[n][1][i] for n in range(3)) / 4 * (len(known) * degree[i]) ** -exponent
         np.testing.assert_allclose(found[row], expected, atol=1e-5)
 
 
@@ -108,26 +117,27 @@ def test_many_users_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         np.testing.assert_allclose(one[0], whole[row], atol=1e-6)
 
 
-def test_a_new_item_by_slow_sums(tmp_path: Path) -> None:
+@every_exponent
+def test_a_new_item_by_slow_sums(exponent: float, tmp_path: Path) -> None:
     """With layer 0 it is the encoder's formula; without users its layer-0 share is all it has."""
-    run = folded_run(tmp_path / "run", "mean")
+    run = folded_run(tmp_path / "run", "mean", degree_exponent=exponent)
     layers = slow_layers(run)
-    degree = np.bincount(run.parts["train"][0], minlength=30)
+    degree = np.bincount(run.parts["train"][0], minlength=30).astype(float)
     start = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
     start[2] = np.nan
     audience = np.array([0, 3, 3, 5]), np.array([4, 9, 11, 2, 6])
     made = run.fold_in.new_items(audience, start=start)
 
     def received(users: list[int], first: int) -> np.ndarray:
-        each = [sum(layers[n][0][u] for n in range(first)) / 4 / np.sqrt(degree[u]) for u in users]
-        return sum(each) / np.sqrt(len(each))
+        each = [sum(layers[n][0][u] for n in range(first)) / 4 * degree[u] ** -exponent for u in users]
+        return sum(each) * len(each) ** -exponent
 
     np.testing.assert_allclose(made.vectors[0], start[0] / 4 + received([4, 9, 11], 3), atol=1e-5)
     np.testing.assert_allclose(made.vectors[1], start[1] / 4, atol=1e-6)
     guessed = run.fold_in.item_guess(received([2, 6], 3)[None])[0]
     np.testing.assert_allclose(made.vectors[2], guessed / 4 + received([2, 6], 3), atol=1e-5)
     # What it sends: its layers 0 to 2, its layers 1 and 2 made of the users' layers 0 and 1.
-    sent = (start[0] / 4 + received([4, 9, 11], 2)) / np.sqrt(3)
+    sent = (start[0] / 4 + received([4, 9, 11], 2)) * 3**-exponent
     np.testing.assert_allclose(made.sent[0], sent, atol=1e-5)
     np.testing.assert_allclose(made.sent[1], start[1] / 4, atol=1e-6)
 
@@ -199,8 +209,9 @@ def test_guessed_vectors_rank_a_users_own_taste() -> None:
 
 @pytest.mark.parametrize("layer_weights", ["mean", None])
 def test_saved_and_loaded(layer_weights: str | None, tmp_path: Path) -> None:
-    run = folded_run(tmp_path / "run", layer_weights, exponents=(0.0, 0.4))
+    run = folded_run(tmp_path / "run", layer_weights, exponents=(0.0, 0.4), degree_exponent=0.3)
     found = FoldIn.load(run.path / "fold_in")
+    assert found.degree_exponent == (0.5 if layer_weights is None else 0.3)
     assert found.weights == run.fold_in.weights
     assert found.exponents == (0.0, 0.4)
     assert found.trained_on == ("train",)
