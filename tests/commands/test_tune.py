@@ -52,7 +52,8 @@ def test_trials_best_settings_and_what_comes_next(tune: Run, gclrec: Run, tmp_pa
     assert [trial["number"] for trial in trials] == [1, 2, 3]
     first = trials[0]["settings"]
     assert first.keys() == {
-        *("learning_rate", "l2_weight", "num_layers", "ssl_weight", "temperature", "aug_p"),
+        *("learning_rate", "l2_weight", "num_layers", "degree_exponent"),
+        *("ssl_weight", "temperature", "aug_p"),
     }
     assert (first["aug_p"], first["ssl_weight"], first["temperature"]) == (0.1, 0.1, 0.2)
     best = max(trials, key=lambda trial: trial["value"])
@@ -226,7 +227,7 @@ def test_settings_from_a_file_are_held(gclrec: Run, clicks: Path, tmp_path: Path
     )
     assert outcome.code == 0, outcome.err
     trials = outcome.values["trials"]
-    assert trials[0]["settings"].keys() == {"learning_rate", "ssl_weight", "aug_p", "dim"}
+    assert trials[0]["settings"].keys() == {"learning_rate", "degree_exponent", "ssl_weight", "aug_p", "dim"}
     best = read_toml(tmp_path / "out" / "best.toml")
     assert (best["temperature"], best["num_layers"], best["l2_weight"]) == (0.4, 1, 0)
 

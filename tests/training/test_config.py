@@ -29,6 +29,7 @@ BAD = {
     "dim": 0,
     "num_layers": -1,
     "layer_weights": "median",
+    "degree_exponent": 1.1,
     "init_std": 0.0,
     "views_every": "hour",
     "ssl_weight": -0.1,

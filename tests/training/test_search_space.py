@@ -64,11 +64,19 @@ def test_some_have_nothing_to_tune(method: str) -> None:
 
 SPACES_OF = {
     "mf": {"learning_rate", "l2_weight"},
-    "lightgcn": {"learning_rate", "l2_weight", "num_layers"},
-    "sgl": {"learning_rate", "l2_weight", "num_layers", "ssl_weight", "temperature", "aug_p"},
+    "lightgcn": {"learning_rate", "l2_weight", "num_layers", "degree_exponent"},
+    "sgl": {
+        "learning_rate",
+        "l2_weight",
+        "num_layers",
+        "degree_exponent",
+        "ssl_weight",
+        "temperature",
+        "aug_p",
+    },
     "two_tower": {"learning_rate", "l2_weight", "loss_temperature"},
-    "selfcf": {"learning_rate", "l2_weight", "num_layers", "momentum"},
-    "lightgcl": {"learning_rate", "l2_weight", "num_layers", "ssl_weight", "temperature"},
+    "selfcf": {"learning_rate", "l2_weight", "num_layers", "degree_exponent", "momentum"},
+    "lightgcl": {"learning_rate", "l2_weight", "num_layers", "degree_exponent", "ssl_weight", "temperature"},
     "item_knn": {"neighbours", "shrink"},
     "pure_svd": {"dim"},
     "gf_cf": {"rank", "low_pass"},
@@ -102,7 +110,7 @@ def test_what_is_given_stays() -> None:
     given = {"learning_rate", "aug", "temperature"}
     config, space = search_space(start("sgl"), "sgl", given=given)
     assert config.aug == "edge_drop:0.1"
-    assert space.keys() == {"l2_weight", "num_layers", "ssl_weight"}
+    assert space.keys() == {"l2_weight", "num_layers", "degree_exponent", "ssl_weight"}
 
 
 def test_a_temperature_that_is_no_number_stays() -> None:
