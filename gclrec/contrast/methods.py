@@ -37,6 +37,7 @@ METHODS: Mapping[str, Method] = {
         {
             "encoder": "lightgcn",
             "num_layers": 3,
+            "degree_exponent": 0.3,
             "init": "spectral",
             "loss": "softmax",
             "loss_temperature": 0.15,
