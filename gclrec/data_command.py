@@ -310,10 +310,14 @@ def _parts(figures: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _part_table(title: str, parts: dict[str, Any]) -> Table:
-    table = _grid(title, "interactions", "users", "items", "cold users", "cold items", "cold pairs")
+    table = _grid(
+        title, "interactions", "users", "items", "cold users", "cold items", "cold pairs", "dispersion"
+    )
     keys = ("interactions", "users", "items", "cold_users", "cold_items", "cold_interactions")
     for name, part in parts.items():
-        table.add_row(name, *(f"{part[key]:,}" if key in part else "" for key in keys))
+        dispersion = part.get("item_dispersion")
+        cells = [f"{part[key]:,}" if key in part else "" for key in keys]
+        table.add_row(name, *cells, "" if dispersion is None else f"{dispersion:.2f}")
     return table
 
 

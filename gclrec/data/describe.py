@@ -88,15 +88,16 @@ def gini(counts: IntArray) -> float:
     return float(2 * (places * np.sort(counts)).sum() / (number * total) - (number + 1) / number)
 
 
-def part_figures(parts: dict[str, Interactions]) -> dict[str, dict[str, int]]:
+def part_figures(parts: dict[str, Interactions]) -> dict[str, dict[str, Any]]:
     """Return the size of each part and how much of it is cold: without any pair in ``train``.
 
     Returns:
         For each part ``interactions``, ``users``, ``items``; for those besides train also ``cold_users``,
-        ``cold_items`` and ``cold_interactions`` (pairs with a cold user or item).
+        ``cold_items``, ``cold_interactions`` (pairs with a cold user or item) and ``item_dispersion``
+        (:func:`item_dispersion`).
     """
     train = parts.get("train")
-    figures = {}
+    figures: dict[str, dict[str, Any]] = {}
     for name, part in parts.items():
         figures[name] = {
             "interactions": len(part),
@@ -110,8 +111,32 @@ def part_figures(parts: dict[str, Interactions]) -> dict[str, dict[str, int]]:
             cold_users=int((no_user & (part.user_degrees() > 0)).sum()),
             cold_items=int((no_item & (part.item_degrees() > 0)).sum()),
             cold_interactions=int((no_user[part.user] | no_item[part.item]).sum()),
+            item_dispersion=item_dispersion(train, part),
         )
     return figures
+
+
+def item_dispersion(train: Interactions, part: Interactions) -> float | None:
+    r"""Return how unevenly a part takes pairs from the items, 1 for one that was drawn at random.
+
+    .. math:: \frac{1}{n - 1} \sum_i \frac{(o_i - p\, d_i)^2}{d_i\, p\, (1 - p)}
+
+    over the ``n`` items that have pairs in either, with :math:`o_i` of its :math:`d_i` pairs in the part and
+    the part's share :math:`p` of all: Pearson's statistic over its degrees of freedom. Where it is well above
+    1 for the test part, a validation part that was drawn at random is not like it, and what is best on one
+    need not be best on the other.
+
+    Returns:
+        ``None`` where there is nothing to compare: a part is empty, or there is one item.
+    """
+    held = part.item_degrees()
+    inside = len(part) and bool(((train.user == part.user[0]) & (train.item == part.item[0])).any())
+    pool = train.item_degrees() + (0 if inside else held)
+    held, pool = held[pool > 0], pool[pool > 0].astype(np.float64)
+    if len(pool) < 2 or not 0 < held.sum() < pool.sum():
+        return None
+    share = held.sum() / pool.sum()
+    return float(((held - share * pool) ** 2 / (pool * share * (1 - share))).sum() / (len(pool) - 1))
 
 
 def _split_figures(split: Split) -> dict[str, Any]:

@@ -11,7 +11,15 @@ import polars as pl
 import pytest
 
 from gclrec.data.catalog import CATALOG, load
-from gclrec.data.describe import K_CORES, catalogue_markdown, describe, gini, has_clock, part_figures
+from gclrec.data.describe import (
+    K_CORES,
+    catalogue_markdown,
+    describe,
+    gini,
+    has_clock,
+    item_dispersion,
+    part_figures,
+)
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.splits import SPLITS, make_split
 from gclrec.data.synthetic import make_synthetic
@@ -86,6 +94,31 @@ def test_cold_counts_of_a_split(name: str, made: Dataset) -> None:
         assert told["cold_items"] == len({item for _, item in pairs} - train_items)
         cold = [pair for pair in pairs if pair[0] not in train_users or pair[1] not in train_items]
         assert told["cold_interactions"] == len(cold)
+
+
+def test_dispersion_is_its_formula(made: Dataset) -> None:
+    split = make_split(made, "temporal")
+    share = len(split.test) / (len(split.train) + len(split.test))
+    total, items = 0.0, 0
+    for item in range(150):
+        held, train = (int((part.item == item).sum()) for part in (split.test, split.train))
+        if held + train:
+            items += 1
+            total += (held - share * (held + train)) ** 2 / ((held + train) * share * (1 - share))
+    assert item_dispersion(split.train, split.test) == pytest.approx(total / (items - 1))
+
+
+def test_dispersion_tells_a_random_part_from_others() -> None:
+    whole = make_synthetic(800, 400, 20_000).interactions
+    drawn = np.random.default_rng(1).random(len(whole)) < 0.2
+    for inside in (False, True):  # the part may be among the pairs of train, as some are published
+        train = whole if inside else whole.select(~drawn)
+        assert item_dispersion(train, whole.select(drawn)) == pytest.approx(1.0, abs=0.15)
+    late = whole.time > np.quantile(whole.time, 0.8)
+    assert item_dispersion(whole.select(~late), whole.select(late)) > 2
+    none = whole.select(np.zeros(len(whole), dtype=bool))
+    assert item_dispersion(whole, none) is None
+    assert item_dispersion(none, whole) is None
 
 
 def test_published_parts_are_told(made: Dataset) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from gclrec.data import catalog
 from gclrec.data.catalog import CATALOG, load
+from gclrec.data.describe import item_dispersion
 from gclrec.data.splits import make_split
 
 REAL = Path(os.environ.get(catalog.VARIABLE, "")) if os.environ.get(catalog.VARIABLE) else None
@@ -54,3 +55,12 @@ def test_published_splits(name: str, train: int, valid: int, test: int, cold: in
         assert len(split.cold_items) == cold
     else:
         assert len(published.cold_items) == 0  # every item is in the published train part
+
+
+@pytest.mark.parametrize(("name", "spread"), [("gowalla", 1.79), ("yelp2018", 4.08), ("sparse-yelp", 0.99)])
+def test_not_every_published_test_part_was_drawn_at_random(name: str, spread: float) -> None:
+    if REAL is None or not (REAL / (CATALOG[name].folder or name)).is_dir():
+        pytest.skip(f"{name} is not in ${catalog.VARIABLE}")
+    parts = load(name).parts
+    assert item_dispersion(parts["train"], parts["test"]) == pytest.approx(spread, abs=0.01)
+    assert item_dispersion(parts["train"], parts["valid"]) == pytest.approx(1.0, abs=0.02)
