@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from gclrec.data.drift import invented_times
 from gclrec.data.interactions import BoolArray, Dataset, IntArray, Interactions
 from gclrec.errors import InputError, InputWarning
 
@@ -17,7 +18,9 @@ Label = npt.NDArray[np.int8]
 TRAIN, VALID, TEST = 0, 1, 2
 
 # One stream of random numbers for each decision, so that no decision moves another.
-_SHARE, _NODES, _SHOTS, _ORDER, _THIN = range(5)
+_SHARE, _NODES, _SHOTS, _ORDER, _THIN, _DRIFT = range(6)
+DRIFTING = ("given", "random")
+"""Splits whose validation part may drift; the others have an order of their own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +96,7 @@ def make_split(
     shots: int = 0,
     cold_share: float = 0.2,
     train_fraction: float = 1.0,
+    valid_drift: float = 0.0,
     seed: int = 0,
 ) -> Split:
     """Divide the pairs of a data set into training, validation and test pairs.
@@ -112,6 +116,9 @@ def make_split(
         cold_share: share of the items (or users) that is cold, in ``(0, 1)``.
         train_fraction: share of the training pairs that is kept, in ``(0, 1]``: a sparsity study. Smaller
             shares are subsets of larger ones; validation and test pairs stay as they are.
+        valid_drift: for ``given`` and ``random``: above 0 every user's validation pairs, as many as before,
+            are the last of train and validation in an invented time (:mod:`gclrec.data.drift`), the more
+            unlike train the higher it is.
         seed: decides every random choice; at least 0.
 
     Raises:
@@ -123,10 +130,15 @@ def make_split(
     _check(
         name, valid=valid, test=test, shots=shots, cold_share=cold_share, fraction=train_fraction, seed=seed
     )
+    if valid_drift and (valid_drift < 0 or name not in DRIFTING):
+        able, found = " and ".join(DRIFTING), f"got {valid_drift:g} for {name}"
+        raise InputError(f"the drift of validation is 0, or above 0 for {able}; {found}")
     if len(dataset.interactions) == 0:
         raise InputError(f"{dataset.name}: no interactions to split")
     request = _Request(valid, test, shots, cold_share, seed)
     train, valid_part, test_part = SPLITS[name](dataset, request)
+    if valid_drift and len(valid_part):
+        train, valid_part = _drifted(train, valid_part, valid_drift, request)
     if len(train) == 0:
         raise InputError(
             f"{dataset.name}: split {name!r} leaves no training pair; ask for smaller valid and test shares"
@@ -323,6 +335,17 @@ def _per_user_label(pairs: Interactions, valid: float, test: float, request: _Re
     label[rank < held_out[pairs.user]] = VALID
     label[rank < for_test[pairs.user]] = TEST
     return label
+
+
+def _drifted(
+    train: Interactions, valid: Interactions, drift: float, request: _Request
+) -> tuple[Interactions, Interactions]:
+    """Return other pairs of the same users for validation, as many of each: the last in an invented time."""
+    pairs, generator = train.joined(valid), request.generator(_DRIFT)
+    times = invented_times(pairs, _noise(pairs, generator), drift, generator)
+    first = (pairs.user_degrees() - valid.user_degrees())[pairs.user]
+    held = _rank(pairs.user, times) >= first
+    return pairs.select(~held), pairs.select(held)
 
 
 def _noise(pairs: Interactions, generator: np.random.Generator) -> npt.NDArray[np.float64]:
