@@ -57,6 +57,7 @@ def test_published_splits(name: str, train: int, valid: int, test: int, cold: in
         assert len(published.cold_items) == 0  # every item is in the published train part
 
 
+@pytest.mark.filterwarnings("ignore:.*not in train:gclrec.errors.InputWarning")
 @pytest.mark.parametrize(("name", "spread"), [("gowalla", 1.79), ("yelp2018", 4.08), ("sparse-yelp", 0.99)])
 def test_not_every_published_test_part_was_drawn_at_random(name: str, spread: float) -> None:
     if REAL is None or not (REAL / (CATALOG[name].folder or name)).is_dir():
