@@ -130,9 +130,10 @@ def make_split(
     _check(
         name, valid=valid, test=test, shots=shots, cold_share=cold_share, fraction=train_fraction, seed=seed
     )
-    if valid_drift and (valid_drift < 0 or name not in DRIFTING):
-        able, found = " and ".join(DRIFTING), f"got {valid_drift:g} for {name}"
-        raise InputError(f"the drift of validation is 0, or above 0 for {able}; {found}")
+    if not valid_drift >= 0:
+        raise InputError(f"the drift of validation must be 0 or more, got {valid_drift:g}")
+    if valid_drift and name not in DRIFTING:
+        raise InputError(f"valid_drift={valid_drift:g} needs split {' or '.join(DRIFTING)}, not {name!r}")
     if len(dataset.interactions) == 0:
         raise InputError(f"{dataset.name}: no interactions to split")
     request = _Request(valid, test, shots, cold_share, seed)

@@ -262,7 +262,7 @@ BAD_FLAGS = {
     "--negatives in_batch --num-negatives 3": "--batch-size",
     "--score angle": "cosine",
     "--split sideways": "leave_one_out",
-    "--split cold_items --valid-drift 1": "given and random",
+    "--split cold_items --valid-drift 1": "needs split given or random",
     "--valid-drift -1": "--valid-drift",
     "--split given": "given",
     "--method best": "sgl",
