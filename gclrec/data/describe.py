@@ -130,8 +130,7 @@ def item_dispersion(train: Interactions, part: Interactions) -> float | None:
         ``None`` where there is nothing to compare: a part is empty, or there is one item.
     """
     held = part.item_degrees()
-    inside = len(part) and bool(((train.user == part.user[0]) & (train.item == part.item[0])).any())
-    pool = train.item_degrees() + (0 if inside else held)
+    pool = train.without(part).item_degrees() + held
     held, pool = held[pool > 0], pool[pool > 0].astype(np.float64)
     if len(pool) < 2 or not 0 < held.sum() < pool.sum():
         return None

@@ -127,13 +127,8 @@ def make_split(
     name = dataset.default_split if name is None else name
     if name not in SPLITS:
         raise InputError(f"unknown split {name!r}: choose one of {', '.join(SPLITS)}")
-    _check(
-        name, valid=valid, test=test, shots=shots, cold_share=cold_share, fraction=train_fraction, seed=seed
-    )
-    if not valid_drift >= 0:
-        raise InputError(f"the drift of validation must be 0 or more, got {valid_drift:g}")
-    if valid_drift and name not in DRIFTING:
-        raise InputError(f"valid_drift={valid_drift:g} needs split {' or '.join(DRIFTING)}, not {name!r}")
+    shares = {"valid": valid, "test": test, "cold_share": cold_share, "fraction": train_fraction}
+    _check(name, **shares, drift=valid_drift, shots=shots, seed=seed)
     if len(dataset.interactions) == 0:
         raise InputError(f"{dataset.name}: no interactions to split")
     request = _Request(valid, test, shots, cold_share, seed)
@@ -149,7 +144,15 @@ def make_split(
 
 
 def _check(
-    name: str, *, valid: float, test: float, shots: int, cold_share: float, fraction: float, seed: int
+    name: str,
+    *,
+    valid: float,
+    test: float,
+    drift: float,
+    shots: int,
+    cold_share: float,
+    fraction: float,
+    seed: int,
 ) -> None:
     if not 0 <= valid < 1:
         raise InputError(f"the validation share must be in [0, 1), got {valid:g}")
@@ -157,6 +160,10 @@ def _check(
         raise InputError(f"the test share must be in [0, 1), got {test:g}")
     if valid + test >= 1:
         raise InputError(f"validation share {valid:g} and test share {test:g} leave nothing to train on")
+    if not drift >= 0:
+        raise InputError(f"the drift of validation must be 0 or more, got {drift:g}")
+    if drift and name not in DRIFTING:
+        raise InputError(f"valid_drift={drift:g} needs split {' or '.join(DRIFTING)}, not {name!r}")
     if shots < 0:
         raise InputError(f"shots must be 0 or more, got {shots}")
     if shots and name not in ("cold_items", "cold_users"):
