@@ -11,6 +11,7 @@ from gclrec.contrast.moment import Contrasted, Moment
 from gclrec.contrast.temperatures import Temperature, current
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.propagation import rows_at
 
 NEGATIVE_NODES = ("batch", "all")
 """What InfoNCE between two views compares a node with: the batch's other nodes, or all others there are."""
@@ -132,4 +133,4 @@ def node_contrast(
 
 def rows_of(embeddings: Embeddings, users: Tensor, items: Tensor) -> Embeddings:
     """Return the embeddings of some users and some items."""
-    return Embeddings(embeddings.users.index_select(0, users), embeddings.items.index_select(0, items))
+    return Embeddings(rows_at(embeddings.users, users), rows_at(embeddings.items, items))
