@@ -140,6 +140,6 @@ class Lines:
 
 
 def _validation(record: dict[str, Any]) -> list[str]:
-    """Return the first figure over all users of an epoch that was validated, nothing of another."""
-    figures = (f"{name} {value:.4f}" for name, value in record.items() if name.startswith("valid/all"))
+    """Return the figure that chooses the epoch, which stands first, of one that was validated."""
+    figures = (f"{name} {value:.4f}" for name, value in record.items() if name.startswith("valid/"))
     return list(islice(figures, 1))

@@ -20,10 +20,10 @@ from gclrec.training.listeners import Listener, Scalars, Silent
 from gclrec.training.memory import keep_freed_memory
 from gclrec.training.results import (
     Result,
-    evaluate_on,
     finish,
     peak_rss_mb,
     shape_of,
+    validation_record,
     warn_of_collapse,
 )
 from gclrec.training.run import RunFolder
@@ -166,8 +166,7 @@ def validated(trainer: Trainer, split: Split) -> tuple[Embeddings, dict[str, flo
         raw = trainer.raw_embeddings()
         record["norm_exponent"] = trainer.scoring.calibrate(raw, split, config.selected)
     embeddings = trainer.embeddings()
-    figures = evaluate_on(embeddings, split, "valid", config)
-    return embeddings, record | {f"valid/{name}": value for name, value in figures.values.items()}
+    return embeddings, record | validation_record(embeddings, split, config)
 
 
 def _out_of_patience(config: TrainConfig, progress: Progress) -> bool:

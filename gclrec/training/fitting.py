@@ -13,7 +13,7 @@ from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.training.config import TrainConfig
 from gclrec.training.listeners import Listener
-from gclrec.training.results import Result, evaluate_on, finish, peak_rss_mb, shape_of
+from gclrec.training.results import Result, finish, peak_rss_mb, shape_of, validation_record
 from gclrec.training.run import RunFolder
 
 
@@ -80,8 +80,7 @@ def _fit(
     }
     if len(split.valid):
         began = time.perf_counter()
-        figures = evaluate_on(scorer, split, "valid", config)
-        record |= {f"valid/{name}": value for name, value in figures.values.items()}
+        record |= validation_record(scorer, split, config)
         if scorer.vectors is not None:
             shape = shape_of(scorer.vectors, split.train)
             record |= {f"geometry/{name}": value for name, value in shape.items()}

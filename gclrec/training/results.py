@@ -97,6 +97,13 @@ def finish(
     return Result(values, figures, validated=validated)
 
 
+def validation_record(ranker: Embeddings | Scorer, split: Split, config: TrainConfig) -> dict[str, float]:
+    """Return the validation figures as ``metrics.jsonl`` names them; what chooses the epoch stands first."""
+    values = evaluate_on(ranker, split, "valid", config).values
+    names = sorted(values, key=lambda name: name != config.selected)
+    return {f"valid/{name}": values[name] for name in names}
+
+
 def evaluate_on(
     ranker: Embeddings | Scorer,
     split: Split,

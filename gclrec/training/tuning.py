@@ -26,7 +26,7 @@ from gclrec.training.config import TrainConfig, flag
 from gclrec.training.fit import new_trainer, validated
 from gclrec.training.fitting import fitted
 from gclrec.training.listeners import Listener
-from gclrec.training.results import evaluate_on
+from gclrec.training.results import validation_record
 from gclrec.training.run import RunFolder, read_json
 from gclrec.training.trainer import pick_device
 
@@ -260,8 +260,7 @@ def curve_on(folder: RunFolder) -> Curve:
         if config.baseline is not None:
             listener.phase("select", 1, 1)
             scorer = fitted(config, split.train, folder.attributes())
-            figures = evaluate_on(scorer, split, "valid", config)
-            yield {"epoch": 1} | {f"valid/{name}": value for name, value in figures.values.items()}
+            yield {"epoch": 1} | validation_record(scorer, split, config)
             return
         trainer = new_trainer(config, split.train, folder, pick_device(config.device))
         listener.phase("select", 1, config.epochs)

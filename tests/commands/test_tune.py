@@ -119,7 +119,7 @@ def test_the_test_part_is_never_looked_at(
 
     def evaluate(ranker: Any, split: Any, part: str, config: Any) -> Any:
         looked.append(getattr(split, part).pair_keys.tolist())
-        return results.evaluate_on(ranker, split, part, config)
+        return evaluate_on(ranker, split, part, config)
 
     def selection_only(split: Any) -> Any:
         left = select(split)
@@ -130,10 +130,9 @@ def test_the_test_part_is_never_looked_at(
     def finish(*arguments: object, **others: object) -> None:
         raise AssertionError("the test part is read here")
 
-    select = tuning.selection_only
+    select, evaluate_on = tuning.selection_only, results.evaluate_on
     monkeypatch.setattr(tuning, "selection_only", selection_only)
-    monkeypatch.setattr(tuning, "evaluate_on", evaluate)
-    monkeypatch.setattr(fit, "evaluate_on", evaluate)
+    monkeypatch.setattr(results, "evaluate_on", evaluate)
     monkeypatch.setattr(fit, "finish", finish)
     assert tune("--method", method).code == 0
     split = RunFolder(tmp_path / "out" / "start").split()
