@@ -66,9 +66,13 @@ class Split:
         Where the training pairs were thinned, the validation pairs that join them are thinned to the
         same share, so that a sparsity study stays one.
         """
-        joining, left = _thinned(self.valid, self.train_fraction, self.seed)
+        joining, left = self.joining()
         train, removed = self.train.joined(joining), _together(self.removed, left)
         return replace(self, train=train, valid=_none_of(self.valid), removed=removed)
+
+    def joining(self) -> tuple[Interactions, Interactions | None]:
+        """Return the validation pairs that join ``train`` in a refit, and those that do not, if any."""
+        return _thinned(self.valid, self.train_fraction, self.seed)
 
     def no_candidates(self, part: str) -> Interactions | None:
         """Return the pairs that lists for ``valid`` or ``test`` leave out besides the training pairs."""

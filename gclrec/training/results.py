@@ -63,6 +63,7 @@ def finish(
         refitted: whether the validation pairs were trained on.
         validated: whether there was anything to choose the epoch by.
     """
+    trained_on = ("train", folder.joined(split)) if refitted else ("train",)
     split = split.refit() if refitted else split
     train = split.train
     vectors = vectors_of(ranker)
@@ -70,8 +71,7 @@ def finish(
         fold_in = fold_in or FoldIn.of_vectors(
             BipartiteGraph.from_interactions(train), vectors.users.cpu(), vectors.items.cpu()
         )
-        parts = ("train", "valid") if refitted else ("train",)
-        replace(fold_in, trained_on=parts).save(folder.path / "fold_in")
+        replace(fold_in, trained_on=trained_on).save(folder.path / "fold_in")
         write_embeddings(
             folder.path / "embeddings",
             user_ids=train.users,

@@ -27,7 +27,7 @@ from gclrec.data.interactions import IntArray, Interactions, Vocabulary
 from gclrec.data.splits import Split
 from gclrec.errors import InputError
 from gclrec.recall.embeddings import read_frame
-from gclrec.recall.reading import PARTS, REMOVED
+from gclrec.recall.reading import JOINED, PARTS, REMOVED
 from gclrec.training.checkpoint import write_atomically
 from gclrec.training.config import TrainConfig
 
@@ -162,6 +162,14 @@ class RunFolder:
             self._write_pairs(REMOVED, split.removed)
         how = {"name": split.name, "train_fraction": split.train_fraction, "seed": split.seed}
         write_atomically(folder / "split.json", json.dumps(how))
+
+    def joined(self, split: Split) -> str:
+        """Return the part with the validation pairs of a refit, written where that is not all of them."""
+        joining, left = split.joining()
+        if left is None:
+            return "valid"
+        self._write_pairs(JOINED, joining)
+        return JOINED
 
     def _write_pairs(self, name: str, pairs: Interactions) -> None:
         columns: dict[str, Any] = {"user": pairs.user, "item": pairs.item}
