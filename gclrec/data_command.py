@@ -59,8 +59,6 @@ class Reading:
     ] = None
     valid_share: float = 0.1
     """Share held out for validation."""
-    valid_drift: float = 0.0
-    """Above 0 validation pairs of given and random splits are as unlike train as later ones are."""
     test_share: float = 0.2
     """Share held out for the test."""
     cold_share: float = 0.2
@@ -149,7 +147,6 @@ def describe_command(
                 dataset,
                 reading.split,
                 valid=reading.valid_share,
-                valid_drift=reading.valid_drift,
                 test=reading.test_share,
                 cold_share=reading.cold_share,
                 shots=reading.shots,

@@ -194,7 +194,6 @@ def new_split(config: TrainConfig, dataset: Dataset) -> Split:
         dataset,
         config.split,
         valid=config.valid_share,
-        valid_drift=config.valid_drift,
         test=config.test_share,
         shots=config.shots,
         cold_share=config.cold_share,

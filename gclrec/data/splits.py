@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from gclrec.data.drift import invented_times
 from gclrec.data.interactions import BoolArray, Dataset, IntArray, Interactions
 from gclrec.errors import InputError, InputWarning
 
@@ -18,9 +17,7 @@ Label = npt.NDArray[np.int8]
 TRAIN, VALID, TEST = 0, 1, 2
 
 # One stream of random numbers for each decision, so that no decision moves another.
-_SHARE, _NODES, _SHOTS, _ORDER, _THIN, _DRIFT = range(6)
-DRIFTING = ("given", "random")
-"""Splits whose validation part may drift; the others have an order of their own."""
+_SHARE, _NODES, _SHOTS, _ORDER, _THIN = range(5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +97,6 @@ def make_split(
     shots: int = 0,
     cold_share: float = 0.2,
     train_fraction: float = 1.0,
-    valid_drift: float = 0.0,
     seed: int = 0,
 ) -> Split:
     """Divide the pairs of a data set into training, validation and test pairs.
@@ -120,9 +116,6 @@ def make_split(
         cold_share: share of the items (or users) that is cold, in ``(0, 1)``.
         train_fraction: share of the training pairs that is kept, in ``(0, 1]``: a sparsity study. Smaller
             shares are subsets of larger ones; validation and test pairs stay as they are.
-        valid_drift: for ``given`` and ``random``: above 0 every user's validation pairs, as many as before,
-            are the last of train and validation in an invented time (:mod:`gclrec.data.drift`), the more
-            unlike train the higher it is.
         seed: decides every random choice; at least 0.
 
     Raises:
@@ -132,13 +125,11 @@ def make_split(
     if name not in SPLITS:
         raise InputError(f"unknown split {name!r}: choose one of {', '.join(SPLITS)}")
     shares = {"valid": valid, "test": test, "cold_share": cold_share, "fraction": train_fraction}
-    _check(name, **shares, drift=valid_drift, shots=shots, seed=seed)
+    _check(name, **shares, shots=shots, seed=seed)
     if len(dataset.interactions) == 0:
         raise InputError(f"{dataset.name}: no interactions to split")
     request = _Request(valid, test, shots, cold_share, seed)
     train, valid_part, test_part = SPLITS[name](dataset, request)
-    if valid_drift and len(valid_part):
-        train, valid_part = _drifted(train, valid_part, valid_drift, request)
     if len(train) == 0:
         raise InputError(
             f"{dataset.name}: split {name!r} leaves no training pair; ask for smaller valid and test shares"
@@ -152,7 +143,6 @@ def _check(
     *,
     valid: float,
     test: float,
-    drift: float,
     shots: int,
     cold_share: float,
     fraction: float,
@@ -164,10 +154,6 @@ def _check(
         raise InputError(f"the test share must be in [0, 1), got {test:g}")
     if valid + test >= 1:
         raise InputError(f"validation share {valid:g} and test share {test:g} leave nothing to train on")
-    if not drift >= 0:
-        raise InputError(f"the drift of validation must be 0 or more, got {drift:g}")
-    if drift and name not in DRIFTING:
-        raise InputError(f"valid_drift={drift:g} needs split {' or '.join(DRIFTING)}, not {name!r}")
     if shots < 0:
         raise InputError(f"shots must be 0 or more, got {shots}")
     if shots and name not in ("cold_items", "cold_users"):
@@ -347,17 +333,6 @@ def _per_user_label(pairs: Interactions, valid: float, test: float, request: _Re
     label[rank < held_out[pairs.user]] = VALID
     label[rank < for_test[pairs.user]] = TEST
     return label
-
-
-def _drifted(
-    train: Interactions, valid: Interactions, drift: float, request: _Request
-) -> tuple[Interactions, Interactions]:
-    """Return other pairs of the same users for validation, as many of each: the last in an invented time."""
-    pairs, generator = train.joined(valid), request.generator(_DRIFT)
-    times = invented_times(pairs, _noise(pairs, generator), drift, generator)
-    first = (pairs.user_degrees() - valid.user_degrees())[pairs.user]
-    held = _rank(pairs.user, times) >= first
-    return pairs.select(~held), pairs.select(held)
 
 
 def _noise(pairs: Interactions, generator: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -70,8 +70,6 @@ class TrainConfig:
     ] = None
     valid_share: Annotated[float, Parameter(group=DATA)] = 0.1
     """Share held out for validation, on which the best epoch is chosen; with 0 the last epoch stands."""
-    valid_drift: Annotated[float, Parameter(group=DATA)] = 0.0
-    """Above 0 validation pairs of given and random splits are as unlike train as later ones are; try 1."""
     test_share: Annotated[float, Parameter(group=DATA)] = 0.2
     """Share held out for the test, which is read once; 0, with --refit, trains on all the data."""
     cold_share: Annotated[float, Parameter(group=DATA)] = 0.2

@@ -9,7 +9,6 @@ HUGE = 1e18
 
 RANGES: Mapping[str, tuple[float, float, bool]] = {
     "valid_share": (0, 0.99, True),
-    "valid_drift": (0, 100, True),
     "test_share": (0, 0.99, True),
     "cold_share": (0, 1, False),
     "shots": (0, HUGE, True),

@@ -124,15 +124,6 @@ def test_split_settings_reach_the_split(capsys: pytest.CaptureFixture[str]) -> N
     assert train[1] > train[0]
 
 
-def test_validation_that_drifts_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    plain, drifted = (
-        json.loads(run(capsys, "describe", "synthetic-300x200x6000", "--split", "random", *more, "--json")[0])
-        for more in ((), ("--valid-drift", "3"))
-    )
-    spread = [figures["split"]["parts"]["valid"]["item_dispersion"] for figures in (plain, drifted)]
-    assert spread[1] > spread[0] + 1
-
-
 def test_describe_a_file_of_ones_own(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
         "who,what,when,stars",

@@ -369,9 +369,6 @@ def test_cold_without_validation_is_all_test() -> None:
         ("random", {"train_fraction": 0.0}, "training fraction"),
         ("random", {"train_fraction": 1.1}, "training fraction"),
         ("random", {"seed": -1}, "seed"),
-        ("random", {"valid_drift": -1.0}, "drift of validation must be 0 or more, got -1"),
-        ("random", {"valid_drift": float("nan")}, "got nan"),
-        ("temporal", {"valid_drift": 1.0}, "valid_drift=1 needs split given or random, not 'temporal'"),
     ],
 )
 def test_bad_arguments_are_one_clear_line(name: str, options: dict[str, float], message: str) -> None:

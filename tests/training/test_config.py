@@ -15,7 +15,6 @@ from gclrec.training.config import TrainConfig, flag, method_settings
 BAD = {
     "split": "sideways",
     "valid_share": 1.0,
-    "valid_drift": -0.5,
     "test_share": -0.1,
     "cold_share": 1.5,
     "shots": -1,
