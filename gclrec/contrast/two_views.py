@@ -11,7 +11,6 @@ from gclrec.contrast.moment import Contrasted, Moment
 from gclrec.contrast.temperatures import Temperature, current
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.propagation import rows_at
 
 NEGATIVE_NODES = ("batch", "all")
 """What InfoNCE between two views compares a node with: the batch's other nodes, or all others there are."""
@@ -133,4 +132,4 @@ def node_contrast(
 
 def rows_of(embeddings: Embeddings, users: Tensor, items: Tensor) -> Embeddings:
     """Return the embeddings of some users and some items."""
-    return Embeddings(rows_at(embeddings.users, users), rows_at(embeddings.items, items))
+    return Embeddings(embeddings.users.index_select(0, users), embeddings.items.index_select(0, items))

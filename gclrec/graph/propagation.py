@@ -258,12 +258,11 @@ class _Polynomial(torch.autograd.Function):
         ctx: Any, adjacency: Adjacency | Composed, weights: tuple[float, ...], users: Tensor, items: Tensor
     ) -> tuple[Tensor, Tensor]:
         ctx.adjacency, ctx.weights = adjacency, weights
-        ctx.takes_rows = True
         return _horner(adjacency, weights, users, items)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor, Tensor]:
-        grad_users, grad_items = _apply(_Polynomial, ctx.adjacency, ctx.weights, *map(_whole, grads))
+        grad_users, grad_items = _apply(_Polynomial, ctx.adjacency, ctx.weights, *grads)
         return None, None, grad_users, grad_items
 
 
@@ -280,7 +279,6 @@ class _Layered(torch.autograd.Function):
         ctx.operators, ctx.weights = operators, weights
         ctx.shapes = users.shape, items.shape
         ctx.set_materialize_grads(False)
-        ctx.takes_rows = True
         rows: list[Tensor] = []
         sums: tuple[Tensor, ...] = ()
         for layer, weight in enumerate(weights):
@@ -302,7 +300,6 @@ class _Layered(torch.autograd.Function):
         given = next((grad for grad in grads if grad is not None), None)
         if given is None:
             return (None,) * 5
-        values = given._values() if given.is_sparse else given
         carried: list[Tensor] | None = None
         for layer in range(len(ctx.operators), -1, -1):
             if carried is not None:
@@ -311,50 +308,6 @@ class _Layered(torch.autograd.Function):
                 for grad, weight in ((whole[side], ctx.weights[layer]), (layers[2 * layer + side], 1.0)):
                     if grad is not None and weight:
                         if carried is None:
-                            carried = [values.new_zeros(shape) for shape in ctx.shapes]
-                        _add(carried[side], grad, weight)
+                            carried = [given.new_zeros(shape) for shape in ctx.shapes]
+                        carried[side].add_(grad, alpha=weight)
         return None, None, None, *(carried or (None, None))
-
-
-def rows_at(table: Tensor, places: Tensor) -> Tensor:
-    """Return some rows, ``table[places]``, whose gradient stays as small as they are where it can.
-
-    The gradient of a gather is as large as the table and mostly zeros; to fill and to add up several of them
-    takes longer than what is done with the rows. What propagation has made takes the rows' own gradients and
-    their places instead (a sparse tensor), and adds them where they belong.
-
-    Args:
-        table: ``(N, D)``.
-        places: ``(R,)`` int64.
-    """
-    if table.is_cuda or torch.compiler.is_compiling() or not getattr(table.grad_fn, "takes_rows", False):
-        return table.index_select(0, places)
-    return cast("Tensor", _RowsAt.apply(table, places))  # type: ignore[no-untyped-call]
-
-
-class _RowsAt(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, table: Tensor, places: Tensor) -> Tensor:
-        ctx.save_for_backward(places)
-        ctx.shape = table.shape
-        return table.index_select(0, places)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (places,) = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a second derivative is to be taken
-            return grads[0].new_zeros(ctx.shape).index_add(0, places, grads[0]), None
-        index = places.unsqueeze(0)
-        return torch.sparse_coo_tensor(index, grads[0], ctx.shape, check_invariants=False), None
-
-
-def _add(into: Tensor, grad: Tensor, weight: float) -> None:
-    """Add a gradient, of the whole or of rows at their places, in place."""
-    if grad.is_sparse:
-        into.index_add_(0, grad._indices()[0], grad._values(), alpha=weight)
-    else:
-        into.add_(grad, alpha=weight)
-
-
-def _whole(grad: Tensor) -> Tensor:
-    return grad.to_dense() if grad.is_sparse else grad

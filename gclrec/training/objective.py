@@ -15,7 +15,6 @@ from gclrec.contrast.temperatures import Adaptive, Learned, Temperature, current
 from gclrec.contrast.views import View
 from gclrec.encoders import Embeddings, Encoder, UsersBefore
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.propagation import rows_at
 from gclrec.training.batches import Batch
 
 Parts: TypeAlias = dict[str, Tensor]
@@ -86,7 +85,7 @@ class Objective(nn.Module):
         parts: Parts = {}
         if self.loss != "none":
             final = encoder(graph) if contrasted is None else contrasted.main
-            user, item = _users(encoder, final, batch), rows_at(final.items, chosen)
+            user, item = _users(encoder, final, batch), final.items.index_select(0, chosen)
             positive, negative = item.split(sizes)
             negative = negative.view(*batch.negatives.shape, negative.shape[1])
             parts[self.loss] = self._main(batch, user, positive, negative)
@@ -155,4 +154,4 @@ def _users(encoder: object, final: Embeddings, batch: Batch) -> Tensor:
     """Return the users of a batch's pairs, ``(B, D)``."""
     if isinstance(encoder, UsersBefore):
         return encoder.users_before(final, batch.users, batch.positives)
-    return rows_at(final.users, batch.users)
+    return final.users.index_select(0, batch.users)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor
 
 from gclrec.graph.arrangement import Arrangement
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.propagation import Adjacency, Half, layered, rows_at
+from gclrec.graph.propagation import Adjacency, Half, layered
 
 
 @pytest.fixture(autouse=True)
@@ -113,53 +111,6 @@ def test_gradient_of_one_side_only(toy_graph: BipartiteGraph) -> None:
     toy_graph.adjacency.propagate(users, items)[1].sum().backward()
     dense = dense_of(toy_graph)
     torch.testing.assert_close(users.grad, (dense[:, 12:].sum(1)[:12, None]).expand(12, 3))
-
-
-@pytest.mark.parametrize("form", ["polynomial", "layered", "leaf"])
-@pytest.mark.parametrize("dense_too", [False, True])
-def test_gradient_through_rows_is_that_of_a_gather(
-    toy_graph: BipartiteGraph, form: str, dense_too: bool
-) -> None:
-    """Repeated places, several gathers of one table and of single layers, beside the whole table or not."""
-    weights = (0.0, 0.5, 0.3, 0.2)
-    places = torch.tensor([7, 0, 0, 3, 7, 7]), torch.tensor([1, 1, 9]), torch.tensor([4])
-    factors = [torch.randn(len(place), 2) for place in places]
-
-    def gradient(gather: Callable[[Tensor, Tensor], Tensor]) -> tuple[list[Tensor], Tensor]:
-        x = [torch.ones(rows, 2, requires_grad=True) for rows in (12, 10)]
-        if form == "layered":
-            *final, layers = layered([toy_graph.adjacency] * 3, *x, weights)
-        else:
-            final = x if form == "leaf" else list(toy_graph.adjacency.polynomial(*x, weights))
-            layers = ((final[0], final[1]),) * 4
-        tables = final[0], final[1], layers[1][1]
-        chosen = [gather(table, place) for table, place in zip(tables, places, strict=True)]
-        chosen += [gather(final[0], places[2]), gather(layers[2][0], places[0])]
-        loss = torch.stack([(row.square().sum(1) * len(row)).sum() for row in chosen]).sum()
-        loss = loss + (chosen[0] * factors[0]).sum()
-        if dense_too:
-            loss = loss + final[0].square().sum() + layers[1][1].sum()
-        return chosen, torch.cat(torch.autograd.grad(loss, x))
-
-    expected, slow = gradient(lambda table, place: table[place])
-    found, fast = gradient(rows_at)
-    torch.testing.assert_close(found, expected)
-    assert slow.abs().sum() > 0
-    torch.testing.assert_close(fast, slow)
-
-
-@pytest.mark.parametrize("weights", [(0.25,) * 3, (0.0, 0.5, 0.5)])
-def test_rows_have_second_derivatives(toy_graph: BipartiteGraph, weights: tuple[float, ...]) -> None:
-    places = torch.tensor([3, 3, 0])
-
-    def chosen(users: Tensor, items: Tensor) -> Tensor:
-        *final, layers = layered([toy_graph.adjacency] * 2, users, items, weights)
-        short = toy_graph.adjacency.polynomial(users, items, weights)
-        return rows_at(final[0], places) * rows_at(layers[1][1], places) + rows_at(short[1], places).square()
-
-    inputs = [torch.randn(rows, 2, requires_grad=True) for rows in (12, 10)]
-    assert torch.autograd.gradcheck(chosen, inputs)
-    assert torch.autograd.gradgradcheck(chosen, inputs)
 
 
 def test_both_widths_of_integers_agree(toy_graph: BipartiteGraph) -> None:
