@@ -124,8 +124,9 @@ def make_split(
     name = dataset.default_split if name is None else name
     if name not in SPLITS:
         raise InputError(f"unknown split {name!r}: choose one of {', '.join(SPLITS)}")
-    shares = {"valid": valid, "test": test, "cold_share": cold_share, "fraction": train_fraction}
-    _check(name, **shares, shots=shots, seed=seed)
+    _check(
+        name, valid=valid, test=test, shots=shots, cold_share=cold_share, fraction=train_fraction, seed=seed
+    )
     if len(dataset.interactions) == 0:
         raise InputError(f"{dataset.name}: no interactions to split")
     request = _Request(valid, test, shots, cold_share, seed)
@@ -139,14 +140,7 @@ def make_split(
 
 
 def _check(
-    name: str,
-    *,
-    valid: float,
-    test: float,
-    shots: int,
-    cold_share: float,
-    fraction: float,
-    seed: int,
+    name: str, *, valid: float, test: float, shots: int, cold_share: float, fraction: float, seed: int
 ) -> None:
     if not 0 <= valid < 1:
         raise InputError(f"the validation share must be in [0, 1), got {valid:g}")

@@ -279,19 +279,16 @@ class _Layered(torch.autograd.Function):
         ctx.operators, ctx.weights = operators, weights
         ctx.shapes = users.shape, items.shape
         ctx.set_materialize_grads(False)
+        sum_u, sum_i = users * weights[0], items * weights[0]
         rows: list[Tensor] = []
-        sums: tuple[Tensor, ...] = ()
-        for layer, weight in enumerate(weights):
-            if layer:
-                users, items = operators[layer - 1].propagate(users, items)
-                if change is not None:
-                    change(layer, users, items)
-                rows += users, items
-            if not sums and (weight or layer == len(operators)):
-                sums = users * weight, items * weight
-            elif weight:
-                sums = tuple(x.add_(y, alpha=weight) for x, y in zip(sums, (users, items), strict=True))
-        return *sums, *rows
+        for layer, operator in enumerate(operators, start=1):
+            users, items = operator.propagate(users, items)
+            if change is not None:
+                change(layer, users, items)
+            if weight := weights[layer]:
+                sum_u, sum_i = sum_u.add_(users, alpha=weight), sum_i.add_(items, alpha=weight)
+            rows += users, items
+        return sum_u, sum_i, *rows
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:

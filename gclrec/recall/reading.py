@@ -119,12 +119,14 @@ class Lookup:
         return found
 
 
-def checked_parts(seen: Iterable[str]) -> list[str]:
+def checked_parts(seen: Iterable[str], allowed: Sequence[str] = PARTS) -> list[str]:
     """Return the names of parts of the split, after checking them."""
     parts = [seen] if isinstance(seen, str) else list(seen)
     for part in parts:
-        if part not in PARTS:
-            raise InputError(f"seen: unknown part {part!r} of the split, expected some of {', '.join(PARTS)}")
+        if part not in allowed:
+            raise InputError(
+                f"seen: unknown part {part!r} of the split, expected some of {', '.join(allowed)}"
+            )
     return parts
 
 
@@ -148,7 +150,8 @@ def read_parts(
     run: Path, parts: Iterable[str], users: Vocabulary, items: Vocabulary
 ) -> list[tuple[IntArray, IntArray]]:
     """Return the user and item rows of parts of the split of a run."""
-    return [read_pairs(run / "split" / f"{part}.parquet", users, items) for part in parts]
+    named = checked_parts(parts, (*PARTS, JOINED))
+    return [read_pairs(run / "split" / f"{part}.parquet", users, items) for part in named]
 
 
 def read_known(

@@ -63,15 +63,15 @@ def finish(
         refitted: whether the validation pairs were trained on.
         validated: whether there was anything to choose the epoch by.
     """
-    trained_on = ("train", folder.joined(split)) if refitted else ("train",)
-    split = split.refit() if refitted else split
+    whole, split = split, split.refit() if refitted else split
     train = split.train
     vectors = vectors_of(ranker)
     if vectors is not None:
         fold_in = fold_in or FoldIn.of_vectors(
             BipartiteGraph.from_interactions(train), vectors.users.cpu(), vectors.items.cpu()
         )
-        replace(fold_in, trained_on=trained_on).save(folder.path / "fold_in")
+        parts = ("train", folder.joined(whole)) if refitted else ("train",)
+        replace(fold_in, trained_on=parts).save(folder.path / "fold_in")
         write_embeddings(
             folder.path / "embeddings",
             user_ids=train.users,

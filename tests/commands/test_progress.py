@@ -13,7 +13,11 @@ from pathlib import Path
 import pytest
 
 from gclrec.command_line import Terminated, sigterm_raises
-from gclrec.progress import Bars, Lines, progress_of
+from gclrec.progress import Bars, Lines, _validation, progress_of
+from gclrec.training.config import TrainConfig
+from gclrec.training.fit import fit
+from gclrec.training.run import RunFolder
+from tests.training.test_training import SMALL, checkerboard
 
 from .conftest import Run
 
@@ -72,6 +76,20 @@ def test_short_epochs_share_a_line_and_short_runs_have_none(
         "run 1/2 (none, seed 0), epoch 3/9",
         "run 1/2 (none, seed 0), epoch 6/9",
     ]
+
+
+@pytest.mark.parametrize("method", [{}, {"baseline": "item_knn"}])
+@pytest.mark.parametrize("select", ["ndcg@5", "head_items/recall@1"])
+def test_what_chooses_the_epoch_stands_first(tmp_path: Path, method: dict[str, str], select: str) -> None:
+    """So the line that progress prints is about that."""
+    config = TrainConfig(**{**SMALL, **method, "epochs": 1, "select": select})
+    folder = RunFolder.create(tmp_path / "run", config, checkerboard())
+    fit(config, folder)
+    record = folder.metrics()[0]
+    names = [name for name in record if name.startswith("valid/")]
+    assert names[0] == ("valid/all/ndcg@5" if select == "ndcg@5" else f"valid/{select}")
+    assert len(names) == len(set(names)) > 4
+    assert _validation(record) == [f"{names[0]} {record[names[0]]:.4f}"]
 
 
 def test_bars_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,6 @@ from gclrec.data.splits import Split
 from gclrec.encoders import LightGCN, Sequences
 from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.progress import _validation
 from gclrec.training.batches import Batch, KnownItems, PairBatches
 from gclrec.training.checkpoint import load_state, save_state
 from gclrec.training.config import TrainConfig
@@ -310,20 +309,6 @@ def test_losses_fall(tmp_path: Path) -> None:
         assert lines[-1][f"loss/{part}"] < lines[0][f"loss/{part}"]
     needed = {"epoch", "loss/total", "train_seconds", "eval_seconds", "peak_rss_mb", "valid/all/recall@5"}
     assert all(needed <= line.keys() for line in lines)
-
-
-@pytest.mark.parametrize("method", [{}, {"baseline": "item_knn"}])
-@pytest.mark.parametrize("select", ["ndcg@5", "head_items/recall@1"])
-def test_what_chooses_the_epoch_stands_first(tmp_path: Path, method: dict[str, str], select: str) -> None:
-    """So the line that progress prints is about that."""
-    config = TrainConfig(**{**SMALL, **method, "epochs": 1, "select": select})
-    folder = RunFolder.create(tmp_path / "run", config, checkerboard())
-    fit(config, folder)
-    record = folder.metrics()[0]
-    names = [name for name in record if name.startswith("valid/")]
-    assert names[0] == ("valid/all/ndcg@5" if select == "ndcg@5" else f"valid/{select}")
-    assert len(names) == len(set(names)) > 4
-    assert _validation(record) == [f"{names[0]} {record[names[0]]:.4f}"]
 
 
 class StopAfter:
