@@ -29,6 +29,8 @@ def xavier(encoder: Encoder, graph: BipartiteGraph, generator: Generator) -> Non
     """
     del graph
     for rows in encoder.layer_zero:
+        if not isinstance(rows, torch.nn.Parameter):
+            continue  # EGCF has no vectors of users
         std = math.sqrt(2.0 / (rows.shape[0] + rows.shape[1]))
         with torch.no_grad():
             rows.copy_(torch.empty(rows.shape).normal_(0.0, std, generator=generator))
@@ -57,6 +59,8 @@ def spectral(encoder: Encoder, graph: BipartiteGraph, generator: Generator) -> N
     low_rank = graph.low_rank(min(dim, most))
     vectors = (low_rank.user_vectors, low_rank.item_vectors)
     for rows, found, degree in zip((users, items), vectors, graph.degrees(), strict=True):
+        if not isinstance(rows, torch.nn.Parameter):
+            continue
         scaled = torch.nn.functional.normalize(found.to(rows), dim=1) * degree.to(rows).pow(0.25).unsqueeze(1)
         with torch.no_grad():
             led = rows[:, : scaled.shape[1]]

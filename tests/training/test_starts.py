@@ -46,6 +46,20 @@ def test_xavier_has_its_deviation() -> None:
         assert float(rows.detach().std()) == pytest.approx(expected, rel=4 / math.sqrt(2 * rows.numel()))
 
 
+@pytest.mark.parametrize("name", STARTS)
+def test_a_start_without_vectors_of_users_is_that_of_items(toy_graph: BipartiteGraph, name: str) -> None:
+    egcf, lightgcn = (
+        Trainer(TrainConfig(init=name, encoder=encoder, **SMALL), toy_graph).encoder.layer_zero
+        for encoder in ("egcf", "lightgcn")
+    )
+    assert not egcf[0].any()
+    spread = float(lightgcn[1].detach().std())  # 0.1 where it is normal, 0.38 for xavier
+    assert float(egcf[1].detach().std()) == pytest.approx(spread, rel=0.5)
+    if name == "spectral":
+        known = toy_graph.degrees()[1] > 0
+        torch.testing.assert_close(egcf[1][known], lightgcn[1][known])
+
+
 def test_spectral_start_is_the_scaled_svd(toy_graph: BipartiteGraph) -> None:
     encoder = LightGCN(12, 10, dim=4, num_layers=1, generator=torch.Generator().manual_seed(1))
     before = encoder.users.detach().clone()
