@@ -13,7 +13,7 @@ from gclrec.encoders.egcf import EGCF
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
 from gclrec.encoders.fields import FieldBatch, FieldEncoder, FieldTable
 from gclrec.encoders.histories import HISTORIES, Sequences
-from gclrec.encoders.layers import LAYER_WEIGHTS
+from gclrec.encoders.layers import LAYER_WEIGHTS, USER_VECTORS
 from gclrec.encoders.lightgcn import LightGCN
 from gclrec.encoders.mf import MF
 from gclrec.encoders.pyg import Conv, PyGEncoder, gat_conv, sage_conv
@@ -42,6 +42,7 @@ __all__ = [
     "Sequences",
     "Tower",
     "TwoTower",
+    "USER_VECTORS",
     "UsersBefore",
     "ValueNodes",
     "build_encoder",
@@ -97,6 +98,7 @@ def build_encoder(
     num_layers: int = 3,
     layer_weights: str = "mean",
     degree_exponent: float = 0.5,
+    user_vectors: str = "free",
     init_std: float = 0.1,
     generator: Generator | None = None,
     attributes: Attributes | None = None,
@@ -119,6 +121,7 @@ def build_encoder(
         num_layers: ``L`` of graph encoders.
         layer_weights: how their layers are combined.
         degree_exponent: of LightGCN's edge weights.
+        user_vectors: whether its users have any, a name in :data:`~gclrec.encoders.layers.USER_VECTORS`.
         init_std: standard deviation of the normal start.
         generator: where the start is drawn from.
         attributes: of users and items.
@@ -171,6 +174,7 @@ def build_encoder(
             num_layers,
             layer_weights=layer_weights,
             degree_exponent=degree_exponent,
+            user_vectors=user_vectors,
             init_std=init_std,
             generator=generator,
         )

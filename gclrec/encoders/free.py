@@ -20,16 +20,29 @@ class FreeVectors(nn.Module):
         dim: ``D``.
         init_std: standard deviation of the normal start.
         generator: where the start is drawn from, users first; the global one if ``None``.
+        user_vectors: whether users have vectors; zeros that are not trained stand for them if not.
     """
 
     if TYPE_CHECKING:
         __call__: Callable[..., Embeddings]
 
     def __init__(
-        self, num_users: int, num_items: int, dim: int, *, init_std: float, generator: Generator | None
+        self,
+        num_users: int,
+        num_items: int,
+        dim: int,
+        *,
+        init_std: float,
+        generator: Generator | None,
+        user_vectors: bool = True,
     ) -> None:
         super().__init__()
-        self.users = nn.Parameter(torch.empty(num_users, dim).normal_(0.0, init_std, generator=generator))
+        self.users: Tensor
+        if user_vectors:
+            drawn = torch.empty(num_users, dim).normal_(0.0, init_std, generator=generator)
+            self.users = nn.Parameter(drawn)
+        else:
+            self.register_buffer("users", torch.zeros(1, dim).expand(num_users, -1), persistent=False)
         self.items = nn.Parameter(torch.empty(num_items, dim).normal_(0.0, init_std, generator=generator))
 
     @property

@@ -5,6 +5,9 @@ from __future__ import annotations
 LAYER_WEIGHTS = ("mean", "mean_without_0", "last", "learned")
 """How layers 0..L are combined: LightGCN's mean, SimGCL's mean of 1..L, the last alone, or a learned mix."""
 
+USER_VECTORS = ("free", "items")
+"""What a user is before propagation: a vector of its own, or what its items make of it."""
+
 
 def fixed_weights(name: str, num_layers: int) -> list[float] | None:
     """Return ``w_0 .. w_L`` of a name in :data:`LAYER_WEIGHTS`, or ``None`` when they are learned."""

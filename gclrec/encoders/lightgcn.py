@@ -12,10 +12,10 @@ from gclrec.encoders.content import Content
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
 from gclrec.encoders.fields import FieldBatch, FieldTable
 from gclrec.encoders.free import FreeVectors
-from gclrec.encoders.layers import check_layers, fixed_weights
+from gclrec.encoders.layers import USER_VECTORS, check_layers, fixed_weights
 from gclrec.encoders.operators import Operators
 from gclrec.encoders.value_nodes import ValueNodes
-from gclrec.graph.propagation import Change, Operator, layered
+from gclrec.graph.propagation import Change, Operator, layered, of_items
 
 
 class LightGCN(FreeVectors):
@@ -30,6 +30,13 @@ class LightGCN(FreeVectors):
     ``edge_index`` at hand, so an augmented view is weighted by its own degrees. A node with no edge keeps
     only its layer-0 share.
 
+    With ``user_vectors="items"`` users have no vectors of their own: layer 0 of a user is one step of
+    propagation from its items, as in EGCF ([3], of which this is the linear form),
+
+    .. math:: x_u^{(0)} = \sum_{i \in N(u)} (|N(u)|\,|N(i)|)^{-a}\, x_i^{(0)}
+
+    so there is less to learn and less to keep, and each layer costs one half of a step.
+
     Args:
         num_users: ``U``.
         num_items: ``I``.
@@ -38,6 +45,7 @@ class LightGCN(FreeVectors):
         layer_weights: one of :data:`~gclrec.encoders.layers.LAYER_WEIGHTS`; ``mean`` is
             ``w_l = 1 / (L + 1)``.
         degree_exponent: ``a``, in ``[0, 1]``.
+        user_vectors: one of :data:`~gclrec.encoders.layers.USER_VECTORS`.
         init_std: standard deviation of the normal start of layer 0.
         generator: where the start is drawn from; the global one if ``None``.
         content: what attributes add to layer 0 (:class:`~gclrec.encoders.content.Content`), or their values
@@ -52,8 +60,8 @@ class LightGCN(FreeVectors):
         - **output:** users ``(U, D)`` and items ``(I, D)``
 
     Raises:
-        ValueError: ``layer_weights`` is not a known name, ``num_layers`` does not suit it, or the exponent is
-            out of range.
+        ValueError: ``layer_weights`` or ``user_vectors`` is not a known name, ``num_layers`` does not suit
+            the weights, or the exponent is out of range.
 
     Example, trained on a plain PyG ``HeteroData``:
         >>> from torch_geometric.data import HeteroData
@@ -73,6 +81,7 @@ class LightGCN(FreeVectors):
 
     [1] He et al., SIGIR 2020, https://arxiv.org/abs/2002.02126
     [2] Lee et al., RecSys 2024, https://github.com/geon0325/LightGCNpp
+    [3] Zhang et al., ACM TOIS 2025, https://doi.org/10.1145/3701230
     """
 
     def __init__(
@@ -84,17 +93,28 @@ class LightGCN(FreeVectors):
         *,
         layer_weights: str = "mean",
         degree_exponent: float = 0.5,
+        user_vectors: str = "free",
         init_std: float = 0.1,
         generator: Generator | None = None,
         content: Content | ValueNodes | None = None,
     ) -> None:
-        super().__init__(num_users, num_items, dim, init_std=init_std, generator=generator)
+        if user_vectors not in USER_VECTORS:
+            raise ValueError(f"user_vectors must be one of {', '.join(USER_VECTORS)}, got {user_vectors!r}")
+        super().__init__(
+            num_users,
+            num_items,
+            dim,
+            init_std=init_std,
+            generator=generator,
+            user_vectors=user_vectors == "free",
+        )
         check_layers(layer_weights, num_layers)
         if not 0.0 <= degree_exponent <= 1.0:
             raise ValueError(f"degree_exponent must lie in [0, 1], got {degree_exponent}")
         self.num_layers = num_layers
         self.layer_weights = layer_weights
         self.degree_exponent = degree_exponent
+        self.user_vectors = user_vectors
         if layer_weights == "learned":
             self.layer_logits = nn.Parameter(torch.zeros(num_layers + 1))
         self.content = content
@@ -104,7 +124,8 @@ class LightGCN(FreeVectors):
     def extra_repr(self) -> str:
         """Return sizes and layers, for ``repr``."""
         layers = f"num_layers={self.num_layers}, layer_weights={self.layer_weights!r}"
-        return f"{super().extra_repr()}, {layers}, degree_exponent={self.degree_exponent:g}"
+        layers = f"{layers}, degree_exponent={self.degree_exponent:g}, user_vectors={self.user_vectors!r}"
+        return f"{super().extra_repr()}, {layers}"
 
     def fixed_weights(self) -> list[float] | None:
         """Return ``w_0 .. w_L``, or ``None`` when they are learned."""
@@ -139,9 +160,14 @@ class LightGCN(FreeVectors):
         start, operators = self._begin(graph, hidden)
         counts = len(self.users), len(self.items)
         weights = self.fixed_weights()
-        (users, items), operators = _perturbed(counts, perturb, start), operators[: max(self.num_layers, 1)]
-        change = None if perturb is None or perturb.shift is None else _within(counts, perturb.shift)
+        operators = operators[: max(self.num_layers, 1)]
         alike = len(set(map(id, operators))) == 1
+        if self.user_vectors == "items":
+            if weights is not None and not layers and perturb is None and alike and self.content is None:
+                return Embeddings(*of_items(operators[0], start[1], _powers(weights)))
+            start = self._users_of_items(start, operators[0])
+        users, items = _perturbed(counts, perturb, start)
+        change = None if perturb is None or perturb.shift is None else _within(counts, perturb.shift)
         if weights is not None and not layers and change is None and alike:
             return Embeddings(*_cut(counts, *operators[0].polynomial(users, items, weights)))
         fixed = weights or [0.0] * (self.num_layers + 1)
@@ -157,7 +183,25 @@ class LightGCN(FreeVectors):
 
     def inputs(self, graph: GraphLike) -> tuple[Tensor, Tensor]:
         """Return layer 0 of users ``(U, D)`` and items ``(I, D)``, what attributes add to it included."""
-        return _cut((len(self.users), len(self.items)), *self._begin(graph)[0])
+        start, operators = self._begin(graph)
+        if self.user_vectors == "items":
+            start = self._users_of_items(start, operators[0])
+        return _cut((len(self.users), len(self.items)), *start)
+
+    def as_polynomial(self, graph: GraphLike) -> tuple[Tensor, Tensor, list[float]]:
+        """Return users ``(U, D)``, items ``(I, D)`` and the weights of the operator's powers on them.
+
+        Their sum is what the encoder returns. With ``user_vectors="items"`` and no attributes, the users are
+        zeros and there is one power more than there are layers.
+        """
+        if self.user_vectors == "items" and self.content is None:
+            return *self.layer_zero, _powers(self.layer_shares())
+        return *self.inputs(graph), self.layer_shares()
+
+    def _users_of_items(self, start: tuple[Tensor, Tensor], operator: Operator) -> tuple[Tensor, Tensor]:
+        """Return layer 0 with what items make of users added to the users."""
+        users, items = start
+        return users + of_items(operator, items, (0.0, 1.0))[0], items
 
     def _begin(
         self, graph: GraphLike, hidden: Hidden = (None, None)
@@ -228,6 +272,14 @@ class LightGCN(FreeVectors):
         if self.content is None:
             raise ValueError("the encoder was made without attributes")
         return self.content
+
+
+def _powers(weights: list[float]) -> list[float]:
+    """Return the weights of the powers of what items send, given those of the layers.
+
+    A user of layer ``l`` is at power ``l`` or ``l + 1``, whichever is odd, an item at whichever is even.
+    """
+    return [a + b for a, b in zip([*weights, 0.0], [0.0, *weights], strict=True)]
 
 
 def _cut(counts: tuple[int, int], users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:

@@ -156,6 +156,27 @@ def layered(
     return rows[0], rows[1], ((users, items), *later)
 
 
+def of_items(operator: Operator, items: Tensor, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
+    r"""Return :math:`\sum_l w_l \hat A^l (0, x_I)`, the polynomial of items alone.
+
+    Every power of the operator has rows on one side only, so half of each product is left out: a power of two
+    steps costs what one step of users and items costs. The gradient is a chain of the same halves in reverse.
+
+    Args:
+        operator: symmetric.
+        items: ``(I, D)``; the users of layer 0 are zero.
+        weights: :math:`w_0 .. w_L`.
+
+    Shapes:
+        - **output:** users ``(U, D)``, the sum of odd powers, and items ``(I, D)``, that of even ones
+    """
+    if not isinstance(operator, Adjacency | Composed):
+        return operator.polynomial(items.new_zeros(operator.num_users, items.shape[1]), items, weights)
+    if len(items) != operator.num_items:
+        raise ValueError(f"the graph has {operator.num_items} items, got rows for {len(items)}")
+    return _apply(_Outward, operator, tuple(weights), items)
+
+
 class Product(Protocol):
     """One direction of a symmetric operator: a matrix that can be multiplied with."""
 
@@ -308,3 +329,54 @@ class _Layered(torch.autograd.Function):
                             carried = [given.new_zeros(shape) for shape in ctx.shapes]
                         carried[side].add_(grad, alpha=weight)
         return None, None, None, *(carried or (None, None))
+
+
+class _Outward(torch.autograd.Function):
+    """Sums of the odd powers (users) and the even powers (items) of what items send; :func:`of_items`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, adjacency: Adjacency | Composed, weights: tuple[float, ...], items: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        ctx.adjacency, ctx.weights = adjacency, weights
+        halves = adjacency.by_item, adjacency.by_user
+        sums = [items.new_zeros(0), items * weights[0]]
+        x = items.contiguous()
+        for power, weight in enumerate(weights[1:], start=1):
+            x = halves[power % 2].matmul(x)
+            if power == 1:
+                sums[0] = x * weight
+            elif weight:
+                sums[1 - power % 2].add_(x, alpha=weight)
+        if len(weights) == 1:
+            sums[0] = items.new_zeros(adjacency.num_users, items.shape[1])
+        return sums[0], sums[1]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor]:
+        # Through the function of the transpose, so that second derivatives exist too.
+        return None, None, _Inward.apply(ctx.adjacency, ctx.weights, *grads)  # type: ignore[no-untyped-call]
+
+
+class _Inward(torch.autograd.Function):
+    """The transpose of :class:`_Outward`: from users and items to items."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, adjacency: Adjacency | Composed, weights: tuple[float, ...], users: Tensor, items: Tensor
+    ) -> Tensor:
+        ctx.adjacency, ctx.weights = adjacency, weights
+        halves = adjacency.by_item, adjacency.by_user
+        sides = items, users
+        last = len(weights) - 1
+        carried = sides[last % 2] * weights[last]
+        for power in range(last - 1, -1, -1):
+            carried = halves[power % 2].matmul(carried)
+            if weights[power]:
+                carried.add_(sides[power % 2], alpha=weights[power])
+        return carried
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor, Tensor]:
+        users, items = _apply(_Outward, ctx.adjacency, ctx.weights, *grads)
+        return None, None, users, items

@@ -152,6 +152,8 @@ def check_encoder(config: TrainConfig) -> None:
             raise InputError(f"{flag(name)}: {what}; give --encoder two_tower")
     if config.encoder != "lightgcn" and config.degree_exponent != defaults["degree_exponent"]:
         raise InputError(f"--degree-exponent: weights edges of lightgcn only, not of {config.encoder}")
+    if config.encoder != "lightgcn" and config.user_vectors != defaults["user_vectors"]:
+        raise InputError(f"--user-vectors: lightgcn alone can be without them, not {config.encoder}")
     if config.history == "none" and config.history_length != defaults["history_length"]:
         raise InputError("--history-length: not used without --history mean (or attention)")
 

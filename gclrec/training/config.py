@@ -105,6 +105,14 @@ class TrainConfig:
     layer_weights: Annotated[str, Parameter(group=MODEL, help=f"One of {options(LAYER_WEIGHTS)}.")] = "mean"
     degree_exponent: Annotated[float, Parameter(group=MODEL)] = 0.5
     """Exponent a of lightgcn's edge weights (d_u d_i)^-a; below the paper's 0.5 popular nodes spread more."""
+    user_vectors: Annotated[
+        str,
+        Parameter(
+            group=MODEL,
+            help="What a user of lightgcn is before the first layer: free, a vector of its own; items, what "
+            "its items make of it (fewer parameters, cheaper steps).",
+        ),
+    ] = "free"
     init: Annotated[
         str,
         Parameter(

@@ -13,7 +13,7 @@ from gclrec.contrast.ranking_losses import LOSSES, SCORES
 from gclrec.contrast.ssl import SSL
 from gclrec.contrast.two_views import NEGATIVE_NODES
 from gclrec.data.splits import SPLITS
-from gclrec.encoders import ATTRIBUTE_USES, ENCODERS, HISTORIES, LAYER_WEIGHTS, REFINERS
+from gclrec.encoders import ATTRIBUTE_USES, ENCODERS, HISTORIES, LAYER_WEIGHTS, REFINERS, USER_VECTORS
 from gclrec.training.schedules import SCHEDULES
 from gclrec.training.scoring import SCORINGS
 from gclrec.training.starts import STARTS
@@ -23,6 +23,7 @@ NAMES: Mapping[str, Collection[str]] = {
     "baseline": BASELINES,
     "encoder": ENCODERS,
     "layer_weights": LAYER_WEIGHTS,
+    "user_vectors": USER_VECTORS,
     "refiner": REFINERS,
     "history": ("none", *HISTORIES),
     "attributes": ("none", *ATTRIBUTE_USES),

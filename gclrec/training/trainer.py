@@ -77,6 +77,7 @@ class Trainer:
             num_layers=config.num_layers,
             layer_weights=config.layer_weights,
             degree_exponent=config.degree_exponent,
+            user_vectors=config.user_vectors,
             init_std=config.init_std,
             generator=drawn,
             attributes=attributes,
@@ -200,12 +201,9 @@ class Trainer:
         encoder = self._linear()
         if encoder is not None:
             self.modules.eval()
-            users, items = encoder.inputs(self.graph)
             return FoldIn.of_layers(
                 self.graph,
-                users,
-                items,
-                encoder.layer_shares(),
+                *encoder.as_polynomial(self.graph),
                 exponents=exponents,
                 degree_exponent=encoder.degree_exponent,
             )

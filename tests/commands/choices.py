@@ -59,6 +59,12 @@ CHOICES = [
     *(("--layer-weights", name) for name in LAYER_WEIGHTS),
     ("--degree-exponent", 0.3, "--aug", "layer_edge_drop+svd"),
     *(("--degree-exponent", 0.3, *WITH_ITEMS[:2], "--attributes", use) for use in ATTRIBUTE_USES),
+    ("--user-vectors", "items", "--layer-weights", "learned", "--aug", "layer_edge_drop+svd"),
+    *(("--user-vectors", "items", *WITH_ITEMS[:2], "--attributes", use) for use in ATTRIBUTE_USES),
+    *(
+        ("--user-vectors", "items", "--ssl", name, *needs(name))
+        for name in ("cross_layer", "ncl", "neighbour")
+    ),
     *(("--loss", name) for name in LOSSES if name != "none"),
     ("--loss", "none", "--ssl", "byol", "--aug", "none"),
     ("--loss", "none"),
@@ -212,6 +218,7 @@ BAD_FLAGS = {
     "--encoder two_tower": "two_tower needs --attributes input",
     "--encoder two_tower --attributes nodes": "try lightgcn",
     "--encoder egcf --degree-exponent 0.3": "of lightgcn only, not of egcf",
+    "--encoder egcf --user-vectors items": "lightgcn alone can be without them, not egcf",
     "--degree-exponent -0.1": "--degree-exponent",
     "--refiner senet": "two_tower",
     "--refiner sieve": "contextnet",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gclrec.encoders import EGCF, ENCODERS, LAYER_WEIGHTS, MF, LightGCN, build_encoder
+from gclrec.encoders import EGCF, ENCODERS, LAYER_WEIGHTS, MF, USER_VECTORS, LightGCN, build_encoder
 from gclrec.encoders.embeddings import Perturbation
 from gclrec.graph.bipartite import BipartiteGraph
 
@@ -25,26 +25,42 @@ def slow_layers(encoder: LightGCN, graph: BipartiteGraph) -> list[tuple[torch.Te
     """Each layer by loops over the edges, as equation 3 of the paper has it."""
     users, items = (x.detach().double() for x in encoder.layer_zero)
     degree_u, degree_i = (d.double() for d in graph.degrees())
-    layers = [(users, items)]
-    for _ in range(encoder.num_layers):
+
+    def step(users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         new_u, new_i = torch.zeros_like(users), torch.zeros_like(items)
         for u, i in graph.edge_index.T.tolist():
             scale = (degree_u[u] * degree_i[i]) ** -encoder.degree_exponent
             new_u[u] += scale * items[i]
             new_i[i] += scale * users[u]
-        users, items = new_u, new_i
-        layers.append((users, items))
+        return new_u, new_i
+
+    if encoder.user_vectors == "items":
+        assert not users.any()
+        users = step(users, items)[0]
+    layers = [(users, items)]
+    for _ in range(encoder.num_layers):
+        layers.append(step(*layers[-1]))
     return layers
 
 
+@pytest.mark.parametrize("user_vectors", USER_VECTORS)
 @pytest.mark.parametrize("layer_weights", LAYER_WEIGHTS)
 @pytest.mark.parametrize("layers", [False, True])
 @pytest.mark.parametrize("exponent", [0.5, 0.3, 0.0])
 @pytest.mark.parametrize("given", ["graph", "view", "edges"])
 def test_lightgcn_is_its_formula(
-    layer_weights: str, layers: bool, exponent: float, given: str, toy_graph: BipartiteGraph
+    layer_weights: str,
+    user_vectors: str,
+    layers: bool,
+    exponent: float,
+    given: str,
+    toy_graph: BipartiteGraph,
 ) -> None:
-    settings = {"layer_weights": layer_weights, "degree_exponent": exponent}
+    settings = {
+        "layer_weights": layer_weights,
+        "degree_exponent": exponent,
+        "user_vectors": user_vectors,
+    }
     encoder = LightGCN(12, 10, dim=6, num_layers=3, generator=seeded(), **settings)
     graph = toy_graph.keep_edges(torch.arange(40) % 9 > 0) if given == "view" else toy_graph
     expected = slow_layers(encoder, BipartiteGraph(12, 10, graph.edge_index))
@@ -58,20 +74,37 @@ def test_lightgcn_is_its_formula(
             torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("user_vectors", USER_VECTORS)
 @pytest.mark.parametrize("layer_weights", LAYER_WEIGHTS)
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
 def test_both_ways_through_the_layers_have_the_same_gradient(
-    layer_weights: str, toy_graph: BipartiteGraph
+    num_layers: int, layer_weights: str, user_vectors: str, toy_graph: BipartiteGraph
 ) -> None:
     """The polynomial in one go and layer by layer."""
+    settings = {"num_layers": num_layers, "layer_weights": layer_weights, "user_vectors": user_vectors}
     grads = []
     for layers in (False, True):
-        encoder = LightGCN(12, 10, dim=6, layer_weights=layer_weights, generator=seeded())
+        encoder = LightGCN(12, 10, dim=6, generator=seeded(), **settings)
         seen = encoder(toy_graph, layers=layers)
         (seen.users.square().sum() + (seen.items * 3).square().sum()).backward()
         grads.append([p.grad for p in encoder.parameters()])
     for one, other in zip(*grads, strict=True):
         assert one.abs().sum() > 0
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_users_without_vectors_are_what_their_items_make_of_them(toy_graph: BipartiteGraph) -> None:
+    encoder = LightGCN(12, 10, dim=6, num_layers=0, user_vectors="items", generator=seeded())
+    assert {name for name, _ in encoder.named_parameters()} == {"items"}
+    assert set(encoder.state_dict()) == {"items"}
+    seen = encoder(toy_graph)
+    torch.testing.assert_close(seen.items, encoder.items)
+    torch.testing.assert_close(
+        seen.users, toy_graph.adjacency.propagate(torch.zeros(12, 6), encoder.items)[0]
+    )
+    assert not seen.users[11].any()  # the user without an interaction
+    with pytest.raises(ValueError, match="user_vectors must be one of free, items, got 'none'"):
+        LightGCN(12, 10, user_vectors="none")
 
 
 def test_learned_weights_are_learned(toy_graph: BipartiteGraph) -> None:
@@ -268,7 +301,7 @@ def test_egcf_is_its_formula(toy_graph: BipartiteGraph) -> None:
 
 def test_repr_tells_the_sizes() -> None:
     sizes = "num_users=12, num_items=10, dim=64"
-    layers = "num_layers=3, layer_weights='mean', degree_exponent=0.5"
+    layers = "num_layers=3, layer_weights='mean', degree_exponent=0.5, user_vectors='free'"
     assert repr(LightGCN(12, 10)) == f"LightGCN({sizes}, {layers})"
     assert repr(EGCF(12, 10)) == f"EGCF({sizes}, num_layers=3)"
     assert repr(MF(12, 10)) == f"MF({sizes})"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gclrec.graph.arrangement import Arrangement
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.propagation import Adjacency, Half, layered
+from gclrec.graph.propagation import Adjacency, Half, layered, of_items
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +47,30 @@ def test_polynomial_is_the_sum_of_powers(toy_graph: BipartiteGraph, weights: tup
         expected, power = expected + weight * power, dense @ power
     result = toy_graph.adjacency.polynomial(*split(x, toy_graph), weights)
     torch.testing.assert_close(torch.cat(result), expected)
+
+
+@pytest.mark.parametrize("kind", ["edges", "low_rank"])
+@pytest.mark.parametrize(
+    "weights",
+    [(1.0,), (0.5, 2.0), (0.0, 0.0), (0.0, 0.5, 1.0), (0.3, 0.0, 0.5, 1.0), (1.0, 2.0, 0.0, 0.0, 3.0)],
+)
+def test_of_items_is_the_polynomial_with_users_at_zero(
+    toy_graph: BipartiteGraph, weights: tuple[float, ...], kind: str
+) -> None:
+    operator = toy_graph.adjacency if kind == "edges" else toy_graph.low_rank(3)
+    items = torch.randn(10, 4, requires_grad=True)
+    seen = of_items(operator, items, weights)
+    expected = operator.polynomial(torch.zeros(12, 4), items, weights)
+    torch.testing.assert_close(seen, expected)
+    upstream = torch.randn(12, 4), torch.randn(10, 4)
+    grads = [torch.autograd.grad(pair, items, upstream)[0] for pair in (seen, expected)]
+    torch.testing.assert_close(*grads)
+    if kind == "edges":
+        few = torch.randn(10, 1, requires_grad=True)
+        assert torch.autograd.gradcheck(lambda x: of_items(operator, x, weights), (few,))
+        assert torch.autograd.gradgradcheck(lambda x: of_items(operator, x, weights), (few,))
+        with pytest.raises(ValueError, match="10 items, got rows for 9"):
+            of_items(operator, torch.zeros(9, 4), weights)
 
 
 @pytest.mark.parametrize("weights", [(0.25,) * 4, (0.0, 0.5, 0.3, 0.2), (0.0, 0.0, 0.0, 0.0)])

@@ -72,6 +72,22 @@ def test_training_items_fold_in_to_their_own_vectors(
     assert (run.fold_in.item_sent[~warm] == 0).all()
 
 
+@pytest.mark.parametrize("layer_weights", LAYER_WEIGHTS)
+def test_users_without_vectors_fold_in_exactly(layer_weights: str, toy_graph: BipartiteGraph) -> None:
+    """Nothing of a user's own is in the vector, so a new user with the same items has the same one."""
+    encoder = LightGCN(
+        12, 10, dim=6, num_layers=2, init_std=1.0, layer_weights=layer_weights, user_vectors="items"
+    )
+    fold_in = FoldIn.of_layers(toy_graph, *encoder.as_polynomial(toy_graph))
+    user, item = toy_graph.edge_index.numpy()
+    final = encoder(toy_graph)
+    found = fold_in.new_users(as_lists([(user, item)], 12, 10))
+    np.testing.assert_allclose(found, final.users.detach(), atol=1e-5, rtol=0)
+    made = fold_in.new_items(as_lists([(item, user)], 10, 12), start=encoder.items.detach().numpy())
+    known = np.bincount(item, minlength=10) > 0
+    np.testing.assert_allclose(made.vectors[known], final.items.detach()[known], atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("num_layers", [1, 2, 4])
 def test_any_number_of_layers(num_layers: int, toy_graph: BipartiteGraph) -> None:
     encoder = LightGCN(12, 10, dim=6, num_layers=num_layers, init_std=1.0)

@@ -30,6 +30,7 @@ BAD = {
     "num_layers": -1,
     "layer_weights": "median",
     "degree_exponent": 1.1,
+    "user_vectors": "none",
     "init_std": 0.0,
     "views_every": "hour",
     "ssl_weight": -0.1,
