@@ -56,6 +56,26 @@ METHODS: Mapping[str, Method] = {
         "gclrec's own recipe, in docs/results.md: XSimGCL's contrast beside a softmax of cosines, as in "
         "Wu et al., TOIS 2024, https://arxiv.org/abs/2201.02327",
     ),
+    "gcl_sparse": Method(
+        {
+            "encoder": "lightgcn",
+            "num_layers": 2,
+            "layer_weights": "mean_without_0",
+            "user_vectors": "items",
+            "init_std": 0.2,
+            "score": "calibrated",
+            "aug": "none",
+            "ssl": "neighbour",
+            "neighbour_form": "egcf",
+            "ssl_weight": 0.1,
+            "temperature": 0.08,
+            "learning_rate": 0.02,
+            "schedule": "cosine",
+            "epochs": 4,
+        },
+        "gclrec's own recipe for large sparse data, in docs/results.md: the losses of EGCF on a LightGCN "
+        "without vectors of users. Zhang et al., TOIS 2025, https://doi.org/10.1145/3701230",
+    ),
     "mf": Method(
         {"encoder": "mf", "aug": "none"},
         "Rendle et al., UAI 2009, https://arxiv.org/abs/1205.2618",

@@ -90,6 +90,10 @@ def slow_layered(operators, users, items, weights, *, change=None):  # type: ign
     return *total, tuple(layers)
 
 
+def slow_of_items(operator: Adjacency, items: Tensor, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
+    return slow_polynomial(operator, torch.zeros(operator.num_users, items.shape[1]), items, weights)
+
+
 def slow_shifted(self: Perturbation, layer: int, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
     if self.shift is None:
         return users, items
@@ -126,6 +130,7 @@ def test_fast_paths_have_the_gradient_of_their_formulas(
         monkeypatch.setattr(module, "mean_log_sum_exp", slow_mean_log_sum_exp)
     monkeypatch.setattr(ranking_losses, "log_sum_exp", slow_log_sum_exp)
     monkeypatch.setattr(lightgcn, "layered", slow_layered)
+    monkeypatch.setattr(lightgcn, "of_items", slow_of_items)
     monkeypatch.setattr(Perturbation, "shifted", slow_shifted)
     monkeypatch.setattr(Adjacency, "propagate", slow_propagate)
     monkeypatch.setattr(Adjacency, "polynomial", slow_polynomial)
