@@ -141,7 +141,7 @@ def build_graph(task: Task) -> Index:
     began = time.perf_counter()
     exact, size = task.exact, min(len(task.exact), _LAYOUT_ITEMS)
     rows = np.sort(np.random.default_rng([task.seed, 1]).permutation(len(exact))[:size])
-    sample = exact if size == len(exact) else replace(exact, vectors=exact.vectors[rows])
+    sample = exact if size == len(exact) else Index.exact(exact.vectors[rows], exact.ids.raw(rows))
     queries = task.tuning if sample is exact else Queries.of(task.tuning.vectors, sample)
     tried: dict[str, float] = {}
     graphs: dict[str, Graph] = {}

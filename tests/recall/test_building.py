@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gclrec.errors import InputError, InputWarning
+from gclrec.recall import building
 from gclrec.recall.building import BACKENDS
 from gclrec.recall.index import Index
 from gclrec.recall.structures import GRAPH_LAYOUTS, Graph, Lists
@@ -122,3 +123,14 @@ def test_tiny_catalogues(
     said = [str(warning.message) for warning in caught if issubclass(warning.category, InputWarning)]
     assert any("1,024 items" in line for line in said) == (backend == "ivfpq")
     assert capfd.readouterr() == ("", "")  # faiss warns on stderr when it has few points to learn from
+
+
+def test_a_graph_tries_its_layouts_on_a_sample_of_many_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "_LAYOUT_ITEMS", 300)
+    vectors = np.random.default_rng(3).normal(size=(900, 8)).astype(np.float32)
+    said: list[str] = []
+    index = Index.build(vectors, [f"item {i}" for i in range(900)], backend="hnsw", say=said.append)
+    assert any("on 300 items" in line for line in said)
+    assert (len(index), index.backend) == (900, "hnsw")
+    assert index.quality is not None
+    assert index.quality.recall > 0.9

@@ -217,5 +217,11 @@ def test_a_textbook_step_learns(method: str, toy_graph: BipartiteGraph) -> None:
 def test_what_the_textbook_does_not_cover() -> None:
     config = TrainConfig(aug="none")
     assert covers(config)
-    for settings in ({"encoder": "mf"}, {"ssl": "moco", "aug": "edge_drop"}, {"aug": "node_drop"}):
+    others = (
+        {"encoder": "mf"},
+        {"ssl": "moco", "aug": "edge_drop"},
+        {"aug": "node_drop"},
+        {"user_vectors": "items"},
+    )
+    for settings in others:
         assert not covers(dataclasses.replace(config, **settings))
