@@ -189,8 +189,8 @@ class TextbookStep:
 
 def covers(config: TrainConfig) -> bool:
     """Return whether :class:`TextbookStep` can do what the settings ask for."""
-    plain = config.encoder == "lightgcn" and config.layer_weights in ("mean", "mean_without_0")
-    plain = plain and config.user_vectors == "free"
+    plain = config.encoder == "lightgcn" and config.user_vectors == "free"
+    plain = plain and config.layer_weights in ("mean", "mean_without_0")
     known = config.ssl == "cross_layer" or (config.ssl == "infonce" and config.head_layers == 0)
     one = config.aug.partition(":")[0] in ("none", "edge_drop", "noise")
     return plain and one and (known or not config.contrasts) and config.loss in COVERED_LOSSES

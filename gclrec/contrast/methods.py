@@ -13,7 +13,7 @@ class Method:
     """One entry of :data:`METHODS`: encoder, loss, negatives, views and contrast of a paper.
 
     Optimiser settings (learning rate, epochs, L2) stay at gclrec's defaults, whatever the paper's are, but
-    for those of gclrec's own recipe. The batch size is the paper's where the batch itself is what a pair is
+    for those of gclrec's own recipes. The batch size is the paper's where the batch itself is what a pair is
     compared with.
 
     Args:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
+from gclrec.encoders.free import FreeVectors
 from gclrec.encoders.operators import Operators
+from gclrec.graph.propagation import of_items
 
 
-class EGCF(nn.Module):
+class EGCF(FreeVectors):
     r"""Sum of propagation steps with a tanh, from item vectors alone (EGCF, [1], parallel aggregation).
 
     .. math:: X_U^{(0)} = \tanh(\hat R X_I^{(0)}), \qquad
@@ -54,9 +54,6 @@ class EGCF(nn.Module):
     [1] Zhang et al., ACM TOIS 2025, https://doi.org/10.1145/3701230
     """
 
-    if TYPE_CHECKING:
-        __call__: Callable[..., Embeddings]
-
     def __init__(
         self,
         num_users: int,
@@ -67,23 +64,17 @@ class EGCF(nn.Module):
         init_std: float = 0.1,
         generator: Generator | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            num_users, num_items, dim, init_std=init_std, generator=generator, user_vectors=False
+        )
         if num_layers < 1:
             raise ValueError(f"num_layers must be at least 1, got {num_layers}")
-        self.num_users = num_users
         self.num_layers = num_layers
-        self.items = nn.Parameter(torch.empty(num_items, dim).normal_(0.0, init_std, generator=generator))
         self._operators = Operators(num_users, num_items, num_layers)
 
     def extra_repr(self) -> str:
         """Return the sizes, for ``repr``."""
-        sizes = f"num_users={self.num_users}, num_items={len(self.items)}, dim={self.items.shape[1]}"
-        return f"{sizes}, num_layers={self.num_layers}"
-
-    @property
-    def layer_zero(self) -> tuple[Tensor, Tensor]:
-        """Zeros for the users ``(U, D)``, who have no vectors, and the items' ``(I, D)``: what L2 acts on."""
-        return self.items.detach().new_zeros(1, self.items.shape[1]).expand(self.num_users, -1), self.items
+        return f"{super().extra_repr()}, num_layers={self.num_layers}"
 
     def forward(
         self,
@@ -102,8 +93,8 @@ class EGCF(nn.Module):
             hidden: ignored: EGCF has no attributes.
         """
         operators = self._operators(graph)
-        nobody, items = self.layer_zero
-        users = operators[0].propagate(nobody.contiguous(), items)[0].tanh()
+        _, items = self.layer_zero
+        users = of_items(operators[0], items, (0.0, 1.0))[0].tanh()
         perturb = perturb or Perturbation()
         if perturb.on_input is not None:
             users, items = perturb.on_input(users, items)

@@ -157,15 +157,14 @@ class LightGCN(FreeVectors):
             hidden: attributes that read as missing, bool ``(U, F)`` and ``(I, F)``; without ``content``
                 there are none, and it is not looked at.
         """
-        start, operators = self._begin(graph, hidden)
+        weights, operators = self.fixed_weights(), self._operators(graph)
+        alike = len(set(map(id, operators[: max(self.num_layers, 1)]))) == 1
+        plain = weights is not None and not layers and perturb is None and alike
+        if plain and self._of_items_alone:
+            return Embeddings(*of_items(operators[0], self.items, _powers(self.layer_shares())))
+        start, operators = self._begin(operators, hidden)
         counts = len(self.users), len(self.items)
-        weights = self.fixed_weights()
         operators = operators[: max(self.num_layers, 1)]
-        alike = len(set(map(id, operators))) == 1
-        if self.user_vectors == "items":
-            if weights is not None and not layers and perturb is None and alike and self.content is None:
-                return Embeddings(*of_items(operators[0], start[1], _powers(weights)))
-            start = self._users_of_items(start, operators[0])
         users, items = _perturbed(counts, perturb, start)
         change = None if perturb is None or perturb.shift is None else _within(counts, perturb.shift)
         if weights is not None and not layers and change is None and alike:
@@ -181,41 +180,37 @@ class LightGCN(FreeVectors):
         cut = tuple(_cut(counts, *rows) for rows in every) if layers else ()
         return Embeddings(*_cut(counts, *final), cut)
 
-    def inputs(self, graph: GraphLike) -> tuple[Tensor, Tensor]:
-        """Return layer 0 of users ``(U, D)`` and items ``(I, D)``, what attributes add to it included."""
-        start, operators = self._begin(graph)
-        if self.user_vectors == "items":
-            start = self._users_of_items(start, operators[0])
-        return _cut((len(self.users), len(self.items)), *start)
-
     def as_polynomial(self, graph: GraphLike) -> tuple[Tensor, Tensor, list[float]]:
         """Return users ``(U, D)``, items ``(I, D)`` and the weights of the operator's powers on them.
 
-        Their sum is what the encoder returns. With ``user_vectors="items"`` and no attributes, the users are
-        zeros and there is one power more than there are layers.
+        Their sum is what the encoder returns, and attributes are part of them. With ``user_vectors="items"``
+        and no attributes, the users are zeros and there is one power more than there are layers.
         """
-        if self.user_vectors == "items" and self.content is None:
+        if self._of_items_alone:
             return *self.layer_zero, _powers(self.layer_shares())
-        return *self.inputs(graph), self.layer_shares()
+        start, _ = self._begin(self._operators(graph))
+        return *_cut((len(self.users), len(self.items)), *start), self.layer_shares()
 
-    def _users_of_items(self, start: tuple[Tensor, Tensor], operator: Operator) -> tuple[Tensor, Tensor]:
-        """Return layer 0 with what items make of users added to the users."""
-        users, items = start
-        return users + of_items(operator, items, (0.0, 1.0))[0], items
+    @property
+    def _of_items_alone(self) -> bool:
+        """Whether nothing but the items' vectors is propagated."""
+        return self.user_vectors == "items" and self.content is None
 
     def _begin(
-        self, graph: GraphLike, hidden: Hidden = (None, None)
+        self, operators: list[Operator], hidden: Hidden = (None, None)
     ) -> tuple[tuple[Tensor, Tensor], list[Operator]]:
         """Return layer 0, further nodes behind users and items included, and the operator of each layer."""
-        operators = self._operators(graph)
-        if self.content is None:
-            return self.layer_zero, operators
-        start = self.content.start(*self.layer_zero, hidden, self.draws)
-        made = {
-            id(operator): self.content.operator(operator, start, self.degree_exponent)
-            for operator in operators
-        }
-        return (start.users, start.items), [made[id(operator)] for operator in operators]
+        users, items = self.layer_zero
+        if self.content is not None:
+            start = self.content.start(users, items, hidden, self.draws)
+            made = {
+                id(operator): self.content.operator(operator, start, self.degree_exponent)
+                for operator in operators
+            }
+            users, items, operators = start.users, start.items, [made[id(each)] for each in operators]
+        if self.user_vectors == "items":
+            users = users + of_items(operators[0], items, (0.0, 1.0))[0]
+        return (users, items), operators
 
     def field_table(self, side: str) -> FieldTable | None:
         """Return the attributes that layer 0 of ``"user"`` or ``"item"`` is made of, ``None`` without any."""
@@ -259,7 +254,7 @@ class LightGCN(FreeVectors):
         weights = self.layer_shares()
         if isinstance(content, Content):
             return content.encode(side, table) * weights[0]
-        start, operators = self._begin(graph)
+        start, operators = self._begin(self._operators(graph))
         *_, outputs = layered(operators[: self.num_layers], *start, weights)
         further = len(self.users) if side == "item" else len(self.items)
         states = [output[side == "user"][further:] for output in outputs[: self.num_layers]]

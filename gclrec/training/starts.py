@@ -30,7 +30,7 @@ def xavier(encoder: Encoder, graph: BipartiteGraph, generator: Generator) -> Non
     del graph
     for rows in encoder.layer_zero:
         if not isinstance(rows, torch.nn.Parameter):
-            continue  # EGCF has no vectors of users
+            continue  # users without vectors
         std = math.sqrt(2.0 / (rows.shape[0] + rows.shape[1]))
         with torch.no_grad():
             rows.copy_(torch.empty(rows.shape).normal_(0.0, std, generator=generator))

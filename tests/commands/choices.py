@@ -61,10 +61,7 @@ CHOICES = [
     *(("--degree-exponent", 0.3, *WITH_ITEMS[:2], "--attributes", use) for use in ATTRIBUTE_USES),
     ("--user-vectors", "items", "--layer-weights", "learned", "--aug", "layer_edge_drop+svd"),
     *(("--user-vectors", "items", *WITH_ITEMS[:2], "--attributes", use) for use in ATTRIBUTE_USES),
-    *(
-        ("--user-vectors", "items", "--ssl", name, *needs(name))
-        for name in ("cross_layer", "ncl", "neighbour")
-    ),
+    *(("--user-vectors", "items", "--ssl", name) for name in ("cross_layer", "ncl", "neighbour", "moco")),
     *(("--loss", name) for name in LOSSES if name != "none"),
     ("--loss", "none", "--ssl", "byol", "--aug", "none"),
     ("--loss", "none"),
