@@ -36,6 +36,7 @@ class EGCF(FreeVectors):
         ValueError: ``num_layers`` is below 1.
 
     Example, trained on a plain PyG ``HeteroData``:
+        >>> import torch
         >>> from torch_geometric.data import HeteroData
         >>> data = HeteroData()
         >>> data["user", "rates", "item"].edge_index = torch.tensor([[0, 1, 2], [0, 0, 1]])
