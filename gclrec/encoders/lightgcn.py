@@ -254,14 +254,14 @@ class LightGCN(FreeVectors):
         weights = self.layer_shares()
         if isinstance(content, Content):
             return content.encode(side, table) * weights[0]
-        start, operators = self._begin(self._operators(graph))
-        *_, outputs = layered(operators[: self.num_layers], *start, weights)
+        begun, operators = self._begin(self._operators(graph))
+        *_, outputs = layered(operators[: self.num_layers], *begun, weights)
         further = len(self.users) if side == "item" else len(self.items)
         states = [output[side == "user"][further:] for output in outputs[: self.num_layers]]
         steps = content.received(side, table, states, self.degree_exponent)
-        if not steps:
-            return content.encode(side, table) * 0.0
-        return cast("Tensor", sum(w * x for w, x in zip(weights[1:], steps, strict=True)))
+        started = side == "user" and self.user_vectors == "items"  # then layer 0 is a step already
+        start = content.encode(side, table, self.degree_exponent) * (weights[0] if started else 0.0)
+        return cast("Tensor", sum((w * x for w, x in zip(weights[1:], steps, strict=True)), start))
 
     def _content(self) -> Content | ValueNodes:
         if self.content is None:

@@ -214,9 +214,9 @@ class ValueNodes(nn.Module):
         table = table if isinstance(table, FieldTable) else FieldTable(table).to(held.vectors.device)
         if table.fields != held.fields:
             raise ValueError("the table has other fields than the encoder: encode it with the same schema")
-        scale = degree_scale(held.edge_value_ptr.diff().to(values[0].dtype), degree_exponent)[:, None]
+        scale = degree_scale(held.edge_value_ptr.diff().to(held.vectors.dtype), degree_exponent)[:, None]
         sums = [x.new_zeros(table.num_rows, x.shape[1]) for x in values]
-        number = values[0].new_zeros(table.num_rows)
+        number = held.vectors.new_zeros(table.num_rows)
         for place, field in enumerate(held.used):
             ptr, codes, _ = table.bags(field, torch.arange(table.num_rows, device=table.missing.device))
             number = number + ptr.diff()

@@ -11,6 +11,7 @@ import torch
 from gclrec.contrast.views import VIEWS, make_view, parse_augmentations
 from gclrec.data.fields import Attributes, Schema
 from gclrec.encoders import ATTRIBUTE_USES, Content, LightGCN, PyGEncoder, ValueNodes
+from gclrec.encoders.layers import USER_VECTORS
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.training.trainer import with_fields
 
@@ -59,12 +60,13 @@ def made(
     *,
     id_dropout: float = 0.0,
     encoder: type[LightGCN] | type[PyGEncoder] = LightGCN,
+    num_layers: int = 2,
     **settings: object,
 ) -> LightGCN:
     content = ATTRIBUTE_USES[use](
         attributes, 6, degrees=graph.degrees(), id_dropout=id_dropout, generator=seeded(1)
     )
-    return encoder(12, 10, dim=6, num_layers=2, generator=seeded(), content=content, **settings)
+    return encoder(12, 10, dim=6, num_layers=num_layers, generator=seeded(), content=content, **settings)
 
 
 @every_side
@@ -143,10 +145,11 @@ def test_the_fast_path_is_taken(use: str, toy_graph: BipartiteGraph, monkeypatch
 
 @every_use
 @every_exponent
+@pytest.mark.parametrize("user_vectors", USER_VECTORS)
 def test_a_cold_item_is_where_its_attributes_say(
-    use: str, exponent: float, toy_graph: BipartiteGraph
+    use: str, exponent: float, user_vectors: str, toy_graph: BipartiteGraph
 ) -> None:
-    encoder = made(use, toy_graph, degree_exponent=exponent).eval()
+    encoder = made(use, toy_graph, degree_exponent=exponent, user_vectors=user_vectors).eval()
     before = encoder(toy_graph).items[9]
     with torch.no_grad():
         encoder.items[9].normal_(generator=seeded(5))
@@ -160,8 +163,13 @@ def test_a_cold_item_is_where_its_attributes_say(
 
 @every_use
 @pytest.mark.parametrize("layer_weights", ["mean", "learned", "last"])
-def test_cold_users_too(use: str, layer_weights: str, toy_graph: BipartiteGraph) -> None:
-    encoder = made(use, toy_graph, USERS_ALONE, layer_weights=layer_weights).eval()
+@pytest.mark.parametrize("user_vectors", USER_VECTORS)
+@pytest.mark.parametrize("num_layers", [0, 1, 2])
+def test_cold_users_too(
+    use: str, layer_weights: str, user_vectors: str, num_layers: int, toy_graph: BipartiteGraph
+) -> None:
+    settings = {"layer_weights": layer_weights, "user_vectors": user_vectors, "num_layers": num_layers}
+    encoder = made(use, toy_graph, USERS_ALONE, **settings).eval()
     cold = encoder.encode_cold("user", SCHEMAS["user"].encode(USERS[11:]), toy_graph)
     torch.testing.assert_close(cold[0], encoder(toy_graph).users[11], rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match="no attributes of items"):
