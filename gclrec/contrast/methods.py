@@ -66,15 +66,16 @@ METHODS: Mapping[str, Method] = {
             "score": "calibrated",
             "aug": "none",
             "ssl": "neighbour",
-            "neighbour_form": "egcf",
-            "ssl_weight": 0.1,
+            "neighbour_form": "unseen",
+            "ssl_weight": 0.3,
             "temperature": 0.08,
             "learning_rate": 0.02,
             "schedule": "cosine",
             "epochs": 4,
         },
-        "gclrec's own recipe for large sparse data, in docs/results.md: the losses of EGCF on a LightGCN "
-        "without vectors of users. Zhang et al., TOIS 2025, https://doi.org/10.1145/3701230",
+        "gclrec's own recipe for large sparse data, in docs/results.md: a LightGCN without vectors of users, "
+        "BPR and a softmax of cosines against unseen items of the batch; EGCF (Zhang et al., TOIS 2025) "
+        "and Yeh et al., ECCV 2022, https://arxiv.org/abs/2110.06848",
     ),
     "mf": Method(
         {"encoder": "mf", "aug": "none"},

@@ -9,9 +9,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gclrec.contrast.log_sums import mean_log_sum_exp
+from gclrec.contrast.log_sums import log_sum_exp, mean_log_sum_exp
 from gclrec.contrast.losses import info_nce
 from gclrec.contrast.moment import Contrasted, Moment
+from gclrec.contrast.sampling import seen_places
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.dense import unit
@@ -47,10 +48,46 @@ class Interacted(nn.Module):
     def forward(self, moment: Moment) -> Contrasted:
         """Return the embeddings of the view and the loss over the batch's pairs."""
         final = moment.views[0].encode(moment.encoder)
-        return Contrasted(final, FORMS[self.form](final, moment.users, moment.items, self.temperature))
+        form = FORMS[self.form]
+        return Contrasted(final, form(final, moment.graph, moment.users, moment.items, self.temperature))
 
 
-def egcf(final: Embeddings, users: Tensor, items: Tensor, temperature: float) -> Tensor:
+def unseen(
+    final: Embeddings, graph: BipartiteGraph, users: Tensor, items: Tensor, temperature: float
+) -> Tensor:
+    r"""Return gclrec's own contrast: a user near its item and away from items that it has not seen.
+
+    .. math:: -\frac{1}{B} \sum_{(u, i)} \log
+        \frac{e^{\cos(u, i) / \tau}}{\sum_{i' \in I \setminus N_u} e^{\cos(u, i') / \tau}}
+
+    :math:`I` are the *distinct* items of the batch and :math:`N_u` the items of ``u``. They are no
+    negatives, as they would be in a plain softmax over the batch; nor is the positive itself, which as a part
+    of the sum weakens the gradient (decoupled contrastive learning, [1]), so a loss below 0 is possible. A
+    user who has seen every item of the batch adds 0 to the mean.
+
+    Args:
+        final: embeddings of all nodes.
+        graph: the training interactions.
+        users: ``(B,)`` of the batch's pairs.
+        items: ``(B,)`` their items.
+        temperature: ``tau``.
+
+    [1] Yeh et al., ECCV 2022, https://arxiv.org/abs/2110.06848
+    """
+    nodes, place = items.unique(return_inverse=True)
+    user, item = _unit_rows(final, users, nodes)
+    below = log_sum_exp(user / temperature, item, seen=seen_places(graph, users, nodes))
+    above = (user * item.index_select(0, place)).sum(1) / temperature
+    return (below - above).masked_fill(below.isneginf(), 0.0).mean()
+
+
+def egcf(
+    final: Embeddings,
+    graph: BipartiteGraph,  # noqa: ARG001 - the signature of all
+    users: Tensor,
+    items: Tensor,
+    temperature: float,
+) -> Tensor:
     r"""Return EGCF's contrast ([1]): users apart, items apart, and a user near its item.
 
     .. math:: L(U, U) + L(I, I) - \frac{1}{B} \sum_{(u, i)} \log
@@ -61,6 +98,7 @@ def egcf(final: Embeddings, users: Tensor, items: Tensor, temperature: float) ->
 
     Args:
         final: embeddings of all nodes.
+        graph: not looked at.
         users: ``(B,)`` of the batch's pairs.
         items: ``(B,)`` their items.
         temperature: ``tau``.
@@ -78,7 +116,13 @@ def egcf(final: Embeddings, users: Tensor, items: Tensor, temperature: float) ->
     return torch.stack(parts).sum()
 
 
-def lightccf(final: Embeddings, users: Tensor, items: Tensor, temperature: float) -> Tensor:
+def lightccf(
+    final: Embeddings,
+    graph: BipartiteGraph,  # noqa: ARG001 - the signature of all
+    users: Tensor,
+    items: Tensor,
+    temperature: float,
+) -> Tensor:
     r"""Return LightCCF's neighbourhood aggregation ([1]): away from other pairs, item and user together.
 
     .. math:: -\frac{1}{B} \sum_b \log \frac{e^{\cos(u_b, i_b) / \tau}}
@@ -88,6 +132,7 @@ def lightccf(final: Embeddings, users: Tensor, items: Tensor, temperature: float
 
     Args:
         final: embeddings of all nodes.
+        graph: not looked at.
         users: ``(B,)`` of the batch's pairs.
         items: ``(B,)`` their items.
         temperature: ``tau``.
@@ -98,7 +143,13 @@ def lightccf(final: Embeddings, users: Tensor, items: Tensor, temperature: float
     return mean_log_sum_exp(user / temperature, user + item) - (user * item).sum(1).mean() / temperature
 
 
-def sccf(final: Embeddings, users: Tensor, items: Tensor, temperature: float) -> Tensor:
+def sccf(
+    final: Embeddings,
+    graph: BipartiteGraph,  # noqa: ARG001 - the signature of all
+    users: Tensor,
+    items: Tensor,
+    temperature: float,
+) -> Tensor:
     r"""Return SCCF's loss ([1]), meant to stand alone (``--loss none``).
 
     .. math:: -\frac{1}{B} \sum_b \log s(u_b, i_b) + \log \frac{1}{B^2} \sum_{b, c} s(u_b, i_c), \qquad
@@ -108,6 +159,7 @@ def sccf(final: Embeddings, users: Tensor, items: Tensor, temperature: float) ->
 
     Args:
         final: embeddings of all nodes.
+        graph: not looked at.
         users: ``(B,)`` of the batch's pairs.
         items: ``(B,)`` their items.
         temperature: ``tau``.
@@ -232,7 +284,8 @@ def _mean_outside(logits: Tensor) -> Tensor:
     return logits.mean(1)
 
 
-FORMS: Mapping[str, Callable[[Embeddings, Tensor, Tensor, float], Tensor]] = {
+FORMS: Mapping[str, Callable[[Embeddings, BipartiteGraph, Tensor, Tensor, float], Tensor]] = {
+    "unseen": unseen,
     "egcf": egcf,
     "lightccf": lightccf,
     "sccf": sccf,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Generator, Tensor, nn
 
@@ -261,7 +259,7 @@ class LightGCN(FreeVectors):
         steps = content.received(side, table, states, self.degree_exponent)
         started = side == "user" and self.user_vectors == "items"  # then layer 0 is a step already
         start = content.encode(side, table, self.degree_exponent) * (weights[0] if started else 0.0)
-        return cast("Tensor", sum((w * x for w, x in zip(weights[1:], steps, strict=True)), start))
+        return sum((w * x for w, x in zip(weights[1:], steps, strict=True)), start)
 
     def _content(self) -> Content | ValueNodes:
         if self.content is None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gclrec.contrast.moment import Moment
-from gclrec.contrast.neighbours import FORMS, POSITIVES, Interacted, Nearest, _drawn, sccf
+from gclrec.contrast.neighbours import FORMS, POSITIVES, Interacted, Nearest, _drawn, sccf, unseen
 from gclrec.contrast.views import View, make_view, parse_augmentations
 from gclrec.encoders import Embeddings, LightGCN
 from gclrec.graph.bipartite import BipartiteGraph
@@ -26,7 +26,17 @@ def log_sum(logits: list[float]) -> float:
     return math.log(sum(math.exp(x) for x in logits))
 
 
-def slow_egcf(users: Tensor, items: Tensor) -> float:
+def slow_unseen(graph: BipartiteGraph, users: Tensor, items: Tensor) -> float:
+    total = 0.0
+    known = set(zip(*graph.edge_index.tolist(), strict=True))
+    for u, i in zip(USERS.tolist(), ITEMS.tolist(), strict=True):
+        below = [close(users[u], items[j]) / T for j in (0, 2, 9) if (u, j) not in known]
+        if below:
+            total += (log_sum(below) - close(users[u], items[i]) / T) / len(USERS)
+    return total
+
+
+def slow_egcf(graph: BipartiteGraph, users: Tensor, items: Tensor) -> float:
     total = 0.0
     for table, nodes in ((users, [1, 3, 7]), (items, [0, 2, 9])):
         for n in nodes:
@@ -37,7 +47,7 @@ def slow_egcf(users: Tensor, items: Tensor) -> float:
     return total
 
 
-def slow_lightccf(users: Tensor, items: Tensor) -> float:
+def slow_lightccf(graph: BipartiteGraph, users: Tensor, items: Tensor) -> float:
     total = 0.0
     pairs = list(zip(USERS.tolist(), ITEMS.tolist(), strict=True))
     for u, i in pairs:
@@ -46,7 +56,7 @@ def slow_lightccf(users: Tensor, items: Tensor) -> float:
     return total
 
 
-def slow_sccf(users: Tensor, items: Tensor) -> float:
+def slow_sccf(graph: BipartiteGraph, users: Tensor, items: Tensor) -> float:
     def s(u: int, i: int) -> float:
         c = close(users[u], items[i])
         return math.exp(c / T) + math.exp(c * c / T)
@@ -56,7 +66,7 @@ def slow_sccf(users: Tensor, items: Tensor) -> float:
     return math.log(sum(s(u, i) for u, _ in pairs for _, i in pairs) / len(pairs) ** 2) - above
 
 
-SLOW = {"egcf": slow_egcf, "lightccf": slow_lightccf, "sccf": slow_sccf}
+SLOW = {"unseen": slow_unseen, "egcf": slow_egcf, "lightccf": slow_lightccf, "sccf": slow_sccf}
 
 
 def tables(*, scale: float = 1.0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -66,13 +76,14 @@ def tables(*, scale: float = 1.0, dtype: torch.dtype = torch.float64) -> tuple[T
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_is_its_formula_with_its_gradient(form: str) -> None:
+def test_every_form_is_its_formula_with_its_gradient(toy_graph: BipartiteGraph, form: str) -> None:
     users, items = tables()
-    found = FORMS[form](Embeddings(users, items), USERS, ITEMS, T)
-    assert found.item() == pytest.approx(SLOW[form](users.detach(), items.detach()), rel=1e-9)
 
     def of(u: Tensor, i: Tensor) -> Tensor:
-        return FORMS[form](Embeddings(u, i), USERS, ITEMS, T)
+        return FORMS[form](Embeddings(u, i), toy_graph, USERS, ITEMS, T)
+
+    expected = SLOW[form](toy_graph, users.detach(), items.detach())
+    assert of(users, items).item() == pytest.approx(expected, rel=1e-9)
 
     assert torch.autograd.gradcheck(of, (users, items))
     for gradient, nodes in zip(
@@ -83,23 +94,25 @@ def test_every_form_is_its_formula_with_its_gradient(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e18])
-def test_every_form_is_finite(form: str, scale: float) -> None:
+def test_every_form_is_finite(toy_graph: BipartiteGraph, form: str, scale: float) -> None:
     users, items = tables(scale=scale, dtype=torch.float32)
     equal = torch.full((12, 5), 1.0 + scale).requires_grad_()
     for one, other in ((users, items), (users, equal), (equal, equal)):
-        loss = FORMS[form](Embeddings(one, other), USERS, ITEMS, 0.02)
+        loss = FORMS[form](Embeddings(one, other), toy_graph, USERS, ITEMS, 0.02)
         assert torch.isfinite(loss)
         for gradient in torch.autograd.grad(loss, (one, other)):
             assert torch.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize("block", [1, 5, 8])
-def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+def test_blocks_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, toy_graph: BipartiteGraph, block: int
+) -> None:
     users, items = tables()
-    whole = sccf(Embeddings(users, items), USERS, ITEMS, T)
+    whole = sccf(Embeddings(users, items), toy_graph, USERS, ITEMS, T)
     expected = torch.autograd.grad(whole, (users, items))
     monkeypatch.setattr("gclrec.contrast.neighbours._BLOCK", block)
-    parts = sccf(Embeddings(users, items), USERS, ITEMS, T)
+    parts = sccf(Embeddings(users, items), toy_graph, USERS, ITEMS, T)
     torch.testing.assert_close(parts, whole)
     for mine, other in zip(torch.autograd.grad(parts, (users, items)), expected, strict=True):
         torch.testing.assert_close(mine, other)
@@ -115,7 +128,35 @@ def test_interacted_ranks_on_the_view_it_contrasts(toy_graph: BipartiteGraph, fo
     )
     seen = view.encode(encoder)
     assert torch.equal(main.items, seen.items)
-    assert loss.item() == pytest.approx(SLOW[form](seen.users.detach(), seen.items.detach()), rel=1e-9)
+    expected = SLOW[form](toy_graph, seen.users.detach(), seen.items.detach())
+    assert loss.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_unseen_does_not_push_a_user_from_items_it_has(toy_graph: BipartiteGraph) -> None:
+    known = set(zip(*toy_graph.edge_index.tolist(), strict=True))
+    own, other = (i for i in range(9) if (0, i) in known), (i for i in range(9) if (0, i) not in known)
+    positive, seen, negative = next(own), next(own), next(other)
+    pairs = torch.tensor([0, 1, 2]), torch.tensor([positive, seen, negative])
+
+    def gradient_of_user(moved: int | None = None) -> Tensor:
+        users, items = tables()
+        if moved is not None:
+            items.data[moved].neg_()
+        return torch.autograd.grad(unseen(Embeddings(users, items), toy_graph, *pairs, T), users)[0][0]
+
+    assert torch.equal(gradient_of_user(seen), gradient_of_user())
+    for node in (positive, negative):
+        assert not torch.allclose(gradient_of_user(node), gradient_of_user())
+
+
+def test_unseen_of_a_user_who_has_seen_the_whole_batch_is_0(toy_graph: BipartiteGraph) -> None:
+    users, items = tables()
+    user = int(toy_graph.edge_index[0, 0])
+    own = toy_graph.edge_index[1][toy_graph.edge_index[0] == user]
+    alone = unseen(Embeddings(users, items), toy_graph, torch.full_like(own, user), own, T)
+    assert alone.item() == 0.0
+    for gradient in torch.autograd.grad(alone, (users, items)):
+        assert not gradient.any()
 
 
 def slow_nearest(
