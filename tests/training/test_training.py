@@ -180,6 +180,7 @@ def test_every_loss_learns_from_every_kind_of_negatives(loss: str, negatives: st
         {"ssl": "byol", "ssl_target": "history", "momentum": 0.05},
         {"ssl": "neighbour", "neighbour_form": "sccf"},
         {"ssl": "neighbour", "neighbour_form": "lightccf"},
+        {"ssl": "neighbour", "neighbour_form": "unseen"},
     ],
     ids=lambda settings: "-".join(map(str, settings.values())),
 )
