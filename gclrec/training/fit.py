@@ -42,6 +42,7 @@ class Progress:
     stale: int = 0
     lines: int = 0
     warned: bool = False
+    settle_seconds: float = 0.0
 
 
 def fit(config: TrainConfig, folder: RunFolder, listener: Listener | None = None) -> Result:
@@ -75,6 +76,8 @@ def _fit(config: TrainConfig, folder: RunFolder, listener: Listener) -> Result:
     trainer, progress = _start(config, split, folder, device)
     if progress.phase == "select":
         _select(trainer, split, folder, progress, listener)
+        if trainer.scoring.calibrates and progress.best_value is not None:
+            _settle(trainer, split, folder, progress)
         if config.refit and len(split.valid):
             progress = replace(progress, phase="refit", epoch=0)
             trainer = new_trainer(config, split.refit().train, folder, device)
@@ -150,6 +153,16 @@ def _select(
         )
 
 
+def _settle(trainer: Trainer, split: Split, folder: RunFolder, progress: Progress) -> None:
+    """Choose the exponent of the best epoch's score once more, on all users that validation has."""
+    began = time.perf_counter()
+    best, values = load_state(folder.best_checkpoint)
+    trainer.load_model(best)
+    trainer.scoring.settle(trainer.raw_embeddings(), split, trainer.config.selected)
+    save_state(folder.best_checkpoint, trainer.model_state(), values)
+    progress.settle_seconds = time.perf_counter() - began
+
+
 def validated(trainer: Trainer, split: Split) -> tuple[Embeddings, dict[str, float]]:
     """Rank the validation part, after calibrating a score that asks for it.
 
@@ -222,6 +235,8 @@ def _finish(trainer: Trainer, split: Split, folder: RunFolder, progress: Progres
         epochs=progress.best_epoch,
         refitted=progress.phase == "refit",
         validated=progress.best_value is not None,
+        exponent=float(trainer.scoring.exponent) if trainer.scoring.calibrates else None,
+        further_seconds=progress.settle_seconds,
     )
     if not progress.warned:
         warn_of_collapse(result.values["geometry"], embeddings.users.shape[1], "at the end")

@@ -50,6 +50,8 @@ def finish(
     epochs: int | None,
     refitted: bool,
     validated: bool,
+    exponent: float | None = None,
+    further_seconds: float = 0.0,
 ) -> Result:
     """Rank the test part, the one time that it is read, and write vectors and figures.
 
@@ -62,6 +64,8 @@ def finish(
         epochs: the chosen number of epochs.
         refitted: whether the validation pairs were trained on.
         validated: whether there was anything to choose the epoch by.
+        exponent: that of a calibrated score, to be written down.
+        further_seconds: what went into choosing beside the epochs of ``metrics.jsonl``.
     """
     whole, split = split, split.refit() if refitted else split
     train = split.train
@@ -87,7 +91,8 @@ def finish(
         "run": str(folder.path),
         "epochs": epochs,
         "epochs_trained": sum(line["phase"] == "select" for line in lines),
-        "seconds": sum(line["train_seconds"] + line["eval_seconds"] for line in lines),
+        "seconds": sum((line["train_seconds"] + line["eval_seconds"] for line in lines), further_seconds),
+        **({} if exponent is None else {"norm_exponent": exponent}),
         "metrics": {f"test/{name}": value for name, value in figures.values.items()},
         "cases": {f"test/{name}": count for name, count in figures.cases.items()},
         "geometry": {} if vectors is None else shape_of(vectors, train),

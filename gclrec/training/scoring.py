@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -85,34 +85,60 @@ class Scoring(nn.Module):
             most_users: with more users in its validation part than this, as many are drawn.
             seed: of that draw.
         """
-        group, _, name = figure.partition("/")
-        metric, _, k = name.partition("@")
-        cut: Any = {"ks": (int(k),), "metrics": (metric,), "groups": (group,)}
-        exclude = split.no_candidates("valid")
         users = np.unique(split.valid.user)
         if len(users) > most_users // 4:
             users = np.random.default_rng(seed).permutation(users)
-        few, users = users[: most_users // 4], users[:most_users]
-
-        def best_of(exponents: Iterable[float], users: IntArray) -> float:
-            valid = split.valid.select(np.isin(split.valid.user, users))
-
-            def value(exponent: float) -> float:
-                if (exponent, len(users)) not in found:
-                    rows, columns = calibrated(embeddings, exponent)
-                    figures = evaluate(rows, columns, split.train, valid, exclude=exclude, **cut).values
-                    found[exponent, len(users)] = figures.get(figure, -math.inf)
-                return found[exponent, len(users)]
-
-            return max(exponents, key=value)
-
-        found: dict[tuple[float, int], float] = {}
-        best = best_of((0.0, 0.25, 0.5, 0.75, 1.0), few)
+        few = _Curve(embeddings, split, figure, users[: most_users // 4])
+        many = _Curve(embeddings, split, figure, users[:most_users])
+        best = max((0.0, 0.25, 0.5, 0.75, 1.0), key=few.at)
         for distance in (0.125, 0.0625):
-            near = (best - distance, best, best + distance)
-            best = best_of((exponent for exponent in near if 0.0 <= exponent <= 1.0), users)
+            best = max(sorted(_around(best, distance)), key=many.at)
         self.exponent.fill_(best)
         return best
+
+    def settle(self, embeddings: Embeddings, split: Split, figure: str) -> float:
+        """Move the exponent in sixteenths for as long as the figure over *all* validation users rises.
+
+        Dearer than :meth:`calibrate` and less uncertain, so it is done once, for the embeddings that stay.
+
+        Args:
+            embeddings: the encoder's.
+            split: its validation pairs are what is looked for.
+            figure: such as ``all/recall@20``.
+        """
+        curve = _Curve(embeddings, split, figure, np.unique(split.valid.user))
+        best = float(self.exponent)
+        while (better := max(_around(best, 0.0625), key=curve.at)) != best:
+            best = better
+        self.exponent.fill_(best)
+        return best
+
+
+def _around(exponent: float, distance: float) -> list[float]:
+    """Return an exponent and its neighbours in ``[0, 1]``, itself first, so that it wins ties."""
+    near = (exponent, exponent - distance, exponent + distance)
+    return [each for each in near if 0.0 <= each <= 1.0]
+
+
+class _Curve:
+    """A validation figure by the exponent, over some of the users; what was asked once is remembered."""
+
+    def __init__(self, embeddings: Embeddings, split: Split, figure: str, users: IntArray) -> None:
+        self.embeddings, self.split, self.figure = embeddings, split, figure
+        self.valid = split.valid.select(np.isin(split.valid.user, users))
+        self.exclude = split.no_candidates("valid")
+        self.found: dict[float, float] = {}
+
+    def at(self, exponent: float) -> float:
+        """Return the figure; lower than any where it has no cases."""
+        if exponent not in self.found:
+            group, _, name = self.figure.partition("/")
+            metric, _, k = name.partition("@")
+            cut: Any = {"ks": (int(k),), "metrics": (metric,), "groups": (group,)}
+            rows, columns = calibrated(self.embeddings, exponent)
+            values = evaluate(rows, columns, self.split.train, self.valid, exclude=self.exclude, **cut).values
+            self.found[exponent] = values.get(self.figure, -math.inf)
+        return self.found[exponent]
 
 
 def _dot(embeddings: Embeddings, exponent: float) -> Embeddings:
