@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from pathlib import Path
 
@@ -158,15 +159,29 @@ def test_calibration_finds_the_best_exponent() -> None:
     assert figures["all/recall@10"] > 0.95
     some = Scoring("calibrated")
     assert some.calibrate(raw, split, "all/recall@10", most_users=50) == pytest.approx(0.5, abs=0.2)
+    for start in (0.0, 0.25, 1.0):
+        some.exponent.fill_(start)
+        assert some.settle(raw, split, "all/recall@10") == 0.5 == float(some.exponent)
 
 
 @pytest.mark.parametrize("refit", [False, True])
-def test_the_chosen_exponent_is_the_one_the_test_is_read_with(tmp_path: Path, refit: bool) -> None:
+@pytest.mark.parametrize("few", [False, True])
+def test_the_chosen_exponent_is_the_one_the_test_is_read_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refit: bool, few: bool
+) -> None:
+    """Where each validation looks at few users, all of them decide at the end, and the run says so."""
     config = TrainConfig(score="calibrated", epochs=3, refit=refit, aug="none", **SMALL)
     folder = RunFolder.create(tmp_path / "run", config, checkerboard())
+    settled: list[float] = []
+    calibrate, settle = Scoring.calibrate, Scoring.settle
+    if few:
+        monkeypatch.setattr(Scoring, "calibrate", lambda *given: calibrate(*given, most_users=4))
+    monkeypatch.setattr(Scoring, "settle", lambda *given: settled.append(settle(*given)) or settled[-1])
     fit(config, folder)
     lines = [line for line in folder.metrics() if line["phase"] == "select"]
     best, values = load_state(folder.best_checkpoint)
     chosen = max(lines, key=lambda line: (line[f"valid/all/{config.select}"], -line["epoch"]))
-    assert float(best["scoring.exponent"]) == chosen["norm_exponent"]
+    assert few or chosen["norm_exponent"] == settled[0]  # all users were looked at before
+    assert [float(best["scoring.exponent"])] == settled
+    assert json.loads((folder.path / "result.json").read_text())["norm_exponent"] == settled[0]
     assert values["phase"] == ("refit" if refit else "select")
