@@ -72,6 +72,15 @@ def unseen(
         items: ``(B,)`` their items.
         temperature: ``tau``.
 
+    Example:
+        >>> import torch
+        >>> from gclrec.encoders import Embeddings
+        >>> from gclrec.graph.bipartite import BipartiteGraph
+        >>> pairs = torch.tensor([[0, 1], [0, 1]])
+        >>> final = Embeddings(torch.eye(2), torch.eye(2))
+        >>> unseen(final, BipartiteGraph(2, 2, pairs), *pairs, temperature=0.5).item()
+        -2.0
+
     [1] Yeh et al., ECCV 2022, https://arxiv.org/abs/2110.06848
     """
     nodes, place = items.unique(return_inverse=True)
