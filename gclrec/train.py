@@ -276,7 +276,9 @@ def report(console: Console, config: TrainConfig, result: Result) -> None:
     if config.baseline:
         chosen = f"{config.baseline}, fitted to train{refit}"
     else:
-        chosen = f"chosen: {chosen}, {how}{refit}"
+        power = result.values.get("norm_exponent")
+        length = "" if power is None else f", items' lengths to the power {power:g}"
+        chosen = f"chosen: {chosen}{length}, {how}{refit}"
     console.print(f"{chosen}; {seconds:.1f} s in all", soft_wrap=True)
     console.print(f"run folder: {folder}", soft_wrap=True)
     if (Path(folder) / "embeddings").is_dir():
