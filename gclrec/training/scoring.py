@@ -31,6 +31,10 @@ def calibrated(embeddings: Embeddings, exponent: float) -> Embeddings:
     return Embeddings(users, items * torch.where(length > 0, length, 1.0).pow(exponent))
 
 
+MOST_USERS = 8192
+"""Users of the validation part that the exponent is chosen on while training goes on."""
+
+
 class Scoring(nn.Module):
     """Turns an encoder's embeddings into the vectors that are ranked, indexed and written.
 
@@ -70,7 +74,7 @@ class Scoring(nn.Module):
         split: Split,
         figure: str,
         *,
-        most_users: int = 8192,
+        most_users: int = MOST_USERS,
         seed: int = 0,
     ) -> float:
         """Choose the exponent in ``[0, 1]``, to a sixteenth, by a validation figure, keep it and return it.
@@ -100,14 +104,17 @@ class Scoring(nn.Module):
         """Move the exponent in sixteenths for as long as the figure over *all* validation users rises.
 
         Dearer than :meth:`calibrate` and less uncertain, so it is done once, for the embeddings that stay.
+        With at most :data:`MOST_USERS` that has looked at all of them already, and nothing is done.
 
         Args:
             embeddings: the encoder's.
             split: its validation pairs are what is looked for.
             figure: such as ``all/recall@20``.
         """
-        curve = _Curve(embeddings, split, figure, np.unique(split.valid.user))
-        best = float(self.exponent)
+        users, best = np.unique(split.valid.user), float(self.exponent)
+        if len(users) <= MOST_USERS:
+            return best
+        curve = _Curve(embeddings, split, figure, users)
         while (better := max(_around(best, 0.0625), key=curve.at)) != best:
             best = better
         self.exponent.fill_(best)

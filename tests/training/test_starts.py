@@ -16,6 +16,7 @@ from gclrec.encoders import Embeddings, LightGCN
 from gclrec.errors import InputWarning
 from gclrec.evaluation.evaluator import evaluate
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.training import scoring as scoring_module
 from gclrec.training.checkpoint import load_state
 from gclrec.training.config import TrainConfig
 from gclrec.training.fit import fit
@@ -141,7 +142,7 @@ def test_calibrated_ends_are_cosine_and_inner_product() -> None:
         assert torch.equal(scores.argsort(1), others.argsort(1))
 
 
-def test_calibration_finds_the_best_exponent() -> None:
+def test_calibration_finds_the_best_exponent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Positives are the best of cosine times length to the power 0.5, so that is what it must find."""
     generator = torch.Generator().manual_seed(3)
     users = torch.randn(300, 8, generator=generator)
@@ -159,6 +160,7 @@ def test_calibration_finds_the_best_exponent() -> None:
     assert figures["all/recall@10"] > 0.95
     some = Scoring("calibrated")
     assert some.calibrate(raw, split, "all/recall@10", most_users=50) == pytest.approx(0.5, abs=0.2)
+    monkeypatch.setattr(scoring_module, "MOST_USERS", 50)
     for start in (0.0, 0.25, 1.0):
         some.exponent.fill_(start)
         assert some.settle(raw, split, "all/recall@10") == 0.5 == float(some.exponent)
@@ -175,6 +177,7 @@ def test_the_chosen_exponent_is_the_one_the_test_is_read_with(
     settled: list[float] = []
     calibrate, settle = Scoring.calibrate, Scoring.settle
     if few:
+        monkeypatch.setattr(scoring_module, "MOST_USERS", 4)
         monkeypatch.setattr(Scoring, "calibrate", lambda *given: calibrate(*given, most_users=4))
     monkeypatch.setattr(Scoring, "settle", lambda *given: settled.append(settle(*given)) or settled[-1])
     fit(config, folder)
