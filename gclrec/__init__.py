@@ -7,24 +7,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gclrec.lazy import lazy
+from gclrec.common.lazy import lazy
 
 if TYPE_CHECKING:
-    from gclrec.contrast.foreign import augment
-    from gclrec.contrast.losses import bpr, info_nce
-    from gclrec.data.catalog import load as load_dataset
+    from gclrec.common.errors import InputError, InputWarning
+    from gclrec.data.catalog.loader import load as load_dataset
     from gclrec.data.interactions import Vocabulary
     from gclrec.encoders.egcf import EGCF
     from gclrec.encoders.lightgcn import LightGCN
     from gclrec.encoders.mf import MF
     from gclrec.encoders.pyg import PyGEncoder
-    from gclrec.errors import InputError, InputWarning
     from gclrec.evaluation.ranking import top_k
     from gclrec.graph.bipartite import BipartiteGraph
-    from gclrec.pyg import Augment
+    from gclrec.losses.info_nce import bpr, info_nce
     from gclrec.recall.index import Index
     from gclrec.recall.recommender import Recommender
-    from gclrec.training.newcomers import load_recommender
+    from gclrec.training.trained import load_recommender
+    from gclrec.views.augment import augment
+    from gclrec.views.transform import Augment
 
 __version__ = "0.1.0"
 
@@ -51,22 +51,22 @@ __all__ = [
 __getattr__, __dir__ = lazy(
     __name__,
     {
-        "Augment": "gclrec.pyg",
+        "Augment": "gclrec.views.transform",
         "BipartiteGraph": "gclrec.graph.bipartite",
         "EGCF": "gclrec.encoders.egcf",
         "Index": "gclrec.recall.index",
-        "InputError": "gclrec.errors",
-        "InputWarning": "gclrec.errors",
+        "InputError": "gclrec.common.errors",
+        "InputWarning": "gclrec.common.errors",
         "LightGCN": "gclrec.encoders.lightgcn",
         "MF": "gclrec.encoders.mf",
         "PyGEncoder": "gclrec.encoders.pyg",
         "Recommender": "gclrec.recall.recommender",
         "Vocabulary": "gclrec.data.interactions",
-        "augment": "gclrec.contrast.foreign",
-        "bpr": "gclrec.contrast.losses",
-        "info_nce": "gclrec.contrast.losses",
-        "load_dataset": "gclrec.data.catalog:load",
-        "load_recommender": "gclrec.training.newcomers",
+        "augment": "gclrec.views.augment",
+        "bpr": "gclrec.losses.info_nce",
+        "info_nce": "gclrec.losses.info_nce",
+        "load_dataset": "gclrec.data.catalog.loader:load",
+        "load_recommender": "gclrec.training.trained",
         "top_k": "gclrec.evaluation.ranking",
     },
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 
 from gclrec import __version__
-from gclrec.command_line import main_of
+from gclrec.cli.console import main_of
 
 app = App(
     name="gclrec",
@@ -15,30 +15,32 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(
-    "gclrec.train:app", name="train", help="Train an encoder; ends with test figures and a run folder."
+    "gclrec.cli.train:app", name="train", help="Train an encoder; ends with test figures and a run folder."
 )
 app.command(
-    "gclrec.compare:app", name="compare", help="Compare augmentations or methods, with intervals and tests."
+    "gclrec.cli.compare:app",
+    name="compare",
+    help="Compare augmentations or methods, with intervals and tests.",
 )
-app.command("gclrec.tune:app", name="tune", help="Find good settings on validation; writes them as TOML.")
+app.command("gclrec.cli.tune:app", name="tune", help="Find good settings on validation; writes them as TOML.")
 app.command(
-    "gclrec.evaluate:app", name="evaluate", help="Evaluate a run again: other cut-offs, metrics or groups."
+    "gclrec.cli.evaluate:app",
+    name="evaluate",
+    help="Evaluate a run again: other cut-offs, metrics or groups.",
 )
-app.command("gclrec.export:app", name="export", help="Build the nearest-neighbour index of a run.")
-app.command("gclrec.recommend:app", name="recommend", help="Top-k items for users of a run or new users.")
-app.command("gclrec.similar:app", name="similar", help="Items most similar to an item of a run.")
+app.command("gclrec.cli.export:app", name="export", help="Build the nearest-neighbour index of a run.")
+app.command("gclrec.cli.recommend:app", name="recommend", help="Top-k items for users of a run or new users.")
+app.command("gclrec.cli.similar:app", name="similar", help="Items most similar to an item of a run.")
 app.command(
-    "gclrec.add_items:app", name="add-items", help="Give vectors to new items without training again."
+    "gclrec.cli.add_items:app", name="add-items", help="Give vectors to new items without training again."
 )
 app.command(
-    "gclrec.temperature:app",
+    "gclrec.cli.temperature:app",
     name="temperature",
     help="How many negatives a run's temperature leaves in play.",
 )
-app.command(
-    "gclrec.methods_command:app", name="methods", help="List the published models and baselines by name."
-)
-app.command("gclrec.data_command:app", name="data", help="List and describe data sets.")
+app.command("gclrec.cli.methods:app", name="methods", help="List the published models and baselines by name.")
+app.command("gclrec.cli.data:app", name="data", help="List and describe data sets.")
 
 main = main_of(app)
 

@@ -12,7 +12,7 @@ import polars as pl
 import torch
 from bench_common import alone, copy_bandwidth, forget_peak, peak_memory, show, timed, touch, use_threads
 
-from gclrec.data.readers import read_interactions
+from gclrec.data.io.readers import read_interactions
 from gclrec.graph.bipartite import BipartiteGraph
 
 ALLOWED_TIME, ALLOWED_MEMORY = 4.0, 3.0

@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from gclrec.data.catalog import load
+from gclrec.data.catalog.loader import load
 from gclrec.data.interactions import Dataset
 from gclrec.graph.bipartite import BipartiteGraph
 

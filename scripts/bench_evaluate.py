@@ -10,13 +10,13 @@ import torch
 from bench_common import show, use_threads
 from torch import Generator, Tensor
 
-from gclrec.data.catalog import load
+from gclrec.data.catalog.loader import load
 from gclrec.data.splits import make_split
 from gclrec.encoders import LightGCN
+from gclrec.encoders.init import STARTS
 from gclrec.evaluation.evaluator import evaluate
 from gclrec.evaluation.ranking import Seen, top_k
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.training.starts import STARTS
 
 KS = (20, 50, 100)
 """Cuts of the lists."""

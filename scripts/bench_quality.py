@@ -10,10 +10,10 @@ from typing import Any
 
 from bench_common import show, use_threads
 
-from gclrec.contrast.methods import METHODS
-from gclrec.data.files import read_toml
-from gclrec.train import new_run, prepared_dataset
-from gclrec.training.config import TrainConfig
+from gclrec.cli.train import new_run, prepared_dataset
+from gclrec.common.files import read_toml
+from gclrec.settings.config import TrainConfig
+from gclrec.settings.methods import METHODS
 from gclrec.training.fit import fit
 
 

@@ -14,10 +14,10 @@ from cyclopts import App
 from rich.console import Console
 from rich.table import Table
 
-from gclrec.contrast.views import VIEWS, View, make_view, parse_augmentations
-from gclrec.data.catalog import load
+from gclrec.data.catalog.loader import load
 from gclrec.encoders import LightGCN
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.views.views import VIEWS, View, make_view, parse_augmentations
 
 AT = dict.fromkeys(VIEWS, ("0.1", "0.5")) | {"none": ("0",), "noise": ("0.1",), "svd": ("5", "32")}
 """The strengths at which each augmentation is timed."""

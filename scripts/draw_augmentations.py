@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from gclrec.contrast.views import (
+from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.views.views import (
     VIEWS,
     add_noise_,
     make_view,
@@ -28,7 +29,6 @@ from gclrec.contrast.views import (
     parse_augmentations,
     view_graph,
 )
-from gclrec.graph.bipartite import BipartiteGraph
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "images" / "augmentations"
 USER, ITEM, EDGE, GONE, NEW, INK = "#2f6690", "#e07a2f", "#4a5560", "#b4bcc4", "#1b9e5a", "#2b2f33"

@@ -16,11 +16,11 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from gclrec.evaluation.significance import holm, paired_test
-from gclrec.train import new_run, prepared_dataset
-from gclrec.training.comparison import Cell, ComparisonFolder, make_plan, run_comparison
-from gclrec.training.config import TrainConfig
-from gclrec.training.listeners import Listener, Silent
+from gclrec.cli.train import new_run, prepared_dataset
+from gclrec.experiments.comparison import Cell, ComparisonFolder, make_plan, run_comparison
+from gclrec.experiments.significance import holm, paired_test
+from gclrec.settings.config import TrainConfig
+from gclrec.training.callbacks import Listener, Silent
 
 GROUPS = ("all", "warm_items", "near_cold_items", "head_items", "mid_items", "tail_items")
 RUNS, DRAWS = 24, 1000

@@ -16,14 +16,14 @@ from cyclopts import App
 from rich.console import Console
 from rich.table import Table
 
+from gclrec.cli.train import main as train
 from gclrec.data.interactions import Interactions
 from gclrec.data.splits import Split
 from gclrec.evaluation.evaluator import evaluate
-from gclrec.recall.embeddings import read_embeddings
 from gclrec.recall.fold_in import FoldIn
-from gclrec.recall.reading import as_lists
-from gclrec.train import main as train
-from gclrec.training.run import RunFolder
+from gclrec.runs.embeddings import read_embeddings
+from gclrec.runs.folder import RunFolder
+from gclrec.runs.reading import as_lists
 
 app = App()
 K, SEED = 20, 0

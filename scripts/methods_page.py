@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gclrec.training.methods_table import methods_page
+from gclrec.settings.methods_table import methods_page
 
 if __name__ == "__main__":
     path = Path(__file__).parent.parent / "docs" / "methods.md"

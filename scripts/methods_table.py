@@ -12,10 +12,10 @@ import math
 import statistics
 from pathlib import Path
 
-from gclrec.compare import main as compare
-from gclrec.contrast.methods import METHODS
-from gclrec.training.checkpoint import write_atomically
-from gclrec.training.run import RunFolder, read_json
+from gclrec.cli.compare import main as compare
+from gclrec.runs.checkpoint import write_atomically
+from gclrec.runs.folder import RunFolder, read_json
+from gclrec.settings.methods import METHODS
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- methods: begin -->", "<!-- methods: end -->"

@@ -13,9 +13,9 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from gclrec.contrast.sampling import whole_weight
+from gclrec.losses.ranking_losses import whole_weight
+from gclrec.settings.config import TrainConfig
 from gclrec.training.batches import Batch
-from gclrec.training.config import TrainConfig
 
 Shift = Callable[[int, Tensor], Tensor]
 """What noise adds to a layer: from its number and its rows ``(U + I, D)``."""

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from gclrec.contrast.feature_views import FEATURE_VIEWS
+from gclrec.cli.recommend import recommend
+from gclrec.contrast.features import FEATURE_VIEWS
 from gclrec.contrast.history_views import HISTORY_VIEWS
-from gclrec.contrast.ssl import SSL
-from gclrec.data.fields import KINDS
+from gclrec.contrast.registry import SSL
+from gclrec.data.schema import KINDS
 from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, HISTORIES, REFINERS
-from gclrec.recommend import recommend
-from gclrec.training.config import TrainConfig, flag
+from gclrec.settings.config import TrainConfig, flag
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 TEXT = (DOCS / "attributes.md").read_text(encoding="utf-8")

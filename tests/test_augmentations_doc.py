@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gclrec.contrast.views import VIEWS
+from gclrec.views.views import VIEWS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 TEXT = (DOCS / "augmentations.md").read_text(encoding="utf-8")

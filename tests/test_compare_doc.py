@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gclrec.compare import app
+from gclrec.cli.compare import app
 from gclrec.data.splits import SPLITS
 from gclrec.evaluation import ITEM_GROUPS, USER_GROUPS
 
@@ -42,7 +42,7 @@ def test_commands_are_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> 
     def read(config: object) -> None:
         raise Read
 
-    monkeypatch.setattr("gclrec.compare.prepared_dataset", read)
+    monkeypatch.setattr("gclrec.cli.compare.prepared_dataset", read)
     words = shlex.split(line)
     assert words[:2] == ["gclrec", "compare"]
     with pytest.raises(Read):

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gclrec.contrast.foreign import augment
-from gclrec.contrast.losses import info_nce
-from gclrec.contrast.ranking_losses import alignment_uniformity, bilateral_softmax, sampled_softmax
 from gclrec.encoders import EGCF, LightGCN, PyGEncoder
+from gclrec.losses.info_nce import info_nce
+from gclrec.losses.ranking_losses import alignment_uniformity, bilateral_softmax, sampled_softmax
+from gclrec.views.augment import augment
 
 EDGES = torch.tensor([[0, 1, 2, 3], [0, 0, 1, 2]])
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gclrec.contrast.spaces import SPACES, Around
-from gclrec.training.config import flag
-from gclrec.tune import app
+from gclrec.cli.tune import app
+from gclrec.settings.config import flag
+from gclrec.settings.spaces import SPACES, Around
 
 TUNING = (Path(__file__).resolve().parent.parent / "docs" / "tuning.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -38,7 +38,7 @@ def test_commands_are_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> 
     def read(config: object) -> None:
         raise Read
 
-    monkeypatch.setattr("gclrec.tune.prepared_dataset", read)
+    monkeypatch.setattr("gclrec.cli.tune.prepared_dataset", read)
     with pytest.raises(Read):
         app(shlex.split(line)[2:], exit_on_error=False, print_error=False)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gclrec.baselines.content import content_knn
-from gclrec.baselines.neighbours import item_knn
+from gclrec.baselines.content_knn import content_knn
+from gclrec.baselines.item_knn import item_knn
 from gclrec.baselines.scorers import Scorer, VectorScorer
 from gclrec.baselines.spectral import gf_cf, popularity, pure_svd
 

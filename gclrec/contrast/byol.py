@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.contrast.moment import Contrasted, Moment
+from gclrec.contrast.base import Contrasted, Moment
 from gclrec.contrast.twin import Twin
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph

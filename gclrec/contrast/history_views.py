@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.contrast.losses import info_nce
-from gclrec.contrast.moment import Contrasted, Moment
-from gclrec.contrast.temperatures import Temperature, current
+from gclrec.common.errors import InputError
+from gclrec.contrast.base import Contrasted, Moment
 from gclrec.encoders import Embeddings, Encoder, TwoTower
-from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.losses.info_nce import info_nce
+from gclrec.losses.temperature import Temperature, current
 
 
 def history_crop(rows: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
@@ -112,7 +112,7 @@ class HistoryContrast(nn.Module):
     Args:
         encoder: one that encodes histories; only that is looked at here.
         graph: not kept.
-        temperature: of InfoNCE; a number or :class:`~gclrec.contrast.temperatures.Learned`.
+        temperature: of InfoNCE; a number or :class:`~gclrec.losses.temperature.Learned`.
         views: names in :data:`HISTORY_VIEWS` with commas between them.
         p: share of a history that changes.
         generator: nothing is drawn.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.contrast.losses import info_nce
-from gclrec.contrast.moment import Contrasted, Moment
+from gclrec.contrast.base import Contrasted, Moment
 from gclrec.encoders import Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.dense import unit
+from gclrec.losses.info_nce import info_nce
 
 _NODES_A_CLUSTER = 4
 _ROUNDS = 25

@@ -9,14 +9,14 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gclrec.contrast.log_sums import log_sum_exp, mean_log_sum_exp
-from gclrec.contrast.losses import info_nce
-from gclrec.contrast.moment import Contrasted, Moment
-from gclrec.contrast.sampling import seen_places
+from gclrec.contrast.base import Contrasted, Moment
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.dense import unit
 from gclrec.graph.nearest import nearest_table
+from gclrec.losses.info_nce import info_nce
+from gclrec.losses.log_sum_exp import log_sum_exp, mean_log_sum_exp
+from gclrec.negatives.sampler import seen_places
 
 
 class Interacted(nn.Module):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.contrast.log_sums import mean_log_sum_exp
-from gclrec.contrast.moment import Contrasted, Moment
+from gclrec.contrast.base import Contrasted, Moment
 from gclrec.contrast.two_views import rows_of
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.dense import unit
+from gclrec.losses.log_sum_exp import mean_log_sum_exp
 
 
 @torch.no_grad()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
+from gclrec.contrast.base import Contrasted, Moment
 from gclrec.contrast.heads import Heads
-from gclrec.contrast.losses import info_nce
-from gclrec.contrast.moment import Contrasted, Moment
-from gclrec.contrast.temperatures import Temperature, current
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.losses.info_nce import info_nce
+from gclrec.losses.temperature import Temperature, current
 
 NEGATIVE_NODES = ("batch", "all")
 """What InfoNCE between two views compares a node with: the batch's other nodes, or all others there are."""
@@ -25,7 +25,7 @@ class TwoViews(nn.Module):
     Args:
         encoder: not kept; the head takes its embeddings' length.
         graph: not kept.
-        temperature: of InfoNCE; a number or :class:`~gclrec.contrast.temperatures.Learned`.
+        temperature: of InfoNCE; a number or :class:`~gclrec.losses.temperature.Learned`.
         negatives: one of :data:`NEGATIVE_NODES`. All nodes cost ``(U + I) / B`` times as much.
         head_layers: layers of a projection head, whose output is compared in place of the embeddings and
             used for nothing else; 0 for none.
@@ -84,7 +84,7 @@ class CrossLayer(nn.Module):
     Args:
         encoder: a graph encoder of at least ``layer`` layers; not kept.
         graph: not kept.
-        temperature: of InfoNCE; a number or :class:`~gclrec.contrast.temperatures.Learned`.
+        temperature: of InfoNCE; a number or :class:`~gclrec.losses.temperature.Learned`.
         layer: the layer ``l*`` to contrast with, from 0 (the input).
         generator: nothing is drawn.
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 
+from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.interactions import Dataset, Interactions
-from gclrec.errors import InputError, InputWarning
 
 
 def filtered(dataset: Dataset, *, min_rating: float | None = None, k_core: int | None = None) -> Dataset:
     """Return the data set without ratings below a minimum, then reduced to its k-core.
 
     Published parts are reduced to the pairs that stay; users and items are numbered anew. An
-    :class:`~gclrec.errors.InputWarning` tells how much a k-core keeps.
+    :class:`~gclrec.InputWarning` tells how much a k-core keeps.
 
     Args:
         dataset: what to filter; not modified.

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from gclrec.data.numbering import CODED, ID, distinct_ids, listed_ids, numbered, places_of, typed
-from gclrec.errors import InputError, InputWarning
+from gclrec.common.errors import InputError, InputWarning
+from gclrec.data.io.numbering import CODED, ID, distinct_ids, listed_ids, numbered, places_of, typed
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -182,7 +182,7 @@ class Interactions:
         """Number a table with the columns ``user``, ``item`` and optionally ``time``, ``weight``.
 
         A pair that occurs more than once is kept once, at its first time (or place), since recall is
-        about pairs that are new; an :class:`~gclrec.errors.InputWarning` tells how many were dropped.
+        about pairs that are new; an :class:`~gclrec.InputWarning` tells how many were dropped.
 
         Args:
             frame: one row an interaction; ids of any type.

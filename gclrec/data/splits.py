@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.interactions import BoolArray, Dataset, IntArray, Interactions
-from gclrec.errors import InputError, InputWarning
 
 Parts = tuple[Interactions, Interactions, Interactions]
 Label = npt.NDArray[np.int8]

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from gclrec.common.errors import InputError
 from gclrec.data.interactions import Dataset, IntArray, Interactions, Vocabulary
-from gclrec.errors import InputError
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -7,19 +7,19 @@ from typing import Protocol, runtime_checkable
 
 from torch import Generator, Tensor, nn
 
-from gclrec.data.fields import Attributes, AttributeTable
-from gclrec.encoders.content import Content
+from gclrec.data.schema import Attributes, AttributeTable
+from gclrec.encoders.content.content import Content
+from gclrec.encoders.content.fields import FieldBatch, FieldEncoder, FieldTable
+from gclrec.encoders.content.value_nodes import ValueNodes
 from gclrec.encoders.egcf import EGCF
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
-from gclrec.encoders.fields import FieldBatch, FieldEncoder, FieldTable
-from gclrec.encoders.histories import HISTORIES, Sequences
 from gclrec.encoders.layers import LAYER_WEIGHTS, USER_VECTORS
 from gclrec.encoders.lightgcn import LightGCN
 from gclrec.encoders.mf import MF
 from gclrec.encoders.pyg import Conv, PyGEncoder, gat_conv, sage_conv
-from gclrec.encoders.refiners import REFINERS
-from gclrec.encoders.towers import Tower, TwoTower
-from gclrec.encoders.value_nodes import ValueNodes
+from gclrec.encoders.two_tower.histories import HISTORIES, Sequences
+from gclrec.encoders.two_tower.refiners import REFINERS
+from gclrec.encoders.two_tower.towers import Tower, TwoTower
 
 __all__ = [
     "ATTRIBUTE_USES",
@@ -127,13 +127,12 @@ def build_encoder(
         attributes: of users and items.
         use: what is done with them, a name in :data:`ATTRIBUTE_USES`.
         degrees: training interactions of users and items; needed with attributes.
-        id_dropout: probability that an id is hidden in training; see :class:`~gclrec.encoders.content.Ids`.
+        id_dropout: probability that an id is hidden in training.
         draws: where that is drawn from, on the device of training.
-        refiner: of the towers, a name in :data:`~gclrec.encoders.refiners.REFINERS`.
+        refiner: of the towers, a name in :data:`~gclrec.encoders.two_tower.refiners.REFINERS`.
         tower_layers: linear layers of their perceptrons.
         sequences: users' items in order, for the towers.
-        history: how they become vectors, a name in :data:`~gclrec.encoders.histories.HISTORIES`; ``none``
-            leaves them aside.
+        history: how they become vectors, a name in :data:`HISTORIES`; ``none`` leaves them aside.
 
     Raises:
         ValueError: a name is not known, or attributes are to be used in a way that the encoder has not.

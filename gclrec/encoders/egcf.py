@@ -7,7 +7,7 @@ from typing import cast
 from torch import Generator, Tensor
 
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
-from gclrec.encoders.free import FreeVectors
+from gclrec.encoders.free_vectors import FreeVectors
 from gclrec.encoders.operators import Operators
 from gclrec.graph.propagation import of_items
 

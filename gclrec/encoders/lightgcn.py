@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.data.fields import AttributeTable
-from gclrec.encoders.content import Content
+from gclrec.data.schema import AttributeTable
+from gclrec.encoders.content.content import Content
+from gclrec.encoders.content.fields import FieldBatch, FieldTable
+from gclrec.encoders.content.value_nodes import ValueNodes
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
-from gclrec.encoders.fields import FieldBatch, FieldTable
-from gclrec.encoders.free import FreeVectors
+from gclrec.encoders.free_vectors import FreeVectors
 from gclrec.encoders.layers import USER_VECTORS, check_layers, fixed_weights
 from gclrec.encoders.operators import Operators
-from gclrec.encoders.value_nodes import ValueNodes
 from gclrec.graph.propagation import Change, Operator, layered, of_items
 
 
@@ -46,8 +46,8 @@ class LightGCN(FreeVectors):
         user_vectors: one of :data:`~gclrec.encoders.layers.USER_VECTORS`.
         init_std: standard deviation of the normal start of layer 0.
         generator: where the start is drawn from; the global one if ``None``.
-        content: what attributes add to layer 0 (:class:`~gclrec.encoders.content.Content`), or their values
-            as further nodes (:class:`~gclrec.encoders.value_nodes.ValueNodes`); ids alone if ``None``.
+        content: what attributes add to layer 0 (:class:`Content`), or their values as further nodes
+            (:class:`ValueNodes`); ids alone if ``None``.
 
     ``draws`` is the generator from which ids are hidden in training; the global one if ``None``. The weights
     of the edges are in PyTorch's default type: unless that is float64, an encoder that is made ``.double()``
@@ -217,7 +217,7 @@ class LightGCN(FreeVectors):
     def encode_content(self, side: str, table: FieldTable | AttributeTable | FieldBatch) -> Tensor:
         """Return the layer-0 vectors of nodes that have attributes and no id, ``(N, D)``.
 
-        With :class:`~gclrec.encoders.value_nodes.ValueNodes` layer 0 of such a node is zero, and this is
+        With :class:`ValueNodes` layer 0 of such a node is zero, and this is
         what it gets in the first step.
 
         Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Generator
 
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
-from gclrec.encoders.free import FreeVectors
+from gclrec.encoders.free_vectors import FreeVectors
 
 
 class MF(FreeVectors):

@@ -9,11 +9,11 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from gclrec.data.fields import AttributeTable
-from gclrec.encoders.content import Content
+from gclrec.data.schema import AttributeTable
+from gclrec.encoders.content.content import Content
+from gclrec.encoders.content.fields import FieldBatch, FieldTable
 from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
-from gclrec.encoders.fields import FieldBatch, FieldTable
-from gclrec.encoders.free import FreeVectors
+from gclrec.encoders.free_vectors import FreeVectors
 from gclrec.encoders.layers import check_layers, fixed_weights
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.compiling import uncompiled

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gclrec.common.lazy import lazy
 from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS
 from gclrec.evaluation.metrics import CATALOGUE_METRICS, METRICS
-from gclrec.lazy import lazy
 
 if TYPE_CHECKING:
     from gclrec.evaluation.evaluator import Evaluation, evaluate, evaluate_ranking

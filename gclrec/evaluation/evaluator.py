@@ -14,8 +14,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.interactions import Interactions
-from gclrec.errors import InputError, InputWarning
 from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS, popularity_parts
 from gclrec.evaluation.metrics import CATALOGUE_METRICS, METRICS, BoolArray, FloatArray, IntArray
 from gclrec.evaluation.ranking import Seen, Vectors, as_vectors, top_k

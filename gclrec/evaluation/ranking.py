@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gclrec.errors import InputError
+from gclrec.common.errors import InputError
 
 Vectors = Tensor | npt.NDArray[np.floating]
 

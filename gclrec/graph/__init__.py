@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gclrec.lazy import lazy
+from gclrec.common.lazy import lazy
 
 if TYPE_CHECKING:
     from gclrec.graph.augmentations import (
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         node_drop,
     )
     from gclrec.graph.bipartite import EDGE_TYPE, BipartiteGraph
-    from gclrec.graph.walks import random_walk
+    from gclrec.graph.random_walk import random_walk
 
 __all__ = [
     "AUGMENTATIONS",
@@ -44,6 +44,6 @@ __getattr__, __dir__ = lazy(
         "feature_mask": "gclrec.graph.augmentations",
         "gca_edge_drop": "gclrec.graph.augmentations",
         "node_drop": "gclrec.graph.augmentations",
-        "random_walk": "gclrec.graph.walks",
+        "random_walk": "gclrec.graph.random_walk",
     },
 )

@@ -8,11 +8,11 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor
 
-from gclrec.graph.arrangement import positions
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.checks import check_arguments
-from gclrec.graph.draws import RARE, bernoulli, distinct, hits, places_of_hits
-from gclrec.graph.walks import random_walk
+from gclrec.graph.csr import positions
+from gclrec.graph.random_walk import random_walk
+from gclrec.graph.sampling import RARE, bernoulli, distinct, hits, places_of_hits
 
 _MOST = 0.7
 """GCA never drops an edge with a higher probability than this (its cut-off probability)."""
@@ -142,7 +142,7 @@ def feature_mask(graph: BipartiteGraph, p: float, *, generator: Generator | None
     A column of ``user_x`` or ``item_x`` is one attribute. A hidden one reads as *missing*: ``NaN`` in
     floating attributes, ``-1`` in signed integer codes; 0 would be a value like any other. The edges stay. A
     graph without attributes is returned as it is; there the view of the same name
-    (:mod:`gclrec.contrast.views`) hides dimensions of the embeddings instead.
+    (:mod:`gclrec.views.views`) hides dimensions of the embeddings instead.
 
     Args:
         graph: its attributes are never modified.

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gclrec.graph.arrangement import Arrangement, positions
 from gclrec.graph.bounds import ascend, check_edges, check_features, check_range
+from gclrec.graph.csr import Arrangement, positions
 from gclrec.graph.low_rank import LowRank
 from gclrec.graph.propagation import Adjacency
 

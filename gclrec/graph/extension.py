@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gclrec.graph.arrangement import degree_scale
+from gclrec.graph.csr import degree_scale
 from gclrec.graph.low_rank import LowRank
 from gclrec.graph.propagation import Adjacency, Composed, Half, Operator, Product
 

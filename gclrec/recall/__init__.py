@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gclrec.lazy import lazy
+from gclrec.common.lazy import lazy
 
 if TYPE_CHECKING:
     from gclrec.recall.answers import Recommendation

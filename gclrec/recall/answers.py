@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from gclrec.data.interactions import IntArray, Vocabulary
-from gclrec.recall.embeddings import FloatArray
+from gclrec.runs.embeddings import FloatArray
 
 
 class Recommendation(NamedTuple):

@@ -29,14 +29,14 @@ import torch
 from safetensors.numpy import save as serialize
 from torch import Tensor
 
+from gclrec.common.errors import InputError
+from gclrec.common.manifest import MANIFEST, damaged, read_manifest, writing
 from gclrec.data.interactions import BoolArray, IntArray
-from gclrec.errors import InputError
-from gclrec.graph.arrangement import degree_scale
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.recall.embeddings import FloatArray
-from gclrec.recall.folder import MANIFEST, damaged, read_manifest, writing
-from gclrec.recall.guess import Guess
-from gclrec.recall.reading import Lists
+from gclrec.graph.csr import degree_scale
+from gclrec.recall.ridge import Guess
+from gclrec.runs.embeddings import FloatArray
+from gclrec.runs.reading import Lists
 
 KIND = "gclrec fold-in"
 

@@ -12,15 +12,15 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
+from gclrec.common.errors import InputError
+from gclrec.common.manifest import MANIFEST, damaged, read_manifest, writing
 from gclrec.data.interactions import IntArray, Vocabulary
-from gclrec.errors import InputError
 from gclrec.evaluation.ranking import Seen, top_k
-from gclrec.recall.embeddings import METRIC, FloatArray, Matrix, as_matrix, read_frame, write_frame
-from gclrec.recall.folder import MANIFEST, damaged, read_manifest, writing
+from gclrec.recall.faiss_backends import Structure, load_structure
 from gclrec.recall.quality import Quality
-from gclrec.recall.reading import Lists, take_lists
 from gclrec.recall.selection import best_first, best_of_row, hide, scan
-from gclrec.recall.structures import Structure, load_structure
+from gclrec.runs.embeddings import METRIC, FloatArray, Matrix, as_matrix, read_frame, write_frame
+from gclrec.runs.reading import Lists, take_lists
 
 Ids: TypeAlias = Vocabulary | pl.Series | npt.NDArray[Any] | Sequence[Any]
 """Distinct raw ids in row order. (:meth:`Vocabulary.of` sorts them: it suits rows that are sorted too.)"""
@@ -47,7 +47,7 @@ class Index:
     Args:
         ids: raw item ids by row; a list of them will do.
         vectors: ``(I, D)`` float32.
-        backend: a name in ``gclrec.recall.building.BACKENDS``, except ``auto``.
+        backend: a name in ``gclrec.recall.build_index.BACKENDS``, except ``auto``.
         structure: what proposes items; ``None`` for exact search.
         effort: how hard the structure looks (``ef_search`` of a graph, ``nprobe`` of lists).
         quality: figures measured when it was built; ``None`` if it was not measured.
@@ -108,8 +108,8 @@ class Index:
         Args:
             vectors: ``(I, D)`` item vectors.
             ids: raw item ids by row.
-            backend: a name in ``gclrec.recall.building.BACKENDS``. ``auto`` takes exact search where that is
-                fast, else the fastest among the backends that reach the target.
+            backend: a name in ``BACKENDS``. ``auto`` takes exact search where that is fast, else the
+                fastest among the backends that reach the target.
             queries: ``(Q, D)`` vectors of users, to tune and measure with (on different ones); the item
                 vectors stand in if ``None``, which tells less.
             target_recall: share of the exact 100 best that must be found on average.
@@ -119,7 +119,7 @@ class Index:
         Raises:
             InputError: the arguments do not fit.
         """
-        from gclrec.recall.building import build_index
+        from gclrec.recall.build_index import build_index
 
         bare = cls.exact(vectors, ids)
         return build_index(bare, backend, queries=queries, target_recall=target_recall, seed=seed, say=say)

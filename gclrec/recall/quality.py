@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gclrec.errors import InputError
-from gclrec.recall.structures import size_in_bytes
+from gclrec.common.errors import InputError
+from gclrec.recall.faiss_backends import size_in_bytes
 
 if TYPE_CHECKING:
-    from gclrec.recall.embeddings import FloatArray
     from gclrec.recall.index import Index
+    from gclrec.runs.embeddings import FloatArray
 
 BATCH = 256
 """Queries that are asked together where a figure is called batched."""

@@ -11,13 +11,13 @@ from typing import overload
 import numpy as np
 import polars as pl
 
+from gclrec.common.errors import InputError
 from gclrec.data.interactions import IntArray, Vocabulary
-from gclrec.errors import InputError
-from gclrec.recall.added import Added, read_catalogue, whole_index
+from gclrec.recall.added_items import Added, read_catalogue, whole_index
 from gclrec.recall.answers import Recommendation, listed, tabled
-from gclrec.recall.embeddings import FloatArray
+from gclrec.recall.candidates import Shelf
 from gclrec.recall.index import Index
-from gclrec.recall.newcomers import (
+from gclrec.recall.new_items import (
     Encode,
     EncodeUsers,
     Histories,
@@ -28,7 +28,8 @@ from gclrec.recall.newcomers import (
     new_items,
     told,
 )
-from gclrec.recall.reading import (
+from gclrec.runs.embeddings import FloatArray
+from gclrec.runs.reading import (
     PARTS,
     Lists,
     Lookup,
@@ -39,7 +40,6 @@ from gclrec.recall.reading import (
     read_known,
     take_lists,
 )
-from gclrec.recall.shelf import Shelf
 
 __all__ = ["PARTS", "Recommendation", "Recommender", "check_run"]
 
@@ -160,7 +160,7 @@ class Recommender:
             users: raw ids.
             k: from 1 to the number of items.
             exclude_seen: leave out what a user has already.
-            skip_unknown: leave out unknown users with an :class:`~gclrec.errors.InputWarning`.
+            skip_unknown: leave out unknown users with an :class:`~gclrec.InputWarning`.
 
         Raises:
             InputError: a user is unknown or ``k`` is out of range.
@@ -229,7 +229,7 @@ class Recommender:
             k: from 1 to the number of items.
             exclude_seen: leave out what a user has.
             skip_unknown: leave out unknown items, and users without any item that training has seen, with an
-                :class:`~gclrec.errors.InputWarning`, instead of refusing them.
+                :class:`~gclrec.InputWarning`, instead of refusing them.
 
         Returns:
             A list for a list; for a table that of :meth:`recommend_many`, users in the order of the table.
@@ -271,7 +271,7 @@ class Recommender:
                 ``None`` they are the column ``vector``.
             skip_known: leave out items that are in the run already, instead of refusing them.
             skip_unknown: leave out unknown users, and items that then have nothing to go by, with an
-                :class:`~gclrec.errors.InputWarning`.
+                :class:`~gclrec.InputWarning`.
 
         Raises:
             InputError: an item is known, a user is unknown, an item has nothing to go by, or the tables or
@@ -317,7 +317,7 @@ class Recommender:
 
         Args:
             items: their raw ids.
-            skip_unknown: leave out unknown ids with an :class:`~gclrec.errors.InputWarning`.
+            skip_unknown: leave out unknown ids with an :class:`~gclrec.InputWarning`.
 
         Raises:
             InputError: an id is unknown, or none is left.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from gclrec.data.interactions import IntArray
-from gclrec.recall.embeddings import FloatArray
-from gclrec.recall.reading import Lists
+from gclrec.runs.embeddings import FloatArray
+from gclrec.runs.reading import Lists
 
 
 def scan(vectors: FloatArray, query: FloatArray) -> FloatArray:

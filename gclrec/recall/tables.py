@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from gclrec.data.files import naming
-from gclrec.errors import InputError
+from gclrec.common.errors import InputError
+from gclrec.common.files import naming
 
 SUFFIXES = (".parquet", ".csv")
 _ROWS = 1_000_000  # rows held in memory at a time

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from gclrec.report.comparison import (
+from gclrec.report.comparison_table import (
     AGAIN,
     ALPHA,
     BASELINE,

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gclrec.data.describe import has_clock
+from gclrec.common.errors import InputError
 from gclrec.data.interactions import Dataset, IntArray
-from gclrec.errors import InputError
+from gclrec.data.statistics import has_clock
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 
 from gclrec.baselines import BASELINES
-from gclrec.data.fields import Schema
+from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.interactions import Dataset
+from gclrec.data.schema import Schema
 from gclrec.data.splits import Split
-from gclrec.errors import InputError, InputWarning
-from gclrec.training.config import TrainConfig
+from gclrec.settings.config import TrainConfig
 
 _MANY_COLD = 0.1  # share of the test pairs from which on a split is one of cold start
 
@@ -48,7 +48,7 @@ def chosen_attributes(dataset: Dataset, config: TrainConfig) -> dict[str, tuple[
 
 
 def advise_attributes(dataset: Dataset, config: TrainConfig, split: Split) -> None:
-    """Say with an :class:`~gclrec.errors.InputWarning` that attributes lie unused where many are cold."""
+    """Say with an :class:`~gclrec.InputWarning` that attributes lie unused where many are cold."""
     if config.baseline is not None or config.attributes != "none" or len(split.test) == 0:
         return
     for side, cold, rows, table in (

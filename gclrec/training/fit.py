@@ -8,15 +8,17 @@ from typing import Any
 
 import torch
 
+from gclrec.common.errors import InputError
 from gclrec.data.interactions import Interactions
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
-from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.training.checkpoint import load_state, save_state
-from gclrec.training.config import TrainConfig
+from gclrec.runs.checkpoint import load_state, save_state
+from gclrec.runs.folder import RunFolder
+from gclrec.settings.config import TrainConfig
+from gclrec.training.build import pick_device
+from gclrec.training.callbacks import Listener, Scalars, Silent
 from gclrec.training.fitting import fit_baseline
-from gclrec.training.listeners import Listener, Scalars, Silent
 from gclrec.training.memory import keep_freed_memory
 from gclrec.training.results import (
     Result,
@@ -26,9 +28,8 @@ from gclrec.training.results import (
     validation_record,
     warn_of_collapse,
 )
-from gclrec.training.run import RunFolder
 from gclrec.training.sequences import sequences_of
-from gclrec.training.trainer import Trainer, pick_device
+from gclrec.training.trainer import Trainer
 
 
 @dataclass

@@ -6,15 +6,15 @@ import time
 from typing import Any
 
 from gclrec.baselines import BASELINES, Scorer
-from gclrec.data.fields import Attributes
+from gclrec.common.errors import InputError
 from gclrec.data.interactions import Interactions
+from gclrec.data.schema import Attributes
 from gclrec.data.splits import Split
-from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.training.config import TrainConfig
-from gclrec.training.listeners import Listener
+from gclrec.runs.folder import RunFolder
+from gclrec.settings.config import TrainConfig
+from gclrec.training.callbacks import Listener
 from gclrec.training.results import Result, finish, peak_rss_mb, shape_of, validation_record
-from gclrec.training.run import RunFolder
 
 
 def fit_baseline(config: TrainConfig, folder: RunFolder, listener: Listener) -> Result:

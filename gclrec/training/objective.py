@@ -8,14 +8,14 @@ from typing import Any, TypeAlias
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.contrast.losses import l2
-from gclrec.contrast.moment import BeginsEpochs, Contrast, FollowsSteps, Moment, Ranks
-from gclrec.contrast.ranking_losses import LOSSES, difficulty
-from gclrec.contrast.temperatures import Adaptive, Learned, Temperature, current
-from gclrec.contrast.views import View
+from gclrec.contrast.base import BeginsEpochs, Contrast, FollowsSteps, Moment, Ranks
 from gclrec.encoders import Embeddings, Encoder, UsersBefore
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.losses.info_nce import l2
+from gclrec.losses.ranking_losses import LOSSES, difficulty
+from gclrec.losses.temperature import Adaptive, Learned, Temperature, current
 from gclrec.training.batches import Batch
+from gclrec.views.views import View
 
 Parts: TypeAlias = dict[str, Tensor]
 
@@ -31,8 +31,8 @@ class Objective(nn.Module):
     Args:
         l2_weight: :math:`\lambda_2`.
         ssl_weight: :math:`\lambda`.
-        contrast: an entry of :data:`gclrec.contrast.ssl.SSL`, made; ``None`` for none.
-        loss: the main loss, a name in :data:`gclrec.contrast.ranking_losses.LOSSES`; with ``none`` the
+        contrast: an entry of :data:`gclrec.contrast.registry.SSL`, made; ``None`` for none.
+        loss: the main loss, a name in :data:`gclrec.losses.ranking_losses.LOSSES`; with ``none`` the
             contrast stands alone.
         loss_settings: its keyword arguments.
         temperature: that of the main loss, if it has one; a number may stand in ``loss_settings`` instead.

@@ -11,18 +11,18 @@ import numpy as np
 import polars as pl
 
 from gclrec.baselines import Scorer
+from gclrec.common.errors import CollapseWarning
 from gclrec.data.interactions import Interactions
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
-from gclrec.errors import CollapseWarning
 from gclrec.evaluation.evaluator import Evaluation, evaluate, evaluate_ranking
 from gclrec.evaluation.geometry import collapse, geometry
 from gclrec.evaluation.ranking import Seen
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.recall.embeddings import write_embeddings
 from gclrec.recall.fold_in import FoldIn
-from gclrec.training.config import TrainConfig
-from gclrec.training.run import RunFolder
+from gclrec.runs.embeddings import write_embeddings
+from gclrec.runs.folder import RunFolder
+from gclrec.settings.config import TrainConfig
 
 
 @dataclass
@@ -159,7 +159,7 @@ def shape_of(vectors: Embeddings, train: Interactions) -> dict[str, float]:
 
 
 def warn_of_collapse(shape: Mapping[str, float], dim: int, when: str) -> bool:
-    """Say with a :class:`~gclrec.errors.CollapseWarning` what has collapsed; return whether anything has.
+    """Say with a :class:`~gclrec.CollapseWarning` what has collapsed; return whether anything has.
 
     Args:
         shape: what :func:`shape_of` returned.

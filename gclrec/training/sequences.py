@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gclrec.common.errors import InputWarning
 from gclrec.data.interactions import IntArray, Interactions
 from gclrec.encoders import Sequences
-from gclrec.errors import InputWarning
-from gclrec.recall.reading import Lists, ordered_lists
+from gclrec.runs.reading import Lists, ordered_lists
 
 
 def sequences_of(train: Interactions, length: int) -> Sequences:
     """Return the items of each user by time, or in the order of the table where no times are known.
 
-    An :class:`~gclrec.errors.InputWarning` says so.
+    An :class:`~gclrec.InputWarning` says so.
 
     Args:
         train: the pairs.

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.contrast.moment import Contrast, Ranks
-from gclrec.contrast.negatives import NEGATIVES, Sampler, build_sampler, none
-from gclrec.contrast.ranking_losses import LOSSES
-from gclrec.contrast.ssl import SSL, build_contrast
-from gclrec.contrast.temperatures import make_temperature
-from gclrec.contrast.views import Chain, View, make_view, parse_augmentations
-from gclrec.data.fields import Attributes, AttributeTable
+from gclrec.common.schedules import factor
+from gclrec.contrast.base import Ranks
 from gclrec.data.interactions import IntArray
+from gclrec.data.schema import Attributes, AttributeTable
 from gclrec.encoders import (
     Embeddings,
     Encoder,
@@ -24,19 +20,18 @@ from gclrec.encoders import (
     Sequences,
     TwoTower,
     ValueNodes,
-    build_encoder,
 )
-from gclrec.errors import InputError
+from gclrec.encoders.init import STARTS
+from gclrec.evaluation.scoring import Scoring
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
-from gclrec.recall.reading import Lists
+from gclrec.runs.reading import Lists
+from gclrec.settings.config import TrainConfig
 from gclrec.training.batches import Batch, KnownItems, PairBatches
-from gclrec.training.config import TrainConfig
+from gclrec.training.build import chains_of, contrast_of, encoder_of, loss_of, sampler_of, with_fields
 from gclrec.training.objective import Objective, Parts
-from gclrec.training.schedules import factor
-from gclrec.training.scoring import Scoring
 from gclrec.training.sequences import continued
-from gclrec.training.starts import STARTS
+from gclrec.views.views import View, make_view
 
 OnBatch = Callable[[int, int, dict[str, float]], None]
 """Told after some batches: batches done, batches in all, mean of each loss part so far."""
@@ -69,27 +64,9 @@ class Trainer:
         self.graph = graph if attributes is None else with_fields(graph, attributes)
         self.generator = Generator(graph.device).manual_seed(config.seed)
         drawn = Generator().manual_seed(config.seed)
-        module = build_encoder(
-            config.encoder,
-            graph.num_users,
-            graph.num_items,
-            dim=config.dim,
-            num_layers=config.num_layers,
-            layer_weights=config.layer_weights,
-            degree_exponent=config.degree_exponent,
-            user_vectors=config.user_vectors,
-            init_std=config.init_std,
-            generator=drawn,
-            attributes=attributes,
-            use=config.attributes,
-            degrees=None if attributes is None else graph.degrees(),
-            id_dropout=config.id_dropout,
-            draws=self.generator,
-            refiner=config.refiner,
-            tower_layers=config.tower_layers,
-            sequences=sequences,
-            history=config.history,
-        ).to(graph.device)
+        module = encoder_of(
+            config, graph, attributes=attributes, sequences=sequences, generator=drawn, draws=self.generator
+        )
         self.encoder = cast("Encoder", module)
         STARTS[config.init](self.encoder, graph, drawn)
         known = None if attributes is None else KnownItems.of(graph)
@@ -305,65 +282,3 @@ _MODEL = ("encoder.", "objective.", "scoring.")
 
 _SAMPLER = "negatives."
 """How the names of a sampler's tensors begin."""
-
-
-def chains_of(config: TrainConfig) -> tuple[Chain, ...] | None:
-    """Return how the views of a step are made, or ``None`` when the settings ask for no contrast."""
-    kind = SSL[config.ssl]
-    return parse_augmentations(config.aug, config.aug_p)[: kind.views] if config.contrasts else None
-
-
-def contrast_of(config: TrainConfig, encoder: Encoder, graph: BipartiteGraph) -> Contrast:
-    """Return the contrast that the settings ask for, its start drawn from their seed."""
-    values = {name: getattr(config, source) for name, source in SSL[config.ssl].settings.items()}
-    settings = {name: value for name, value in values.items() if value is not None}
-    if "temperature" in settings:
-        settings["temperature"] = make_temperature(settings["temperature"], graph, start=0.2)
-    return build_contrast(
-        config.ssl, encoder, graph, generator=Generator().manual_seed(config.seed), **settings
-    )
-
-
-def loss_of(config: TrainConfig, graph: BipartiteGraph) -> dict[str, Any]:
-    """Return what the objective takes for the main loss, its temperature apart from the other settings."""
-    settings = config.loss_settings()
-    temperature = settings.pop("temperature", None)
-    if temperature is not None:
-        temperature = make_temperature(temperature, graph, start=0.1)
-    return {"loss_settings": settings, "temperature": temperature}
-
-
-def with_fields(graph: BipartiteGraph, attributes: Attributes) -> BipartiteGraph:
-    """Return a graph whose nodes have as many attributes as there are fields: 0, or -1 once one is hidden."""
-    x = [
-        None
-        if table is None
-        else torch.zeros(table.num_rows, len(table.columns), dtype=torch.int8, device=graph.device)
-        for table in (attributes.users, attributes.items)
-    ]
-    return graph.with_features(x[0], x[1])
-
-
-def sampler_of(config: TrainConfig, graph: BipartiteGraph, exposed: Tensor | None = None) -> Sampler:
-    """Return what draws the negatives that the settings ask for."""
-    if not LOSSES[config.loss].needs_negatives:
-        return none
-    kind = NEGATIVES[config.negatives]
-    settings = {name: getattr(config, source) for name, source in kind.settings.items()}
-    given = {name: value for name, value in settings.items() if value is not None}
-    if exposed is not None:
-        exposed = exposed.to(graph.device)
-    return build_sampler(config.negatives, graph, exposed=exposed, **given)
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device that ``auto``, ``cpu`` or ``cuda`` means here.
-
-    Raises:
-        InputError: CUDA was asked for and there is none.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device: no CUDA device is available here; choose cpu or auto")
-    return torch.device(name)

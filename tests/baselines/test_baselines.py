@@ -11,8 +11,8 @@ import torch
 
 from gclrec.baselines import BASELINES, Scorer, content_knn, gf_cf, item_knn, popularity, pure_svd
 from gclrec.baselines.spectral import truncated_svd
-from gclrec.data.fields import AttributeTable, Schema
-from gclrec.errors import InputError
+from gclrec.common.errors import InputError
+from gclrec.data.schema import AttributeTable, Schema
 from gclrec.evaluation import Seen
 from gclrec.graph.bipartite import BipartiteGraph
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch.nn import functional
 
+from gclrec.contrast.base import Moment
 from gclrec.contrast.byol import TARGETS, Byol, HistoryTarget, MomentumTarget, distance
-from gclrec.contrast.moment import Moment
-from gclrec.contrast.views import View, make_view, parse_augmentations
 from gclrec.data.interactions import Vocabulary
 from gclrec.encoders import Embeddings, LightGCN
 from gclrec.evaluation.evaluator import evaluate
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.index import Index
+from gclrec.views.views import View, make_view, parse_augmentations
 
 USERS, ITEMS = torch.tensor([3, 1, 3, 7]), torch.tensor([2, 2, 9, 0])
 

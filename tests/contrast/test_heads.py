@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gclrec.contrast.base import Moment
 from gclrec.contrast.heads import Heads, ProjectionHead
-from gclrec.contrast.moment import Moment
 from gclrec.contrast.two_views import TwoViews, node_contrast
-from gclrec.contrast.views import make_view, parse_augmentations
 from gclrec.encoders import Embeddings, LightGCN
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.views.views import make_view, parse_augmentations
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gclrec.common.errors import InputError
+from gclrec.contrast.base import Moment
 from gclrec.contrast.history_views import HISTORY_VIEWS, HistoryContrast, parse_history_views
-from gclrec.contrast.moment import Moment
 from gclrec.encoders import LightGCN, Sequences, TwoTower
-from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
 
 every_view = pytest.mark.parametrize("name", HISTORY_VIEWS)

@@ -8,11 +8,11 @@ import math
 import pytest
 import torch
 
-from gclrec.contrast.moment import Moment
+from gclrec.contrast.base import Moment
 from gclrec.contrast.ncl import NCL, kmeans
-from gclrec.contrast.views import View
 from gclrec.encoders import LightGCN
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.views.views import View
 
 USERS, ITEMS = torch.tensor([3, 1, 3, 7]), torch.tensor([2, 2, 9, 0])
 

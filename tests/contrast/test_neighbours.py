@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from gclrec.contrast.moment import Moment
+from gclrec.contrast.base import Moment
 from gclrec.contrast.neighbours import FORMS, POSITIVES, Interacted, Nearest, _drawn, sccf, unseen
-from gclrec.contrast.views import View, make_view, parse_augmentations
 from gclrec.encoders import Embeddings, LightGCN
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.views.views import View, make_view, parse_augmentations
 
 USERS, ITEMS = torch.tensor([3, 1, 3, 7]), torch.tensor([2, 2, 9, 0])
 T = 0.4

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from gclrec.contrast.moment import Moment
+from gclrec.contrast.base import Moment
 from gclrec.contrast.prototypes import (
     ClusterContrast,
     Prototypes,
@@ -19,11 +19,11 @@ from gclrec.contrast.prototypes import (
     code_cross_entropy,
     sinkhorn,
 )
-from gclrec.contrast.views import make_view, parse_augmentations
 from gclrec.encoders import LightGCN
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.training.config import TrainConfig
+from gclrec.settings.config import TrainConfig
 from gclrec.training.trainer import Trainer
+from gclrec.views.views import make_view, parse_augmentations
 
 USERS, ITEMS = torch.tensor([3, 1, 3, 7]), torch.tensor([2, 2, 9, 0])
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gclrec.contrast.moment import Moment
-from gclrec.contrast.ssl import SSL, build_contrast
+from gclrec.contrast.base import Moment
+from gclrec.contrast.registry import SSL, build_contrast
 from gclrec.contrast.two_views import CrossLayer, TwoViews, node_contrast
-from gclrec.contrast.views import View, make_view, parse_augmentations
 from gclrec.encoders import Content, Embeddings, LightGCN, Sequences, TwoTower
 from gclrec.graph.bipartite import BipartiteGraph
-from tests.encoders.test_content import BOTH
+from gclrec.views.views import View, make_view, parse_augmentations
+from tests.encoders.content.test_content import BOTH
 
 USERS, ITEMS = torch.tensor([3, 1, 3, 7]), torch.tensor([2, 2, 9, 0])
 
@@ -84,7 +84,7 @@ def test_cross_layer_is_one_pass_and_its_layer(toy_graph: BipartiteGraph) -> Non
         torch.testing.assert_close(loss, node_contrast(expected, other, USERS, ITEMS, 0.4))
 
 
-@pytest.mark.filterwarnings("ignore:attributes age:gclrec.errors.InputWarning")
+@pytest.mark.filterwarnings("ignore:attributes age:gclrec.common.errors.InputWarning")
 @pytest.mark.parametrize("name", [name for name, kind in SSL.items() if kind.make is not None])
 def test_every_kind_gives_a_loss_with_a_gradient(toy_graph: BipartiteGraph, name: str) -> None:
     content = Content(BOTH, 4) if "features" in name else None

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.filters import filtered
 from gclrec.data.interactions import Dataset, Interactions
-from gclrec.errors import InputError, InputWarning
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_nothing_asked_nothing_done(rated: Dataset) -> None:
     assert filtered(rated) is rated
 
 
-@pytest.mark.filterwarnings("ignore:.*-core:gclrec.errors.InputWarning")
+@pytest.mark.filterwarnings("ignore:.*-core:gclrec.common.errors.InputWarning")
 @pytest.mark.parametrize(("min_rating", "k_core"), [(4.0, None), (None, 4), (3.0, 2)])
 def test_parts_stay_in_step(rated: Dataset, min_rating: float | None, k_core: int | None) -> None:
     result = filtered(rated, min_rating=min_rating, k_core=k_core)

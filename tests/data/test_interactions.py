@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.interactions import Interactions, Vocabulary, normal_ids
-from gclrec.errors import InputError, InputWarning
 
 PAIRS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=60)
 

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from gclrec.data import catalog
-from gclrec.data.catalog import CATALOG, load
-from gclrec.data.describe import item_dispersion
+from gclrec.data.catalog import loader as catalog
+from gclrec.data.catalog.loader import CATALOG, load
 from gclrec.data.splits import make_split
+from gclrec.data.statistics import item_dispersion
 
 REAL = Path(os.environ.get(catalog.VARIABLE, "")) if os.environ.get(catalog.VARIABLE) else None
 STORED = [name for name, entry in CATALOG.items() if not entry.synthetic]
 
 
-@pytest.mark.filterwarnings("ignore:.*not in train:gclrec.errors.InputWarning")
-@pytest.mark.filterwarnings("error:.*another version:gclrec.errors.InputWarning")
+@pytest.mark.filterwarnings("ignore:.*not in train:gclrec.common.errors.InputWarning")
+@pytest.mark.filterwarnings("error:.*another version:gclrec.common.errors.InputWarning")
 @pytest.mark.parametrize("name", STORED)
 def test_real_data_has_the_published_counts(name: str) -> None:
     entry = CATALOG[name]
@@ -35,7 +35,7 @@ def test_real_data_has_the_published_counts(name: str) -> None:
             assert (vocabulary.rows(table["id"]) >= 0).sum() > 0.75 * len(vocabulary)
 
 
-@pytest.mark.filterwarnings("ignore::gclrec.errors.InputWarning")
+@pytest.mark.filterwarnings("ignore::gclrec.common.errors.InputWarning")
 @pytest.mark.parametrize(
     ("name", "train", "valid", "test", "cold"),
     [
@@ -57,7 +57,7 @@ def test_published_splits(name: str, train: int, valid: int, test: int, cold: in
         assert len(published.cold_items) == 0  # every item is in the published train part
 
 
-@pytest.mark.filterwarnings("ignore:.*not in train:gclrec.errors.InputWarning")
+@pytest.mark.filterwarnings("ignore:.*not in train:gclrec.common.errors.InputWarning")
 @pytest.mark.parametrize(("name", "spread"), [("gowalla", 1.79), ("yelp2018", 4.08), ("sparse-yelp", 0.99)])
 def test_not_every_published_test_part_was_drawn_at_random(name: str, spread: float) -> None:
     if REAL is None or not (REAL / (CATALOG[name].folder or name)).is_dir():

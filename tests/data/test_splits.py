@@ -12,9 +12,9 @@ from hypothesis import given as forall
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.splits import SPLITS, Split, make_split
-from gclrec.errors import InputError, InputWarning
 
 COLD = ("cold_items", "cold_users")
 

@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from gclrec.common.errors import InputError
 from gclrec.data import synthetic
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.splits import make_split
 from gclrec.data.synthetic import SPAN, START, make_synthetic
-from gclrec.errors import InputError
 
 
 @pytest.fixture(scope="module")

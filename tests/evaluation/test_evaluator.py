@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.interactions import Interactions, Vocabulary
-from gclrec.errors import InputError, InputWarning
 from gclrec.evaluation import CATALOGUE_METRICS, ITEM_GROUPS, METRICS, USER_GROUPS, evaluate, evaluate_ranking
 from gclrec.evaluation.evaluator import DECILES
 from gclrec.evaluation.groups import popularity_parts, popularity_thirds

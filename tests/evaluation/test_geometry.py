@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from gclrec.errors import InputError
+from gclrec.common.errors import InputError
 from gclrec.evaluation.geometry import (
     alignment,
     collapse,

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gclrec.errors import InputError
+from gclrec.common.errors import InputError
 from gclrec.evaluation import Seen, top_k, top_k_of_scores
 from gclrec.evaluation.ranking import _Layout
 

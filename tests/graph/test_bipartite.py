@@ -284,7 +284,7 @@ def test_from_interactions_equals_the_constructor(
     num_edges: int, ordered: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever order the pairs come in, and although their arrays must not be written to."""
-    monkeypatch.setattr("gclrec.graph.arrangement._BLOCK", 700)
+    monkeypatch.setattr("gclrec.graph.csr._BLOCK", 700)
     keys = np.random.default_rng(0).permutation(90 * 110)[:num_edges]
     user, item = np.divmod(np.sort(keys) if ordered else keys, 110)
     for ends in (user, item):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gclrec.graph.arrangement import Arrangement
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.csr import Arrangement
 from gclrec.graph.propagation import Adjacency, Half, layered, of_items
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gclrec.recall.building import BACKENDS
+from gclrec.recall.build_index import BACKENDS
 from gclrec.recall.index import Index
 
 from .catalogue import ITEMS, QUERIES, VECTORS, numbered

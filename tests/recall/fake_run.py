@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from gclrec.data.interactions import Vocabulary
-from gclrec.recall.embeddings import write_embeddings
+from gclrec.runs.embeddings import write_embeddings
 
 
 @dataclass

@@ -11,9 +11,9 @@ import torch
 
 from gclrec.encoders import MF, LightGCN
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.recall.embeddings import write_embeddings
 from gclrec.recall.fold_in import FoldIn
-from gclrec.recall.reading import Lists, as_lists
+from gclrec.runs.embeddings import write_embeddings
+from gclrec.runs.reading import Lists, as_lists
 
 from .fake_run import FakeRun, write_run
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gclrec.errors import InputError, InputWarning
+from gclrec.common.errors import InputError, InputWarning
 from gclrec.recall.recommender import Recommender
 
 from .folded_run import folded_run

@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gclrec.errors import InputError
+from gclrec.common.errors import InputError
+from gclrec.recall.candidates import Shelf
+from gclrec.recall.faiss_backends import GRAPH_LAYOUTS, Graph
 from gclrec.recall.index import Index
-from gclrec.recall.shelf import Shelf
-from gclrec.recall.structures import GRAPH_LAYOUTS, Graph
 
 from .catalogue import DIM, ITEMS, QUERIES, VECTORS, clustered, lists, numbered, slow_search
 
@@ -52,7 +52,7 @@ def test_extended_twice_saved_and_loaded(index: Index, tmp_path: Path) -> None:
 @pytest.mark.parametrize("layout", GRAPH_LAYOUTS)
 def test_many_new_items_are_linked(layout: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Beyond what a scan is good for, except those too long for a graph that was lifted."""
-    monkeypatch.setattr("gclrec.recall.structures.HEAD_ITEMS", 30)
+    monkeypatch.setattr("gclrec.recall.faiss_backends.HEAD_ITEMS", 30)
     exact = Index.exact(VECTORS, numbered(ITEMS))
     graph = Graph.build(VECTORS, layout, seed=0)
     longest = np.linalg.norm(VECTORS, axis=1).max()

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from gclrec.common.errors import InputError
 from gclrec.encoders import LAYER_WEIGHTS, LightGCN
-from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
-from gclrec.recall.guess import RIDGE, Guess
-from gclrec.recall.reading import as_lists, joined_lists, take_lists
+from gclrec.recall.ridge import RIDGE, Guess
+from gclrec.runs.reading import as_lists, joined_lists, take_lists
 
 from .folded_run import FoldedRun, folded_run
 

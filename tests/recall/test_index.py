@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gclrec.common.errors import InputError
 from gclrec.data.interactions import Vocabulary
-from gclrec.errors import InputError
 from gclrec.evaluation.ranking import Seen, top_k
+from gclrec.recall.faiss_backends import Graph, Lists
 from gclrec.recall.index import Index, take_lists
-from gclrec.recall.structures import Graph, Lists
 
 from .catalogue import DIM, ITEMS, QUERIES, VECTORS, clustered, lists, numbered, slow_search
 

@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from gclrec.common.errors import InputError
+from gclrec.common.manifest import MANIFEST
 from gclrec.data.interactions import Vocabulary
-from gclrec.errors import InputError
-from gclrec.recall.folder import MANIFEST
+from gclrec.recall.faiss_backends import GRAPH_LAYOUTS, Graph
 from gclrec.recall.index import Index
-from gclrec.recall.structures import GRAPH_LAYOUTS, Graph
 
 from .catalogue import DIM, ITEMS, QUERIES, VECTORS, clustered, lists, numbered
 

@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from gclrec.common.errors import InputError
 from gclrec.data.interactions import Vocabulary
-from gclrec.errors import InputError
+from gclrec.recall.faiss_backends import Lists, size_in_bytes
 from gclrec.recall.index import Index
 from gclrec.recall.quality import BATCH, kth_scores, measure, rate, recalls
-from gclrec.recall.structures import Lists, size_in_bytes
 
 
 @pytest.fixture

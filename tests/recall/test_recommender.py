@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gclrec.errors import InputError
+from gclrec.common.errors import InputError
 from gclrec.evaluation.ranking import Seen, top_k
-from gclrec.recall.building import BACKENDS
-from gclrec.recall.embeddings import read_embeddings, write_embeddings
+from gclrec.recall.build_index import BACKENDS
 from gclrec.recall.index import Index
 from gclrec.recall.recommender import PARTS, Recommendation, Recommender
+from gclrec.runs.embeddings import read_embeddings, write_embeddings
 
 from .fake_run import FakeRun, write_run
 

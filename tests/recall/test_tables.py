@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from gclrec.errors import InputError
+from gclrec.common.errors import InputError
 from gclrec.recall.tables import write_table
 
 

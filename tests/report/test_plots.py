@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gclrec.common.errors import InputError
 from gclrec.data.interactions import Dataset
 from gclrec.data.synthetic import make_synthetic
-from gclrec.errors import InputError
 from gclrec.report import plots
 from gclrec.report.plots import FORMATS, plot_dataset
 

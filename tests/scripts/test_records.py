@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gclrec.data.files import read_toml
-from gclrec.data.published import CATALOG
-from gclrec.training.config import TrainConfig, method_settings
+from gclrec.common.files import read_toml
+from gclrec.data.catalog.published import CATALOG
+from gclrec.settings.config import TrainConfig, method_settings
 
 RECORDS = sorted((Path(__file__).parents[2] / "scripts" / "records").glob("*.toml"))
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from gclrec.data.files import read_toml
-from gclrec.training.comparison import make_plan
-from gclrec.training.config import TrainConfig
+from gclrec.common.files import read_toml
+from gclrec.experiments.comparison import make_plan
+from gclrec.settings.config import TrainConfig
 
 STUDIES = sorted((Path(__file__).parents[2] / "scripts" / "studies").glob("*.toml"))
 

@@ -12,17 +12,19 @@ from bench_steps import same_noise
 from textbook import Shift, TextbookStep, covers, edge_drop, full_noise, info_nce, normalised, step_loss
 from torch import Tensor
 
-from gclrec.contrast import losses, neighbours, prototypes, ranking_losses
-from gclrec.contrast.methods import METHODS
-from gclrec.contrast.sampling import whole_weight
-from gclrec.contrast.views import View
+from gclrec.contrast import neighbours, prototypes
 from gclrec.encoders import lightgcn
 from gclrec.encoders.embeddings import Perturbation
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.propagation import Adjacency, Half
+from gclrec.losses import info_nce as losses
+from gclrec.losses import ranking_losses
+from gclrec.losses.ranking_losses import whole_weight
+from gclrec.settings.config import TrainConfig
+from gclrec.settings.methods import METHODS
 from gclrec.training.batches import Batch
-from gclrec.training.config import TrainConfig
 from gclrec.training.trainer import Trainer
+from gclrec.views.views import View
 
 TRAINED = [name for name, method in METHODS.items() if "baseline" not in method.settings]
 BY_THE_BOOK = [

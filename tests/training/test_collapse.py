@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 import torch
 
+from gclrec.common.errors import CollapseWarning
 from gclrec.data.splits import Split
-from gclrec.errors import CollapseWarning
-from gclrec.training.config import TrainConfig
+from gclrec.runs.folder import RunFolder
+from gclrec.settings.config import TrainConfig
 from gclrec.training.fit import fit
 from gclrec.training.objective import Objective
-from gclrec.training.run import RunFolder
 from gclrec.training.trainer import Trainer
 
 from .test_training import pairs_of
@@ -82,7 +82,9 @@ def test_a_healthy_run_says_nothing(tmp_path: Path) -> None:
         assert f"geometry/{name}" in folder.metrics()[0]
 
 
-@pytest.mark.filterwarnings("ignore::gclrec.errors.CollapseWarning")  # at this speed it comes close at first
+@pytest.mark.filterwarnings(
+    "ignore::gclrec.common.errors.CollapseWarning"
+)  # at this speed it comes close at first
 @pytest.mark.parametrize("target", ["momentum", "history"])
 def test_bootstrapping_does_not_collapse(tmp_path: Path, target: str) -> None:
     """As long and as fast as the collapsing run; but a predictor, and targets without gradient."""
@@ -99,7 +101,7 @@ def test_bootstrapping_does_not_collapse(tmp_path: Path, target: str) -> None:
 
 @pytest.mark.usefixtures("collapsing")
 def test_the_command_line_shows_one_warning_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from gclrec.train import main
+    from gclrec.cli.train import main
 
     split = connected()
     pairs = {"user": split.train.user, "item": split.train.item}

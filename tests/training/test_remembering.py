@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gclrec.errors import InputError
-from gclrec.training.checkpoint import load_state
-from gclrec.training.config import TrainConfig
+from gclrec.common.errors import InputError
+from gclrec.runs.checkpoint import load_state
+from gclrec.runs.folder import RunFolder
+from gclrec.settings.config import TrainConfig
 from gclrec.training.fit import fit
-from gclrec.training.run import RunFolder
 
 from .test_training import SMALL, StopAfter, checkerboard, pairs_of
 

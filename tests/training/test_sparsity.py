@@ -12,12 +12,12 @@ from gclrec.data.splits import make_split
 from gclrec.data.synthetic import make_synthetic
 from gclrec.evaluation.evaluator import evaluate
 from gclrec.evaluation.ranking import top_k
-from gclrec.recall.embeddings import read_embeddings
-from gclrec.recall.newcomers import Newcomers
+from gclrec.recall.new_items import Newcomers
 from gclrec.recall.recommender import Recommender
-from gclrec.training.config import TrainConfig
+from gclrec.runs.embeddings import read_embeddings
+from gclrec.runs.folder import RunFolder
+from gclrec.settings.config import TrainConfig
 from gclrec.training.fit import fit
-from gclrec.training.run import RunFolder
 
 
 @pytest.mark.parametrize("refit", [False, True])

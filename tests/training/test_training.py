@@ -12,25 +12,25 @@ import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
 
-from gclrec.contrast.methods import METHODS
-from gclrec.contrast.negatives import NEGATIVES, build_sampler, uniform
-from gclrec.contrast.ranking_losses import LOSSES, sampled_softmax
-from gclrec.contrast.ssl import SSL
+from gclrec.common.errors import InputError
+from gclrec.contrast.registry import SSL
 from gclrec.contrast.two_views import TwoViews
-from gclrec.contrast.views import VIEWS, make_view, parse_augmentations
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.splits import Split
 from gclrec.encoders import LightGCN, Sequences
-from gclrec.errors import InputError
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.losses.ranking_losses import LOSSES, sampled_softmax
+from gclrec.negatives.registry import NEGATIVES, build_sampler, uniform
+from gclrec.runs.checkpoint import load_state, save_state
+from gclrec.runs.folder import RunFolder, free_name
+from gclrec.settings.config import TrainConfig
+from gclrec.settings.methods import METHODS
 from gclrec.training.batches import Batch, KnownItems, PairBatches
-from gclrec.training.checkpoint import load_state, save_state
-from gclrec.training.config import TrainConfig
 from gclrec.training.fit import fit
 from gclrec.training.objective import Objective
-from gclrec.training.run import RunFolder, free_name
 from gclrec.training.trainer import Trainer
-from tests.encoders.test_content import BOTH
+from gclrec.views.views import VIEWS, make_view, parse_augmentations
+from tests.encoders.content.test_content import BOTH
 
 SMALL = {
     "dim": 8,
@@ -254,7 +254,7 @@ REMEMBERING = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:attributes age:gclrec.errors.InputWarning")
+@pytest.mark.filterwarnings("ignore:attributes age:gclrec.common.errors.InputWarning")
 @pytest.mark.parametrize("settings", REMEMBERING, ids=lambda settings: "-".join(map(str, settings.values())))
 def test_state_taken_out_and_put_back_goes_on_bit_for_bit(
     toy_graph: BipartiteGraph, tmp_path: Path, settings: dict[str, object]

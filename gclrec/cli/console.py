@@ -1,0 +1,156 @@
+"""What every command shares: parsing, printing, and ending well.
+
+A command module holds ``app = command("train")``, a function under ``@app.default``, and
+``main = main_of(app)``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TextIO
+
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
+from rich.console import Console
+
+from gclrec.common.errors import CollapseWarning, InputError, InputWarning
+
+Json = Annotated[bool, Parameter(negative=(), help="Print one JSON object as the last line on stdout.")]
+"""The ``--json`` flag of every command: tables then go to stderr, so that stdout is for machines."""
+
+
+ConfigFile = Annotated[
+    Path | None, Parameter(name="--config", help="TOML file with settings, named as the flags are.")
+]
+"""The ``--config`` flag of the commands that train; it is read before they are called."""
+
+
+def command(name: str, **options: Any) -> App:
+    """Return an empty command that is called ``gclrec NAME`` and ``python -m gclrec.MODULE``."""
+    return App(
+        name=name,
+        usage=f"Usage: gclrec {name} [ARGS] [OPTIONS]",
+        help_format="plaintext",
+        version_flags=[],
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+        **options,
+    )
+
+
+def main_of(app: App) -> Callable[..., None]:
+    """Return the ``main(argv=None)`` of a command: run it, and turn what went wrong into one line.
+
+    Exit codes: 0 done, 2 bad input or a file that cannot be read or written, 130 interrupted, 143 terminated.
+    """
+
+    def main(argv: Sequence[str] | None = None) -> None:
+        with warnings.catch_warnings(), sigterm_raises():
+            warnings.simplefilter("always", InputWarning)
+            warnings.simplefilter("always", CollapseWarning)
+            warnings.showwarning = _show_warning
+            try:
+                app(sys.argv[1:] if argv is None else list(argv), exit_on_error=False, print_error=False)
+                sys.stdout.flush()
+            except UnusedCliTokensError as error:
+                unused = " ".join(error.unused_tokens or ())
+                fail(
+                    f"found {unused!r} where nothing more is taken; settings are named with flags, see --help"
+                )
+            except CycloptsError as error:
+                fail(_first_line(error))
+            except InputError as error:
+                fail(_first_line(error))
+            except BrokenPipeError:
+                sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - the reader has left
+                sys.exit(0)
+            except OSError as error:
+                where = f"{error.filename}: " if error.filename else ""
+                fail(f"{where}{error.strerror or error}")
+            except Terminated:
+                print("terminated", file=sys.stderr)
+                sys.exit(143)
+            except KeyboardInterrupt:
+                print("interrupted", file=sys.stderr)
+                sys.exit(130)
+
+    return main
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end with SIGTERM: commands close as after an interrupt."""
+
+
+@contextlib.contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM raise :class:`Terminated`, where it would end the process without a word.
+
+    Only the main thread can ask for that; a handler that somebody else has set stays.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def stop(*_: object) -> NoReturn:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def fail(message: str) -> NoReturn:
+    """Print one line on stderr and end with exit code 2."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def output(as_json: bool = False) -> Console:
+    """Return the console for tables: stdout, or stderr when stdout is for JSON."""
+    console = Console(stderr=as_json, highlight=False)
+    if not console.is_terminal:
+        console = Console(stderr=as_json, highlight=False, width=140)
+    return console
+
+
+def progress_console() -> Console:
+    """Return the console for progress bars: stderr, silent when it is not a terminal."""
+    return Console(stderr=True, quiet=not sys.stderr.isatty())
+
+
+def emit_json(values: Mapping[str, object]) -> None:
+    """Print one JSON object on one line of stdout."""
+    print(json.dumps(values, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def _first_line(error: BaseException) -> str:
+    """Return what went wrong on one line, with flags where Python says ``skip_unknown=True``."""
+    line = " ".join(str(error).split())
+    return re.sub(r"\bskip_(unknown|known)=True", r"--skip-\1", line)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001 - the signature of warnings.showwarning
+    line: str | None = None,
+) -> None:
+    if issubclass(category, InputWarning):
+        print(f"note: {message}", file=sys.stderr)
+    elif issubclass(category, CollapseWarning):
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))

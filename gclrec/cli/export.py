@@ -1,0 +1,115 @@
+"""``gclrec export``: the nearest-neighbour index of a run, with measured recall and speed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from gclrec.cli.console import Json, command, emit_json, main_of, output, progress_console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from gclrec.recall.index import Index
+
+Backend = Literal["auto", "exact", "hnsw", "ivfflat", "ivfpq"]
+
+app = command("export")
+
+
+@app.default
+def export(
+    run: Annotated[Path, Parameter(help="Run folder.")],
+    *,
+    backend: Annotated[
+        Backend,
+        Parameter(
+            help="exact: look at every item. hnsw: a graph. ivfflat: inverted lists. ivfpq: lists of "
+            "compressed vectors. auto: exact where fast, else the fastest that reaches --target-recall."
+        ),
+    ] = "auto",
+    target_recall: Annotated[
+        float, Parameter(help="Share of the exact 100 best that must be found, from above 0 to 1.")
+    ] = 0.95,
+    seed: Annotated[
+        int, Parameter(help="Decides the structure and the sample of users to measure with.")
+    ] = 0,
+    json: Json = False,
+) -> None:
+    """Build RUN/index from the vectors of a run and its added items, tuned to a recall and measured."""
+    from gclrec.recall.added_items import read_catalogue
+    from gclrec.recall.index import Index
+    from gclrec.report.run_report import write_run_page
+    from gclrec.runs.folder import RunFolder
+    from gclrec.runs.reading import PARTS, check_run, read_parts
+
+    check_run(run)
+    catalogue = read_catalogue(run)
+    read_parts(run, PARTS, catalogue.embedded.users, catalogue.embedded.items)  # service needs them
+    with progress_console().status("reading the embeddings") as status:
+        index = Index.build(
+            catalogue.vectors,
+            catalogue.items,
+            backend=backend,
+            queries=catalogue.embedded.user_vectors,
+            target_recall=target_recall,
+            seed=seed,
+            say=status.update,
+        )
+        index.save(run / "index")
+    if (run / "result.json").is_file():
+        write_run_page(RunFolder.open(run))
+
+    console = output(json)
+    console.print(comparison(index))
+    settings = {} if index.structure is None else {**index.structure.settings, "effort": index.effort}
+    how = ", ".join(f"{name} {value}" for name, value in settings.items() if not isinstance(value, dict))
+    tried = settings.get("tried", {})
+    console.print(f"index: {run / 'index'} ({index.backend}{': ' if how else ''}{how})", soft_wrap=True)
+    if len(tried) > 1:
+        found = ", ".join(f"{name} {recall:.3f}" for name, recall in tried.items())
+        console.print(f"recall of the layouts tried, at the same effort: {found}", soft_wrap=True)
+    console.print(f"next: gclrec recommend {run} --user ID -k 10", soft_wrap=True)
+    quality = index.quality
+    if json and quality is not None:
+        emit_json(
+            {
+                "run": str(run),
+                "backend": index.backend,
+                "recall@100": quality.recall,
+                "build_seconds": quality.build_seconds,
+                "queries_per_second": quality.queries_per_second,
+                "queries_per_second_batched": quality.queries_per_second_batched,
+                "bytes": quality.bytes,
+                "settings": settings,
+            }
+        )
+
+
+def comparison(index: Index) -> Table:
+    """Return the figures of everything that was built and measured, the chosen one marked."""
+    from rich.table import Table
+
+    k = index.trials[0].k
+    table = Table("backend", f"recall@{k}", "queries/s, one by one", "256 at once", "build s", "MB")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for trial in index.trials:
+        mark = " *" if trial.backend == index.backend and len(index.trials) > 1 else ""
+        table.add_row(
+            trial.backend + mark,
+            f"{trial.recall:.4f}",
+            f"{trial.queries_per_second:,.0f}",
+            f"{trial.queries_per_second_batched:,.0f}",
+            f"{trial.build_seconds:.1f}",
+            f"{trial.bytes / 1e6:.1f}",
+        )
+    return table
+
+
+main = main_of(app)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""``gclrec methods``: what ``--method`` takes, and what each is made of."""
+
+from __future__ import annotations
+
+from gclrec.cli.console import Json, command, emit_json, main_of, output
+
+app = command("methods")
+
+
+@app.default
+def methods(*, json: Json = False) -> None:
+    """Print the methods by name: views, encoder, losses, source."""
+    from rich.table import Table
+
+    from gclrec.settings.methods_table import COLUMNS, method_rows
+
+    rows = method_rows()
+    table = Table(*COLUMNS)
+    for row in rows:
+        table.add_row(*(row[column] for column in COLUMNS))
+    console = output(json)
+    console.print(table)
+    console.print("next: gclrec train --method NAME")
+    if json:
+        emit_json({"methods": rows})
+
+
+main = main_of(app)
+
+if __name__ == "__main__":
+    main()

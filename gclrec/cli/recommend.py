@@ -1,0 +1,197 @@
+"""``gclrec recommend``: the best items for users of a run, for all of them, or for new ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from gclrec.cli.console import command, emit_json, main_of, output, progress_console
+from gclrec.common.errors import InputError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from gclrec.recall.recommender import Recommendation
+
+app = command("recommend")
+
+
+@app.default
+def recommend(
+    run: Annotated[Path, Parameter(help="Run folder.")],
+    *,
+    user: Annotated[
+        tuple[str, ...],
+        Parameter(
+            consume_multiple=True, negative=(), show_default=False, help="Id of a user; several may follow."
+        ),
+    ] = (),
+    items: Annotated[
+        tuple[str, ...],
+        Parameter(
+            consume_multiple=True,
+            negative=(),
+            show_default=False,
+            help="For a new user who has these items, by their ids.",
+        ),
+    ] = (),
+    users_file: Annotated[
+        Path | None,
+        Parameter(
+            help="For the users of this file of interactions; who is in the run already is taken with what "
+            "training saw as well."
+        ),
+    ] = None,
+    k: Annotated[int, Parameter(name=("-k", "--k"), help="Number of items for a user.")] = 10,
+    all: Annotated[bool, Parameter(negative=(), help="For every user; needs --out.")] = False,
+    out: Annotated[
+        Path | None,
+        Parameter(help="Write user, item, rank, score to this .parquet or .csv file, instead of the screen."),
+    ] = None,
+    exclude_seen: Annotated[
+        bool,
+        Parameter(
+            help="Leave out what the user has in the train, valid or test part, or in the given history."
+        ),
+    ] = True,
+    cold_only: Annotated[
+        bool,
+        Parameter(
+            negative=(), help="Recommend only items without training interaction; added items are such."
+        ),
+    ] = False,
+    candidates: Annotated[
+        Path | None,
+        Parameter(
+            help="Recommend only items of this file (one id a line, or a table), by exact search among them."
+        ),
+    ] = None,
+    user_column: Annotated[
+        str | None, Parameter(help="Column with user ids. Default: that of the run, or guessed.")
+    ] = None,
+    item_column: Annotated[str | None, Parameter(help="Column with item ids, likewise.")] = None,
+    time_column: Annotated[str | None, Parameter(help="Column with timestamps, likewise.")] = None,
+    skip_unknown: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="Leave out, with a note, unknown items of a history or of --candidates, and users of whom "
+            "nothing is known.",
+        ),
+    ] = False,
+    exact: Annotated[
+        bool, Parameter(negative=(), help="Search exactly also where the run has an index.")
+    ] = False,
+    json: Annotated[
+        bool, Parameter(negative=(), help="Print one JSON object for each user, one a line, on stdout.")
+    ] = False,
+) -> None:
+    """Print the best items for users of a run or for new users, by their ids in the input."""
+    if sum((bool(user), all, bool(items), users_file is not None)) != 1:
+        raise InputError("give one of --user ID (one or several), --items ID ..., --users-file FILE, --all")
+    if all and out is None:
+        raise InputError("--all needs --out FILE.parquet or --out FILE.csv")
+    if items and out is not None:
+        raise InputError("--items prints its answer; for a file give the history with --users-file")
+    if skip_unknown and not (items or users_file or candidates):
+        raise InputError("--skip-unknown is about --items, --users-file and --candidates; none is given")
+    if user_column and users_file is None:
+        raise InputError("--user-column names a column of --users-file, and there is none")
+    if (item_column or time_column) and not (users_file or candidates):
+        raise InputError("--item-column and --time-column name columns of files, and there is none")
+    from gclrec.data.io.columns import Columns
+    from gclrec.recall.recommender import Recommender
+    from gclrec.recall.tables import check_table_path
+    from gclrec.runs.reading import usual_columns
+
+    if out is not None:
+        check_table_path(out)
+    if items or users_file is not None:
+        from gclrec.training.trained import load_recommender
+
+        recommender = load_recommender(run, use_index=not exact)
+    else:
+        recommender = Recommender.load(run, use_index=not exact)
+    timed = time_column if time_column or recommender.encode_users else ""  # else no time counts
+    columns = Columns(user=user_column, item=item_column, time=timed, weight="", usual=usual_columns(run))
+    if candidates is not None:
+        from gclrec.data.io.id_lists import read_ids
+
+        recommender = recommender.within(read_ids(candidates, columns=columns), skip_unknown=skip_unknown)
+    if cold_only:
+        recommender = recommender.cold_only()
+
+    if items:
+        found = recommender.recommend_for(items, k, exclude_seen=exclude_seen, skip_unknown=skip_unknown)
+        given = {"history": list(items)}
+        _show("a new user", found, given, json)
+    elif users_file is not None:
+        from gclrec.data.io.readers import read_frame
+
+        began = time.perf_counter()
+        histories = read_frame(users_file, columns=columns)
+        table = recommender.recommend_for(histories, k, exclude_seen=exclude_seen, skip_unknown=skip_unknown)
+        if out is None:
+            _show_table(table, json)
+        else:
+            _write(iter([table]), 1, histories["user"].n_unique(), out, json, began)
+    elif out is None:
+        answers = [(one, recommender.recommend(one, k, exclude_seen=exclude_seen)) for one in user]
+        for one, found in answers:
+            raw = recommender.users.ids[recommender.users.row(one)]
+            _show(f"user {one}", found, {"user": raw}, json)
+    else:
+        began, batch = time.perf_counter(), 1024
+        if user:
+            tables = iter([recommender.recommend_many(user, k, exclude_seen=exclude_seen)])
+            _write(tables, 1, len(user), out, json, began)
+        else:
+            tables = recommender.recommend_all(k, batch=batch, exclude_seen=exclude_seen)
+            count = len(recommender.users)
+            _write(tables, -(-count // batch), count, out, json, began)
+
+
+def _show(title: str, found: list[Recommendation], given: dict[str, Any], json: bool) -> None:
+    from rich.table import Table
+
+    table = Table("rank", "item", "score", title=title, title_justify="left")
+    table.columns[0].justify = table.columns[2].justify = "right"
+    for rank, (item, score) in enumerate(found, 1):
+        table.add_row(str(rank), str(item), f"{score:.4f}")
+    output(json).print(table if found else f"{title} has every item already")
+    if json:
+        emit_json({**given, "items": [item for item, _ in found], "scores": [score for _, score in found]})
+
+
+def _show_table(table: pl.DataFrame, json: bool) -> None:
+    """Show one table for each user who got anything."""
+    from gclrec.recall.recommender import Recommendation
+
+    for (user,), part in table.group_by("user", maintain_order=True):
+        found = [Recommendation(item, score) for item, score in part.select("item", "score").iter_rows()]
+        _show(f"user {user}", found, {"user": user}, json)
+
+
+def _write(
+    tables: Iterator[pl.DataFrame], steps: int, count: int, out: Path, json: bool, began: float
+) -> None:
+    from rich.progress import track
+
+    from gclrec.recall.tables import write_table
+
+    shown = track(tables, "recommending", total=steps, console=progress_console(), transient=True)
+    rows = write_table(out, shown)
+    seconds = time.perf_counter() - began
+    output(json).print(f"{out}: {rows:,} rows for {count:,} users in {seconds:.1f} s", soft_wrap=True)
+    if json:
+        emit_json({"out": str(out), "users": count, "rows": rows, "seconds": seconds})
+
+
+main = main_of(app)
+
+if __name__ == "__main__":
+    main()

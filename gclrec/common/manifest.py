@@ -1,0 +1,147 @@
+"""Folders that are written whole or not at all, and whose files are checked before they are used."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from gclrec.common.errors import InputError
+from gclrec.common.files import naming
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+"""Version of the layout of both folders; a reader refuses a newer one."""
+
+
+@contextlib.contextmanager
+def writing(folder: Path, kind: str, values: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield an empty temporary folder; what is put there takes the place of ``folder`` at the end.
+
+    A ``manifest.json`` with ``values`` and the size and SHA-256 of each file is added last. If anything
+    fails, the former folder stays as it was and nothing is left behind.
+
+    Args:
+        folder: to write; a former folder of the same kind is replaced.
+        kind: what the folder is, such as ``"index"``.
+        values: what the manifest says besides ``kind``, ``format`` and ``files``.
+
+    Raises:
+        InputError: ``folder`` exists and is something else.
+        OSError: the disk is full, or the place is not writable.
+    """
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow a link and replace its target
+    _check_replaceable(folder, kind)
+    fresh, former = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("new", "old"))
+    with naming(folder):
+        _remove(fresh)
+        try:
+            fresh.mkdir(parents=True)
+            yield fresh
+            files = {path.name: _stamp(path) for path in sorted(fresh.iterdir())}
+            manifest = {"kind": kind, "format": FORMAT, **values, "files": files}
+            (fresh / MANIFEST).write_text(
+                json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8"
+            )
+            for path in fresh.iterdir():
+                _flush(path)
+            if folder.exists():
+                _remove(former)
+                folder.rename(former)
+            fresh.rename(folder)
+        except BaseException:
+            _remove(fresh)
+            if former.exists() and not folder.exists():
+                former.rename(folder)
+            raise
+    _remove(former)
+
+
+def read_manifest(folder: Path, kind: str, *, check: bool = True) -> dict[str, Any]:
+    """Return the manifest of a folder after checking every file that it lists, by size and SHA-256.
+
+    Args:
+        folder: that :func:`writing` made.
+        kind: what it should be.
+        check: whether to check the files; without, the manifest alone is read.
+
+    Raises:
+        InputError: the folder or a file is missing, cut off or altered, or the folder is something else.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        what = "missing" if folder.is_dir() else "no such folder"
+        raise InputError(f"{path if folder.is_dir() else folder}: {what}, expected {kind}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged or cut off ({error})") from None
+    if not isinstance(manifest, dict) or manifest.get("kind") != kind:
+        raise InputError(f"{path}: is not the manifest of {kind}")
+    if manifest.get("format") != FORMAT:
+        raise InputError(f"{path}: format {manifest.get('format')!r}, this gclrec reads format {FORMAT}")
+    files = manifest.get("files")
+    if not isinstance(files, dict):
+        raise InputError(f"{path}: damaged, it lists no files")
+    for name, expected in files.items() if check else ():
+        _check_file(folder / Path(name).name, expected)
+    return cast("dict[str, Any]", manifest)
+
+
+def damaged(path: Path, error: BaseException) -> InputError:
+    """Return the one line for a file whose checksum is right but whose content is not."""
+    return InputError(f"{path}: cannot be used ({' '.join(str(error).split()) or type(error).__name__})")
+
+
+def _check_file(path: Path, expected: Any) -> None:
+    try:
+        size, checksum = int(expected["bytes"]), str(expected["sha256"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{path.parent / MANIFEST}: damaged, no size and checksum of {path.name}") from None
+    try:
+        found = path.stat().st_size
+        if found != size:
+            what = "cut off" if found < size else "altered"
+            raise InputError(f"{path}: {what}, found {found:,} bytes, expected {size:,}")
+        if _sha256(path) != checksum:
+            raise InputError(f"{path}: damaged or altered, its checksum is not the one in {MANIFEST}")
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing, {MANIFEST} lists it") from None
+
+
+def _check_replaceable(folder: Path, kind: str) -> None:
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        found = json.loads((folder / MANIFEST).read_bytes())["kind"]
+    except (OSError, ValueError, TypeError, KeyError):
+        found = None
+    if found != kind:
+        what = f"is damaged or something else than {kind}" if found is None else f"holds {found}, not {kind}"
+        raise InputError(f"{folder}: {what}, so it is not replaced; remove it and run again")
+
+
+def _stamp(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,165 @@
+"""Queues of keys that outlive a step, and the contrast with them and a momentum twin (MoCo)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor, nn
+
+from gclrec.contrast.base import Contrasted, Moment
+from gclrec.contrast.twin import Twin
+from gclrec.contrast.two_views import rows_of
+from gclrec.encoders import Encoder
+from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.dense import unit
+from gclrec.losses.info_nce import info_nce
+
+
+class KeyQueue(nn.Module):
+    """The latest keys and the nodes they belong to, first in, first out.
+
+    Args:
+        size: keys held at most.
+        dim: length of a key.
+
+    Example:
+        >>> queue = KeyQueue(size=3, dim=1)
+        >>> queue.push(torch.tensor([[1.0], [2.0]]), torch.tensor([10, 20]))
+        >>> queue.push(torch.tensor([[3.0], [4.0]]), torch.tensor([30, 40]))
+        >>> queue.ids  # 40 has taken the place of 10, the oldest
+        tensor([40, 20, 30])
+    """
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        if size < 1:
+            raise ValueError(f"size must be at least 1, got {size}")
+        self._all_keys: Tensor
+        self._all_ids: Tensor
+        self.register_buffer("_all_keys", torch.zeros(size, dim))
+        self.register_buffer("_all_ids", torch.full((size,), -1, dtype=torch.int64))
+        self._pushed = 0  # a Python number: reading one from a GPU would wait for it
+
+    def __len__(self) -> int:
+        return min(self._pushed, len(self._all_ids))
+
+    @property
+    def keys(self) -> Tensor:
+        """The keys held, ``(len(self), D)``, in the order of their places; without gradient."""
+        return self._all_keys[: len(self)]
+
+    @property
+    def ids(self) -> Tensor:
+        """The node of each key, ``(len(self),)``."""
+        return self._all_ids[: len(self)]
+
+    @torch.no_grad()
+    def push(self, keys: Tensor, ids: Tensor) -> None:
+        """Add keys; where the queue is full each takes the place of the oldest.
+
+        Args:
+            keys: ``(B, D)``, oldest first; of more than the queue can hold, the last ones stay.
+            ids: ``(B,)`` int64, the node of each.
+
+        Raises:
+            ValueError: there is not one id for each key.
+        """
+        if len(keys) != len(ids):
+            raise ValueError(f"each key needs one id, got {len(keys)} keys and {len(ids)} ids")
+        size = len(self._all_ids)
+        place = (self._pushed + max(len(ids) - size, 0)) % size
+        self._pushed += len(ids)
+        keys, ids = keys[-size:], ids[-size:]
+        until_the_end = size - place
+        for mine, new in ((self._all_keys, keys), (self._all_ids, ids)):
+            first, rest = new[:until_the_end], new[until_the_end:]
+            mine[place : place + len(first)] = first
+            mine[: len(rest)] = rest
+
+    def get_extra_state(self) -> Tensor:
+        """Return how many keys have been pushed so far, for ``state_dict``."""
+        return torch.tensor(self._pushed)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Put back what :meth:`get_extra_state` returned."""
+        self._pushed = int(state)
+
+
+def queue_contrast(query: Tensor, key: Tensor, ids: Tensor, queue: KeyQueue, temperature: float) -> Tensor:
+    r"""Find a node's key among those of the batch and of a queue (MoCo's InfoNCE, [1] equation 1).
+
+    .. math:: -\frac{1}{B} \sum_k \log \frac{e^{\cos(q_k, k_k) / \tau}}{\sum_{j \in \text{batch}}
+        e^{\cos(q_k, k_j) / \tau} + \sum_{j \in \text{queue},\, id_j \ne id_k} e^{\cos(q_k, k_j) / \tau}}
+
+    A node is never its own negative: its older keys in the queue do not count for it. The paper's
+    denominator has the queue and the node's own key only; here the batch's other keys are in it too, so
+    that a queue that is still empty leaves negatives.
+
+    Args:
+        query: ``(B, D)`` embeddings by the encoder.
+        key: ``(B, D)`` embeddings of the same nodes by its twin; no gradient goes into them.
+        ids: ``(B,)`` int64, the nodes: distinct and ascending.
+        queue: older keys.
+        temperature: ``tau > 0``.
+
+    [1] He et al., CVPR 2020, https://arxiv.org/abs/1911.05722
+    """
+    place = torch.searchsorted(ids, queue.ids).clamp_(max=len(ids) - 1)
+    hidden = torch.where(ids[place] == queue.ids, place, -1)
+    own = torch.arange(len(ids), device=ids.device)
+    keys = torch.cat([key.detach(), queue.keys])
+    return info_nce(query, keys, temperature, own=own, hidden=torch.cat([torch.full_like(own, -1), hidden]))
+
+
+class MomentumContrast(nn.Module):
+    """Contrast one view with a momentum twin's embeddings of the other, against a queue of them (MoCo, [1]).
+
+    Three passes, one of them without gradient. Queries are the distinct users and positive items of the
+    batch in the first view, keys the same nodes in the second, by the twin. Users have a queue and items
+    have one. After each step of the optimiser the twin follows and the keys are pushed.
+
+    Args:
+        encoder: its twin starts equal to it.
+        graph: not kept.
+        temperature: of InfoNCE.
+        momentum: of the twin; near 1, so that keys of different steps are comparable.
+        queue_size: keys in each queue.
+        generator: nothing is drawn.
+
+    [1] He et al., CVPR 2020, https://arxiv.org/abs/1911.05722
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        graph: BipartiteGraph,  # noqa: ARG002 - the signature of all
+        *,
+        temperature: float = 0.2,
+        momentum: float = 0.99,
+        queue_size: int = 4096,
+        generator: Generator | None = None,  # noqa: ARG002
+    ) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.twin = Twin(encoder, momentum)
+        self.users, self.items = (KeyQueue(queue_size, side.shape[1]) for side in encoder.layer_zero)
+        self._fresh: list[tuple[KeyQueue, Tensor, Tensor]] = []
+
+    def forward(self, moment: Moment) -> Contrasted:
+        """Return the embeddings of the graph itself and InfoNCE over users plus that over items."""
+        nodes = moment.users.unique(), moment.items.unique()
+        query = rows_of(moment.views[0].encode(moment.encoder), *nodes)
+        with torch.no_grad():
+            of_twin = rows_of(moment.views[1].encode(self.twin.encoder), *nodes)
+        key = unit(of_twin.users), unit(of_twin.items)
+        self._fresh, losses = [], []
+        for asks, answers, ids, queue in zip(query, key, nodes, (self.users, self.items), strict=True):
+            losses.append(queue_contrast(asks, answers, ids, queue, self.temperature))
+            self._fresh.append((queue, answers, ids))
+        return Contrasted(moment.encoder(moment.graph), torch.stack(losses).sum())
+
+    def after_step(self, encoder: Encoder) -> None:
+        """Let the twin follow the encoder and push the keys of the step."""
+        self.twin.follow(encoder)
+        for queue, keys, ids in self._fresh:
+            queue.push(keys, ids)
+        self._fresh = []

@@ -1,0 +1,1 @@
+"""Named data sets: where they are, how they are read."""

@@ -1,0 +1,204 @@
+"""Named data sets: where they come from, their terms, how they are found, fetched and read."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from gclrec.common.errors import InputError, InputWarning
+from gclrec.data.catalog.download import fetch, unzip
+from gclrec.data.catalog.published import CATALOG, Entry
+from gclrec.data.interactions import Dataset, Interactions
+from gclrec.data.io.columns import Columns
+from gclrec.data.io.folders import find_layout
+from gclrec.data.io.readers import GUESSED, detect_format, read_dataset
+from gclrec.data.synthetic import make_synthetic
+
+__all__ = ["CATALOG", "VARIABLE", "Entry", "cache_folder", "find", "load", "locate"]
+
+VARIABLE = "GCLREC_DATASETS"
+"""Environment variable with the folder that holds a folder for each data set."""
+
+
+def locate(name: str) -> Path | None:
+    """Return the folder where a data set of the catalogue lies complete on this machine, if it does.
+
+    Looked in: ``$GCLREC_DATASETS/<name>``, then the user's cache.
+
+    Raises:
+        InputError: the name is not in the catalogue, or its folder in ``$GCLREC_DATASETS`` is not complete.
+    """
+    entry = _entry(name)
+    for place in _places(name, entry):
+        if any(layout.files_in(place) is not None for layout in entry.layouts):
+            return place
+        if place.is_dir() and place.parent != cache_folder():
+            raise InputError(f"{place}: not a complete {name}; expected {_wanted(entry)}")
+    return None
+
+
+def find(name: str) -> Path:
+    """Return the folder of a data set, downloading it into the user's cache if it is nowhere here.
+
+    Raises:
+        InputError: it is not here and has no public address, or the download failed; says where to get it
+            and where to put it.
+    """
+    entry = _entry(name)
+    if entry.synthetic:
+        raise InputError(f"{name} is made in code and has no folder")
+    place = locate(name)
+    if place is not None:
+        return place
+    folder = _places(name, entry)[-1]
+    advice = f"get it from {entry.origin} and put {_wanted(entry)} into {_places(name, entry)[0]}"
+    if not entry.downloads:
+        raise InputError(f"{name}: not on this machine and not to be had by download; {advice}")
+    warnings.warn(f"{name}: downloading to {folder}; terms: {entry.terms}", InputWarning, stacklevel=2)
+    try:
+        _download(entry, folder)
+    except InputError as error:
+        raise InputError(f"{name}: {error}; or {advice}") from error
+    if locate(name) is None:
+        raise InputError(f"{name}: what was downloaded to {folder} is not complete; {advice}")
+    return folder
+
+
+def load(
+    name: str | os.PathLike[str],
+    *,
+    columns: Columns = GUESSED,
+    format: str = "auto",
+    test: str | os.PathLike[str] | None = None,
+    valid: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """Return a data set by its name in ``CATALOG``, or read one from a file or folder.
+
+    A name of the catalogue comes first; write ``./name`` for a file or folder of the same name.
+    ``synthetic-500x800x9000`` is a synthetic data set of 500 users, 800 items and 9,000 interactions, and
+    ``synthetic-500x800x9000-7`` the same with seed 7.
+
+    Args:
+        name: name or path.
+        columns: names of the columns, where they should not be guessed; for paths only.
+        format: a name in :data:`~gclrec.data.io.readers.FORMATS`; for paths only.
+        test: file of the test part, beside a path.
+        valid: file of the validation part, beside a path.
+
+    Raises:
+        InputError: the name is unknown, or the data cannot be found or read.
+    """
+    text = os.fspath(name)
+    made = re.fullmatch(r"synthetic(?:-(\d+)x(\d+)x(\d+)(?:-(\d+))?)?", text)
+    if text not in CATALOG and not made:
+        return _read_path(text, columns, format, test, valid)
+    if columns != GUESSED or format != "auto" or test is not None or valid is not None:
+        raise InputError(
+            f"{text} is a data set of the catalogue, whose columns, format and parts are known; "
+            f"for a file or folder of that name write .{os.sep}{text}"
+        )
+    if made:
+        users, items, interactions, seed = made.groups()
+        if users is None:
+            return make_synthetic()
+        return replace(
+            make_synthetic(int(users), int(items), int(interactions), seed=int(seed or 0)), name=text
+        )
+    entry, folder = CATALOG[text], find(text)
+    for layout in entry.layouts:
+        files = layout.files_in(folder)
+        if files is not None:
+            dataset = layout.read(files)
+            if len(dataset.interactions) != entry.interactions:
+                counts = f"{len(dataset.interactions):,} interactions and not {entry.interactions:,}"
+                warnings.warn(f"{folder}: {counts}; another version of {text}?", InputWarning, stacklevel=2)
+            # The original files of a published split may come without it.
+            usable = entry.default_split != "given" or "test" in dataset.parts
+            return replace(dataset, name=text, default_split=entry.default_split if usable else "random")
+    raise InputError(f"{folder}: not a complete {text}; expected {_wanted(entry)}")
+
+
+def _read_path(
+    text: str,
+    columns: Columns,
+    format: str,
+    test: str | os.PathLike[str] | None,
+    valid: str | os.PathLike[str] | None,
+) -> Dataset:
+    path = Path(text).expanduser()
+    if not path.exists():
+        if path.suffix or len(path.parts) > 1 or text.startswith((".", "~")):
+            raise InputError(f"{text}: no such file or folder")
+        raise _unknown(text)
+    dataset = read_dataset(path, columns=columns, format=format, test=test, valid=valid)
+    if dataset.interactions.time is None:
+        return dataset
+    ordered = format == "sequence" or (format == "auto" and _first_format(path) == "sequence")
+    return replace(dataset, time_is_order=ordered or _times_are_places(dataset.interactions))
+
+
+def _first_format(path: Path) -> str:
+    files = [path] if path.is_file() else [*find_layout(path).parts.values(), *find_layout(path).shards]
+    return detect_format(files[0])
+
+
+def _times_are_places(pairs: Interactions) -> bool:
+    """Return whether each user's times are just 0, 1, 2 and so on, or 1, 2, 3 and so on."""
+    if pairs.time is None or len(pairs) == 0:
+        return False
+    order = np.lexsort((pairs.time, pairs.user))
+    user, time = pairs.user[order], pairs.time[order]
+    first = np.concatenate([[True], user[1:] != user[:-1]])
+    starts_alike = np.isin(time[first], (0.0, 1.0)).all() and len(np.unique(time[first])) == 1
+    return bool(starts_alike and (np.diff(time)[~first[1:]] == 1).all())
+
+
+def _entry(name: str) -> Entry:
+    if name not in CATALOG:
+        raise _unknown(name)
+    return CATALOG[name]
+
+
+def _unknown(name: str) -> InputError:
+    close = difflib.get_close_matches(name.lower(), CATALOG, n=3, cutoff=0.5)
+    guess = f"did you mean {' or '.join(close)}? " if close else ""
+    known = ", ".join(CATALOG)
+    return InputError(f"unknown data set {name!r}, and no such file or folder; {guess}catalogue: {known}")
+
+
+def cache_folder() -> Path:
+    """Return the folder of this user where downloaded data sets are kept, one folder for each."""
+    import pooch
+
+    return Path(pooch.os_cache("gclrec"))
+
+
+def _places(name: str, entry: Entry) -> list[Path]:
+    """Return the folders where a data set may lie; the cache comes last."""
+    roots = [Path(root).expanduser() for root in [os.environ.get(VARIABLE)] if root]
+    return [root / (entry.folder or name) for root in [*roots, cache_folder()]]
+
+
+def _wanted(entry: Entry) -> str:
+    ways = " or ".join(f"({layout})" if len(entry.layouts) > 1 else str(layout) for layout in entry.layouts)
+    return f"{ways}, each plain or .gz"
+
+
+def _download(entry: Entry, folder: Path) -> None:
+    """Fetch what is missing; files that came before stay, so that a second call goes on."""
+    for download in entry.downloads:
+        if not download.filename.endswith(".zip"):
+            if not (folder / download.filename).is_file():
+                fetch(download.url, folder / download.filename, checksum=download.checksum)
+            continue
+        if folder.is_dir() and any(folder.iterdir()):
+            raise InputError(f"{folder} is not empty and not complete; remove it")
+        archive = fetch(download.url, folder.parent / download.filename, checksum=download.checksum)
+        unzip(archive, folder)
+        archive.unlink()

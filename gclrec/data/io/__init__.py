@@ -1,0 +1,1 @@
+"""Readers of files and folders of interactions and attributes."""

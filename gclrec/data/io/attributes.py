@@ -1,0 +1,335 @@
+"""Attributes of users and items, read into one table whose column types say what they are."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from gclrec.common.errors import InputError, InputWarning
+from gclrec.common.files import name_parts, read_bytes, read_sample
+from gclrec.data.interactions import Dataset
+from gclrec.data.io.columns import Place, guess_column, id_values
+from gclrec.data.io.tables import (
+    TextTable,
+    first_line,
+    has_typed_header,
+    header_fields,
+    is_parquet,
+    open_atomic,
+    open_csv,
+    open_parquet,
+    read_text_table,
+    sniff_separator,
+)
+from gclrec.data.io.text import integer_lists, single_tabs
+
+_MOVIELENS = {
+    ("::", 3): ("id", "title", "genres"),
+    ("::", 5): ("id", "gender", "age", "occupation", "zip_code"),
+    ("|", 5): ("id", "age", "gender", "occupation", "zip_code"),
+    ("|", 24): ("id", "title", "release_date", "video_date", "url"),
+}
+_GENRES = (
+    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary"),
+    *("Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller"),
+    *("War", "Western"),
+)
+
+
+def read_attributes(path: str | os.PathLike[str], *, id_column: str | None = None) -> pl.DataFrame:
+    """Read attributes of users or items, one row an id.
+
+    The type of a column says what kind of attribute it is, and ``null`` says that it is missing:
+
+    ==========================  =====================================================
+    ``String``, ``Int64``       a category
+    ``List`` of one of these    several categories at once, such as genres
+    ``Float64``                 a number; dates become seconds since 1970
+    ``List(Float64)``           a vector
+    ==========================  =====================================================
+
+    Read are CSV, TSV and Parquet with a header (text with ``|`` in it, or written ``[1, 2]``, is a
+    list); RecBole's ``.user`` and ``.item`` files, whose header gives the types; MovieLens's
+    ``users.dat``, ``movies.dat``, ``u.user`` and ``u.item``; and lines ``id attribute attribute ...``,
+    which become a list column ``attributes``. Each may be gzip'd.
+
+    Args:
+        path: the file.
+        id_column: column of the ids; guessed if ``None`` (a user or item column, ``id``, else the first).
+
+    Returns:
+        A table whose first column ``id`` (``Int64`` or ``String``) holds the raw ids. Another
+        column of that name is renamed to ``id_``.
+
+    Raises:
+        InputError: the file cannot be read, or an id is missing or occurs twice; names the line.
+    """
+    path = Path(path)
+    if is_parquet(path):
+        frame = _plain_types(open_parquet(path), path)
+        return _by_id(frame, _id_name(frame.columns, id_column, path), lambda row: f"{path}, row {row + 1}")
+    sample = read_sample(path)
+    if has_typed_header(sample):
+        table, kinds = open_atomic(path)
+        name = _id_name(table.names, id_column, path)
+        columns = [_by_kind(table, at, kind) for at, kind in enumerate(kinds)]
+        return _by_id(pl.DataFrame(columns), name, table.place)
+    separator = _movielens_separator(path, first_line(sample))
+    if (separator or not _has_header(path, sample)) and id_column is not None:
+        raise InputError(
+            f"{path}: has no header, so no column is named {id_column!r}; leave the id column out"
+        )
+    if separator:
+        return _read_movielens(path, separator)
+    if not _has_header(path, sample):
+        return _read_lists(path)
+    table = open_csv(path)
+    id_name = _id_name(table.names, id_column, path)
+    frame = table.rows.rename(dict(zip(table.rows.columns, table.names, strict=True)))
+    columns = [column if column.name == id_name else infer_attribute(column) for column in frame]
+    return _by_id(pl.DataFrame(columns), id_name, table.place)
+
+
+def with_attribute_files(
+    dataset: Dataset,
+    user_attributes: str | os.PathLike[str] | None,
+    item_attributes: str | os.PathLike[str] | None,
+) -> Dataset:
+    """Return the data set with the attribute tables of files in place of its own.
+
+    Raises:
+        InputError: a file cannot be read, or has a row for none of the users (or items).
+    """
+    for side, path in (("user", user_attributes), ("item", item_attributes)):
+        if path is None:
+            continue
+        table = read_attributes(path)
+        ids = dataset.interactions.users if side == "user" else dataset.interactions.items
+        if not (ids.rows(table["id"]) >= 0).any():
+            found, known = (", ".join(map(str, part.head(2).to_list())) for part in (table["id"], ids.ids))
+            message = f"no id is one of the {side}s; found ids as {found}, expected as {known}"
+            raise InputError(f"{path}: {message}")
+        if side == "user":
+            dataset = replace(dataset, user_attributes=table)
+        else:
+            dataset = replace(dataset, item_attributes=table)
+    return dataset
+
+
+def infer_attribute(text: pl.Series) -> pl.Series:
+    """Return text as what it looks like: whole numbers, numbers, lists, or text.
+
+    Example:
+        >>> infer_attribute(pl.Series(["Drama|War", "", "Comedy"])).to_list()
+        [['Drama', 'War'], None, ['Comedy']]
+        >>> infer_attribute(pl.Series(["[1, 2]", "[]", None])).to_list()
+        [[1, 2], None, None]
+    """
+    text = text.str.strip_chars()
+    text = text.set(text == "", None)
+    if text.null_count() == len(text):
+        return text
+    numbers = _as_numbers(text)
+    if numbers is not None:
+        return numbers
+    if (text.str.starts_with("[") & text.str.ends_with("]")).all():
+        inside = text.str.slice(1, text.str.len_chars() - 2)
+        return _lists(inside, r"['\"]?\s*,\s*['\"]?", strip="'\" ")
+    if text.str.contains("|", literal=True).any():
+        return _lists(text, r"\|", strip=" ")
+    return text
+
+
+def _as_numbers(text: pl.Series) -> pl.Series | None:
+    """Return text as ``Int64`` or ``Float64`` (NaN is missing), ``None`` if some of it is neither."""
+    for dtype in (pl.Int64, pl.Float64):
+        numbers = text.cast(dtype, strict=False)
+        if numbers.null_count() == text.null_count():
+            padded = text.str.contains(r"^[+-]?0\d").any()  # 02139 is a code, not a number
+            return None if padded else numbers.fill_nan(None) if dtype == pl.Float64 else numbers
+    return None
+
+
+def _lists(text: pl.Series, separator: str, strip: str) -> pl.Series:
+    """Split text into lists of whole numbers, of numbers or of text; an empty list is missing."""
+    frame = text.to_frame("value").with_row_index("row").drop_nulls()
+    frame = frame.with_columns(pl.col("value").str.replace_all(separator, "\0").str.split("\0")).explode(
+        "value"
+    )
+    values = frame["value"].str.strip_chars(strip)
+    frame = frame.with_columns(values).filter(values != "")
+    numbers = _as_numbers(frame["value"])
+    if numbers is not None:
+        frame = frame.with_columns(numbers.alias("value"))
+    return _gathered(frame["row"], frame["value"], len(text)).alias(text.name)
+
+
+def _gathered(rows: pl.Series, values: pl.Series, length: int) -> pl.Series:
+    """Return values as one list a row, ``null`` for rows without any."""
+    frame = pl.DataFrame({"row": rows.cast(pl.UInt32), "value": values})
+    lists = frame.group_by("row", maintain_order=True).agg("value")
+    every = pl.DataFrame({"row": np.arange(length, dtype=np.uint32)})
+    return every.join(lists, on="row", how="left", maintain_order="left")["value"]
+
+
+def _read_lists(path: Path) -> pl.DataFrame:
+    data = read_bytes(path)
+    if not data.translate(None, b"0123456789 \t\r\n"):
+        lists = integer_lists(path)
+        rows = pl.Series(np.repeat(np.arange(len(lists.ids)), lists.counts))
+        attributes = _gathered(rows, pl.Series(lists.values), len(lists.ids))
+        frame = pl.DataFrame({"id": lists.ids, "attributes": attributes})
+        return _by_id(frame, "id", lambda row: f"{path}, line {lists.lines[row]}")
+    lines = pl.Series("text", single_tabs(data).decode(errors="replace").split("\n"))
+    frame = lines.to_frame().with_row_index("line", offset=1).filter(pl.col("text").str.len_bytes() > 0)
+    fields = frame["text"].str.split("\t")
+    rest = fields.list.slice(1)
+    rest = rest.set(rest.list.len() == 0, None)
+    whole = pl.DataFrame({"id": fields.list.first(), "attributes": rest})
+    return _by_id(whole, "id", lambda row: f"{path}, line {frame['line'][row]}")
+
+
+def _movielens_separator(path: Path, line: bytes) -> str | None:
+    for separator, fields in _MOVIELENS:
+        named = separator == "::" or name_parts(path)[0] == "u"
+        if named and line.count(separator.encode()) == fields - 1:
+            return separator
+    return None
+
+
+def _read_movielens(path: Path, separator: str) -> pl.DataFrame:
+    data = read_bytes(path)
+    try:
+        data.decode()
+    except UnicodeDecodeError:  # the original files are ISO-8859-1
+        data = data.decode("latin-1").encode()
+    data = data.replace(separator.encode(), b"\t")
+    width = first_line(data).count(b"\t") + 1
+    names = [*_MOVIELENS[separator, width], *_genre_names(path)][:width]
+    table = read_text_table(path, data, separator="\t", quote=None, names=names)
+    frame = table.rows.rename(dict(zip(table.rows.columns, names, strict=True)))
+    if width == 24:
+        flags = [pl.when(pl.col(name) == "1").then(pl.lit(name)) for name in names[5:]]
+        genres = pl.concat_list(flags).list.drop_nulls().alias("genres")
+        frame = frame.select("id", "title", "release_date", genres)
+        empty = pl.col("genres").list.len() == 0
+        frame = frame.with_columns(genres=pl.when(~empty).then(pl.col("genres")))
+    elif "genres" in names:
+        frame = frame.with_columns(_lists(frame["genres"], r"\|", strip=" "))
+    numeric = [infer_attribute(frame[name]) for name in ("age", "occupation") if name in names]
+    return _by_id(frame.with_columns(numeric), "id", table.place)
+
+
+def _genre_names(path: Path) -> tuple[str, ...]:
+    """Return the genres in the order of the flags in ``u.item``, from ``u.genre`` if it lies beside it."""
+    for beside in (path.with_name("u.genre"), path.with_name("u.genre.gz")):
+        if beside.is_file():
+            lines = read_bytes(beside).decode("latin-1").split()
+            names = tuple(line.partition("|")[0] for line in lines if "|" in line)
+            if len(names) == len(_GENRES):
+                return names
+    return _GENRES
+
+
+def _has_header(path: Path, sample: bytes) -> bool:
+    """Return whether a file is a table with a header, not lines of ``id attribute attribute ...``."""
+    if name_parts(path)[1] in (".csv", ".tsv", ".tab"):
+        return True
+    line = first_line(sample)
+    separator = sniff_separator(line)
+    names = header_fields(line, separator, '"')
+    known = any(guess_column(names, role) is not None for role in ("user", "item")) or "id" in names
+    return bool(re.search(rb"[,;|]", line)) or (known and separator != " ")
+
+
+def _by_kind(table: TextTable, at: int, kind: str) -> pl.Series:
+    """Return one column of an atomic file in the type that its header names."""
+    text = table.rows[:, at].str.strip_chars().alias(table.names[at])
+    text = text.set(text == "", None)
+    if kind == "token":
+        return text
+    if kind == "token_seq":
+        return text.str.split(" ")
+    parts = text.to_frame().with_row_index("row").drop_nulls()
+    if kind == "float_seq":
+        parts = parts.with_columns(pl.col(text.name).str.split(" ")).explode(text.name)
+        parts = parts.filter(pl.col(text.name) != "")
+    numbers = parts[text.name].cast(pl.Float64, strict=False)
+    if numbers.null_count():
+        bad = int(np.argmax(numbers.is_null().to_numpy()))
+        place = table.place(parts["row"][bad])
+        raise InputError(
+            f"{place}: found {parts[text.name][bad]!r} in column {text.name!r}, expected a number"
+        )
+    values = _gathered(parts["row"], numbers, len(text)).alias(text.name)
+    return values if kind == "float_seq" else values.list.first().fill_nan(None)
+
+
+def _plain_types(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """Return the columns of a Parquet table in the types that :func:`read_attributes` promises."""
+    columns = []
+    for column in frame:
+        dtype = column.dtype
+        inner = getattr(dtype, "inner", dtype)
+        strange = inner.is_nested() or inner in (pl.Binary, pl.Object, pl.Time, pl.Duration)
+        if strange or (dtype.is_nested() and inner.is_temporal()):
+            message = f"{path}: column {column.name!r} of type {dtype} is no attribute and is left out"
+            warnings.warn(message, InputWarning, stacklevel=3)
+            continue
+        plain: pl.DataType
+        if inner in (pl.Date, pl.Datetime):
+            plain = pl.Float64()
+            column = column.cast(pl.Datetime("us")).dt.timestamp("us") / 1e6
+        elif inner.is_float() or inner.is_decimal() or isinstance(dtype, pl.Array):
+            plain = pl.Float64()
+        else:
+            plain = pl.Int64() if inner.is_integer() else pl.String()
+        wanted = pl.List(plain) if dtype.is_nested() else plain
+        column = column.cast(wanted)
+        columns.append(column.fill_nan(None) if wanted == pl.Float64 else column)
+    return pl.DataFrame(columns)
+
+
+def _id_name(names: list[str], id_column: str | None, path: Path) -> str:
+    twin = next((name for name in names if names.count(name) > 1), None)
+    if twin is not None:
+        raise InputError(f"{path}: found two columns named {twin!r}, expected each once")
+    if id_column is not None:
+        same = [name for name in names if name == id_column] or [
+            name for name in names if name.lower() == id_column.lower()
+        ]
+        if not same:
+            raise InputError(
+                f"{path}: no column {id_column!r} to read as id; the columns are: {', '.join(names)}"
+            )
+        return same[0]
+    guesses = [at for role in ("user", "item") if (at := guess_column(names, role)) is not None]
+    if guesses:
+        return names[min(guesses)]
+    return next((name for name in names if name.lower() == "id"), names[0])
+
+
+def _by_id(frame: pl.DataFrame, name: str, place: Place) -> pl.DataFrame:
+    """Return a table with its id column first, checked, and its vectors of one length."""
+    ids = id_values(frame[name], name, place).alias("id")
+    twice = ~ids.is_first_distinct()
+    if twice.any():
+        row = int(np.argmax(twice.to_numpy()))
+        raise InputError(f"{place(row)}: found id {ids[row]!r} a second time, expected one row an id")
+    for column in frame:
+        if column.dtype == pl.List(pl.Float64):
+            lengths = column.list.len()
+            length = lengths.drop_nulls().head(1).sum()
+            other = (lengths != length).fill_null(value=False)
+            if other.any():
+                row = int(np.argmax(other.to_numpy()))
+                found = f"{lengths[row]} numbers in column {column.name!r}"
+                raise InputError(f"{place(row)}: found {found}, expected {int(length)} as above")
+    rest = frame.drop(name)
+    return pl.DataFrame([ids, *(rest.rename({"id": "id_"}) if "id" in rest.columns else rest)])

@@ -1,0 +1,321 @@
+"""Which columns of a table are meant, and what their values say: ids, numbers, times."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+
+import numpy as np
+import polars as pl
+
+from gclrec.common.errors import InputError, InputWarning
+from gclrec.data.io.numbering import CODED, distinct_texts, looked_up
+
+Place = Callable[[int], str]
+"""Names the place of a table row, such as ``ratings.csv, line 7``."""
+
+_ISO = "an ISO date such as 2024-01-05 10:00:00"
+_DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%#z")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Names of the columns to read, where the caller does not want them guessed.
+
+    Args:
+        user: column of user ids.
+        item: column of item ids.
+        time: column of times; ``""`` reads none even if one could be guessed.
+        weight: column of ratings or other weights; ``""`` reads none.
+        usual: names of columns by their roles, such as those of another file, which are taken without a
+            guess where a table has them.
+
+    Files without a header have fixed columns; there only ``""`` means something.
+    """
+
+    user: str | None = None
+    item: str | None = None
+    time: str | None = None
+    weight: str | None = None
+    usual: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class RawInteractions:
+    """What one file holds, in raw ids.
+
+    Args:
+        frame: columns ``user``, ``item`` and, where known, ``time``, ``weight``; in file order.
+        users: all user ids that the file names, where that is more than ``frame["user"]``.
+        items: the same for items.
+        shape: rows and columns of the file's matrix, ``None`` if it is no matrix.
+        without_items: how many users are there without any item.
+        first_without_items: the place of the first of them.
+    """
+
+    frame: pl.DataFrame
+    users: pl.Series | None = None
+    items: pl.Series | None = None
+    shape: tuple[int, int] | None = None
+    without_items: int = 0
+    first_without_items: str = ""
+
+
+def pick_columns(names: Sequence[str], columns: Columns, path: str | PathLike[str]) -> dict[str, int]:
+    """Return the positions of the ``user``, ``item``, ``time`` and ``weight`` columns of a table.
+
+    A name the caller gives must be there (upper or lower case); the others are guessed from
+    ``GUESSES``, where the earlier name wins; an :class:`~gclrec.InputWarning` tells where several
+    fit. Time and weight may be absent.
+
+    Raises:
+        InputError: a given name is not there or is there twice, or user or item cannot be guessed.
+    """
+    found = ", ".join(names)
+    picked: dict[str, int] = {}
+    for role in GUESSES:
+        name = getattr(columns, role)
+        if name:
+            same = [n for n, other in enumerate(names) if other == name]
+            same = same or [n for n, other in enumerate(names) if other.lower() == name.lower()]
+            if len(same) != 1:
+                problem = f"no column {name!r}" if not same else f"{len(same)} columns named {name!r}"
+                raise InputError(f"{path}: {problem} to read as {role}; the columns are: {found}")
+            picked[role] = same[0]
+    for role in GUESSES:
+        usual = columns.usual.get(role)
+        if getattr(columns, role) is None and usual in names:
+            picked[role] = names.index(usual)
+    for role in GUESSES:
+        if getattr(columns, role) is None and role not in picked:
+            fitting = fitting_columns(names, role, taken=picked.values())
+            if fitting:
+                picked[role] = fitting[0]
+                _tell_of_others([names[position] for position in fitting], role, path)
+    missing = [role for role in ("user", "item") if role not in picked]
+    if missing:
+        flags = " and ".join(f"--{role}-column" for role in missing)
+        what = " and ".join(missing) + (" columns" if len(missing) > 1 else " column")
+        raise InputError(f"{path}: cannot guess the {what}; name with {flags}; the columns are: {found}")
+    return {role: picked[role] for role in GUESSES if role in picked}
+
+
+def guess_column(names: Sequence[str], role: str, taken: Iterable[int] = ()) -> int | None:
+    """Return the position of the column that is most likely the role, ``None`` if no name fits."""
+    return next(iter(fitting_columns(names, role, taken)), None)
+
+
+def fitting_columns(names: Sequence[str], role: str, taken: Iterable[int] = ()) -> list[int]:
+    """Return the positions of the columns that may be the role by their names, the likeliest first."""
+    plain = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in names]
+    used = set(taken)
+    fits = (plain.index(guess) for guess in GUESSES[role] if guess in plain)
+    return [position for position in fits if position not in used]
+
+
+def _tell_of_others(fitting: Sequence[str], role: str, path: str | PathLike[str]) -> None:
+    if len(fitting) > 1:
+        message = f"{path}: read {fitting[0]!r} as {role}, not {' or '.join(map(repr, fitting[1:]))}"
+        warnings.warn(f"{message}; name another with --{role}-column", InputWarning, stacklevel=4)
+
+
+def typed_interactions(raw: pl.DataFrame, names: Mapping[str, str], place: Place) -> pl.DataFrame:
+    """Return a table of raw values with ids, times and weights in their own types.
+
+    Args:
+        raw: columns ``user``, ``item`` and maybe ``time``, ``weight``, as read.
+        names: what those columns are called in the file.
+        place: names the place of a row, for error messages.
+
+    Returns:
+        The same rows; ids ``Int64`` or ``String`` (or coded text, where they came so), time and weight
+        ``Float64``.
+
+    Raises:
+        InputError: an id is missing or fractional, or a time or weight is no finite number.
+    """
+    readers = {"user": id_values, "item": id_values, "time": time_values, "weight": number_values}
+    return pl.DataFrame(
+        {
+            role: reader(raw[role], names[role], place)
+            for role, reader in readers.items()
+            if role in raw.columns
+        }
+    )
+
+
+def id_values(values: pl.Series, name: str, place: Place) -> pl.Series:
+    """Return ids as ``Int64`` where all are whole numbers, else as ``String`` (or the coded text given).
+
+    Text such as ``007`` is kept as text; ``7.0``, as tables write whole numbers next to missing
+    ones, is the number 7.
+
+    Raises:
+        InputError: an id is missing, is a fraction, or is neither number nor text.
+    """
+    if values.dtype.is_nested() or values.dtype.is_temporal():
+        raise InputError(f"{place(0)}: column {name!r} holds {values.dtype}, expected ids (numbers or text)")
+    if values.dtype.is_float() or values.dtype.is_decimal():
+        numbers = values.cast(pl.Float64)
+        _refuse(
+            ~(numbers == numbers.floor()).fill_null(value=False), values, name, place, "a whole number as id"
+        )
+        _refuse(~numbers.is_finite(), values, name, place, "a whole number as id")
+        return values.cast(pl.Int64)
+    if values.dtype.is_integer():
+        _refuse(values.is_null(), values, name, place, "an id")
+        whole = values.cast(pl.Int64, strict=False)
+        return values.cast(pl.String) if whole.null_count() else whole
+    if isinstance(values.dtype, CODED) and (known := _known_texts(values)) is not None:
+        return known
+    text = values.cast(pl.String).str.strip_chars()
+    _refuse((text == "").fill_null(value=True), values, name, place, "an id")
+    integers = _as_integers(text)
+    return text if integers is None else integers
+
+
+def _known_texts(values: pl.Series) -> pl.Series | None:
+    """Return ids of coded text, looking at each distinct text once.
+
+    Returns:
+        As :func:`id_values`, text with its codes; ``None`` where a text has to be changed or refused.
+    """
+    if values.null_count() or not len(values):
+        return None
+    codes, texts = distinct_texts(values)
+    if (texts != texts.str.strip_chars()).any() or (texts == "").any():
+        return None
+    integers = _as_integers(texts)
+    if integers is None:
+        return values
+    table = np.zeros(int(codes[-1]) + 1, dtype=np.int64)
+    table[codes] = integers.to_numpy()
+    return pl.Series(values.name, looked_up(values.to_physical(), table))
+
+
+def number_values(
+    values: pl.Series, name: str, place: Place, *, expected: str = "a finite number"
+) -> pl.Series:
+    """Return finite numbers as ``Float64``; ``expected`` is what an error says that they should be.
+
+    Raises:
+        InputError: a value is missing, is text, NaN or infinite.
+    """
+    if values.dtype.is_nested() or values.dtype.is_temporal():
+        raise InputError(f"{place(0)}: column {name!r} holds {values.dtype}, expected numbers")
+    text = values.str.strip_chars() if values.dtype == pl.String else values
+    numbers = text.cast(pl.Float64, strict=False)
+    _refuse(~numbers.is_finite().fill_null(value=False), values, name, place, expected)
+    return numbers
+
+
+def time_values(values: pl.Series, name: str, place: Place) -> pl.Series:
+    """Return times as ``Float64``: numbers as they are, dates as seconds since 1970 (UTC).
+
+    Dates are those of a Parquet table, or ISO text such as ``2020-02-01`` or
+    ``2020-02-01T10:00:00Z``; a date without a time zone is taken as UTC.
+
+    Raises:
+        InputError: a time is missing, is neither number nor date, NaN or infinite.
+    """
+    if values.dtype in (pl.Date, pl.Datetime):
+        moments = values.cast(pl.Datetime("us")) if values.dtype == pl.Date else values
+        _refuse(moments.is_null(), values, name, place, "a time")
+        return moments.dt.timestamp("us").cast(pl.Float64) / 1e6
+    text = values.dtype == pl.String
+    if text and values.head(1).str.contains(r"^\s*\d{4}-\d").any():
+        moments = _iso_moments(values)
+        _refuse(moments.is_null(), values, name, place, _ISO)
+        return moments.dt.timestamp("us").cast(pl.Float64) / 1e6
+    return number_values(
+        values, name, place, expected=f"a finite number or {_ISO}" if text else "a finite number"
+    )
+
+
+def _iso_moments(text: pl.Series) -> pl.Series:
+    plain = text.str.strip_chars().str.replace(" UTC", "Z", literal=True).str.replace(" ", "T", literal=True)
+    parsed = {form: _moments(plain.head(1), form) for form in _DATE_FORMATS}
+    likely = sorted(_DATE_FORMATS, key=lambda form: parsed[form].null_count())  # the first value's form leads
+    moments = _moments(plain, likely[0])
+    for form in likely[1:]:
+        if moments.null_count():
+            moments = moments.zip_with(moments.is_not_null(), _moments(plain, form))
+    return moments
+
+
+def _moments(text: pl.Series, form: str) -> pl.Series:
+    return text.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
+
+
+def _as_integers(text: pl.Series) -> pl.Series | None:
+    """Return text as ``Int64`` if that loses nothing, else ``None``."""
+    numbers = text.cast(pl.Int64, strict=False)
+    if numbers.null_count():
+        # 7.0 is how whole numbers are written beside missing ones
+        return _as_integers(text.str.strip_suffix(".0")) if text.str.ends_with(".0").all() else None
+    padded = text.str.starts_with("0") & (text.str.len_bytes() > 1)
+    return None if (padded | text.str.starts_with("+") | text.str.starts_with("-0")).any() else numbers
+
+
+def _refuse(bad: pl.Series, values: pl.Series, name: str, place: Place, expected: str) -> None:
+    """Raise for the first bad value, if there is one."""
+    if not bad.any():
+        return
+    row = int(np.argmax(bad.to_numpy()))
+    value = values[row]
+    found = (
+        "nothing" if value is None or value == "" else repr(value) if isinstance(value, str) else str(value)
+    )
+    count = int(bad.sum())
+    more = f" ({count:,} such rows in all)" if count > 1 else ""
+    raise InputError(f"{place(row)}: found {found} in column {name!r}, expected {expected}{more}")
+
+
+GUESSES: dict[str, tuple[str, ...]] = {
+    "user": (
+        *("user", "userid", "uid", "users", "usersid", "userno", "username", "useridx", "userindex"),
+        *("customer", "customerid", "visitor", "visitorid", "reviewer", "reviewerid", "member", "memberid"),
+        *(
+            "account",
+            "accountid",
+            "client",
+            "clientid",
+            "buyer",
+            "buyerid",
+            "reader",
+            "readerid",
+            "viewer",
+            "viewerid",
+        ),
+    ),
+    "item": (
+        *("item", "itemid", "iid", "items", "itemno", "itemidx", "itemindex"),
+        *("movie", "movieid", "product", "productid", "asin", "parentasin", "business", "businessid"),
+        *("artist", "artistid", "track", "trackid", "song", "songid", "book", "bookid", "isbn"),
+        *("article", "articleid", "sku", "video", "videoid", "game", "gameid", "news", "newsid"),
+        *(
+            "venue",
+            "venueid",
+            "location",
+            "locationid",
+            "poi",
+            "poiid",
+            "recipe",
+            "recipeid",
+            "anime",
+            "animeid",
+        ),
+    ),
+    "time": (
+        *("timestamp", "time", "datetime", "date", "ts", "unixtime", "unixreviewtime", "unixtimestamp"),
+        *("eventtime", "createdat", "utctimestamp", "order"),
+    ),
+    "weight": (
+        *("weight", "rating", "score", "stars", "star", "overall", "rate"),
+        *("count", "playcount", "plays", "clicks", "frequency", "listeningcount"),
+    ),
+}
+"""Column names by role, most telling first; compared in lower case, letters and digits only."""

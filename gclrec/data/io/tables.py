@@ -1,0 +1,318 @@
+"""Tables of interactions: CSV, TSV and Parquet with a header, RecBole's atomic files."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+
+from gclrec.common.errors import InputError
+from gclrec.common.files import decoded, is_gzip, name_parts, read_bytes, read_sample, unreadable
+from gclrec.data.io.columns import Columns, RawInteractions, pick_columns, typed_interactions
+from gclrec.data.io.numbering import coded
+
+SEPARATORS = ("\t", ",", ";", "|", " ")
+"""Field separators that are told apart by the header line; a blank only if no other occurs there."""
+
+FIELD_TYPES = ("token", "token_seq", "float", "float_seq")
+"""Types that a header of RecBole's atomic files may name, ``field:type`` ([1]).
+
+[1] https://recbole.io/docs/user_guide/data/atomic_files.html
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class TextTable:
+    """A delimited text file, every field as text.
+
+    Args:
+        path: where it was read from.
+        names: names of the columns; made up where the file has no header.
+        rows: one ``String`` column a field; lines without any value are left out.
+        numbers: ``(rows,)`` number of each row in the file, lines without values counted, from 0.
+        data: the file's text after unpacking.
+        separator: between fields.
+        quote: around fields that hold the separator; ``None`` if quotes mean nothing.
+        has_header: the first line names the columns.
+    """
+
+    path: Path
+    names: list[str]
+    rows: pl.DataFrame
+    numbers: pl.Series
+    data: bytes
+    separator: str
+    quote: str | None
+    has_header: bool
+
+    def place(self, row: int) -> str:
+        """Return the file and line of a row; slow, for error messages."""
+        wanted = int(self.numbers[row]) + self.has_header
+        lines = (line for line, _ in records(self.data, self.separator, self.quote))
+        return f"{self.path}, line {next(islice(lines, wanted, None), wanted + 1)}"
+
+
+def read_text_table(
+    path: Path, data: bytes, *, separator: str, quote: str | None, names: Sequence[str] | None = None
+) -> TextTable:
+    """Read delimited text with every field as text.
+
+    Args:
+        path: named in error messages.
+        data: the file's text after unpacking.
+        separator: one character between fields.
+        quote: around fields that hold the separator; ``None`` if quotes mean nothing.
+        names: of the columns, where the first line is not a header.
+
+    Raises:
+        InputError: not UTF-8, lines of different lengths, or no line below the header.
+    """
+    has_header = names is None
+    if names is None:
+        names = header_fields(first_line(data), separator, quote)
+    try:
+        rows = pl.read_csv(
+            data.lstrip(b"\r\n"),
+            has_header=has_header,
+            separator=separator,
+            quote_char=quote,
+            infer_schema=False,
+        )
+    except pl.exceptions.PolarsError as error:
+        _refuse_ragged(path, data, separator, quote, len(names))
+        problem = str(error).partition("\n")[0]
+        raise InputError(f"{path}: cannot be read as a table ({problem})") from error
+    if rows.width != len(names) or (rows.height and rows[:, -1].null_count()):
+        _refuse_ragged(path, data, separator, quote, len(names))
+    rows.columns = [str(position) for position in range(rows.width)]
+    rows = rows.with_row_index("number")
+    if rows[:, 1].null_count():
+        rows = rows.filter(~pl.all_horizontal(pl.exclude("number").is_null()))
+    if rows.height == 0:
+        raise InputError(f"{path}: holds a header but no rows")
+    return TextTable(path, list(names), rows[:, 1:], rows["number"], data, separator, quote, has_header)
+
+
+def first_line(data: bytes) -> bytes:
+    """Return the first line that is not empty, without its end."""
+    body = data.lstrip(b"\r\n")
+    end = body.find(b"\n")
+    return (body if end < 0 else body[:end]).rstrip(b"\r")
+
+
+def records(data: bytes, separator: str, quote: str | None) -> Iterator[tuple[int, list[str]]]:
+    """Yield line number (from 1) and fields of each record from the first that is not empty; slow."""
+    body = data.lstrip(b"\r\n")
+    text = io.StringIO(body.decode(errors="replace"), newline="")
+    if quote:
+        reader = csv.reader(text, delimiter=separator, quotechar=quote)
+    else:
+        reader = csv.reader(text, delimiter=separator, quoting=csv.QUOTE_NONE)
+    above = data.count(b"\n", 0, len(data) - len(body))
+    line = above + 1
+    try:
+        for fields in reader:
+            yield line, fields
+            line = above + reader.line_num + 1
+    except csv.Error:  # a field too long for the csv module: the search ends here
+        return
+
+
+def header_fields(line: bytes, separator: str, quote: str | None) -> list[str]:
+    """Return the stripped column names of a header line."""
+    _, fields = next(records(line, separator, quote), (1, []))
+    return [field.strip() for field in fields]
+
+
+def sniff_separator(line: bytes) -> str:
+    """Return the separator that occurs most in a header line; a comma if none does."""
+    text = line.decode(errors="replace")
+    counts = {separator: text.count(separator) for separator in SEPARATORS[:-1]}
+    best = max(counts, key=lambda separator: counts[separator])
+    if counts[best]:
+        return best
+    return " " if " " in text.strip() else ","
+
+
+def read_table(path: Path, columns: Columns) -> RawInteractions:
+    """Read interactions from CSV, TSV or Parquet with a header, plain or gzip'd.
+
+    Raises:
+        InputError: the file cannot be read, its columns cannot be told, or a value is no id or number.
+    """
+    return RawInteractions(read_parquet(path, columns) if is_parquet(path) else _read_csv(path, columns))
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether a file is Parquet, by its suffix or its first bytes."""
+    return name_parts(path)[1] in (".parquet", ".pq") or read_sample(path).startswith(b"PAR1")
+
+
+def open_csv(path: Path) -> TextTable:
+    """Read a text table whose first line names the columns, its separator told by that line.
+
+    Raises:
+        InputError: the file cannot be read, has one column, no header or ragged rows.
+    """
+    data = read_bytes(path)
+    line = first_line(data)
+    decoded(path, line)
+    separator = sniff_separator(line)
+    names = header_fields(line, separator, '"')
+    if len(names) < 2:
+        raise InputError(
+            f"{path}: found one column, {names[0]!r}; "
+            "expected a header of columns separated by tab, comma, semicolon or |"
+        )
+    if any(_is_number(name) for name in names):
+        raise InputError(
+            f"{path}: the first line has numbers for names ({', '.join(names)}); "
+            "expected a header such as user,item,rating,timestamp"
+        )
+    return read_text_table(path, data, separator=separator, quote='"')
+
+
+def _read_csv(path: Path, columns: Columns) -> pl.DataFrame:
+    table = open_csv(path)
+    return interactions_of(table, pick_columns(table.names, columns, path))
+
+
+def interactions_of(table: TextTable, picked: dict[str, int]) -> pl.DataFrame:
+    """Return the typed interactions of a text table whose columns were picked by position."""
+    raw = table.rows.select(pl.col(str(position)).alias(role) for role, position in picked.items())
+    return typed_interactions(raw, {role: table.names[at] for role, at in picked.items()}, table.place)
+
+
+def open_parquet(
+    path: Path, columns: Sequence[str] | None = None, *, ids: Sequence[str] = ()
+) -> pl.DataFrame:
+    """Read columns of a Parquet file.
+
+    Args:
+        path: plain or gzip'd file.
+        columns: their names; all if ``None``.
+        ids: those whose text is wanted with codes (:func:`~gclrec.data.io.numbering.coded`); only one
+            column of text is there at a time.
+
+    Raises:
+        InputError: the file is missing, unreadable or damaged, or has no rows.
+    """
+    try:
+        source = read_bytes(path) if is_gzip(path) else path
+        schema = pl.scan_parquet(_readable(source), glob=False).collect_schema()
+        names = list(schema if columns is None else columns)
+        text = [name for name in names if name in ids and schema.get(name) == pl.String]
+        rest = [name for name in names if name not in text]
+        found: dict[str, pl.Series] = {}
+        for group in [rest, *([name] for name in text)]:  # one column of text after the other
+            part = pl.read_parquet(_readable(source), columns=group, glob=False)
+            found |= {name: coded(part[name]) if name in text else part[name] for name in group}
+            del part
+        frame = pl.DataFrame([found[name] for name in names])
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise unreadable(path, error) from error
+        problem = str(error).partition("\n")[0]
+        raise InputError(f"{path}: the Parquet file is damaged or is none ({problem})") from error
+    if frame.height == 0:
+        raise InputError(f"{path}: holds columns but no rows")
+    return frame
+
+
+def _readable(source: Path | bytes) -> Path | io.BytesIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source
+
+
+def parquet_names(path: Path) -> list[str]:
+    """Return the column names of a Parquet file.
+
+    Raises:
+        InputError: as :func:`open_parquet`.
+    """
+    read_sample(path)
+    return list(open_parquet(path).columns) if is_gzip(path) else _schema_names(path)
+
+
+def _schema_names(path: Path) -> list[str]:
+    try:
+        return pl.scan_parquet(path, glob=False).collect_schema().names()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        problem = str(error).partition("\n")[0]
+        raise InputError(f"{path}: the Parquet file is damaged or is none ({problem})") from error
+
+
+def read_parquet(path: Path, columns: Columns) -> pl.DataFrame:
+    """Read interactions from a Parquet file, only the columns that are needed; text ids with codes.
+
+    Raises:
+        InputError: as :func:`read_table`.
+    """
+    names = parquet_names(path)
+    chosen = {role: names[position] for role, position in pick_columns(names, columns, path).items()}
+    ids = [chosen["user"], chosen["item"]]
+    frame = open_parquet(path, list(dict.fromkeys(chosen.values())), ids=ids)
+    raw = frame.select(pl.col(name).alias(role) for role, name in chosen.items())
+    return typed_interactions(raw, chosen, lambda row: f"{path}, row {row + 1}")
+
+
+def open_atomic(path: Path) -> tuple[TextTable, list[str]]:
+    """Read one of RecBole's atomic files: tab-separated, the header names ``field:type``.
+
+    Returns:
+        The table, with field names alone as column names, and the type of each field.
+
+    Raises:
+        InputError: the file cannot be read, or a header field is not ``field:type``.
+    """
+    data = read_bytes(path)
+    fields = [field.rpartition(":") for field in header_fields(first_line(data), "\t", None)]
+    for name, _, kind in fields:
+        if not name or kind not in FIELD_TYPES:
+            found = f"{name}:{kind}" if name else kind
+            known = ", ".join(FIELD_TYPES)
+            raise InputError(
+                f"{path}, line 1: found {found!r}, expected tab-separated field:type with type {known}"
+            )
+    table = read_text_table(path, data, separator="\t", quote=None)
+    return replace(table, names=[name for name, _, _ in fields]), [kind for _, _, kind in fields]
+
+
+def has_typed_header(sample: bytes) -> bool:
+    """Return whether the first line of a file is a header of an atomic file."""
+    fields = header_fields(first_line(sample), "\t", None)
+    return all(":" in field and field.rpartition(":")[2] in FIELD_TYPES for field in fields)
+
+
+def read_atomic(path: Path, columns: Columns) -> RawInteractions:
+    """Read the interactions of a RecBole ``.inter`` file.
+
+    Raises:
+        InputError: as :func:`read_table`.
+    """
+    table, _ = open_atomic(path)
+    return RawInteractions(interactions_of(table, pick_columns(table.names, columns, path)))
+
+
+def _refuse_ragged(path: Path, data: bytes, separator: str, quote: str | None, width: int) -> None:
+    decoded(path, data)
+    line, fields = 1, [""]
+    for line, fields in records(data, separator, quote):
+        if any(fields) and len(fields) != width:
+            raise InputError(f"{path}, line {line}: found {len(fields)} columns, expected {width}")
+    if quote and "\n" in fields[-1]:
+        raise InputError(
+            f"{path}, line {line}: found a quote that is never closed, expected {quote}...{quote}"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

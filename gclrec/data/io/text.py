@@ -1,0 +1,249 @@
+"""Interactions in text without a header, and in SciPy's sparse matrices."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from gclrec.common.errors import InputError
+from gclrec.common.files import read_bytes
+from gclrec.data.io.columns import Columns, RawInteractions, typed_interactions
+from gclrec.data.io.tables import first_line, interactions_of, read_text_table
+
+LARGEST_ID = 2**31 - 1
+"""The largest id in an adjacency list: ids there are row numbers, which fit 32 bits."""
+
+_BLOCK = 1 << 23
+_SPACE = np.zeros(256, dtype=np.bool_)
+_SPACE[[9, 10, 13, 32]] = True
+
+
+class IntegerLists(NamedTuple):
+    """Lines of whole numbers, each an id and a list: ``id value value ...``.
+
+    Args:
+        ids: ``(L,)`` first number of each line that is not blank.
+        counts: ``(L,)`` how many numbers follow it.
+        values: the numbers that follow, of all lines.
+        lines: ``(L,)`` line in the file, from 1.
+    """
+
+    ids: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+    values: npt.NDArray[np.int64]
+    lines: npt.NDArray[np.int64]
+
+
+def integer_lists(path: Path) -> IntegerLists:
+    """Read lines of whole numbers from 0 to 2147483647, separated by blanks or tabs.
+
+    Raises:
+        InputError: the file cannot be read, or holds anything else; names the line.
+    """
+    data = read_bytes(path)
+    parts, line = [], 1
+    for block in _blocks(data):
+        parts.append(_parse_block(path, block, line))
+        line += block.count(b"\n")
+    ids, counts, values, lines = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return IntegerLists(ids, counts, values, lines)
+
+
+def _blocks(data: bytes) -> Iterator[bytes]:
+    """Yield pieces of whole lines, small enough for the arrays made of them to stay small."""
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start + _BLOCK) + 1
+        end = end or len(data)
+        yield data[start:end]
+        start = end
+
+
+def _parse_block(path: Path, block: bytes, first_line: int) -> IntegerLists:
+    raw = np.frombuffer(block, dtype=np.uint8)
+    digits = raw - np.uint8(48)  # wraps round: everything but 0..9 becomes larger than 9
+    is_digit = digits < 10
+    if not (is_digit | _SPACE[raw]).all():
+        raise _bad_number(path, block, int(np.argmin(is_digit | _SPACE[raw])), first_line)
+    edges = np.flatnonzero(np.diff(is_digit, prepend=np.False_, append=np.False_))
+    starts, ends = edges[::2], edges[1::2]
+    lengths = ends - starts
+    values = np.zeros(len(starts), dtype=np.int64)
+    for place in range(min(int(lengths.max(initial=0)), 18)):
+        has_place = lengths > place
+        values += np.where(has_place, digits[np.maximum(ends - 1 - place, 0)], 0) * np.int64(10**place)
+    too_large = (values > LARGEST_ID) | (lengths > 18)
+    if too_large.any():
+        raise _bad_number(path, block, int(starts[np.argmax(too_large)]), first_line)
+    newlines = np.flatnonzero(raw == 10)
+    per_line = np.diff(np.searchsorted(starts, np.concatenate([[0], newlines + 1, [len(raw)]])))
+    filled = np.flatnonzero(per_line)
+    heads = np.cumsum(per_line[filled]) - per_line[filled]
+    rest = np.ones(len(values), dtype=np.bool_)
+    rest[heads] = False
+    return IntegerLists(values[heads], per_line[filled] - 1, values[rest], filled + first_line)
+
+
+def _bad_number(path: Path, block: bytes, position: int, first_line: int) -> InputError:
+    start = max(block.rfind(blank, 0, position) for blank in (b" ", b"\t", b"\n", b"\r")) + 1
+    found = re.split(rb"[ \t\r\n]", block[start : position + 64], maxsplit=1)[0].decode(errors="replace")
+    line = first_line + block.count(b"\n", 0, position)
+    return InputError(
+        f"{path}, line {line}: found {found!r}, expected whole numbers from 0 to {LARGEST_ID} "
+        "separated by blanks (user item item ...)"
+    )
+
+
+def read_adjacency(path: Path, columns: Columns) -> RawInteractions:
+    """Read LightGCN's lists, one line a user: ``user item item ...``.
+
+    Ids are whole numbers from 0 to 2147483647. A user may have no item, or several lines.
+
+    Raises:
+        InputError: anything else is found, or no user has an item.
+    """
+    return _read_lists(path, columns, ordered=False)
+
+
+def read_sequence(path: Path, columns: Columns) -> RawInteractions:
+    """Read lists as :func:`read_adjacency` does; the place within the line (0, 1, ...) becomes the time.
+
+    Raises:
+        InputError: as there.
+    """
+    return _read_lists(path, columns, ordered=True)
+
+
+def _read_lists(path: Path, columns: Columns, *, ordered: bool) -> RawInteractions:
+    _refuse_names(path, columns)
+    lists = integer_lists(path)
+    if len(lists.values) == 0:
+        raise InputError(f"{path}: no line holds an item, expected lines such as 'user item item ...'")
+    frame = {"user": np.repeat(lists.ids, lists.counts), "item": lists.values}
+    if ordered:
+        starts = np.repeat(np.cumsum(lists.counts) - lists.counts, lists.counts)
+        frame["time"] = (np.arange(len(lists.values)) - starts).astype(np.float64)
+    bare = lists.counts == 0
+    without = np.setdiff1d(lists.ids[bare], lists.ids[~bare])
+    first = (
+        f"{path}, line {lists.lines[np.argmax(bare & np.isin(lists.ids, without))]}" if len(without) else ""
+    )
+    return RawInteractions(
+        pl.DataFrame(frame),
+        users=pl.Series("user", np.unique(lists.ids)),
+        without_items=len(without),
+        first_without_items=first,
+    )
+
+
+def read_pairs(path: Path, columns: Columns) -> RawInteractions:
+    """Read lines ``user item`` or ``user item weight`` without a header; ids may be text.
+
+    Fields are separated by tabs if the first line has one, else by blanks.
+
+    Raises:
+        InputError: lines of other or different lengths, or a weight that is no number.
+    """
+    return _read_plain(path, columns, read_bytes(path), {2: ("user", "item"), 3: ("user", "item", "weight")})
+
+
+def read_movielens(path: Path, columns: Columns) -> RawInteractions:
+    """Read MovieLens ratings, ``user item rating timestamp``: ``u.data`` (tabs) or ``ratings.dat`` (``::``).
+
+    Raises:
+        InputError: lines of another length, or a value that is no number.
+    """
+    data = read_bytes(path).replace(b"::", b"\t")
+    return _read_plain(path, columns, data, {4: ("user", "item", "weight", "time")})
+
+
+def _read_plain(
+    path: Path, columns: Columns, data: bytes, roles: dict[int, tuple[str, ...]]
+) -> RawInteractions:
+    _refuse_names(path, columns)
+    data = single_tabs(data)
+    width = first_line(data).count(b"\t") + 1
+    if width not in roles:
+        line = len(data) - len(data.lstrip(b"\n")) + 1
+        expected = " or ".join(repr(" ".join(names)) for names in roles.values())
+        raise InputError(f"{path}, line {line}: found {width} columns, expected {expected}")
+    table = read_text_table(path, data, separator="\t", quote=None, names=roles[width])
+    return RawInteractions(interactions_of(table, {role: at for at, role in enumerate(roles[width])}))
+
+
+def single_tabs(data: bytes) -> bytes:
+    """Return lines whose fields are separated by one tab each, without blanks at their ends.
+
+    Runs of tabs separate fields if the first line has one, else runs of blanks.
+    """
+    data = data.replace(b"\r\n", b"\n")
+    if b"\t" not in first_line(data.lstrip()):
+        data = data.replace(b" ", b"\t")
+    while b"\t\t" in data:
+        data = data.replace(b"\t\t", b"\t")
+    return data.replace(b"\t\n", b"\n").replace(b"\n\t", b"\n").strip(b"\t")
+
+
+def _refuse_names(path: Path, columns: Columns) -> None:
+    if columns.user or columns.item or columns.time or columns.weight:
+        raise InputError(f"{path}: has no header, so its columns cannot be named; leave the column names out")
+
+
+def read_npz(path: Path, columns: Columns) -> RawInteractions:
+    """Read a SciPy sparse matrix saved by ``scipy.sparse.save_npz``: rows are users, columns are items.
+
+    Ids are the row and column numbers, those without entries included. Values other than 1
+    become weights; stored zeros are no interactions. Nothing is unpickled.
+
+    Raises:
+        InputError: the file is damaged, is no sparse matrix, or has no entries.
+    """
+    from scipy import sparse
+
+    _refuse_names(path, columns)
+    data = read_bytes(path)
+    try:
+        matrix: Any = sparse.load_npz(io.BytesIO(data))
+        if hasattr(matrix, "check_format"):
+            matrix.check_format(full_check=True)
+        matrix = matrix.tocoo()
+    except (ValueError, KeyError, TypeError, IndexError, OSError, EOFError, NotImplementedError) as error:
+        raise _damaged(path, error) from error
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise _damaged(path, error) from error
+    entry = matrix.data != 0
+    if matrix.ndim != 2 or not entry.any():
+        raise InputError(f"{path}: the matrix of shape {matrix.shape} has no entries, expected users x items")
+    order = np.lexsort((matrix.col[entry], matrix.row[entry]))
+    users, items = matrix.row[entry][order].astype(np.int64), matrix.col[entry][order].astype(np.int64)
+    frame = pl.DataFrame({"user": users, "item": items})
+    weights = matrix.data[entry][order]
+    if (weights != 1).any():
+        weight = pl.Series("weight", weights).to_frame()
+        frame = frame.hstack(
+            typed_interactions(weight, {"weight": "value"}, lambda row: f"{path}, entry {row + 1}")
+        )
+    filled = np.bincount(users, minlength=matrix.shape[0])
+    without = np.flatnonzero(filled == 0)
+    return RawInteractions(
+        frame,
+        users=pl.Series("user", np.arange(matrix.shape[0])),
+        items=pl.Series("item", np.arange(matrix.shape[1])),
+        shape=(int(matrix.shape[0]), int(matrix.shape[1])),
+        without_items=len(without),
+        first_without_items=f"{path}, row {without[0]}" if len(without) else "",
+    )
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    problem = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return InputError(f"{path}: is damaged or is no SciPy sparse matrix ({problem})")

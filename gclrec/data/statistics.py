@@ -1,0 +1,277 @@
+"""What a data set looks like, in figures that can be printed, plotted or sent on as JSON."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from gclrec.common.errors import InputError, InputWarning
+from gclrec.data.catalog.published import CATALOG
+from gclrec.data.interactions import Dataset, IntArray, Interactions, Vocabulary
+from gclrec.data.schema import Schema
+from gclrec.data.splits import Split
+
+K_CORES = (2, 5, 10)
+"""The cores whose sizes are told."""
+
+_QUANTILES = {"min": 0, "q10": 10, "q25": 25, "median": 50, "q75": 75, "q90": 90, "q99": 99, "max": 100}
+_FEW = 20  # as many distinct ratings are counted one by one
+_CLOCK = (1e8, 2e10)  # seconds since 1970 that are dates from 1973 to 2603
+
+
+def describe(dataset: Dataset, split: Split | None = None) -> dict[str, Any]:
+    """Return what there is to know of a data set before training on it, ready for JSON.
+
+    Args:
+        dataset: what to describe.
+        split: a split of it whose parts and cold rows are told as well.
+
+    Returns:
+        ``name``, ``synthetic``, ``users``, ``items``, ``interactions``, ``density`` (share of all pairs),
+        ``users_without_interactions``, ``items_without_interactions``, ``user_degrees`` and
+        ``item_degrees`` (quantiles, mean, Gini index), ``k_cores``, ``time``, ``ratings``,
+        ``user_attributes``, ``item_attributes``, ``default_split``, ``parts`` (published) and ``split``. What
+        is not known is ``None``.
+    """
+    pairs = dataset.interactions
+    user_degrees, item_degrees = pairs.user_degrees(), pairs.item_degrees()
+    return {
+        "name": dataset.name,
+        "synthetic": dataset.synthetic,
+        "users": pairs.num_users,
+        "items": pairs.num_items,
+        "interactions": len(pairs),
+        "density": len(pairs) / max(1, pairs.num_users * pairs.num_items),
+        "users_without_interactions": int((user_degrees == 0).sum()),
+        "items_without_interactions": int((item_degrees == 0).sum()),
+        "user_degrees": degree_figures(user_degrees),
+        "item_degrees": degree_figures(item_degrees),
+        "k_cores": {str(k): _core_size(pairs, k) for k in K_CORES},
+        "time": _time_figures(dataset),
+        "ratings": _rating_figures(pairs),
+        "user_attributes": _attribute_figures(dataset.user_attributes, pairs.users),
+        "item_attributes": _attribute_figures(dataset.item_attributes, pairs.items),
+        "default_split": dataset.default_split,
+        "parts": part_figures(dict(dataset.parts)) if dataset.parts else None,
+        "split": None if split is None else _split_figures(split),
+    }
+
+
+def degree_figures(degrees: IntArray) -> dict[str, float]:
+    """Return quantiles, mean and Gini index of numbers of interactions.
+
+    The Gini index is 0 where all have the same number and near 1 where one has them all.
+    """
+    if len(degrees) == 0:
+        return dict.fromkeys([*_QUANTILES, "mean", "gini"], 0.0)
+    figures = {name: float(np.percentile(degrees, share)) for name, share in _QUANTILES.items()}
+    figures["mean"] = float(degrees.mean())
+    figures["gini"] = gini(degrees)
+    return figures
+
+
+def gini(counts: IntArray) -> float:
+    r"""Return the Gini index of counts.
+
+    .. math:: \frac{2 \sum_k k\, x_{(k)}}{n \sum_k x_k} - \frac{n + 1}{n}
+
+    with the counts :math:`x_{(1)} \le x_{(2)} \le \dots` in ascending order.
+    """
+    total, number = int(counts.sum()), len(counts)
+    if total == 0:
+        return 0.0
+    places = np.arange(1, number + 1)
+    return float(2 * (places * np.sort(counts)).sum() / (number * total) - (number + 1) / number)
+
+
+def part_figures(parts: dict[str, Interactions]) -> dict[str, dict[str, Any]]:
+    """Return the size of each part and how much of it is cold: without any pair in ``train``.
+
+    Returns:
+        For each part ``interactions``, ``users``, ``items``; for those besides train also ``cold_users``,
+        ``cold_items``, ``cold_interactions`` (pairs with a cold user or item) and ``item_dispersion``
+        (:func:`item_dispersion`).
+    """
+    train = parts.get("train")
+    figures: dict[str, dict[str, Any]] = {}
+    for name, part in parts.items():
+        figures[name] = {
+            "interactions": len(part),
+            "users": int((part.user_degrees() > 0).sum()),
+            "items": int((part.item_degrees() > 0).sum()),
+        }
+        if train is None or part is train:
+            continue
+        no_user, no_item = train.user_degrees() == 0, train.item_degrees() == 0
+        figures[name].update(
+            cold_users=int((no_user & (part.user_degrees() > 0)).sum()),
+            cold_items=int((no_item & (part.item_degrees() > 0)).sum()),
+            cold_interactions=int((no_user[part.user] | no_item[part.item]).sum()),
+            item_dispersion=item_dispersion(train, part),
+        )
+    return figures
+
+
+def item_dispersion(train: Interactions, part: Interactions) -> float | None:
+    r"""Return how unevenly a part takes pairs from the items, 1 for one that was drawn at random.
+
+    .. math:: \frac{1}{n - 1} \sum_i \frac{(o_i - p\, d_i)^2}{d_i\, p\, (1 - p)}
+
+    over the ``n`` items that have pairs in either, with :math:`o_i` of its :math:`d_i` pairs in the part and
+    the part's share :math:`p` of all: Pearson's statistic over its degrees of freedom. Where it is well above
+    1 for the test part, a validation part that was drawn at random is not like it, and what is best on one
+    need not be best on the other.
+
+    Returns:
+        ``None`` where there is nothing to compare: a part is empty, or there is one item.
+    """
+    held = part.item_degrees()
+    pool = train.without(part).item_degrees() + held
+    held, pool = held[pool > 0], pool[pool > 0].astype(np.float64)
+    if len(pool) < 2 or not 0 < held.sum() < pool.sum():
+        return None
+    share = held.sum() / pool.sum()
+    return float(((held - share * pool) ** 2 / (pool * share * (1 - share))).sum() / (len(pool) - 1))
+
+
+def _split_figures(split: Split) -> dict[str, Any]:
+    return {
+        "name": split.name,
+        "seed": split.seed,
+        "train_fraction": split.train_fraction,
+        "cold_users": len(split.cold_users),
+        "cold_items": len(split.cold_items),
+        "parts": part_figures({"train": split.train, "valid": split.valid, "test": split.test}),
+    }
+
+
+def _core_size(pairs: Interactions, k: int) -> dict[str, int]:
+    try:
+        core = pairs.k_core(k)
+    except InputError:
+        return {"users": 0, "items": 0, "interactions": 0}
+    return {"users": core.num_users, "items": core.num_items, "interactions": len(core)}
+
+
+def has_clock(dataset: Dataset) -> bool:
+    """Return whether times are known, are no mere order, and look like seconds since 1970."""
+    time = dataset.interactions.time
+    if time is None or dataset.time_is_order or len(time) == 0:
+        return False
+    return bool(_CLOCK[0] <= time.min() and time.max() <= _CLOCK[1])
+
+
+def _time_figures(dataset: Dataset) -> dict[str, Any] | None:
+    time = dataset.interactions.time
+    if time is None or len(time) == 0:
+        return None
+    first, last = float(time.min()), float(time.max())
+    if dataset.time_is_order:
+        return {"kind": "order", "longest": int(dataset.interactions.user_degrees().max())}
+    if not has_clock(dataset):
+        return {"kind": "numbers", "first": first, "last": last}
+    dates = [datetime.fromtimestamp(moment, tz=timezone.utc).isoformat() for moment in (first, last)]
+    days = (last - first) / 86_400
+    return {"kind": "clock", "first": dates[0], "last": dates[1], "days": days}
+
+
+def _rating_figures(pairs: Interactions) -> dict[str, Any] | None:
+    weight = pairs.weight
+    if weight is None or len(weight) == 0:
+        return None
+    values, counts = np.unique(weight, return_counts=True)
+    bars: list[dict[str, float]]
+    if len(values) <= _FEW:
+        bars = [
+            {"from": float(value), "to": float(value), "interactions": int(count)}
+            for value, count in zip(values, counts, strict=True)
+        ]
+    else:
+        counts, edges = np.histogram(weight, bins=10)
+        bars = [
+            {"from": float(low), "to": float(high), "interactions": int(count)}
+            for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
+        ]
+    return {"mean": float(weight.mean(dtype=np.float64)), "distinct": len(values), "histogram": bars}
+
+
+def _attribute_figures(table: pl.DataFrame | None, vocabulary: Vocabulary) -> list[dict[str, Any]] | None:
+    """Return kind, coverage and variety of each field; coverage is over the users or items with rows."""
+    if table is None:
+        return None
+    rows = vocabulary.rows(table["id"])
+    here = table.filter(pl.Series(rows >= 0, dtype=pl.Boolean))
+    texts = _texts(table)
+    figures = [_field_figures(here[name], len(vocabulary)) for name in table.columns[1:]]
+    return [known | {"kind": "words"} if known["field"] in texts else known for known in figures]
+
+
+def _texts(table: pl.DataFrame) -> set[str]:
+    """Return the names of the columns that training reads as words."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)
+        try:
+            fields = Schema.fit(table).fields
+        except InputError:
+            return set()
+    return {known.name for known in fields if known.kind == "words"}
+
+
+def _field_figures(column: pl.Series, number: int) -> dict[str, Any]:
+    known = column.drop_nulls()
+    figures: dict[str, Any] = {
+        "field": column.name,
+        "kind": _kind(column.dtype),
+        "coverage": len(known) / max(1, number),
+    }
+    if column.dtype == pl.List(pl.Float64):
+        return figures | {"length": known.list.len().max() or 0}
+    if isinstance(column.dtype, pl.List):
+        per_row = known.list.len().mean()
+        return figures | {
+            "distinct": known.explode().n_unique() if len(known) else 0,
+            "per_row": 0.0 if per_row is None else per_row,
+        }
+    if column.dtype.is_float():
+        return figures | {"least": known.min(), "most": known.max()}
+    return figures | {"distinct": known.n_unique()}
+
+
+def _kind(dtype: pl.DataType) -> str:
+    if dtype == pl.List(pl.Float64):
+        return "vector"
+    if isinstance(dtype, pl.List):
+        return "categories"
+    return "number" if dtype.is_float() else "category"
+
+
+def catalogue_markdown() -> str:
+    """Return the catalogue as a Markdown table and a list of sources: a part of ``docs/datasets.md``."""
+    head = ["name", "users", "items", "interactions", "default split", "download", "what it is"]
+    rows = []
+    for name, entry in CATALOG.items():
+        counts = [f"{number:,}" for number in (entry.users, entry.items, entry.interactions)]
+        download = "made in code" if entry.synthetic else "yes" if entry.downloads else "no"
+        what = f"{entry.title}. {entry.about}"
+        rows.append([f"`{name}`", *counts, f"`{entry.default_split}`", download, what])
+    lines = [head, ["---", "--:", "--:", "--:", "---", "---", "---"], *rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    sources = []
+    for name, entry in CATALOG.items():
+        if entry.synthetic:
+            continue
+        files = " or ".join(
+            ", ".join(f"`{file}`" for file in layout.needed.values()) for layout in entry.layouts
+        )
+        folder = f", in folder `{entry.folder}`" if entry.folder else ""
+        optional = sorted({file for layout in entry.layouts for file in layout.optional.values()})
+        also = f"; also read: {', '.join(f'`{file}`' for file in optional)}" if optional else ""
+        sources.append(
+            f"- `{name}`: <{entry.origin}>. Terms: {entry.terms}. Cite: {entry.cite}.\n"
+            f"  Files: {files}{folder}{also}."
+        )
+    return table + "\n\n" + "\n".join(sources) + "\n"

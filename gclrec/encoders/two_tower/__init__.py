@@ -1,0 +1,1 @@
+"""Two towers over ids, attributes and histories."""

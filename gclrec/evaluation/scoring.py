@@ -1,0 +1,167 @@
+"""What items are ranked by once embeddings are final; always the inner product of two vectors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gclrec.data.interactions import IntArray
+from gclrec.data.splits import Split
+from gclrec.encoders import Embeddings
+from gclrec.evaluation.evaluator import evaluate
+from gclrec.losses.ranking_losses import SCORES
+
+
+def calibrated(embeddings: Embeddings, exponent: float) -> Embeddings:
+    r"""Return users at unit length, and items at the power ``exponent`` of their own length.
+
+    .. math:: s(u, i) = \cos(x_u, x_i) \, \lVert x_i \rVert^\gamma
+
+    With :math:`\gamma = 0` items are ranked by the cosine, with 1 by the inner product. The length of an item
+    vector grows with popularity, and how much of that is good for ranking depends on the data.
+    """
+    users, items = (SCORES["cosine"](rows) for rows in embeddings)
+    length = torch.linalg.vector_norm(embeddings.items, dim=1, keepdim=True)
+    # A vector of no length has no direction either, whatever the exponent.
+    return Embeddings(users, items * torch.where(length > 0, length, 1.0).pow(exponent))
+
+
+MOST_USERS = 8192
+"""Users of the validation part that the exponent is chosen on while training goes on."""
+
+
+class Scoring(nn.Module):
+    """Turns an encoder's embeddings into the vectors that are ranked, indexed and written.
+
+    Args:
+        score: a name in :data:`SCORINGS`.
+
+    The exponent of ``calibrated`` is a buffer, so it is saved with the model. It is 1 (the inner product)
+    until :meth:`calibrate` has chosen it.
+    """
+
+    exponent: Tensor
+
+    def __init__(self, score: str = "dot") -> None:
+        super().__init__()
+        self.score = score
+        self.register_buffer("exponent", torch.ones((), dtype=torch.float64))
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether there is an exponent to choose."""
+        return self.score == "calibrated"
+
+    @property
+    def exponents(self) -> tuple[float, float]:
+        """Powers of their own length at which user and item vectors stand in the score."""
+        return {"dot": (1.0, 1.0), "cosine": (0.0, 0.0), "calibrated": (0.0, float(self.exponent))}[
+            self.score
+        ]
+
+    def forward(self, embeddings: Embeddings) -> Embeddings:
+        """Return vectors whose inner product is the score."""
+        return SCORINGS[self.score](embeddings, float(self.exponent))
+
+    def calibrate(
+        self,
+        embeddings: Embeddings,
+        split: Split,
+        figure: str,
+        *,
+        most_users: int = MOST_USERS,
+        seed: int = 0,
+    ) -> float:
+        """Choose the exponent in ``[0, 1]``, to a sixteenth, by a validation figure, keep it and return it.
+
+        The best of five exponents on a quarter of the users, then twice the better of its neighbours at
+        half the distance on all of them. Ties go to the smaller exponent.
+
+        Args:
+            embeddings: the encoder's.
+            split: its validation pairs are what is looked for.
+            figure: such as ``all/recall@20``.
+            most_users: with more users in its validation part than this, as many are drawn.
+            seed: of that draw.
+        """
+        users = np.unique(split.valid.user)
+        if len(users) > most_users // 4:
+            users = np.random.default_rng(seed).permutation(users)
+        few = _Curve(embeddings, split, figure, users[: most_users // 4])
+        many = _Curve(embeddings, split, figure, users[:most_users])
+        best = max((0.0, 0.25, 0.5, 0.75, 1.0), key=few.at)
+        for distance in (0.125, 0.0625):
+            best = max(sorted(_around(best, distance)), key=many.at)
+        self.exponent.fill_(best)
+        return best
+
+    def settle(self, embeddings: Embeddings, split: Split, figure: str) -> float:
+        """Move the exponent in sixteenths for as long as the figure over *all* validation users rises.
+
+        Dearer than :meth:`calibrate` and less uncertain, so it is done once, for the embeddings that stay.
+        With at most :data:`MOST_USERS` that has looked at all of them already, and nothing is done.
+
+        Args:
+            embeddings: the encoder's.
+            split: its validation pairs are what is looked for.
+            figure: such as ``all/recall@20``.
+        """
+        users, best = np.unique(split.valid.user), float(self.exponent)
+        if len(users) <= MOST_USERS:
+            return best
+        curve = _Curve(embeddings, split, figure, users)
+        while (better := max(_around(best, 0.0625), key=curve.at)) != best:
+            best = better
+        self.exponent.fill_(best)
+        return best
+
+
+def _around(exponent: float, distance: float) -> list[float]:
+    """Return an exponent and its neighbours in ``[0, 1]``, itself first, so that it wins ties."""
+    near = (exponent, exponent - distance, exponent + distance)
+    return [each for each in near if 0.0 <= each <= 1.0]
+
+
+class _Curve:
+    """A validation figure by the exponent, over some of the users; what was asked once is remembered."""
+
+    def __init__(self, embeddings: Embeddings, split: Split, figure: str, users: IntArray) -> None:
+        self.embeddings, self.split, self.figure = embeddings, split, figure
+        self.valid = split.valid.select(np.isin(split.valid.user, users))
+        self.exclude = split.no_candidates("valid")
+        self.found: dict[float, float] = {}
+
+    def at(self, exponent: float) -> float:
+        """Return the figure; lower than any where it has no cases."""
+        if exponent not in self.found:
+            group, _, name = self.figure.partition("/")
+            metric, _, k = name.partition("@")
+            cut: Any = {"ks": (int(k),), "metrics": (metric,), "groups": (group,)}
+            rows, columns = calibrated(self.embeddings, exponent)
+            values = evaluate(rows, columns, self.split.train, self.valid, exclude=self.exclude, **cut).values
+            self.found[exponent] = values.get(self.figure, -math.inf)
+        return self.found[exponent]
+
+
+def _dot(embeddings: Embeddings, exponent: float) -> Embeddings:
+    del exponent
+    return Embeddings(embeddings.users, embeddings.items)
+
+
+def _cosine(embeddings: Embeddings, exponent: float) -> Embeddings:
+    del exponent
+    unit = SCORES["cosine"]
+    return Embeddings(unit(embeddings.users), unit(embeddings.items))
+
+
+SCORINGS: Mapping[str, Callable[[Embeddings, float], Embeddings]] = {
+    "dot": _dot,
+    "cosine": _cosine,
+    "calibrated": calibrated,
+}
+"""From embeddings and an exponent, which only ``calibrated`` looks at, to the vectors that are ranked."""

@@ -1,0 +1,1 @@
+"""Many runs: comparisons, tuning and their statistics."""

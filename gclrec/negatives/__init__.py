@@ -1,0 +1,1 @@
+"""Negatives: what a user is not drawn to."""

@@ -1,0 +1,54 @@
+"""A node's own vector, where nobody knows it: guessed from its neighbours'."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gclrec.runs.embeddings import FloatArray
+
+RIDGE = 0.3
+"""Weight of the ridge penalty, in mean variances of what a node receives."""
+
+
+@dataclass(frozen=True, eq=False)
+class Guess:
+    r"""Layer 0 of a node from what it receives: centred ridge regression.
+
+    .. math:: \hat x^{(0)} = \mu + (r - \bar r) W, \qquad
+        W = \Big( R^\top R + \lambda \tfrac{\mathrm{tr}(R^\top R)}{D} I \Big)^{-1} R^\top X
+
+    with ``R`` and ``X`` the centred rows of the nodes of training that have neighbours.
+
+    Args:
+        centre: ``(D,)`` mean of what they receive.
+        matrix: ``(D, D)``.
+        mean: ``(D,)`` mean of their layer 0.
+    """
+
+    centre: FloatArray
+    matrix: FloatArray
+    mean: FloatArray
+
+    @classmethod
+    def fit(cls, received: npt.NDArray[Any], start: npt.NDArray[Any]) -> Guess:
+        """Fit to ``(N, D)`` rows of what nodes receive and of their layer 0; all zero if there is no node."""
+        dim = start.shape[1]
+        if not len(start):
+            return cls(*(np.zeros(shape, dtype=np.float32) for shape in (dim, (dim, dim), dim)))
+        rows: npt.NDArray[np.float64] = np.asarray(received, np.float64)
+        targets: npt.NDArray[np.float64] = np.asarray(start, np.float64)
+        centre, mean = rows.mean(axis=0), targets.mean(axis=0)
+        rows, targets = rows - centre, targets - mean
+        square = rows.T @ rows
+        penalty = RIDGE * max(np.trace(square) / dim, 1e-12)
+        matrix = np.linalg.solve(square + penalty * np.eye(dim), rows.T @ targets)
+        return cls(*(part.astype(np.float32) for part in (centre, matrix, mean)))
+
+    def __call__(self, received: FloatArray) -> FloatArray:
+        """Return the guessed layer 0 of nodes that receive ``(N, D)``."""
+        guessed = (received - self.centre) @ self.matrix + self.mean
+        return guessed.astype(np.float32)

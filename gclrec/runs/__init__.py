@@ -1,0 +1,1 @@
+"""The run folder: its only readers and writers."""

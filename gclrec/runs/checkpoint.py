@@ -1,0 +1,57 @@
+"""Tensors and numbers in one safetensors file, written at once or not at all; nothing is unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+from safetensors.torch import save as serialize
+from torch import Tensor
+
+from gclrec.common.errors import InputError
+from gclrec.common.files import naming
+
+
+def save_state(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    """Write tensors and JSON values to one file: to a temporary name first, then renamed.
+
+    A process that is killed in the middle leaves the former file as it was.
+    """
+    flat = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    write_atomically(path, serialize(flat, metadata={"gclrec": json.dumps(dict(values))}))
+
+
+def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and values that :func:`save_state` wrote.
+
+    Raises:
+        InputError: the file is missing, truncated, or not such a file.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            values = json.loads((file.metadata() or {})["gclrec"])
+            return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118 - not a dict
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file, so there is nothing to resume or load") from None
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: not a complete gclrec checkpoint ({error})") from None
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file so that at any moment either the former or the new content is there."""
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise

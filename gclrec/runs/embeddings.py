@@ -1,0 +1,178 @@
+"""The embeddings folder of a run: final vectors with the raw ids they belong to."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from torch import Tensor
+
+from gclrec.common.errors import InputError
+from gclrec.common.manifest import MANIFEST, damaged, read_manifest, writing
+from gclrec.data.interactions import IntArray, Vocabulary
+
+FloatArray = npt.NDArray[np.float32]
+Matrix: TypeAlias = Tensor | npt.NDArray[Any]
+
+KIND = "gclrec embeddings"
+METRIC = "inner product"
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Vectors of users and items; the score of a pair is always their inner product.
+
+    Args:
+        users: raw user ids by row.
+        user_vectors: ``(U, D)`` float32.
+        user_degrees: ``(U,)`` int64 training interactions of each user.
+        items: raw item ids by row.
+        item_vectors: ``(I, D)`` float32.
+        item_degrees: ``(I,)`` int64 training interactions of each item.
+    """
+
+    users: Vocabulary
+    user_vectors: FloatArray
+    user_degrees: IntArray
+    items: Vocabulary
+    item_vectors: FloatArray
+    item_degrees: IntArray
+
+
+def write_embeddings(
+    folder: str | Path,
+    *,
+    user_ids: Vocabulary,
+    user_vectors: Matrix,
+    user_degrees: npt.NDArray[Any],
+    item_ids: Vocabulary,
+    item_vectors: Matrix,
+    item_degrees: npt.NDArray[Any],
+) -> None:
+    """Write ``users.parquet``, ``items.parquet`` and a manifest; the folder appears whole or not at all.
+
+    Each table has the columns ``id``, ``vector`` (an array of ``D`` float32) and ``degree``; the place of a
+    row in the table is its row number.
+
+    Args:
+        folder: to write; a former embeddings folder is replaced.
+        user_ids: ``U`` raw ids.
+        user_vectors: ``(U, D)``, kept as float32.
+        user_degrees: ``(U,)`` training interactions.
+        item_ids: ``I`` raw ids.
+        item_vectors: ``(I, D)``.
+        item_degrees: ``(I,)``.
+
+    Raises:
+        InputError: lengths or dimensions do not fit, or a vector is not finite.
+    """
+    users, items = as_matrix(user_vectors, "user vectors"), as_matrix(item_vectors, "item vectors")
+    if users.shape[1] != items.shape[1]:
+        raise InputError(
+            f"user vectors have {users.shape[1]} dimensions and item vectors {items.shape[1]}: must be equal"
+        )
+    values = {
+        "metric": METRIC,
+        "dim": users.shape[1],
+        "users": {"count": len(user_ids), "id": str(user_ids.ids.dtype)},
+        "items": {"count": len(item_ids), "id": str(item_ids.ids.dtype)},
+    }
+    frames = {
+        "users.parquet": _frame(user_ids, users, user_degrees, "user"),
+        "items.parquet": _frame(item_ids, items, item_degrees, "item"),
+    }
+    with writing(Path(folder), KIND, values) as fresh:
+        for name, frame in frames.items():
+            write_frame(fresh / name, frame)
+
+
+def read_embeddings(folder: str | Path) -> Embedded:
+    """Return the vectors that :func:`write_embeddings` wrote, after checking them against the manifest.
+
+    Raises:
+        InputError: a file is missing, cut off or altered (it is named), or the folder is something else.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder, KIND)
+    if manifest.get("metric") != METRIC:
+        raise InputError(f"{folder / MANIFEST}: metric {manifest.get('metric')!r}, expected {METRIC!r}")
+    try:
+        dim = int(manifest["dim"])
+        said = {
+            side: (int(manifest[side]["count"]), str(manifest[side]["id"])) for side in ("users", "items")
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(folder / MANIFEST, error) from None
+    parts: list[Any] = []
+    for side, expected in said.items():
+        path = folder / f"{side}.parquet"
+        frame = read_frame(path)
+        missing = {"id", "vector", "degree"} - set(frame.columns)
+        if missing:
+            raise InputError(f"{path}: no column {min(missing)!r}, found {', '.join(frame.columns)}")
+        if frame["vector"].dtype != pl.Array(pl.Float32, dim):
+            raise InputError(f"{path}: vectors are {frame['vector'].dtype}, expected {dim} float32")
+        found = (len(frame), str(frame["id"].dtype))
+        if found != expected:
+            raise InputError(
+                f"{path}: found {found[0]:,} ids ({found[1]}), expected {expected[0]:,} ({expected[1]})"
+            )
+        vectors = np.array(frame["vector"].to_numpy(), dtype=np.float32).reshape(len(frame), dim)
+        parts += [Vocabulary(frame["id"]), vectors, np.array(frame["degree"].to_numpy(), dtype=np.int64)]
+    return Embedded(*parts)
+
+
+def as_matrix(vectors: Matrix, name: str) -> FloatArray:
+    """Return vectors as ``(rows, D)`` contiguous float32; of a tensor its numbers, from whatever device.
+
+    Raises:
+        InputError: the shape is wrong or a row is not finite (it is named).
+    """
+    if isinstance(vectors, Tensor):
+        vectors = vectors.detach().to("cpu", torch.float32).numpy()
+    matrix = np.ascontiguousarray(vectors, dtype=np.float32)
+    if matrix.ndim != 2 or matrix.shape[1] == 0:
+        raise InputError(f"{name}: found shape {matrix.shape}, expected (rows, D)")
+    finite = np.isfinite(matrix).all(axis=1)
+    if not finite.all():
+        raise InputError(
+            f"{name}: row {int(np.argmin(finite))} holds NaN or infinity, expected finite numbers"
+        )
+    return matrix
+
+
+def write_frame(path: Path, frame: pl.DataFrame) -> None:
+    """Write a Parquet file, so that what goes wrong is an ``OSError`` of the file system."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    path.write_bytes(buffer.getbuffer())
+
+
+def read_frame(path: Path) -> pl.DataFrame:
+    """Read a Parquet file.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    try:
+        return pl.read_parquet(io.BytesIO(path.read_bytes()))
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing from the run folder") from None
+    except pl.exceptions.PolarsError as error:
+        raise damaged(path, error) from None
+
+
+def _frame(ids: Vocabulary, vectors: FloatArray, degrees: npt.NDArray[Any], kind: str) -> pl.DataFrame:
+    if not len(ids) == len(vectors) == len(degrees):
+        raise InputError(
+            f"{len(ids):,} {kind} ids, {len(vectors):,} vectors and {len(degrees):,} degrees: must be equal"
+        )
+    vector = pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, vectors.shape[1]))
+    degree = np.asarray(degrees, dtype=np.int64)
+    return pl.DataFrame({"id": ids.ids, "vector": vector, "degree": degree})

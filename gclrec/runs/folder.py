@@ -1,0 +1,342 @@
+"""The run folder: everything a run needs to be resumed, evaluated, exported and served."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import tomli_w
+import torch
+from torch import Tensor
+
+from gclrec.common.errors import InputError
+from gclrec.common.files import naming, read_toml
+from gclrec.data.interactions import IntArray, Interactions, Vocabulary
+from gclrec.data.schema import Attributes, Schema
+from gclrec.data.splits import Split
+from gclrec.runs.checkpoint import write_atomically
+from gclrec.runs.embeddings import read_frame
+from gclrec.runs.reading import JOINED, PARTS, REMOVED
+from gclrec.settings.config import TrainConfig
+
+if sys.platform != "win32":
+    import fcntl
+
+
+class RunFolder:
+    """A folder ``runs/NAME`` with settings, split, checkpoints, figures, embeddings and index.
+
+    ======================  ==========================================================
+    ``config.toml``         every setting, resolved
+    ``split/``              raw ids by row number; pairs of train, valid, test (and exposed), with times
+    ``attributes/``         raw attribute tables and their schema, where they are used
+    ``metrics.jsonl``       one line an epoch
+    ``checkpoint/``         ``last`` (to resume) and ``best`` (the chosen epoch)
+    ``embeddings/``         final vectors of users and items with their raw ids
+    ``fold_in/``            what gives vectors to new users and items
+    ``per_user.parquet``    test scores of each user
+    ``result.json``         what ``train --json`` prints
+    ``index/``              written by ``gclrec export``
+    ``report.html``         the page of the run
+    ``added/``              items added after training, written by ``gclrec add-items``
+    ======================  ==========================================================
+
+    Every file is written under a temporary name and renamed, so none is ever half there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        config: TrainConfig,
+        split: Split,
+        exposed: Interactions | None = None,
+        attributes: Mapping[str, tuple[Schema, pl.DataFrame]] = MappingProxyType({}),
+    ) -> RunFolder:
+        """Make the folder with its settings, split and attributes; it appears whole or not at all.
+
+        Args:
+            path: where; nothing may be there yet.
+            config: the settings.
+            split: what is trained and tested on.
+            exposed: pairs that were shown and not clicked, numbered as the split is.
+            attributes: schema and raw table of ``users`` and ``items``, where they are used.
+
+        Raises:
+            InputError: the folder exists already.
+        """
+        check_free(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        with naming(path):
+            try:
+                run = cls(temporary)
+                write_atomically(temporary / "config.toml", tomli_w.dumps(config.to_dict()))
+                run._write_split(split)
+                if exposed is not None:
+                    run._write_pairs("exposed", exposed)
+                run._write_attributes(attributes)
+                temporary.rename(path)
+            except OSError:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Return an existing run folder.
+
+        Raises:
+            InputError: it is not there or has no ``config.toml``.
+        """
+        if not (path / "config.toml").is_file():
+            what = "not a run folder (it has no config.toml)" if path.is_dir() else "no such run folder"
+            raise InputError(f"{path}: {what}")
+        return cls(path)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training in the folder; the system lets go of it however this one ends.
+
+        Raises:
+            InputError: another process trains there.
+        """
+        if sys.platform == "win32":
+            yield
+            return
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            _lock(descriptor, self.path)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def discard_unless_trained(self) -> None:
+        """Remove the folder if no epoch of it is done, as when its settings turn out not to suit its data."""
+        if not self.last_checkpoint.exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """State after the last whole epoch."""
+        return self.path / "checkpoint" / "last.safetensors"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """Encoder of the chosen epoch."""
+        return self.path / "checkpoint" / "best.safetensors"
+
+    def config(self) -> TrainConfig:
+        """Return the settings of the run."""
+        return TrainConfig.from_dict(
+            read_toml(self.path / "config.toml"), source=str(self.path / "config.toml")
+        )
+
+    def write_config(self, config: TrainConfig) -> None:
+        """Replace the settings, as when a run is continued for more epochs."""
+        write_atomically(self.path / "config.toml", tomli_w.dumps(config.to_dict()))
+
+    # -- the split -------------------------------------------------------------------------------
+
+    def _write_split(self, split: Split) -> None:
+        folder = self.path / "split"
+        for side, vocabulary in (("users", split.train.users), ("items", split.train.items)):
+            write_parquet(folder / f"{side}.parquet", pl.DataFrame({"id": vocabulary.ids}))
+        for part in PARTS:
+            self._write_pairs(part, getattr(split, part))
+        if split.removed is not None:
+            self._write_pairs(REMOVED, split.removed)
+        how = {"name": split.name, "train_fraction": split.train_fraction, "seed": split.seed}
+        write_atomically(folder / "split.json", json.dumps(how))
+
+    def joined(self, split: Split) -> str:
+        """Return the part with the validation pairs of a refit, written where that is not all of them."""
+        joining, left = split.joining()
+        if left is None:
+            return "valid"
+        self._write_pairs(JOINED, joining)
+        return JOINED
+
+    def _write_pairs(self, name: str, pairs: Interactions) -> None:
+        columns: dict[str, Any] = {"user": pairs.user, "item": pairs.item}
+        if pairs.time is not None:
+            columns["time"] = pairs.time
+        frame = pl.DataFrame(columns)
+        write_parquet(self.path / "split" / f"{name}.parquet", frame)
+
+    def _read_pairs(self, name: str) -> tuple[IntArray, IntArray, npt.NDArray[np.float64] | None]:
+        frame = read_frame(self.path / "split" / f"{name}.parquet")
+        user, item = (frame[side].to_numpy().astype(np.int64, copy=False) for side in ("user", "item"))
+        return user, item, frame["time"].to_numpy() if "time" in frame.columns else None
+
+    def exposed(self) -> Tensor:
+        """Return the pairs that were shown and not clicked, ``(2, X)`` row numbers.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        return torch.from_numpy(np.stack(self._read_pairs("exposed")[:2]))
+
+    def split(self) -> Split:
+        """Return the split that the run was made with.
+
+        Raises:
+            InputError: a file of it is missing or damaged.
+        """
+        folder = self.path / "split"
+        users, items = (
+            Vocabulary(read_frame(folder / f"{side}.parquet")["id"]) for side in ("users", "items")
+        )
+        parts = {part: Interactions(users, items, *self._read_pairs(part)) for part in PARTS}
+        how = read_json(folder / "split.json")
+        removed = None
+        if (folder / f"{REMOVED}.parquet").exists():
+            removed = Interactions(users, items, *self._read_pairs(REMOVED))
+        return Split(
+            **parts,
+            name=str(how.get("name")),
+            train_fraction=float(how.get("train_fraction", 1.0)),
+            seed=int(how.get("seed", 0)),
+            removed=removed,
+        )
+
+    # -- attributes ------------------------------------------------------------------------------
+
+    def _write_attributes(self, attributes: Mapping[str, tuple[Schema, pl.DataFrame]]) -> None:
+        if not attributes:
+            return
+        folder = self.path / "attributes"
+        for side, (_, table) in attributes.items():
+            write_parquet(folder / f"{side}.parquet", table)
+        schemas = {side: schema.to_json() for side, (schema, _) in attributes.items()}
+        write_atomically(folder / "schema.json", json.dumps(schemas))
+
+    def schemas(self) -> dict[str, Schema]:
+        """Return the schema of ``users`` and ``items``, of each that has attributes in this run."""
+        path = self.path / "attributes" / "schema.json"
+        if not path.exists():
+            return {}
+        return {side: Schema.from_json(fields, source=str(path)) for side, fields in read_json(path).items()}
+
+    def attributes(self) -> Attributes | None:
+        """Return the encoded attributes of the users and items of the split, ``None`` if there are none.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        schemas = self.schemas()
+        if not schemas:
+            return None
+        tables = {}
+        for side, schema in schemas.items():
+            raw = read_frame(self.path / "attributes" / f"{side}.parquet")
+            ids = Vocabulary(read_frame(self.path / "split" / f"{side}.parquet")["id"])
+            tables[side] = schema.encode(raw, ids)
+        return Attributes(users=tables.get("users"), items=tables.get("items"))
+
+    def example_user(self) -> str:
+        """Return one raw user id, such as for a command that can be typed as it stands."""
+        return str(read_frame(self.path / "split" / "users.parquet")["id"][0])
+
+    # -- figures ---------------------------------------------------------------------------------
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the lines of ``metrics.jsonl``; a last line that was cut off is left out."""
+        return list(self._whole_lines())
+
+    def _whole_lines(self) -> Iterator[dict[str, Any]]:
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                return
+
+    def append_metrics(self, record: Mapping[str, Any]) -> None:
+        """Add one line to ``metrics.jsonl``."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def keep_metrics(self, lines: int) -> None:
+        """Keep the first lines of ``metrics.jsonl``: those of epochs that a checkpoint holds."""
+        kept = [json.dumps(record) + "\n" for record in self.metrics()[:lines]]
+        write_atomically(self.path / "metrics.jsonl", "".join(kept))
+
+    def write_result(self, result: Mapping[str, Any], per_user: pl.DataFrame) -> None:
+        """Write the final figures."""
+        write_parquet(self.path / "per_user.parquet", per_user)
+        write_atomically(self.path / "result.json", json.dumps(dict(result), indent=2))
+
+
+def check_free(path: Path) -> None:
+    """Check that a run folder can be made somewhere, before the work is done.
+
+    Raises:
+        InputError: something is there already.
+    """
+    if path.exists():
+        go_on = f"continue it with --resume {path}, or " if (path / "config.toml").is_file() else ""
+        raise InputError(f"{path}: exists already; {go_on}choose another --run")
+
+
+def free_name(parent: Path, stem: str) -> Path:
+    """Return ``parent/STEM-N`` with the first number ``N`` that is not taken."""
+    taken = {path.name for path in parent.iterdir()} if parent.is_dir() else set()
+    stem = plain_name(stem)
+    return next(parent / f"{stem}-{n}" for n in range(1, len(taken) + 2) if f"{stem}-{n}" not in taken)
+
+
+def plain_name(text: str) -> str:
+    """Return a text as a name for a folder: letters, digits and a few marks."""
+    return re.sub(r"[^A-Za-z0-9_.+,=-]+", "_", text).strip("_")
+
+
+def write_parquet(path: Path, frame: pl.DataFrame) -> None:
+    """Write a Parquet file at once or not at all."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a run.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing from the run folder") from None
+    except ValueError as error:
+        raise InputError(f"{path}: damaged or cut off ({error})") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    return values
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = "another process is training here; wait for it, or stop it first"
+            raise InputError(f"{path}: {message}") from None
+        except OSError:
+            return  # a file system without locks

@@ -1,0 +1,124 @@
+"""Components of a run, made from its settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from gclrec.common.errors import InputError
+from gclrec.contrast.base import Contrast
+from gclrec.contrast.registry import SSL, build_contrast
+from gclrec.data.schema import Attributes
+from gclrec.encoders import Encoder, Sequences, build_encoder
+from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.losses.ranking_losses import LOSSES
+from gclrec.losses.temperature import make_temperature
+from gclrec.negatives.registry import NEGATIVES, Sampler, build_sampler, none
+from gclrec.settings.config import TrainConfig
+from gclrec.views.views import Chain, parse_augmentations
+
+
+def encoder_of(
+    config: TrainConfig,
+    graph: BipartiteGraph,
+    *,
+    attributes: Attributes | None = None,
+    sequences: Sequences | None = None,
+    generator: Generator | None = None,
+    draws: Generator | None = None,
+) -> nn.Module:
+    """Return the encoder that the settings ask for, on the device of the graph.
+
+    Args:
+        config: the settings.
+        graph: the training interactions.
+        attributes: of users and items; needed where the settings use them.
+        sequences: users' items in order; needed where the settings use histories.
+        generator: where the start is drawn from, on the CPU.
+        draws: where hidden ids are drawn from in training, on the device of the graph.
+    """
+    return build_encoder(
+        config.encoder,
+        graph.num_users,
+        graph.num_items,
+        dim=config.dim,
+        num_layers=config.num_layers,
+        layer_weights=config.layer_weights,
+        degree_exponent=config.degree_exponent,
+        user_vectors=config.user_vectors,
+        init_std=config.init_std,
+        generator=generator,
+        attributes=attributes,
+        use=config.attributes,
+        degrees=None if attributes is None else graph.degrees(),
+        id_dropout=config.id_dropout,
+        draws=draws,
+        refiner=config.refiner,
+        tower_layers=config.tower_layers,
+        sequences=sequences,
+        history=config.history,
+    ).to(graph.device)
+
+
+def chains_of(config: TrainConfig) -> tuple[Chain, ...] | None:
+    """Return how the views of a step are made, or ``None`` when the settings ask for no contrast."""
+    kind = SSL[config.ssl]
+    return parse_augmentations(config.aug, config.aug_p)[: kind.views] if config.contrasts else None
+
+
+def contrast_of(config: TrainConfig, encoder: Encoder, graph: BipartiteGraph) -> Contrast:
+    """Return the contrast that the settings ask for, its start drawn from their seed."""
+    values = {name: getattr(config, source) for name, source in SSL[config.ssl].settings.items()}
+    settings = {name: value for name, value in values.items() if value is not None}
+    if "temperature" in settings:
+        settings["temperature"] = make_temperature(settings["temperature"], graph, start=0.2)
+    return build_contrast(
+        config.ssl, encoder, graph, generator=Generator().manual_seed(config.seed), **settings
+    )
+
+
+def loss_of(config: TrainConfig, graph: BipartiteGraph) -> dict[str, Any]:
+    """Return what the objective takes for the main loss, its temperature apart from the other settings."""
+    settings = config.loss_settings()
+    temperature = settings.pop("temperature", None)
+    if temperature is not None:
+        temperature = make_temperature(temperature, graph, start=0.1)
+    return {"loss_settings": settings, "temperature": temperature}
+
+
+def with_fields(graph: BipartiteGraph, attributes: Attributes) -> BipartiteGraph:
+    """Return a graph whose nodes have as many attributes as there are fields: 0, or -1 once one is hidden."""
+    x = [
+        None
+        if table is None
+        else torch.zeros(table.num_rows, len(table.columns), dtype=torch.int8, device=graph.device)
+        for table in (attributes.users, attributes.items)
+    ]
+    return graph.with_features(x[0], x[1])
+
+
+def sampler_of(config: TrainConfig, graph: BipartiteGraph, exposed: Tensor | None = None) -> Sampler:
+    """Return what draws the negatives that the settings ask for."""
+    if not LOSSES[config.loss].needs_negatives:
+        return none
+    kind = NEGATIVES[config.negatives]
+    settings = {name: getattr(config, source) for name, source in kind.settings.items()}
+    given = {name: value for name, value in settings.items() if value is not None}
+    if exposed is not None:
+        exposed = exposed.to(graph.device)
+    return build_sampler(config.negatives, graph, exposed=exposed, **given)
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device that ``auto``, ``cpu`` or ``cuda`` means here.
+
+    Raises:
+        InputError: CUDA was asked for and there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device: no CUDA device is available here; choose cpu or auto")
+    return torch.device(name)

@@ -1,0 +1,277 @@
+"""Every choice of every flag of ``gclrec train``, and what it refuses."""
+
+from __future__ import annotations
+
+from gclrec.baselines import BASELINES
+from gclrec.common.schedules import SCHEDULES
+from gclrec.contrast.byol import TARGETS
+from gclrec.contrast.features import FEATURE_VIEWS, SSL_BATCHES, SSL_SIDES
+from gclrec.contrast.history_views import HISTORY_VIEWS
+from gclrec.contrast.neighbours import FORMS, POSITIVES
+from gclrec.contrast.registry import SSL
+from gclrec.contrast.two_views import NEGATIVE_NODES
+from gclrec.data.splits import SPLITS
+from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, ENCODERS, HISTORIES, LAYER_WEIGHTS, REFINERS
+from gclrec.encoders.init import STARTS
+from gclrec.evaluation.metrics import METRICS
+from gclrec.evaluation.scoring import SCORINGS
+from gclrec.losses.ranking_losses import LOSSES
+from gclrec.negatives.registry import NEGATIVES
+from gclrec.settings.methods import METHODS
+from gclrec.settings.names import NAMES
+from gclrec.views.views import VIEWS
+
+SHOWN = "SHOWN"
+"""Stands for a file of pairs that were shown and not clicked."""
+
+
+def drawing(name: str) -> tuple[str, ...]:
+    """Return the flags of a kind of negatives, with what it cannot do without."""
+    return ("--negatives", name, *(("--exposed", SHOWN) if name == "exposed" else ()))
+
+
+ITEMS_FOR = {
+    name: ("--item-attributes", "ITEMS") for name, entry in BASELINES.items() if entry.needs_attributes
+}
+"""What a baseline needs besides its name; ITEMS and USERS stand for files of attributes."""
+
+WITH_ITEMS = ("--item-attributes", "ITEMS", "--attributes", "input")
+FEATURES = ("--ssl", "features", *WITH_ITEMS)
+TOWERS = ("--encoder", "two_tower", *WITH_ITEMS)
+ATTENTION = ("--encoder", "two_tower", "--history", "attention")
+
+
+def needs(ssl: str) -> tuple[str, ...]:
+    """Return the flags that a kind of contrast cannot do without."""
+    return WITH_ITEMS if "features" in ssl else ATTENTION if ssl == "histories" else ()
+
+
+CHOICES = [
+    *(("--encoder", name, *(WITH_ITEMS if name == "two_tower" else ())) for name in ENCODERS),
+    *((*TOWERS, "--refiner", name, "--id-dropout", 0.2) for name in REFINERS),
+    *((*TOWERS, "--user-attributes", "USERS", "--tower-layers", layers) for layers in (0, 1, 3)),
+    (*TOWERS, "--aug", "feature_mask:0.3", "--score", "cosine"),
+    *((*TOWERS, "--history", name, "--history-length", 5) for name in HISTORIES),
+    *(("--encoder", "two_tower", "--history", name, "--id-dropout", 0.3) for name in HISTORIES),
+    (*ATTENTION, "--user-attributes", "USERS", "--attributes", "input", "--ssl", "histories", "--refit"),
+    *((*ATTENTION, "--ssl", "histories", "--history-views", name) for name in HISTORY_VIEWS),
+    (*ATTENTION, "--ssl", "histories", "--history-views", ",".join(HISTORY_VIEWS), "--history-drop", 0.6),
+    *(("--layer-weights", name) for name in LAYER_WEIGHTS),
+    ("--degree-exponent", 0.3, "--aug", "layer_edge_drop+svd"),
+    *(("--degree-exponent", 0.3, *WITH_ITEMS[:2], "--attributes", use) for use in ATTRIBUTE_USES),
+    ("--user-vectors", "items", "--layer-weights", "learned", "--aug", "layer_edge_drop+svd"),
+    *(("--user-vectors", "items", *WITH_ITEMS[:2], "--attributes", use) for use in ATTRIBUTE_USES),
+    *(("--user-vectors", "items", "--ssl", name) for name in ("cross_layer", "ncl", "neighbour", "moco")),
+    *(("--loss", name) for name in LOSSES if name != "none"),
+    ("--loss", "none", "--ssl", "byol", "--aug", "none"),
+    ("--loss", "none"),
+    *(("--score", name) for name in SCORINGS),
+    *(("--init", name) for name in STARTS),
+    *(("--schedule", name, "--warmup", 0.5) for name in SCHEDULES),
+    *(("--precision", name, "--loss", "softmax", "--negatives", "shared") for name in NAMES["precision"]),
+    *(
+        ("--precision", "half", *flags, "--user-attributes", "USERS")
+        for flags in (WITH_ITEMS, TOWERS, FEATURES)
+    ),
+    ("--precision", "half", *ATTENTION, "--refiner", "senet", "--ssl", "histories"),
+    ("--precision", "half", "--encoder", "gat"),
+    *(drawing(name) for name in NEGATIVES),
+    *(
+        ("--loss", loss, *drawing(name))
+        for loss, entry in LOSSES.items()
+        for name in NEGATIVES
+        if entry.needs_negatives and (loss, name) != ("bpr", "uniform")
+    ),
+    *(("--loss", loss, "--loss-score", score) for loss, entry in LOSSES.items() for score in entry.scores),
+    *(
+        ("--loss", loss, *drawing(name), "--logq")
+        for loss, entry in LOSSES.items()
+        for name in NEGATIVES
+        if entry.sums_exponentials
+    ),
+    ("--loss", "softmax", "--loss-temperature", 0.02),
+    ("--loss", "bsl", "--loss-power", 0.9),
+    ("--loss", "ccl", "--loss-margin", 0.8, "--negative-weight", 100),
+    ("--loss", "directau", "--uniformity-weight", 2),
+    ("--negatives", "uniform", "--num-negatives", 5),
+    ("--negatives", "popularity", "--num-negatives", 5, "--popularity-alpha", 0.5),
+    ("--negatives", "shared", "--num-negatives", 7),
+    ("--negatives", "mixed", "--num-negatives", 7, "--loss", "softmax", "--aug", "none"),
+    ("--negatives", "mixed", "--mixed-share", 0.2, "--loss", "softmax", "--logq"),
+    (*drawing("exposed"), "--exposed-share", 0.3, "--num-negatives", 4),
+    ("--negatives", "queue", "--queue-size", 40, "--loss", "softmax", "--logq"),
+    *(
+        ("--loss", loss, "--loss-temperature", form)
+        for loss, entry in LOSSES.items()
+        for name in entry.temperatures
+        for form in (name, f"{name}:0.3")
+    ),
+    *(
+        ("--ssl", ssl, "--temperature", form, *needs(ssl))
+        for ssl, kind in SSL.items()
+        for name in kind.temperatures
+        for form in (name, f"{name}:0.5")
+    ),
+    *(("--method", name, *ITEMS_FOR.get(name, ())) for name in METHODS),
+    *(("--baseline", name, *ITEMS_FOR.get(name, ()), "--refit") for name in BASELINES),
+    *(("--item-attributes", "ITEMS", "--attributes", use) for use in ATTRIBUTE_USES),
+    ("--user-attributes", "USERS", "--attributes", "input", "--id-dropout", 0.3),
+    ("--user-attributes", "USERS", "--item-attributes", "ITEMS", "--attributes", "input"),
+    ("--item-attributes", "ITEMS", "--attributes", "nodes", "--attribute-min-count", 4),
+    *(("--item-attributes", "ITEMS", "--attributes", "input", "--encoder", name) for name in CONVOLUTIONS),
+    *(("--item-attributes", "ITEMS", "--attributes", "nodes", "--aug", name) for name in VIEWS),
+    ("--method", "item_knn", "--neighbours", 3, "--shrink", 7.5),
+    ("--method", "gf_cf", "--rank", 4, "--low-pass", 0.5),
+    *(("--split", name) for name in SPLITS if name != "given"),
+    *(("--aug", name) for name in VIEWS),
+    *(("--ssl", name, *needs(name)) for name in SSL),
+    *(
+        (*FEATURES, "--feature-views", views, "--ssl-batch", batch, "--feature-drop", 0.3)
+        for views in FEATURE_VIEWS
+        for batch in SSL_BATCHES
+    ),
+    *((*FEATURES, "--user-attributes", "USERS", "--ssl-sides", sides) for sides in SSL_SIDES),
+    *((*FEATURES, "--encoder", name, "--loss", "softmax") for name in ("two_tower", "sage")),
+    (*FEATURES, "--feature-views", "random", "--feature-drop", 0, "--loss", "none"),
+    (*WITH_ITEMS, "--ssl", "cross_layer+features", "--ssl-layer", 2, "--aug", "noise:0.1"),
+    ("--method", "two_tower", *TOWERS, "--refiner", "contextnet"),
+    ("--ssl", "cross_layer", "--ssl-layer", 2, "--aug", "none"),
+    *(("--ssl-negatives", name, "--head-layers", layers) for name in NEGATIVE_NODES for layers in range(4)),
+    ("--head-layers", 2, "--head-dim", 5),
+    ("--ssl", "moco", "--momentum", 0.9, "--queue-size", 50),
+    ("--ssl", "moco", "--aug", "none", "--encoder", "mf"),
+    ("--ssl", "swav", "--num-prototypes", 7),
+    ("--ssl", "concat", "--num-prototypes", 7, "--aug", "none"),
+    ("--ssl", "ncl", "--clusters", 4, "--cluster-every", 2, "--cluster-after", 0, "--prototype-weight", 0.5),
+    ("--ssl", "ncl", "--item-weight", 1.5),
+    *(("--ssl", "byol", "--ssl-target", name, "--momentum", 0.9) for name in TARGETS),
+    *(("--ssl", "neighbour", "--neighbour-form", name) for name in FORMS),
+    *(("--ssl", "nearest", "--nearest", 2, "--nearest-form", name) for name in POSITIVES),
+    *(("--select", f"{name}@10") for name in METRICS),
+    ("--select", "tail_items/ndcg@50"),
+    ("--select", "cold_items/recall@10", "--split", "cold_items", "--score", "calibrated"),
+    ("--views-every", "epoch"),
+    ("--views-every", "batch"),
+    ("--device", "auto"),
+    ("--device", "cpu"),
+    ("--format", "table"),
+    (
+        "--user-column",
+        "user_id",
+        "--item-column",
+        "item_id",
+        "--time-column",
+        "timestamp",
+        "--weight-column",
+        "rating",
+    ),
+    ("--min-rating", 3),
+    ("--k-core", 4),
+    ("--valid-share", 0.2, "--test-share", 0.3),
+    ("--split", "cold_items", "--cold-share", 0.4, "--shots", 2),
+    ("--split", "cold_users", "--shots", 3),
+    ("--train-fraction", 0.5),
+    ("--init-std", 0.01),
+    ("--aug", "edge_drop:0.3,none", "--ssl-weight", 0.5, "--temperature", 0.1),
+    ("--aug", "edge_drop", "--ssl-weight", 0),
+    ("--learning-rate", 0.01, "--l2-weight", 0),
+    ("--patience", 1),
+    ("--refit",),
+    ("--seed", 11),
+    ("--split-seed", 12),
+    ("--eval-every", 2),
+    ("--ks", 1, 3, "--select", "recall@3"),
+    ("--metrics", "recall", "map"),
+    ("--near-cold", 7),
+]
+
+BAD_FLAGS = {
+    "--epochs 0": "--epochs",
+    "--epochs many": "--epochs",
+    "--learning-rate -1": "--learning-rate",
+    "--temperature 0": "--temperature",
+    "--temperature warm": "learned[:START]",
+    "--temperature adaptive": "--loss-temperature",
+    "--temperature learned:0": "[0.01, 10]",
+    "--ssl none --temperature learned": "infonce",
+    "--loss-temperature learned": "softmax",
+    "--loss bsl --loss-temperature learned": "softmax",
+    "--loss softmax --loss-score dot --loss-temperature adaptive": "cosine",
+    "--negatives exposed": "--exposed",
+    "--exposed shown.csv": "--exposed",
+    "--negatives exposed --exposed nowhere.csv": "nowhere.csv",
+    "--negatives queue --num-negatives 3": "--queue-size",
+    "--queue-size 0": "--queue-size",
+    "--mixed-share 0.3": "--negatives mixed",
+    "--negatives mixed --mixed-share 1": "--mixed-share",
+    "--negatives mixed --mixed-share 0.3 --num-negatives 4": "--mixed-share",
+    "--exposed-share 0.3": "--negatives exposed",
+    "--aug edge_drip": "edge_drop",
+    "--aug edge_drop:2": "edge_drop",
+    "--encoder gcn": "lightgcn",
+    "--attributes input": "has no attributes of users or items; give --item-attributes FILE",
+    "--attributes input --item-attributes missing.csv": "missing.csv",
+    "--attributes nodes --encoder sage": "try lightgcn",
+    "--encoder two_tower": "two_tower needs --attributes input",
+    "--encoder two_tower --attributes nodes": "try lightgcn",
+    "--encoder egcf --degree-exponent 0.3": "of lightgcn only, not of egcf",
+    "--encoder egcf --user-vectors items": "lightgcn alone can be without them, not egcf",
+    "--degree-exponent -0.1": "--degree-exponent",
+    "--refiner senet": "two_tower",
+    "--refiner sieve": "contextnet",
+    "--tower-layers 1": "two_tower",
+    "--tower-layers -1": "--tower-layers",
+    "--id-dropout 0.1": "--id-dropout: not used without --attributes",
+    "--item-attributes items.csv": "--item-attributes: not used without --attributes",
+    "--baseline content_knn": "clicks.csv has no attributes of items; give --item-attributes FILE",
+    "--encoder gat --aug svd": "svd leaves no edges",
+    "--baseline luck": "item_knn",
+    "--neighbours 0": "--neighbours",
+    "--ssl cross_layer --ssl-layer 3": "--ssl-layer",
+    "--ssl byo": "cross_layer",
+    "--ssl infonce --queue-size 64": "moco",
+    "--ssl concat --aug node_drop": "no views",
+    "--loss none --ssl none": "--ssl",
+    "--ssl ncl --ssl-layer 1": "--ssl-layer",
+    "--ssl features": "--attributes input",
+    "--ssl infonce+features": "--attributes input",
+    "--ssl infonce+features --attributes input --aug none": "--ssl features",
+    "--ssl cross_layer+features --attributes input --ssl-layer 4": "--ssl-layer",
+    "--ssl features --aug edge_drop:0.2 --attributes input": "no views",
+    "--ssl features --attributes input --feature-drop 0": "--feature-drop",
+    "--ssl features --attributes input --feature-drop 1": "--feature-drop",
+    "--ssl features --feature-views some": "correlated",
+    "--ssl features --ssl-sides left": "both",
+    "--ssl features --ssl-batch none": "catalogue",
+    "--feature-views random": "features",
+    "--history mean": "give --encoder two_tower",
+    "--method two_tower --history mean": "(method two_tower has encoder mf); give --encoder two_tower",
+    "--encoder two_tower --history sum": "attention",
+    "--encoder two_tower --history mean --history-length 0": "--history-length",
+    "--history-length 5": "--history mean",
+    "--ssl histories": "--encoder two_tower",
+    "--ssl histories --encoder two_tower --history mean --history-views history_reorder": "changes nothing",
+    "--ssl histories --encoder two_tower --history mean --history-views history_mix": "history_crop",
+    "--ssl histories --encoder two_tower --history mean --history-drop 1": "--history-drop",
+    "--history-drop 0.2": "histories",
+    "--loss triplet": "directau",
+    "--select cool_items/recall@20": "'cool_items' is not one of all, warm_users",
+    "--select cold_items/recall@7": "METRIC@K (or GROUP/METRIC@K)",
+    "--select cold_items/recall": "METRIC@K (or GROUP/METRIC@K)",
+    "--select cold_users/recall@20": "has no pair of cold_users; it has of all, warm_users",
+    "--loss ccl --loss-score dot": "--loss-score",
+    "--loss directau --negatives shared": "--negatives",
+    "--logq": "softmax",
+    "--negatives in_batch --num-negatives 3": "--batch-size",
+    "--score angle": "cosine",
+    "--split sideways": "leave_one_out",
+    "--split given": "given",
+    "--method best": "sgl",
+    "--k-core 1000": "1000-core",
+    "--min-rating 9": "9",
+    "--user-column nobody": "nobody",
+    "--config missing.toml": "missing.toml",
+    "--device cuda": "CUDA",
+    "--no-such-flag 3": "--no-such-flag",
+    "--resume nowhere": "--resume",
+}

@@ -1,0 +1,106 @@
+"""Users by their histories after training: with the run's own encoder, oldest item to newest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from gclrec import InputError, load_recommender
+from gclrec.encoders import HISTORIES, Sequences
+from gclrec.recall.recommender import Recommender
+from gclrec.runs.folder import RunFolder
+from gclrec.training.sequences import continued
+from gclrec.training.trained import history_encoder
+
+from .conftest import Outcome
+
+Run = Callable[..., Outcome]
+
+
+def test_histories_go_on() -> None:
+    """The newest items of training, then the further ones; what comes again is newer than it was."""
+    sequences = Sequences(torch.tensor([0, 0, 0, 1]), torch.tensor([5, 3, 4, 3]), 3, 9, length=3)
+    users = np.array([0, 1, -1, 2, -1, 0])
+    lists = np.array([0, 0, 4, 6, 6, 6, 8]), np.array([7, 8, 2, 1, 6, 0, 5, 2])
+    assert continued(sequences, users, lists).tolist() == [
+        [5, 3, 4],
+        [8, 2, 1],
+        [-1, 6, 0],
+        [-1, -1, -1],
+        [-1, -1, -1],
+        [4, 5, 2],
+    ]
+    nothing = np.zeros(3, dtype=np.int64), np.empty(0, dtype=np.int64)
+    assert continued(sequences, np.array([-1, 2]), nothing).tolist() == [[-1] * 3] * 2
+
+
+@pytest.fixture(params=HISTORIES)
+def run(
+    request: pytest.FixtureRequest,
+    gclrec: Run,
+    clicks: Path,
+    tastes: dict[str, Path],
+    tmp_path: Path,
+) -> Path:
+    """Return a trained run of users with attributes and histories."""
+    flags = ("--encoder", "two_tower", "--attributes", "input", "--user-attributes", tastes["users"])
+    more = ("--history", request.param, "--history-length", 4, "--aug", "none", "--score", "cosine")
+    path = tmp_path / "run"
+    outcome = gclrec("train", "--dataset", clicks, "--run", path, *flags, *more, "--epochs", 2, "--dim", 8)
+    assert outcome.code == 0, outcome.err
+    return path
+
+
+def test_users_are_encoded_as_in_training(run: Path) -> None:
+    """Without news a user of the run has his trained vector, in one batch with strangers."""
+    recommender = Recommender.load(run)
+    encode = history_encoder(RunFolder.open(run))
+    assert encode is not None
+    rows = np.array([4, -1, 0, 59])
+    train = pl.read_parquet(run / "split" / "train.parquet").sort("time", maintain_order=True)
+    own = train.filter(pl.col("user") == 4)["item"].to_numpy()
+    sent = recommender._newcomers.fold_in.item_sent
+    given = np.array([0, 0, len(own), len(own), len(own)]), own
+    vectors = encode(rows, given, sent)
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(vectors[[0, 2, 3]], recommender.user_vectors[rows[[0, 2, 3]]], atol=1e-6)
+    assert not np.allclose(vectors[1], vectors[0], atol=1e-3)  # the same history, but nobody known
+
+
+def test_service_runs_the_encoder(gclrec: Run, run: Path, tmp_path: Path) -> None:
+    """``--items`` and ``--users-file`` answer with it; the order, or the time, of what is given counts."""
+    encode = history_encoder(RunFolder.open(run))
+    assert encode is not None
+    recommender = load_recommender(run)
+    raw = recommender.items.ids[:6].to_list()
+    told = gclrec("recommend", run, "--items", *raw, "-k", 5, "--json").values
+    expected = recommender.recommend_for(raw, 5)
+    assert told["items"] == [item for item, _ in expected]
+    rows = np.arange(6)
+    sent = recommender._newcomers.fold_in.item_sent
+    vector = encode(np.array([-1]), (np.array([0, 6]), rows), sent)[0]
+    scores = recommender.index.vectors @ (vector / np.linalg.norm(vector))
+    assert expected[0].score == pytest.approx(np.delete(scores, rows).max(), abs=1e-6)
+    backwards = gclrec("recommend", run, "--items", *raw[::-1], "-k", 5, "--json").values
+    assert backwards["scores"] != told["scores"]
+
+    table = pl.DataFrame({"user": ["new"] * 6, "item": raw[::-1], "timestamp": range(106, 100, -1)})
+    table.write_csv(tmp_path / "histories.csv")
+    out = tmp_path / "recs.parquet"
+    gclrec("recommend", run, "--users-file", tmp_path / "histories.csv", "-k", 5, "--out", out)
+    assert pl.read_parquet(out)["item"].to_list() == told["items"]
+
+
+def test_a_guess_never_stands_in_for_the_encoder(run: Path) -> None:
+    """Loaded without the encoder, a run refuses to guess what the encoder would say; the rest is the same."""
+    plain, whole = Recommender.load(run), load_recommender(run)
+    assert plain.recommend("user-3", 5) == whole.recommend("user-3", 5)
+    raw = plain.items.ids[:3].to_list()
+    for history in (raw, pl.DataFrame({"user": ["new"] * 3, "item": raw})):
+        with pytest.raises(InputError, match=r"load the recommender with gclrec\.load_recommender"):
+            plain.recommend_for(history, 5)

@@ -1,0 +1,157 @@
+"""How a long run is told of where nobody watches, and how it ends when it is asked to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from gclrec.cli.console import Terminated, sigterm_raises
+from gclrec.cli.progress import Bars, Lines, _validation, progress_of
+from gclrec.runs.folder import RunFolder
+from gclrec.settings.config import TrainConfig
+from gclrec.training.fit import fit
+from tests.training.test_training import SMALL, checkerboard
+
+from .conftest import Run
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def record(valid: float) -> dict[str, object]:
+    return {"phase": "select", "loss/total": 0.5, "valid/all/recall@10": valid, "valid/all/ndcg@10": 0.0}
+
+
+def test_long_epochs_have_lines_of_their_own(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(clock=clock)
+    lines.phase("select", 3, 9)
+    for done in (10, 20, 30, 40, 100):
+        clock.now += 20
+        lines.batch(done, 100, {"total": 0.7})
+    clock.now += 5
+    lines.epoch(record(0.25), 3)
+    lines.phase("refit", 1, 3)
+    clock.now += 31
+    lines.epoch({"phase": "refit", "loss/total": 0.4}, 3)
+    assert capsys.readouterr().err.splitlines() == [
+        "epoch 3/9: batch 20/100, loss 0.7000, 160 s left",
+        "epoch 3/9: batch 40/100, loss 0.7000, 120 s left",
+        "epoch 3/9: loss 0.5000, valid/all/recall@10 0.2500, 105 s",
+        "refit on train + valid, epoch 1/3: loss 0.4000, 31 s",
+    ]
+
+
+def test_short_epochs_share_a_line_and_short_runs_have_none(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = Lines(2, clock=clock)
+    lines.run(1, "none, seed 0")
+    lines.phase("select", 1, 9)
+    for _ in range(2):
+        clock.now += 14
+        lines.epoch(record(0.1), 1)
+    assert capsys.readouterr().err == ""
+    for _ in range(4):
+        clock.now += 14
+        lines.epoch(record(0.1), 1)
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[0] for line in told] == [
+        "run 1/2 (none, seed 0), epoch 3/9",
+        "run 1/2 (none, seed 0), epoch 6/9",
+    ]
+
+
+@pytest.mark.parametrize("method", [{}, {"baseline": "item_knn"}])
+@pytest.mark.parametrize("select", ["ndcg@5", "head_items/recall@1"])
+def test_what_chooses_the_epoch_stands_first(tmp_path: Path, method: dict[str, str], select: str) -> None:
+    """So the line that progress prints is about that."""
+    config = TrainConfig(**{**SMALL, **method, "epochs": 1, "select": select})
+    folder = RunFolder.create(tmp_path / "run", config, checkerboard())
+    fit(config, folder)
+    record = folder.metrics()[0]
+    names = [name for name in record if name.startswith("valid/")]
+    assert names[0] == ("valid/all/ndcg@5" if select == "ndcg@5" else f"valid/{select}")
+    assert len(names) == len(set(names)) > 4
+    assert _validation(record) == [f"{names[0]} {record[names[0]]:.4f}"]
+
+
+def test_bars_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(progress_of(), Lines)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert isinstance(progress_of(3), Bars)
+
+
+def test_lines_go_with_a_real_run(
+    gclrec: Run, clicks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every listener call of a run is understood; stdout stays one JSON object."""
+    monkeypatch.setattr("gclrec.cli.progress.QUIET_SECONDS", 0.0)
+    flags = ("--dim", 8, "--epochs", 2, "--batch-size", 16, "--aug", "none", "--refit")
+    outcome = gclrec("train", "--dataset", clicks, "--run", tmp_path / "run", *flags, "--json")
+    assert len(outcome.out.splitlines()) == 1
+    told = [line for line in outcome.err.splitlines() if "epoch 2/2: loss" in line]
+    assert "valid/all/" in told[0]
+    assert any("batch 10/" in line for line in outcome.err.splitlines())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+def test_sigterm_says_how_to_go_on(clicks: Path, tmp_path: Path, gclrec: Run) -> None:
+    run = tmp_path / "run"
+    flags = ["--dataset", clicks, "--dim", 16, "--batch-size", 16, "--epochs", 500, "--device", "cpu"]
+    command = [sys.executable, "-m", "gclrec.cli.train", *map(str, flags), "--run", str(run)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, env=environment, **pipes)
+    lines, deadline = run / "metrics.jsonl", time.monotonic() + 60
+    while not (lines.exists() and lines.read_text().count("\n") >= 2):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, "ended before it could be stopped"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert f"stopped; continue with: gclrec train --resume {run}" in out
+    assert err.splitlines()[-1] == "terminated"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+def test_handlers_are_left_as_they_were() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with sigterm_raises(), pytest.raises(Terminated):
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+    def mine(*_: object) -> None:
+        """Somebody else's handler."""
+
+    signal.signal(signal.SIGTERM, mine)
+    try:
+        with sigterm_raises():
+            assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_commands_run_in_other_threads(gclrec: Run) -> None:
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(gclrec("methods").code))
+    thread.start()
+    thread.join()
+    assert codes == [0]

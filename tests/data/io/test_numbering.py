@@ -1,0 +1,143 @@
+"""Ids by tables and codes beside a dictionary: near and far numbers, text, chunks, blocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from gclrec.common.errors import InputError
+from gclrec.data.interactions import Vocabulary
+from gclrec.data.io import numbering
+from gclrec.data.io.columns import Columns
+from gclrec.data.io.numbering import distinct_ids, numbered, places_of
+from gclrec.data.io.readers import read_frame, read_interactions
+from gclrec.data.io.tables import open_parquet, read_parquet
+
+NEAR = [7, 3, 3, -2, 9, 7]
+FAR = [2**62, -(2**62), 5, 2**62, 6]
+TEXT = ["tea", "milk", "tea", "é", "a longer text than twelve bytes"]
+
+
+@pytest.fixture(params=[2**16, 0], ids=["few", "many"])
+def _many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take every path: that of a few ids and that of many, a few rows at a time."""
+    monkeypatch.setattr(numbering, "_FEW", request.param)
+    monkeypatch.setattr(numbering, "_BLOCK", 2)
+
+
+def chunked(values: list, dtype: pl.DataType | None = None) -> pl.Series:
+    halves = values[: len(values) // 2], values[len(values) // 2 :]
+    return pl.concat([pl.Series("id", half, dtype=dtype) for half in halves], rechunk=False)
+
+
+@pytest.mark.usefixtures("_many")
+@pytest.mark.parametrize("values", [NEAR, FAR, TEXT], ids=["near", "far", "text"])
+def test_numbered_as_a_dictionary_would(values: list) -> None:
+    ids = chunked(values)
+    known = distinct_ids(ids)
+    assert known.to_list() == sorted(set(values))
+    place = {value: number for number, value in enumerate(sorted(set(values)))}
+    assert places_of(ids, known).tolist() == [place[value] for value in values]
+    others = [values[1], max(values), *(["none", ""] if values is TEXT else [-(2**63), 2**63 - 1, 4])]
+    found = places_of(pl.Series(others), known).tolist()
+    assert found == [place.get(value, -1) for value in others]
+
+
+@pytest.mark.usefixtures("_many")
+@pytest.mark.parametrize("values", [NEAR, FAR, TEXT], ids=["near", "far", "text"])
+def test_both_in_one_go(values: list) -> None:
+    for ids in (chunked(values), chunked(TEXT, pl.Categorical), chunked(values)[:0]):
+        known, rows = numbered(ids)
+        assert known.to_list() == distinct_ids(ids).to_list()
+        assert rows.dtype == np.int64
+        assert rows.tolist() == places_of(ids, known).tolist()
+
+
+@pytest.mark.usefixtures("_many")
+@pytest.mark.parametrize("numbers", [[3, 2**40, -5], [-(2**40), 2, 2], [2**31, 1], [-(2**31), 2**31 - 1]])
+def test_tables_hold_numbers_of_any_size(numbers: list[int]) -> None:
+    places = pl.Series([1, 0, len(numbers) - 1])
+    found = numbering.looked_up(places, np.array(numbers))
+    assert found.tolist() == [numbers[place] for place in places]
+
+
+@pytest.mark.usefixtures("_many")
+def test_categories_are_numbered_by_their_text() -> None:
+    _ = pl.Series(["other", "codes", "come", "first"], dtype=pl.Categorical)
+    ids = chunked(TEXT, pl.Categorical)
+    known = distinct_ids(ids)
+    assert known.dtype == pl.String
+    assert known.to_list() == sorted(set(TEXT))
+    assert places_of(ids, known).tolist() == [sorted(set(TEXT)).index(value) for value in TEXT]
+    assert places_of(ids, pl.Series(["tea"])).tolist() == [0 if value == "tea" else -1 for value in TEXT]
+    numbers = pl.Series(["3", "x", "-2"], dtype=pl.Categorical)
+    assert places_of(numbers, pl.Series([-2, 3])).tolist() == [1, -1, 0]
+
+
+@pytest.mark.usefixtures("_many")
+def test_coded_text_is_the_text() -> None:
+    random = np.random.default_rng(0)
+    values = [f"{'x' * int(n % 17)}{n}" for n in random.integers(0, 300, 2000)]
+    ids = numbering.coded(chunked(values))
+    assert ids.dtype in numbering.CODED
+    assert ids.cast(pl.String).to_list() == values
+    assert distinct_ids(ids).to_list() == sorted(set(values))
+    rows = Vocabulary.of(ids).rows(ids)
+    assert rows.tolist() == [sorted(set(values)).index(value) for value in values]
+
+
+def test_equal_hashes_of_different_texts_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numbering, "_FEW", 0)
+    assert isinstance(numbering.coded(pl.Series(TEXT)).dtype, pl.Enum)
+    monkeypatch.setattr(pl.Series, "hash", lambda self: self.str.len_bytes().cast(pl.UInt64))
+    ids = numbering.coded(pl.Series(TEXT))
+    assert ids.cast(pl.String).to_list() == TEXT
+
+
+def test_what_is_missing_or_empty() -> None:
+    assert places_of(pl.Series([1, None], dtype=pl.Int64), pl.Series([1])).tolist() == [0, -1]
+    for dtype in (pl.Int64, pl.String):
+        nothing = pl.Series("id", [], dtype=dtype)
+        assert distinct_ids(nothing).to_list() == []
+        assert places_of(nothing, nothing).tolist() == []
+    assert places_of(pl.Series([1]), pl.Series([], dtype=pl.Int64)).tolist() == [-1]
+    assert distinct_ids(pl.Series([], dtype=pl.Categorical)).to_list() == []
+
+
+def test_more_distinct_texts_than_few() -> None:
+    """Looked up by codes, although the distinct texts alone are many."""
+    ids = pl.Series([f"u{n}" for n in np.random.default_rng(0).permutation(2**16 + 50)])
+    vocabulary = Vocabulary.of(ids)
+    assert np.array_equal(vocabulary.ids.gather(vocabulary.rows(ids)).to_numpy(), ids.to_numpy())
+
+
+def table(path: Path, **columns: list) -> Path:
+    pl.DataFrame(columns).write_parquet(path)
+    return path
+
+
+def test_text_of_a_parquet_file_has_codes(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.parquet", user_id=["b", "a", "b"], item_id=["x", "x", "y"], rating=[1, 2, 3])
+    assert read_parquet(path, Columns()).dtypes == [pl.Categorical, pl.Categorical, pl.Float64]
+    assert read_parquet(path, Columns(weight="")).columns == ["user", "item"]
+    assert open_parquet(path).dtypes == [pl.String, pl.String, pl.Int64]
+    frame = read_frame(path)
+    assert frame.dtypes == [pl.String, pl.String, pl.Float64]
+    assert frame["user"].to_list() == ["b", "a", "b"]
+    pairs = read_interactions(path)
+    assert pairs.users.ids.to_list() == ["a", "b"]
+    assert (pairs.user.tolist(), pairs.item.tolist()) == ([1, 0, 1], [0, 0, 1])
+
+
+def test_text_of_a_parquet_file_means_the_same_as_ever(tmp_path: Path) -> None:
+    numbers = read_interactions(table(tmp_path / "a.parquet", user_id=["10", "9"], item_id=["7.0", "8.0"]))
+    assert (numbers.users.ids.to_list(), numbers.items.ids.to_list()) == ([9, 10], [7, 8])
+    padded = read_interactions(table(tmp_path / "b.parquet", user_id=[" u", "u "], item_id=["007", "8"]))
+    assert (padded.users.ids.to_list(), padded.items.ids.to_list()) == (["u"], ["007", "8"])
+    for bad in ("", " ", None):
+        path = table(tmp_path / "c.parquet", user_id=["u", bad, "w"], item_id=[1, 2, 3])
+        with pytest.raises(InputError, match=r"row 2: found .* in column 'user_id', expected an id"):
+            read_interactions(path)
