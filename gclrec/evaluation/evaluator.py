@@ -44,7 +44,8 @@ class Evaluation:
             ``num_relevant`` (test pairs). For each group of items that was asked for there is its
             ``GROUP/num_relevant`` and ``GROUP/recall@20`` and so on, null for users without test pairs in
             it; for each tenth of popularity (see :data:`DECILES`) ``decile_1/num_relevant`` and
-            ``decile_1/hits@20`` (test pairs found) and so on, the most popular first.
+            ``decile_1/hits@20`` (test pairs found) and so on, the most popular first. Without any
+            column where the table was not asked for.
         seconds: wall time of the evaluation.
     """
 
@@ -67,6 +68,7 @@ def evaluate(
     near_cold: int = 5,
     exclude: Pairs | None = None,
     block_size: int | None = None,
+    per_user: bool = True,
 ) -> Evaluation:
     """Rank the whole catalogue by inner product for every user with test pairs, and score the lists.
 
@@ -89,6 +91,7 @@ def evaluate(
         near_cold: users and items with 1 to ``near_cold`` training pairs are near-cold, with more warm.
         exclude: more pairs to leave out of the lists, such as validation pairs while testing.
         block_size: users ranked at a time; chosen by the catalogue's size if ``None``.
+        per_user: build the table :attr:`Evaluation.per_user`; without it the values are the same.
 
     Raises:
         InputError: a name is unknown, a cut is below 1, a pair lies outside the vectors, or the vectors
@@ -108,7 +111,7 @@ def evaluate(
     seen = Seen.from_pairs(hidden_user, hidden_item, num_users).take(users)
     rows = as_vectors(user_vectors, "user_vectors")[torch.from_numpy(users)]
     items, _ = top_k(rows, item_vectors, wanted.ks[-1], seen=seen, block_size=block_size)
-    found = _score(items.cpu().numpy(), users, known, relevant, wanted)
+    found = _score(items.cpu().numpy(), users, known, relevant, wanted, per_user)
     return replace(found, seconds=time.perf_counter() - started)
 
 
@@ -124,6 +127,7 @@ def evaluate_ranking(
     metrics: Sequence[str] = ALL_METRICS,
     groups: Sequence[str] = ALL_GROUPS,
     near_cold: int = 5,
+    per_user: bool = True,
 ) -> Evaluation:
     """Score ranked lists that were made in any way, as :func:`evaluate` scores those it makes.
 
@@ -142,6 +146,7 @@ def evaluate_ranking(
         metrics: names in ``METRICS`` and ``CATALOGUE_METRICS``.
         groups: names in ``USER_GROUPS`` and ``ITEM_GROUPS``.
         near_cold: users and items with 1 to ``near_cold`` training pairs are near-cold, with more warm.
+        per_user: build the table :attr:`Evaluation.per_user`; without it the values are the same.
 
     Raises:
         InputError: a name is unknown, a cut is below 1, a number is out of range, a list is too short or
@@ -160,7 +165,7 @@ def evaluate_ranking(
     _check_lists(lists, rows, relevant, wanted.ks[-1])
     order = np.argsort(rows)
     order = order[relevant.per_user[rows[order]] > 0]
-    found = _score(lists[order], rows[order], known, relevant, wanted)
+    found = _score(lists[order], rows[order], known, relevant, wanted, per_user)
     return replace(found, seconds=time.perf_counter() - started)
 
 
@@ -221,7 +226,12 @@ class _Relevant:
 
 
 def _score(
-    items: IntArray, users: IntArray, train: tuple[IntArray, IntArray], test: _Relevant, wanted: _Wanted
+    items: IntArray,
+    users: IntArray,
+    train: tuple[IntArray, IntArray],
+    test: _Relevant,
+    wanted: _Wanted,
+    with_table: bool,
 ) -> Evaluation:
     """Compute all figures of lists whose users all have test pairs; ``seconds`` is left at 0."""
     user_degrees = np.bincount(train[0], minlength=len(test.per_user))
@@ -252,7 +262,8 @@ def _score(
             group_hits, of_user = hits[rows] & members[items[rows]], of_user[rows]
             for column, name, k in columns:
                 figures = METRICS[name](group_hits, of_user, k)
-                details[f"{group}/{column}"] = _scattered(figures, rows)
+                if with_table:
+                    details[f"{group}/{column}"] = _scattered(figures, rows)
                 if cases[group]:
                     values[f"{group}/{column}"] = float(figures.mean())
         if group == "all" and cases[group]:
@@ -261,6 +272,8 @@ def _score(
                 for column, name, k in wanted.catalogue()
             }
             values |= {f"all/{column}": value for column, value in found.items() if np.isfinite(value)}
+    if not with_table:
+        return Evaluation(values, cases, pairs, pl.DataFrame(), seconds=0.0)
     per_user = {"user": users, **scores, "degree": user_degrees[users], "num_relevant": num_relevant}
     deciles = _by_decile(items, users, hits, test, popularity_parts(item_degrees, DECILES), wanted.ks)
     return Evaluation(values, cases, pairs, pl.DataFrame({**per_user, **details, **deciles}), seconds=0.0)

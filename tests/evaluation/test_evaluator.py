@@ -140,6 +140,18 @@ def test_per_user_rows(seed):
             assert row[f"decile_{number + 1}/hits@3"] == found
 
 
+def test_without_the_table_per_user_the_figures_are_the_same():
+    users, items, train, _, test = case(4)
+    full = evaluate(users, items, train, test)
+    lists = [(row + [-1] * 50)[:50] for row in rank(users, items, train)]
+    for found in (
+        evaluate(users, items, train, test, per_user=False),
+        evaluate_ranking(lists, range(U), train, test, num_users=U, num_items=I, per_user=False),
+    ):
+        assert (found.values, found.cases, found.pairs) == (full.values, full.cases, full.pairs)
+        assert not found.per_user.columns
+
+
 @pytest.mark.parametrize("block_size", [1, 5])
 def test_block_size_does_not_change_the_figures(block_size):
     users, items, train, _, test = case(5)
