@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 
 class InputError(ValueError):
     """Something the caller gave cannot be used.
@@ -9,6 +11,22 @@ class InputError(ValueError):
     The message is one line that names the file (and the line in it), what was found and what was
     expected. Commands print it and end with exit code 2; nothing else in gclrec is shown that way.
     """
+
+
+class SettingError(InputError):
+    """An argument of a component has a value that it cannot have, alone or beside the others.
+
+    Commands name the flag of the argument in its place.
+
+    Args:
+        argument: keyword argument of the component.
+        message: what was found and what was expected.
+    """
+
+    def __init__(self, argument: str, message: str) -> None:
+        super().__init__(f"{argument}: {message}")
+        self.argument = argument
+        self.message = message
 
 
 class InputWarning(UserWarning):
@@ -24,3 +42,9 @@ class CollapseWarning(UserWarning):
     Training raises it once a run with ``warnings.warn``; commands print it as one line that begins with
     ``warning:``.
     """
+
+
+def check_choice(argument: str, value: str, choices: Collection[str]) -> None:
+    """Raise a :class:`SettingError` unless the value of an argument is one of its choices."""
+    if value not in choices:
+        raise SettingError(argument, f"must be one of {', '.join(choices)}, got {value!r}")
