@@ -15,6 +15,7 @@ from gclrec.common.files import read_toml
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS
 from gclrec.training.fit import fit
+from gclrec.training.prepare import config_of
 
 
 class Curve:
@@ -156,7 +157,7 @@ def run_recipe(
     if not len(split.valid):
         raise SystemExit(f"{config.dataset}: the split has no validation pairs to choose the epoch by")
     curve = Curve(config.select)
-    values = fit(folder.config(), folder, curve).values
+    values = fit(config_of(folder), folder, curve).values
     epoch, _, best = max(curve.points, key=lambda point: point[2])
     print(f"{path.name}: epoch {epoch}, validation {best:.4f}", file=sys.stderr)
     test = {

@@ -20,6 +20,7 @@ from gclrec.runs.embeddings import read_embeddings
 from gclrec.runs.folder import RunFolder, write_parquet
 from gclrec.runs.reading import check_run
 from gclrec.training.fitting import fitted
+from gclrec.training.prepare import config_of
 from gclrec.training.results import evaluate_on
 
 app = command("evaluate")
@@ -50,7 +51,7 @@ def evaluate(
     folder = RunFolder.open(run)
     given: dict[str, Any] = {"ks": ks, "metrics": metrics, "near_cold": near_cold}
     config = dataclasses.replace(
-        folder.config(), **{name: value for name, value in given.items() if value is not None}
+        config_of(folder), **{name: value for name, value in given.items() if value is not None}
     )
     k = config.ks[0] if config.ks else 0
     config = dataclasses.replace(config, select=f"{next(iter(config.metrics), '')}@{k}").checked()

@@ -19,6 +19,7 @@ from gclrec.runs.embeddings import read_embeddings
 from gclrec.runs.folder import RunFolder, read_json
 from gclrec.settings.config import TrainConfig, flag
 from gclrec.training.build import chains_of
+from gclrec.training.prepare import config_of
 
 app = command("temperature")
 
@@ -43,7 +44,7 @@ def temperature(
     and items among themselves (the contrast).
     """
     folder = RunFolder.open(run)
-    config = folder.config()
+    config = config_of(folder)
     if not temperatures or not all(0.0 < tau < float("inf") for tau in temperatures):
         raise InputError(f"--temperatures: must be above 0, got {list(temperatures)}")
     if rows < 2:

@@ -35,6 +35,7 @@ from gclrec.settings.validation import advise_views, check_selection
 from gclrec.training.attributes import advise_attributes, chosen_attributes
 from gclrec.training.build import pick_device
 from gclrec.training.fit import fit
+from gclrec.training.prepare import config_of
 from gclrec.training.results import Result
 
 app = command("train")
@@ -53,7 +54,7 @@ def layered(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
         for name in given.keys() - {"resume", "epochs", "json"}:
             raise InputError(f"--resume: {flag(name)} cannot be given; only --epochs may change in a run")
         folder = RunFolder.open(Path(given["resume"]))
-        fill(by_name, folder.config().to_dict(), source=str(folder.path / "config.toml"))
+        fill(by_name, config_of(folder).to_dict(), source=str(folder.path / "config.toml"))
         return
     if "config" in given:
         settings = read_toml(Path(given["config"]))
@@ -218,7 +219,7 @@ def new_run(
     attributes = chosen_attributes(dataset, config)
     advise_attributes(dataset, config, split)
     advise_views(config)
-    return RunFolder.create(path, config, split, exposed, attributes), split
+    return RunFolder.create(path, config.to_dict(), split, exposed, attributes), split
 
 
 def exposed_pairs(config: TrainConfig, train: Interactions) -> Interactions | None:
@@ -245,7 +246,7 @@ def _other_splits(dataset: Dataset, split: Split, *, asked: str | None) -> str:
 
 def _continued(folder: RunFolder, config: TrainConfig) -> TrainConfig:
     """Return the settings to go on with: those of the run, with more epochs if asked."""
-    before = folder.config()
+    before = config_of(folder)
     if config.epochs != before.epochs:
         if config.refit:
             raise InputError("--resume: --epochs cannot change in a run with --refit")
@@ -253,7 +254,7 @@ def _continued(folder: RunFolder, config: TrainConfig) -> TrainConfig:
             raise InputError(
                 f"--resume: --epochs cannot change, since --schedule {config.schedule} has run towards it"
             )
-        folder.write_config(config)
+        folder.write_settings(config.to_dict())
     return config.checked()
 
 

@@ -19,6 +19,7 @@ from gclrec.settings.config import TrainConfig, flag, method_settings
 from gclrec.settings.methods import METHODS
 from gclrec.training.callbacks import Listener
 from gclrec.training.fit import fit
+from gclrec.training.prepare import config_of
 
 Choice: TypeAlias = "dict[tuple[float, str], str]"
 """The setting that was chosen, by share of the training pairs and variant."""
@@ -239,7 +240,7 @@ class ComparisonFolder:
         same_settings(self.path, TrainConfig.from_dict(settings, source=str(path)), plan.common, free)
         for cell in plan.cells:
             if self.run(cell).path.exists():
-                found = RunFolder.open(self.run(cell).path).config()
+                found = config_of(RunFolder.open(self.run(cell).path))
                 same_settings(self.path, found, cell.config, {"split"})
 
     def begin(self, plan: Plan) -> None:
@@ -310,7 +311,7 @@ def run_comparison(
             )
         if not held:
             try:
-                fit(run.config(), run, listener)
+                fit(config_of(run), run, listener)
             except InputError:
                 if begun:
                     run.discard_unless_trained()

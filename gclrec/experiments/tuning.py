@@ -28,6 +28,7 @@ from gclrec.training.build import pick_device
 from gclrec.training.callbacks import Listener
 from gclrec.training.fit import new_trainer, validated
 from gclrec.training.fitting import fitted
+from gclrec.training.prepare import config_of
 from gclrec.training.results import validation_record
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class TuningFolder:
                 raise InputError(f"{self.path}: is not empty and holds no tuning; choose another --out")
             return False
         free = {"split"} if tuning.config.split is None else set()
-        same_settings(self.path, self.start.config(), tuning.config, free)
+        same_settings(self.path, config_of(self.start), tuning.config, free)
         path = self.path / "tuning.json"
         if path.exists():
             for name, now in _as_json(tuning).items():
@@ -196,7 +197,7 @@ class TuningFolder:
         files = {"trials": self.path / "trials.csv"}
         best = best_of(trials)
         if best is not None:
-            split = self.start.config().split
+            split = config_of(self.start).split
             config = dataclasses.replace(tuning.config, **best.settings, split=split).checked()
             write_atomically(self.path / "best.toml", tomli_w.dumps(config.to_dict()))
             files["best settings"] = self.path / "best.toml"

@@ -25,6 +25,7 @@ from gclrec.report.page import bullets, charts, figure, folded, legend, page, pa
 from gclrec.report.run_report import PAGE, TENTHS, degree_names, norm_curve, settings
 from gclrec.runs.checkpoint import write_atomically
 from gclrec.runs.folder import read_json, write_parquet
+from gclrec.training.prepare import config_of
 
 _VARIED = ("aug", "baseline", "seed")
 
@@ -160,7 +161,7 @@ def _title(findings: Findings) -> str:
 
 
 def _split(findings: Findings, folder: ComparisonFolder) -> str:
-    config = folder.run(findings.plan.cells[0]).config()
+    config = config_of(folder.run(findings.plan.cells[0]))
     return f"{config.split}, seed {config.split_seed}"
 
 

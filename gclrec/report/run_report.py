@@ -18,6 +18,7 @@ from gclrec.runs.checkpoint import write_atomically
 from gclrec.runs.embeddings import read_embeddings, read_frame
 from gclrec.runs.folder import RunFolder, read_json
 from gclrec.settings.config import TrainConfig, flag
+from gclrec.training.prepare import config_of
 
 PAGE = "report.html"
 
@@ -35,7 +36,7 @@ def write_run_page(run: RunFolder) -> Path:
 
 def run_page(run: RunFolder) -> str:
     """Return the page of a finished run."""
-    config, result, lines = run.config(), read_json(run.path / "result.json"), run.metrics()
+    config, result, lines = config_of(run), read_json(run.path / "result.json"), run.metrics()
     scores = read_frame(run.path / "per_user.parquet")
     k = main_cut(config)
     what = config.baseline or f"{config.encoder}, {config.loss}, --aug {config.aug}"

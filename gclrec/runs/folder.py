@@ -29,7 +29,6 @@ from gclrec.data.splits import Split
 from gclrec.runs.checkpoint import write_atomically
 from gclrec.runs.embeddings import read_frame
 from gclrec.runs.reading import JOINED, PARTS, REMOVED
-from gclrec.settings.config import TrainConfig
 
 if sys.platform != "win32":
     import fcntl
@@ -63,7 +62,7 @@ class RunFolder:
     def create(
         cls,
         path: Path,
-        config: TrainConfig,
+        settings: Mapping[str, Any],
         split: Split,
         exposed: Interactions | None = None,
         attributes: Mapping[str, tuple[Schema, pl.DataFrame]] = MappingProxyType({}),
@@ -72,7 +71,7 @@ class RunFolder:
 
         Args:
             path: where; nothing may be there yet.
-            config: the settings.
+            settings: every setting of the run, as plain values.
             split: what is trained and tested on.
             exposed: pairs that were shown and not clicked, numbered as the split is.
             attributes: schema and raw table of ``users`` and ``items``, where they are used.
@@ -85,7 +84,7 @@ class RunFolder:
         with naming(path):
             try:
                 run = cls(temporary)
-                write_atomically(temporary / "config.toml", tomli_w.dumps(config.to_dict()))
+                write_atomically(temporary / "config.toml", tomli_w.dumps(settings))
                 run._write_split(split)
                 if exposed is not None:
                     run._write_pairs("exposed", exposed)
@@ -140,15 +139,13 @@ class RunFolder:
         """Encoder of the chosen epoch."""
         return self.path / "checkpoint" / "best.safetensors"
 
-    def config(self) -> TrainConfig:
-        """Return the settings of the run."""
-        return TrainConfig.from_dict(
-            read_toml(self.path / "config.toml"), source=str(self.path / "config.toml")
-        )
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of the run as plain values."""
+        return read_toml(self.path / "config.toml")
 
-    def write_config(self, config: TrainConfig) -> None:
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Replace the settings, as when a run is continued for more epochs."""
-        write_atomically(self.path / "config.toml", tomli_w.dumps(config.to_dict()))
+        write_atomically(self.path / "config.toml", tomli_w.dumps(settings))
 
     # -- the split -------------------------------------------------------------------------------
 

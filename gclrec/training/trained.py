@@ -21,6 +21,7 @@ from gclrec.runs.folder import RunFolder
 from gclrec.runs.reading import PARTS, Lists, check_run, reads_histories
 from gclrec.settings.config import TrainConfig
 from gclrec.training.fit import new_trainer
+from gclrec.training.prepare import config_of
 from gclrec.training.trainer import Trainer
 
 
@@ -53,7 +54,7 @@ def item_encoder(folder: RunFolder) -> Callable[[pl.DataFrame], npt.NDArray[Any]
     Raises:
         InputError: it uses none, or a file is missing or damaged.
     """
-    config, schema = folder.config(), folder.schemas().get("items")
+    config, schema = config_of(folder), folder.schemas().get("items")
     if config.baseline is not None or schema is None:
         raise InputError(
             f"{folder.path}: was trained without attributes of items, so they tell nothing of new ones; "
@@ -88,7 +89,7 @@ def history_encoder(folder: RunFolder) -> EncodeUsers | None:
     Raises:
         InputError: a file is missing or damaged.
     """
-    config = folder.config()
+    config = config_of(folder)
     if config.baseline is not None or config.history == "none":
         return None
     trainer = _trained(config, folder)

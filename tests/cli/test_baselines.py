@@ -10,6 +10,7 @@ import pytest
 
 from gclrec.baselines import BASELINES
 from gclrec.runs.folder import RunFolder
+from gclrec.training.prepare import config_of
 
 from .conftest import Outcome
 
@@ -42,7 +43,7 @@ def test_the_table_the_folder_and_what_to_type_next(fit: Run, tmp_path: Path, na
         assert text in outcome.out
     assert (f"next: gclrec export {run}" in outcome.out) == (name in WITH_VECTORS)
     assert outcome.err == ""
-    assert RunFolder.open(run).config().baseline == name
+    assert config_of(RunFolder.open(run)).baseline == name
     (line,) = RunFolder(run).metrics()
     assert {"phase", "epoch", "train_seconds", "eval_seconds", "valid/all/recall@20"} <= line.keys()
     assert ("geometry/items/effective_rank" in line) == (name in WITH_VECTORS)

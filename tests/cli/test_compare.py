@@ -17,6 +17,7 @@ from gclrec.experiments import comparison
 from gclrec.experiments.significance import holm, paired_test
 from gclrec.report.comparison_table import COLUMNS
 from gclrec.runs.folder import RunFolder
+from gclrec.training.prepare import config_of
 
 from .conftest import Outcome
 
@@ -173,9 +174,11 @@ def test_every_kind_of_variant_in_one(compare: Run, tmp_path: Path) -> None:
     for heading in ("Sparsity", "Settings tried", "Geometry", "at train fraction 0.5", "There is one seed"):
         assert heading in page
     Balance(page)
-    config = RunFolder.open(
-        tmp_path / "out" / "runs" / "edge_drop,noise_0.1__temperature=0.3__train-fraction=0.5__seed=0"
-    ).config()
+    config = config_of(
+        RunFolder.open(
+            tmp_path / "out" / "runs" / "edge_drop,noise_0.1__temperature=0.3__train-fraction=0.5__seed=0"
+        )
+    )
     assert (config.aug, config.temperature, config.train_fraction) == ("edge_drop,noise:0.1", 0.3, 0.5)
     assert config.epochs == 4  # half of the pairs, twice the epochs
 
@@ -283,7 +286,7 @@ def test_settings_from_a_file(gclrec: Run, clicks: Path, tmp_path: Path) -> None
         "none__seed=0",
         "sgl__seed=0",
     ]
-    assert RunFolder.open(tmp_path / "out" / "runs" / "sgl__seed=0").config().temperature == 0.4
+    assert config_of(RunFolder.open(tmp_path / "out" / "runs" / "sgl__seed=0")).temperature == 0.4
 
 
 def test_variants_from_a_file(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
@@ -297,7 +300,7 @@ def test_variants_from_a_file(gclrec: Run, clicks: Path, tmp_path: Path) -> None
     assert outcome.code == 0, outcome.err
     assert {row["variant"] for row in outcome.values["table"]} == {"whole", "less contrast"}
     run = RunFolder.open(tmp_path / "out" / "runs" / "less_contrast__seed=0")
-    assert (run.config().ssl, run.config().aug, run.config().dim) == ("none", "edge_drop:0.1", 8)
+    assert (config_of(run).ssl, config_of(run).aug, config_of(run).dim) == ("none", "edge_drop:0.1", 8)
     assert "less contrast against whole" in outcome.out + outcome.err
     file.write_text("variants = 3\n")
     assert "expected tables [variants.NAME]" in gclrec("compare", "--config", file).error

@@ -83,7 +83,7 @@ def test_short_epochs_share_a_line_and_short_runs_have_none(
 def test_what_chooses_the_epoch_stands_first(tmp_path: Path, method: dict[str, str], select: str) -> None:
     """So the line that progress prints is about that."""
     config = TrainConfig(**{**SMALL, **method, "epochs": 1, "select": select})
-    folder = RunFolder.create(tmp_path / "run", config, checkerboard())
+    folder = RunFolder.create(tmp_path / "run", config.to_dict(), checkerboard())
     fit(config, folder)
     record = folder.metrics()[0]
     names = [name for name in record if name.startswith("valid/")]

@@ -21,6 +21,7 @@ from gclrec.runs.checkpoint import load_state
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS
+from gclrec.training.prepare import config_of
 
 from .conftest import QUICK, Run
 
@@ -40,7 +41,7 @@ def test_flags_over_config_over_method_over_defaults(train: Run, tmp_path: Path)
         'method = "sgl"\ntemperature = 0.3\nlearning-rate = 0.02\nks = [5, 20]\nrefit = true\n'
     )
     assert train("--config", tmp_path / "my.toml", "--learning-rate", 0.04).code == 0
-    config = RunFolder.open(tmp_path / "run").config()
+    config = config_of(RunFolder.open(tmp_path / "run"))
     assert config.learning_rate == 0.04  # the flag
     assert (config.temperature, config.ks, config.refit) == (0.3, (5, 20), True)  # the file
     assert config.aug == METHODS["sgl"].settings["aug"]  # the method
@@ -276,7 +277,7 @@ def test_parts_in_files_of_their_own(gclrec: Run, clicks: Path, tmp_path: Path) 
     run = RunFolder.open(tmp_path / "run")
     sizes = [len(getattr(run.split(), part)) for part in ("train", "valid", "test")]
     assert sizes == [504, 168, 168]
-    assert run.config().split == "given"
+    assert config_of(run).split == "given"
 
 
 def test_the_data_set_needs_no_flag(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
@@ -284,7 +285,7 @@ def test_the_data_set_needs_no_flag(gclrec: Run, clicks: Path, tmp_path: Path) -
     (tmp_path / "my.toml").write_text('dataset = "nothing"\nepochs = 1\n')
     where = ("--config", tmp_path / "my.toml", "--run", tmp_path / "run", "--dim", 8)
     assert gclrec("train", clicks, *where).code == 0
-    assert RunFolder.open(tmp_path / "run").config().dataset == str(clicks)
+    assert config_of(RunFolder.open(tmp_path / "run")).dataset == str(clicks)
     assert "named twice" in gclrec("train", clicks, "--dataset", clicks).error
     assert "found 'more' where nothing more is taken" in gclrec("train", clicks, "more").error
     assert "--dataset cannot be given" in gclrec("train", clicks, "--resume", tmp_path / "run").error

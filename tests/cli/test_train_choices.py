@@ -11,6 +11,7 @@ import torch
 
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig
+from gclrec.training.prepare import config_of
 from gclrec.views.views import VIEWS
 
 from .choices import BAD_FLAGS, CHOICES, SHOWN
@@ -30,7 +31,7 @@ def test_every_choice_of_every_flag_trains(
     k = 3 if "--ks" in flags else 20
     assert 0.0 <= values["metrics"][f"test/all/recall@{k}"] <= 1.0
     assert values["seconds"] > 0
-    config = RunFolder.open(tmp_path / "run").config()
+    config = config_of(RunFolder.open(tmp_path / "run"))
     named = dict(zip(flags[::2], flags[1::2], strict=False))
     for flag, value in named.items():
         name = str(flag).removeprefix("--").replace("-", "_")

@@ -172,7 +172,7 @@ def test_the_chosen_exponent_is_the_one_the_test_is_read_with(
 ) -> None:
     """Where each validation looks at few users, all of them decide at the end, and the run says so."""
     config = TrainConfig(score="calibrated", epochs=3, refit=refit, aug="none", **SMALL)
-    folder = RunFolder.create(tmp_path / "run", config, checkerboard())
+    folder = RunFolder.create(tmp_path / "run", config.to_dict(), checkerboard())
     settled: list[float] = []
     calibrate, settle = Scoring.calibrate, Scoring.settle
     if few:

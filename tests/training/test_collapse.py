@@ -55,7 +55,7 @@ def collapsing(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("refit", [False, True])
 def test_a_collapsing_run_says_so_once(tmp_path: Path, refit: bool) -> None:
     config = TrainConfig(epochs=40, learning_rate=0.1, refit=refit, **SETTINGS)
-    folder = RunFolder.create(tmp_path / "run", config, connected())
+    folder = RunFolder.create(tmp_path / "run", config.to_dict(), connected())
     with pytest.warns(CollapseWarning) as caught:
         result = fit(config, folder)
     told = [str(w.message) for w in caught if w.category is CollapseWarning]
@@ -73,7 +73,7 @@ def test_a_collapsing_run_says_so_once(tmp_path: Path, refit: bool) -> None:
 
 def test_a_healthy_run_says_nothing(tmp_path: Path) -> None:
     config = TrainConfig(epochs=8, **{**SETTINGS, "aug": "edge_drop:0.1"})
-    folder = RunFolder.create(tmp_path / "run", config, connected())
+    folder = RunFolder.create(tmp_path / "run", config.to_dict(), connected())
     with warnings.catch_warnings():
         warnings.simplefilter("error", CollapseWarning)
         result = fit(config, folder)
@@ -90,7 +90,7 @@ def test_bootstrapping_does_not_collapse(tmp_path: Path, target: str) -> None:
     """As long and as fast as the collapsing run; but a predictor, and targets without gradient."""
     own = {"loss": "none", "ssl": "byol", "ssl_target": target, "momentum": 0.9, "ssl_weight": 1.0}
     config = TrainConfig(epochs=40, learning_rate=0.1, **SETTINGS, **own)
-    folder = RunFolder.create(tmp_path / "run", config, connected())
+    folder = RunFolder.create(tmp_path / "run", config.to_dict(), connected())
     fit(config, folder)
     last = folder.metrics()[-1]
     assert last["loss/ssl"] < folder.metrics()[0]["loss/ssl"]

@@ -37,8 +37,8 @@ def test_a_run_goes_on_from_its_folder_alone(tmp_path: Path, phase: str, setting
         loss="softmax", epochs=5, learning_rate=0.02, aug="none", refit=True, **(SMALL | settings)
     ).checked()
     exposed = shown() if config.negatives == "exposed" else None
-    straight = fit(config, RunFolder.create(tmp_path / "a", config, checkerboard(), exposed))
-    broken = RunFolder.create(tmp_path / "b", config, checkerboard(), exposed)
+    straight = fit(config, RunFolder.create(tmp_path / "a", config.to_dict(), checkerboard(), exposed))
+    broken = RunFolder.create(tmp_path / "b", config.to_dict(), checkerboard(), exposed)
     with pytest.raises(KeyboardInterrupt):
         fit(config, broken, StopAfter({"select": 3, "refit": 1}[phase], phase))
     resumed = fit(config, RunFolder.open(broken.path))

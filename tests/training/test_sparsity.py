@@ -28,7 +28,7 @@ def test_removed_pairs_are_in_no_list(tmp_path: Path, kind: dict[str, str], refi
     config = TrainConfig(
         dim=8, epochs=2, refit=refit, aug="none", train_fraction=0.25, ks=(5,), select="recall@5", **kind
     )
-    folder = RunFolder.create(tmp_path / "run", config, thin)
+    folder = RunFolder.create(tmp_path / "run", config.to_dict(), thin)
     result = fit(config, folder)
 
     read = folder.split()

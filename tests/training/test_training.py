@@ -28,6 +28,7 @@ from gclrec.settings.methods import METHODS
 from gclrec.training.batches import Batch, KnownItems, PairBatches
 from gclrec.training.fit import fit
 from gclrec.training.objective import Objective
+from gclrec.training.prepare import config_of
 from gclrec.training.trainer import Trainer
 from gclrec.views.views import VIEWS, make_view, parse_augmentations
 from tests.encoders.content.test_content import BOTH
@@ -294,7 +295,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path: Path, damage) -> None:
 def test_checkerboard_is_solved(tmp_path: Path, aug: str) -> None:
     """Every user's held-out item has the colour of the others, so it must be ranked first."""
     config = TrainConfig(aug=aug, epochs=40, learning_rate=0.05, **SMALL)
-    folder = RunFolder.create(tmp_path / "run", config, checkerboard())
+    folder = RunFolder.create(tmp_path / "run", config.to_dict(), checkerboard())
     result = fit(config, folder)
     assert result.values["metrics"]["test/all/recall@1"] == 1.0
     assert result.validated
@@ -302,7 +303,7 @@ def test_checkerboard_is_solved(tmp_path: Path, aug: str) -> None:
 
 def test_losses_fall(tmp_path: Path) -> None:
     config = TrainConfig(epochs=15, ssl_weight=0.1, learning_rate=0.05, **SMALL)
-    folder = RunFolder.create(tmp_path / "run", config, checkerboard())
+    folder = RunFolder.create(tmp_path / "run", config.to_dict(), checkerboard())
     fit(config, folder)
     lines = folder.metrics()
     assert [line["epoch"] for line in lines] == list(range(1, 16))
@@ -336,9 +337,9 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     tmp_path: Path, phase: str, epoch: int, refit: bool
 ) -> None:
     config = TrainConfig(epochs=6, learning_rate=0.02, aug="edge_drop:0.2", refit=refit, **SMALL)
-    straight = fit(config, RunFolder.create(tmp_path / "a", config, checkerboard()))
+    straight = fit(config, RunFolder.create(tmp_path / "a", config.to_dict(), checkerboard()))
 
-    broken = RunFolder.create(tmp_path / "b", config, checkerboard())
+    broken = RunFolder.create(tmp_path / "b", config.to_dict(), checkerboard())
     with pytest.raises(KeyboardInterrupt):
         fit(config, broken, StopAfter(epoch, phase))
     with (broken.path / "metrics.jsonl").open("a") as file:
@@ -360,7 +361,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
 
 def test_best_epoch_is_chosen_on_validation_and_patience_stops(tmp_path: Path) -> None:
     config = TrainConfig(epochs=60, learning_rate=0.05, patience=3, **SMALL)
-    folder = RunFolder.create(tmp_path / "run", config, checkerboard())
+    folder = RunFolder.create(tmp_path / "run", config.to_dict(), checkerboard())
     result = fit(config, folder)
     lines = folder.metrics()
     values = [line["valid/all/recall@5"] for line in lines]
@@ -371,7 +372,7 @@ def test_best_epoch_is_chosen_on_validation_and_patience_stops(tmp_path: Path) -
 def test_refit_trains_on_validation_pairs_too_for_the_chosen_length(tmp_path: Path) -> None:
     config = TrainConfig(epochs=5, learning_rate=0.02, refit=True, **SMALL)
     split = checkerboard()
-    folder = RunFolder.create(tmp_path / "run", config, split)
+    folder = RunFolder.create(tmp_path / "run", config.to_dict(), split)
     result = fit(config, folder)
     refitted = [line for line in folder.metrics() if line["phase"] == "refit"]
     assert len(refitted) == result.values["epochs"]
@@ -385,7 +386,7 @@ def test_without_validation_the_last_epoch_stands(tmp_path: Path) -> None:
     nothing = split.valid.select(np.zeros(len(split.valid), dtype=bool))
     config = TrainConfig(epochs=3, **SMALL)
     folder = RunFolder.create(
-        tmp_path / "run", config, Split(split.train, nothing, split.test, name="random")
+        tmp_path / "run", config.to_dict(), Split(split.train, nothing, split.test, name="random")
     )
     result = fit(config, folder)
     assert not result.validated
@@ -394,18 +395,18 @@ def test_without_validation_the_last_epoch_stands(tmp_path: Path) -> None:
 
 def test_run_folder_is_whole_or_not_there(tmp_path: Path) -> None:
     config = TrainConfig(**SMALL)
-    folder = RunFolder.create(tmp_path / "run", config, checkerboard())
-    assert folder.config() == config
+    folder = RunFolder.create(tmp_path / "run", config.to_dict(), checkerboard())
+    assert config_of(folder) == config
     stored, made = folder.split(), checkerboard()
     assert stored.train.users == made.train.users
     assert (stored.test.pair_keys == made.test.pair_keys).all()
     with pytest.raises(InputError, match="exists already"):
-        RunFolder.create(tmp_path / "run", config, checkerboard())
+        RunFolder.create(tmp_path / "run", config.to_dict(), checkerboard())
     with pytest.raises(InputError, match="no such run folder"):
         RunFolder.open(tmp_path / "other")
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
-        RunFolder.create(tmp_path / "file" / "run", config, checkerboard())
+        RunFolder.create(tmp_path / "file" / "run", config.to_dict(), checkerboard())
     (folder.path / "split" / "test.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"test\.parquet"):
         folder.split()
