@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from gclrec.encoders.pyg import PyGEncoder
     from gclrec.evaluation.ranking import top_k
     from gclrec.graph.bipartite import BipartiteGraph
-    from gclrec.losses.info_nce import bpr, info_nce
+    from gclrec.losses.info_nce import info_nce
+    from gclrec.losses.ranking_losses import bpr
     from gclrec.recall.index import Index
     from gclrec.recall.recommender import Recommender
     from gclrec.training.trained import load_recommender
@@ -63,7 +64,7 @@ __getattr__, __dir__ = lazy(
         "Recommender": "gclrec.recall.recommender",
         "Vocabulary": "gclrec.data.interactions",
         "augment": "gclrec.views.augment",
-        "bpr": "gclrec.losses.info_nce",
+        "bpr": "gclrec.losses.ranking_losses",
         "info_nce": "gclrec.losses.info_nce",
         "load_dataset": "gclrec.data.catalog.loader:load",
         "load_recommender": "gclrec.training.trained",

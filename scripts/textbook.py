@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from gclrec.losses.ranking_losses import whole_weight
+from gclrec.losses.base import whole_weight
 from gclrec.settings.config import TrainConfig
 from gclrec.training.batches import Batch
 

@@ -1,4 +1,4 @@
-"""Baselines: what people use instead of a trained graph model. Each is fitted once, without epochs."""
+"""Baselines: models that are fitted once, without epochs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gclrec.baselines.content_knn import content_knn
+from gclrec.baselines.gf_cf import gf_cf
 from gclrec.baselines.item_knn import item_knn
+from gclrec.baselines.popularity import popularity
+from gclrec.baselines.pure_svd import pure_svd
 from gclrec.baselines.scorers import Scorer, VectorScorer
-from gclrec.baselines.spectral import gf_cf, popularity, pure_svd
+from gclrec.common.declaration import Declared, declarations, public_names
 
 __all__ = [
     "BASELINES",
@@ -28,20 +31,38 @@ class Baseline:
     """One entry of :data:`BASELINES`.
 
     Args:
-        fit: ``(graph, **settings) -> Scorer``.
-        settings: names of the settings that it takes; all others leave it unmoved.
+        fit: ``(graph, **settings) -> Scorer``; its annotated keyword arguments are settings of a run.
+        about: the score of item ``j`` for user ``u``.
         needs_attributes: whether it takes the items' attributes too, as ``fit(graph, items, ...)``.
     """
 
     fit: Callable[..., Scorer]
-    settings: tuple[str, ...] = ()
+    about: str
     needs_attributes: bool = False
+
+    @property
+    def declared(self) -> Mapping[str, Declared]:
+        """Its settings by keyword argument."""
+        return declarations(self.fit)
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The public names of its settings by keyword argument."""
+        return public_names(self.declared)
 
 
 BASELINES: Mapping[str, Baseline] = {
-    "popularity": Baseline(popularity),
-    "item_knn": Baseline(item_knn, ("neighbours", "shrink")),
-    "content_knn": Baseline(content_knn, needs_attributes=True),
-    "pure_svd": Baseline(pure_svd, ("dim", "seed")),
-    "gf_cf": Baseline(gf_cf, ("rank", "low_pass", "seed")),
+    "popularity": Baseline(popularity, "training interactions of `j`"),
+    "item_knn": Baseline(item_knn, "sum of `cos(i, j)` over the user's items among the nearest of `j`"),
+    "content_knn": Baseline(
+        content_knn,
+        "TF-IDF cosine of the user's items together and `j`, by the items' attributes",
+        needs_attributes=True,
+    ),
+    "pure_svd": Baseline(pure_svd, "`r_u Q q_j`, from the truncated SVD of the interaction matrix"),
+    "gf_cf": Baseline(
+        gf_cf,
+        "`r_u (R'R + a D^-1/2 V V' D^1/2)`: linear filter plus ideal low-pass of the normalised matrix",
+    ),
 }
+"""Baselines by the name that ``baseline`` takes."""

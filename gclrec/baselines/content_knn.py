@@ -1,4 +1,4 @@
-"""Content neighbours: an item is liked by who likes items with the same attributes."""
+"""Content-based neighbours: items with the attributes of a user's items."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ class ContentKNN:
 
 
 def content_knn(graph: BipartiteGraph, items: AttributeTable) -> ContentKNN:
-    r"""Rank by the cosine between what a user has and what an item is; nothing is learned but word weights.
+    r"""Rank by the cosine between the attributes of a user's items and those of an item.
 
     .. math:: s_{uj} = \Big\langle \sum_{i \in N(u)} c_i,\; c_j \Big\rangle \propto \cos(p_u, c_j)
 
     with the content :math:`c_i` of unit length: a field's values weigh :math:`\log(I / \mathrm{df})`, where
-    :math:`\mathrm{df}` items have the value (TF-IDF, [1]), or are the numbers of a vector; each field that is
-    known has the same length. Single numbers are left out. Interactions of the item are not looked at, so it
-    ranks cold items as it ranks all others. It is the baseline that a cold-start model has to beat.
+    :math:`\mathrm{df}` items have the value (TF-IDF, [1]), or are the numbers of a vector; every known field
+    has the same length. Single numbers are left out. The item's interactions are not used, so cold items are
+    ranked like all others: the baseline that a cold-start model has to beat.
 
     Args:
         graph: training interactions.
         items: attributes of the ``I`` items.
 
     Raises:
-        InputError: no field is left to compare by.
+        InputError: no field can be compared.
 
     [1] Salton and Buckley, Information Processing and Management 1988,
     https://doi.org/10.1016/0306-4573(88)90021-0

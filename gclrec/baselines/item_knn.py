@@ -1,9 +1,9 @@
-"""Item-based neighbourhoods: an item is liked by who likes the items most like it."""
+"""Item-based nearest neighbours by shared users."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gclrec.baselines.scorers import ranked_in_blocks
+from gclrec.common.declaration import Setting, Span
 from gclrec.evaluation.ranking import Seen
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.nearest import nearest_rows
@@ -41,19 +42,42 @@ class ItemKNN:
         return torch.from_numpy(product.toarray())
 
 
-def item_knn(graph: BipartiteGraph, *, neighbours: int = 200, shrink: float = 100.0) -> ItemKNN:
+def item_knn(
+    graph: BipartiteGraph,
+    *,
+    neighbours: Annotated[
+        int,
+        Setting(
+            "neighbours",
+            "Nearest items that item_knn keeps of each item.",
+            low=1,
+            search=Span(20, 1000, log=True),
+            lenient=True,
+        ),
+    ] = 200,
+    shrink: Annotated[
+        float,
+        Setting(
+            "shrink",
+            "Added to the denominator of item_knn's cosine, against items with few shared users.",
+            low=0,
+            search=Span(1.0, 1000.0, log=True),
+            lenient=True,
+        ),
+    ] = 100.0,
+) -> ItemKNN:
     r"""Fit item-based nearest neighbours ([1]) by the cosine between columns of the interaction matrix.
 
     .. math:: s_{uj} = \sum_{i \in N(u) \cap K(j)} \cos(i, j), \qquad
         \cos(i, j) = \frac{|U_i \cap U_j|}{\sqrt{|U_i|\,|U_j|} + \beta}
 
-    where :math:`U_i` are the users of item ``i`` and :math:`K(j)` the items of largest positive cosine with
-    ``j``, itself left out, equal ones by item number.
+    where :math:`U_i` are the users of item ``i`` and :math:`K(j)` the other items of largest positive cosine
+    with ``j``; ties go to the smaller item number.
 
     Args:
         graph: training interactions.
         neighbours: size of :math:`K(j)`, at most.
-        shrink: :math:`\beta`; the larger, the less a few shared users count for. 0 is the plain cosine.
+        shrink: :math:`\beta`; larger values trust few shared users less; 0 is the plain cosine.
 
     [1] Sarwar et al., WWW 2001, https://doi.org/10.1145/371920.372071
     """

@@ -1,4 +1,4 @@
-"""What a fitted baseline is: something that ranks the catalogue for users."""
+"""Scorers: fitted baselines, which rank the catalogue for users."""
 
 from __future__ import annotations
 
@@ -30,13 +30,12 @@ class Scorer(Protocol):
     def top_k(self, users: npt.ArrayLike, k: int, seen: Seen | None = None) -> Tensor:
         """Return the ``k`` best unseen items of some users, ``(B, k)``, best first.
 
-        Scores are made block by block; equal ones are in order of item number, and ``-1`` stands in the
-        places left.
+        Scores are made block by block. Ties are in order of item number; empty places hold ``-1``.
 
         Args:
             users: ``(B,)`` user rows.
             k: length of the lists, at least 1.
-            seen: row ``b`` lists what ``users[b]`` must not get; nothing is left out if ``None``.
+            seen: row ``b`` lists the items to leave out for ``users[b]``; none if ``None``.
         """
 
 
@@ -59,17 +58,17 @@ class VectorScorer:
 def ranked_in_blocks(
     scores: Callable[[Tensor], Tensor], users: npt.ArrayLike, num_items: int, k: int, seen: Seen | None
 ) -> Tensor:
-    """Return the ``k`` best unseen items of some users by scores that are made for some users at a time.
+    """Return the ``k`` best unseen items of some users, scored a block of users at a time.
 
-    Where a score is 0, nothing links the user and the item, and the item is not recommended: in the order of
-    item numbers such items would be a list that depends on nothing but the numbering.
+    An item with a score of 0 is not recommended: nothing links it to the user, and ties would put such items
+    in the order of their numbers, which means nothing.
 
     Args:
         scores: from ``(b,)`` user rows to ``(b, I)`` scores.
         users: ``(B,)`` user rows.
         num_items: ``I``.
         k: length of the lists.
-        seen: row ``b`` lists what ``users[b]`` must not get.
+        seen: row ``b`` lists the items to leave out for ``users[b]``.
     """
     rows = torch.as_tensor(users, dtype=torch.int64)
     lists = []

@@ -104,7 +104,9 @@ class Setting:
         closed: whether the bounds are allowed values.
         choices: the names that it may have, such as the keys of a registry; empty for anything.
         search: where a search looks for good values; ``None`` if it is not worth one.
-        type: what a user gives, where it is not the type of the argument (a name for an object, say).
+        type: what a user gives, where it is not the type of the argument (a name for an object, say). If it
+            allows ``None``, that is the default of a run and leaves the argument at its own.
+        lenient: whether a value is accepted, and changes nothing, where no chosen component has the setting.
     """
 
     name: str
@@ -115,6 +117,7 @@ class Setting:
     choices: Collection[str] = ()
     search: Span | Around | None = None
     type: Any = None
+    lenient: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,17 @@ class Declared:
     setting: Setting
     type: Any
     default: Any
+
+
+SEED = Setting(
+    "seed", "Seed of the start, of the batches and, by default, of the split.", low=0, high=2**63 - 1
+)
+"""Of every component that draws random numbers once."""
+
+
+def public_names(declared: Mapping[str, Declared]) -> dict[str, str]:
+    """Return the public names of settings by keyword argument."""
+    return {argument: found.setting.name for argument, found in declared.items()}
 
 
 def declarations(component: Callable[..., Any]) -> Mapping[str, Declared]:

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.losses.ranking_losses import SCORES
+from gclrec.losses.base import SCORES
 from gclrec.negatives.sampler import seen_places
 
 HARDEST = (0.01, 0.1)

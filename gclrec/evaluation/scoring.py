@@ -14,7 +14,7 @@ from gclrec.data.interactions import IntArray
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
 from gclrec.evaluation.evaluator import evaluate
-from gclrec.losses.ranking_losses import SCORES
+from gclrec.losses.base import SCORES
 
 
 def calibrated(embeddings: Embeddings, exponent: float) -> Embeddings:

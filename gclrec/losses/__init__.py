@@ -1,21 +1,18 @@
-"""Losses on embeddings: ranking, InfoNCE, alignment and uniformity."""
+"""Losses on embeddings: ranking losses, InfoNCE and L2. All take tensors and return a scalar."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from gclrec.common.lazy import lazy
-
-if TYPE_CHECKING:
-    from gclrec.losses.info_nce import bpr, info_nce, l2
-    from gclrec.losses.ranking_losses import (
-        LOSSES,
-        alignment_uniformity,
-        bilateral_softmax,
-        cosine_contrastive,
-        pairwise,
-        sampled_softmax,
-    )
+from gclrec.losses.alignment_uniformity import alignment_uniformity
+from gclrec.losses.info_nce import info_nce
+from gclrec.losses.l2 import l2
+from gclrec.losses.ranking_losses import (
+    LOSSES,
+    bilateral_softmax,
+    bpr,
+    cosine_contrastive,
+    pairwise,
+    sampled_softmax,
+)
 
 __all__ = [
     "LOSSES",
@@ -28,18 +25,3 @@ __all__ = [
     "pairwise",
     "sampled_softmax",
 ]
-
-__getattr__, __dir__ = lazy(
-    __name__,
-    {
-        "LOSSES": "gclrec.losses.ranking_losses",
-        "alignment_uniformity": "gclrec.losses.ranking_losses",
-        "bilateral_softmax": "gclrec.losses.ranking_losses",
-        "bpr": "gclrec.losses.info_nce",
-        "cosine_contrastive": "gclrec.losses.ranking_losses",
-        "info_nce": "gclrec.losses.info_nce",
-        "l2": "gclrec.losses.info_nce",
-        "pairwise": "gclrec.losses.ranking_losses",
-        "sampled_softmax": "gclrec.losses.ranking_losses",
-    },
-)

@@ -1,55 +1,12 @@
-"""Losses: tensors in, a scalar out. Every loss is a mean over its rows."""
+"""InfoNCE, the contrastive loss between two views of the same nodes."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from gclrec.graph.dense import unit
 from gclrec.losses.log_sum_exp import mean_log_sum_exp
 from gclrec.losses.temperature import over
-
-
-def bpr(positive: Tensor, negative: Tensor) -> Tensor:
-    r"""Ask that a positive item scores above a negative one (Bayesian personalised ranking, [1]).
-
-    .. math:: -\frac{1}{B} \sum_k \log \sigma(s^+_k - s^-_k)
-
-    Args:
-        positive: ``(B,)`` scores of items that the user interacted with.
-        negative: ``(B,)`` scores of sampled other items.
-
-    Returns:
-        Scalar mean over the batch; ``log 2`` when all scores are equal.
-
-    Raises:
-        ValueError: the shapes differ.
-
-    [1] Rendle et al., UAI 2009, https://arxiv.org/abs/1205.2618
-    """
-    if positive.shape != negative.shape:
-        raise ValueError(
-            f"each positive needs one negative, got {tuple(positive.shape)} and {tuple(negative.shape)}"
-        )
-    return functional.softplus(negative - positive).mean()
-
-
-def l2(*rows: Tensor) -> Tensor:
-    r"""Half the squared length of the rows, per batch row (LightGCN's regulariser, [1] equation 15).
-
-    .. math:: \frac{1}{2B} \sum_{X} \lVert X \rVert_F^2
-
-    Args:
-        rows: tensors ``(B, D)``, the layer-0 vectors of a batch's users, positives and negatives.
-
-    Returns:
-        Scalar.
-
-    [1] He et al., SIGIR 2020, https://arxiv.org/abs/2002.02126
-    """
-    total = torch.stack([part.square().sum() for part in rows]).sum()
-    return total / (2 * max(len(rows[0]), 1))
 
 
 def info_nce(
@@ -84,6 +41,7 @@ def info_nce(
         ValueError: the shapes do not suit each other, or ``temperature`` is not positive.
 
     Example:
+        >>> import torch
         >>> users = torch.eye(4)
         >>> round(info_nce(users, users, temperature=0.2).item(), 4)
         0.02

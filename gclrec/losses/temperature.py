@@ -239,25 +239,15 @@ def over(rows: Tensor, temperature: float | Tensor) -> Tensor:
 
 
 def lambert_w(x: Tensor) -> Tensor:
-    r"""Return Lambert's ``W``, principal branch: :math:`W e^W = x`, for ``x >= -1/e``.
-
-    Halley's iteration in float64 from a start within a few percent, close to the branch point from the
-    series in :math:`\sqrt{2 (e x + 1)}`; the error is below 1e-7 there and 1e-14 elsewhere.
+    r"""Return Lambert's ``W``, principal branch: :math:`W e^W = x`, in float64.
 
     Args:
         x: any shape; what lies below ``-1/e`` counts as ``-1/e``.
     """
-    x = x.double().clamp(min=-1 / math.e)
-    p = (2.0 * (math.e * x + 1.0)).clamp(min=0.0).sqrt()
-    near = -1.0 + p - p.square() / 3.0 + 11.0 / 72.0 * p**3
-    w = torch.where(p < 1.0, near, x.clamp(min=-0.5).log1p())
-    for _ in range(8):
-        power = w.exp()
-        error = w * power - x
-        slope = power * (w + 1.0)
-        step = error / (slope - (w + 2.0) * error / (2.0 * w + 2.0))
-        w = torch.where(p < 1e-4, near, w - step)
-    return w
+    from scipy.special import lambertw
+
+    values = x.double().clamp(min=-1 / math.e + 1e-15)  # SciPy has no number for the branch point itself
+    return torch.as_tensor(lambertw(values.cpu().numpy()).real.copy(), device=x.device)
 
 
 def _bounded(value: float) -> float:

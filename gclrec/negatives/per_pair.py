@@ -1,14 +1,24 @@
-"""Negatives of each row's own: uniform, by popularity, or from what its user was shown and did not click."""
+"""Negatives for each row: uniform, by popularity, or from items that its user was shown and did not click.
+
+Arguments that all samplers have: the training ``graph``; ``users (B,)`` and ``positives (B,)``, the pairs of
+the batch, where a user must have at least one item left and positives are interactions, so never drawn;
+``count`` items for each row, drawn with replacement; ``log_q``, which subtracts the logarithm of how often an
+item is expected to be drawn; and ``generator``, the source of all randomness (the global one if ``None``).
+They return items ``(B, count)``, none of which is an interaction of its user, and raise ``ValueError`` if a
+user has interacted with every item.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
+from gclrec.common.declaration import Setting, Span
+from gclrec.common.errors import SettingError
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.negatives.sampler import Negatives
+from gclrec.negatives.sampler import COUNT, LogQ, Negatives
 
 
 def uniform(
@@ -16,28 +26,14 @@ def uniform(
     users: Tensor,
     positives: Tensor,  # noqa: ARG001 - the signature of all
     *,
-    count: int = 1,
-    log_q: bool = False,
+    count: Annotated[int, COUNT] = 1,
+    log_q: LogQ = False,
     generator: Generator | None = None,
 ) -> Negatives:
-    """Draw for each row its own items, uniformly from those that its user has no interaction with.
+    """Draw items for each row uniformly from those that its user has no interaction with.
 
-    The draw is exact and needs no second try: a rank among the user's missing items is drawn and
-    looked up. So it takes the same time for a user who has seen nearly everything.
-
-    Args:
-        graph: the training interactions.
-        users: ``(B,)`` user numbers; each has at least one item left.
-        positives: ``(B,)`` item numbers; all are interactions, so they are never drawn.
-        count: items drawn for each row, with replacement.
-        log_q: subtract the logarithm of how often an item is expected to be drawn.
-        generator: all randomness comes from here; the global one if ``None``.
-
-    Returns:
-        Items ``(B, count)``, none of which is an interaction of its user.
-
-    Raises:
-        ValueError: a user has interacted with every item.
+    The draw is exact and needs no rejection: a rank among the user's missing items is drawn and looked up,
+    which takes the same time for a user who has seen nearly everything.
     """
     items, missing = _missing_items(graph, users, count, generator)
     return Negatives(items, (missing.float() / count).log().unsqueeze(1) if log_q else None)
@@ -48,31 +44,27 @@ def popularity(
     users: Tensor,
     positives: Tensor,  # noqa: ARG001 - the signature of all
     *,
-    count: int = 1,
-    alpha: float = 0.75,
-    log_q: bool = False,
+    count: Annotated[int, COUNT] = 1,
+    alpha: Annotated[
+        float,
+        Setting(
+            "popularity_alpha",
+            "Exponent of the item degree in popularity negatives.",
+            low=0,
+            high=10,
+            search=Span(0.0, 1.0),
+            lenient=True,
+        ),
+    ] = 0.75,
+    log_q: LogQ = False,
     generator: Generator | None = None,
 ) -> Negatives:
-    r"""Draw for each row its own items by popularity, from those that its user has no interaction with.
+    r"""Draw items for each row by popularity from those that its user has no interaction with.
 
     .. math:: P(i \mid u) \propto \max(\deg i, 1)^\alpha \quad \text{for } i \notin N(u)
 
-    As exact as :func:`uniform`, and as quick: no draw is rejected. The exponent 0.75 is word2vec's, [1].
-
-    Args:
-        graph: the training interactions.
-        users: ``(B,)`` user numbers; each has at least one item left.
-        positives: ``(B,)`` item numbers; all are interactions, so they are never drawn.
-        count: items drawn for each row, with replacement.
-        alpha: 0 is uniform, 1 is by the number of interactions.
-        log_q: subtract the logarithm of how often an item is expected to be drawn.
-        generator: all randomness comes from here; the global one if ``None``.
-
-    Returns:
-        Items ``(B, count)``, none of which is an interaction of its user.
-
-    Raises:
-        ValueError: a user has interacted with every item.
+    As exact and as fast as :func:`uniform`: no draw is rejected. ``alpha`` 0 is uniform, 1 is by the number
+    of interactions, and 0.75 is word2vec's exponent, [1].
 
     [1] Mikolov et al., NeurIPS 2013, https://arxiv.org/abs/1310.4546
     """
@@ -89,12 +81,34 @@ def popularity(
     return Negatives(items, -expected.log().float())
 
 
-class Exposed:
-    r"""Draw from what a user was shown and did not click, mixed with uniform items.
+EXPOSED_SHARE = Setting(
+    "exposed_share",
+    "Share of shown pairs in exposed negatives, beside uniform ones. Default 0.5.",
+    low=0,
+    high=1,
+    search=Span(0.05, 0.95),
+    type=float | None,
+)
 
-    Each of a row's negatives is, with probability ``share``, one of its user's exposed items, all alike, and
-    otherwise one of all items that the user has no interaction with. A user without exposed items gets
-    uniform ones only. With ``log_q`` the weight is the inverse of how often an item is expected,
+
+def check_exposed(*, share: float = 0.5, log_q: bool = False, **others: object) -> None:
+    """Refuse a correction for :class:`Exposed` that would divide by a probability of 0.
+
+    Raises:
+        SettingError: ``share`` is 1 with ``log_q``, so that most items are never drawn.
+    """
+    del others
+    if log_q and share == 1.0:
+        raise SettingError("share", "must be below 1 with log_q, or most items are never drawn")
+
+
+class Exposed:
+    r"""Draw items that a user was shown and did not click, mixed with uniform ones.
+
+    Each negative of a row is, with probability ``share``, one of its user's exposed items, all equally
+    likely, and otherwise a uniform one of the items that the user has no interaction with. A user without
+    exposed items gets uniform ones only. With ``log_q`` the weight is the inverse of how often an item is
+    expected,
 
     .. math:: N \Big( p \frac{[i \in X_u]}{|X_u|} + (1 - p) \frac{1}{I - \deg u} \Big)
 
@@ -103,10 +117,9 @@ class Exposed:
     Args:
         graph: the training interactions; a pair that is one of them is left out of the exposed ones.
         exposed: ``(2, X)`` users and items of distinct pairs.
-        share: the probability ``p``, in ``[0, 1]``.
-        count: items ``N`` drawn for each row, with replacement.
-        log_q: subtract the logarithm of how often an item is expected to be drawn; for ``share`` below 1,
-            since otherwise most items never are.
+        share: the probability ``p``, in ``[0, 1]``; below 1 with ``log_q``.
+        count: items ``N`` for each row.
+        log_q: whether the weights correct for how often an item is drawn.
 
     Raises:
         ValueError: ``share`` is out of range, or is 1 with ``log_q``.
@@ -117,12 +130,13 @@ class Exposed:
         graph: BipartiteGraph,
         exposed: Tensor,
         *,
-        share: float = 0.5,
-        count: int = 1,
-        log_q: bool = False,
+        share: Annotated[float, EXPOSED_SHARE] = 0.5,
+        count: Annotated[int, COUNT] = 1,
+        log_q: LogQ = False,
     ) -> None:
-        if not 0.0 <= share <= 1.0 or (log_q and share == 1.0):
-            raise ValueError(f"share must be in [0, 1], and below 1 with log_q; got {share}")
+        if not 0.0 <= share <= 1.0:
+            raise ValueError(f"share must be in [0, 1], got {share}")
+        check_exposed(share=share, log_q=log_q)
         fresh = ~graph.contains(*exposed)
         self.exposed = BipartiteGraph(graph.num_users, graph.num_items, exposed[:, fresh])
         self.share = share
@@ -137,11 +151,7 @@ class Exposed:
         *,
         generator: Generator | None = None,
     ) -> Negatives:
-        """Return items ``(B, count)``, none of which is an interaction of its user.
-
-        Raises:
-            ValueError: a user has interacted with every item.
-        """
+        """Return items ``(B, count)``, none of which is an interaction of its user."""
         items, missing = _missing_items(graph, users, self.count, generator)
         shown = self.exposed.user_degrees[users].unsqueeze(1)
         share = torch.where(shown > 0, self.share, 0.0)
@@ -179,7 +189,7 @@ def _repeated(users: Tensor, count: int) -> Tensor:
 
 
 class _Masses(NamedTuple):
-    """Popularity as whole numbers, so that leaving out a user's items is exact.
+    """Popularity as integers, so that leaving out a user's items is exact.
 
     Args:
         mass: ``(I,)`` of each item.
@@ -214,7 +224,7 @@ class _Masses(NamedTuple):
         return cls(mass, ends, ptr, seen, missing, ends[-1] - seen[ptr].diff())
 
     def item_at(self, users: Tensor, n: Tensor) -> Tensor:
-        """Return the item in which unit ``n (B,)`` of the mass that a user does not have lies, ``(B,)``."""
+        """Return the item that holds unit ``n (B,)`` of the mass a user does not have, ``(B,)``."""
         passed = torch.searchsorted(self.missing, users * self.ends[-1] + n, right=True)
         before = self.seen[passed] - self.seen[self.ptr[users]]
         return torch.searchsorted(self.ends, n + before, right=True)

@@ -1,4 +1,4 @@
-"""Where the items come from that a user is *not* drawn to: the table of all samplers."""
+"""The registry of negative samplers: which items a user is pushed away from."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import Any
 
 from torch import Generator, Tensor
 
+from gclrec.common.declaration import Declared, declarations, public_names
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.negatives.per_pair import Exposed, popularity, uniform
+from gclrec.negatives.per_pair import Exposed, check_exposed, popularity, uniform
+from gclrec.negatives.queue import Queue
 from gclrec.negatives.sampler import Negatives, Sampler
-from gclrec.negatives.shared import Queue, in_batch, mixed, shared
+from gclrec.negatives.shared import in_batch, mixed, shared
 
 __all__ = [
     "NEGATIVES",
     "Exposed",
+    "NegativeSampler",
     "Negatives",
     "Queue",
     "Sampler",
@@ -30,6 +33,35 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True)
+class NegativeSampler:
+    """One entry of :data:`NEGATIVES`.
+
+    Args:
+        draw: the sampler, a function or a class; its annotated keyword arguments are settings of a run.
+        about: where negatives come from, in a few words.
+        make: ``make(graph, exposed, **settings)`` returns the sampler of a class; ``None`` for a function.
+        needs_exposed: whether it needs a table of pairs that were shown and not clicked.
+        check: raises :class:`~gclrec.common.errors.SettingError` for settings that contradict each other.
+    """
+
+    draw: Callable[..., Any]
+    about: str
+    make: Callable[..., Sampler] | None = None
+    needs_exposed: bool = False
+    check: Callable[..., None] | None = None
+
+    @property
+    def declared(self) -> Mapping[str, Declared]:
+        """Its settings by keyword argument."""
+        return declarations(self.draw)
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The public names of its settings by keyword argument."""
+        return public_names(self.declared)
+
+
 def none(
     graph: BipartiteGraph,  # noqa: ARG001 - the signature of all
     users: Tensor,
@@ -37,7 +69,7 @@ def none(
     *,
     generator: Generator | None = None,  # noqa: ARG001
 ) -> Negatives:
-    """Draw nothing, for a loss that compares with no negative."""
+    """Draw nothing, for a loss without negatives."""
     return Negatives(users.new_empty(0))
 
 
@@ -47,57 +79,37 @@ def build_sampler(
     """Return a sampler by its name in :data:`NEGATIVES`.
 
     Args:
-        name: the kind.
+        name: of the sampler.
         graph: the training graph that it will be used with.
         exposed: ``(2, X)`` pairs that were shown and not clicked, for ``exposed``.
-        settings: the keyword arguments that its entry names; the others keep their defaults.
+        settings: keyword arguments of the sampler; the others keep their defaults.
 
     Raises:
-        ValueError: ``name`` is not known, or ``exposed`` is asked for without pairs.
+        ValueError: ``name`` is not known, or the sampler needs ``exposed`` pairs and there are none.
     """
     if name not in NEGATIVES:
         raise ValueError(f"name must be one of {', '.join(NEGATIVES)}, got {name!r}")
-    return NEGATIVES[name].make(graph, exposed, **settings)
-
-
-def _plain(draw: Sampler) -> Callable[..., Sampler]:
-    def make(graph: BipartiteGraph, exposed: Tensor | None, **settings: Any) -> Sampler:  # noqa: ARG001
-        return partial(draw, **settings)
-
-    return make
+    entry = NEGATIVES[name]
+    if entry.needs_exposed and exposed is None:
+        raise ValueError(f"{name} negatives need a table of pairs that were shown and not clicked")
+    if entry.make is None:
+        return partial(entry.draw, **settings)
+    return entry.make(graph, exposed, **settings)
 
 
 def _queue(graph: BipartiteGraph, exposed: Tensor | None, **settings: Any) -> Sampler:  # noqa: ARG001
     return Queue(**settings).to(graph.device)
 
 
-def _exposed(graph: BipartiteGraph, exposed: Tensor | None, **settings: Any) -> Sampler:
-    if exposed is None:
-        raise ValueError("exposed negatives need a table of pairs that were shown and not clicked")
-    return Exposed(graph, exposed, **settings)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One entry of :data:`NEGATIVES`.
-
-    Args:
-        make: ``make(graph, exposed, **settings)`` returns the sampler.
-        settings: its keyword arguments, and the training settings that they are taken from.
-    """
-
-    make: Callable[..., Sampler]
-    settings: Mapping[str, str]
-
-
-_COUNT = {"count": "num_negatives", "log_q": "logq"}
-
-NEGATIVES: Mapping[str, Kind] = {
-    "uniform": Kind(_plain(uniform), _COUNT),
-    "popularity": Kind(_plain(popularity), {**_COUNT, "alpha": "popularity_alpha"}),
-    "shared": Kind(_plain(shared), _COUNT),
-    "in_batch": Kind(_plain(in_batch), {"log_q": "logq"}),
-    "mixed": Kind(_plain(mixed), {**_COUNT, "share": "mixed_share"}),
-    "exposed": Kind(_exposed, {**_COUNT, "share": "exposed_share"}),
-    "queue": Kind(_queue, {"size": "queue_size", "log_q": "logq"}),
+NEGATIVES: Mapping[str, NegativeSampler] = {
+    "uniform": NegativeSampler(uniform, "all items alike"),
+    "popularity": NegativeSampler(popularity, "popular items more often"),
+    "shared": NegativeSampler(shared, "uniform items, the same for the whole batch"),
+    "in_batch": NegativeSampler(in_batch, "the batch's other items"),
+    "mixed": NegativeSampler(mixed, "in_batch and shared together"),
+    "exposed": NegativeSampler(
+        Exposed, "items shown and not clicked", Exposed, needs_exposed=True, check=check_exposed
+    ),
+    "queue": NegativeSampler(Queue, "the items of the last batches", _queue),
 }
+"""Negative samplers by the name that ``negatives`` takes."""

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Generator, Tensor
 
+from gclrec.common.declaration import Around, Setting
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.csr import positions
+
+COUNT = Setting(
+    "num_negatives",
+    "Negatives of a pair (uniform, popularity, exposed; default 1) or drawn for a whole batch "
+    "(shared; default 1024; mixed: uniform ones, default as many as the batch has pairs).",
+    low=1,
+    search=Around(4.0),
+)
+"""How many items are drawn."""
+
+LogQ: TypeAlias = Annotated[
+    bool,
+    Setting(
+        "logq",
+        "Correct softmax and bsl for how often a negative is drawn, so that they aim at the whole catalogue.",
+    ),
+]
+"""Whether the logarithm of how often an item is expected to be drawn is subtracted from its score."""
 
 
 class Negatives(NamedTuple):
@@ -16,10 +35,10 @@ class Negatives(NamedTuple):
 
     Args:
         items: item numbers, ``(B, N)`` with each row's own, or ``(N,)`` distinct ones shared by all rows.
-        log_weight: how much each counts, as a logarithm: broadcasts to ``(B, N)``, and minus infinity is an
-            item that does not count for that row. ``None``: each counts once.
-        seen: ``(H,)`` int64 places ``row * N + column`` that do not count either, in order of rows: what a
-            row's user has an interaction with. ``None``: there are none.
+        log_weight: logarithm of how much each counts; broadcasts to ``(B, N)``. Minus infinity is an item
+            that does not count for that row; ``None``: each counts once.
+        seen: ``(H,)`` int64 places ``row * N + column`` that do not count either, in order of rows: items
+            that a row's user has interacted with. ``None``: there are none.
     """
 
     items: Tensor
@@ -28,10 +47,10 @@ class Negatives(NamedTuple):
 
 
 class Sampler(Protocol):
-    """Draws the negatives of a batch. No sampler lets a user's training item count as its negative.
+    """Draws the negatives of a batch. A user's training items never count as its negatives.
 
-    Most are pure functions. One that remembers something from batch to batch is an ``nn.Module`` and has it
-    in its buffers, so that a checkpoint is complete.
+    Most samplers are pure functions. One with a state that outlives a batch is an ``nn.Module`` with the
+    state in its buffers, so that a checkpoint is complete.
     """
 
     def __call__(
@@ -47,10 +66,10 @@ def expected_times(graph: BipartiteGraph, items: Tensor, pairs: int) -> Tensor:
 
 
 def seen_places(graph: BipartiteGraph, users: Tensor, items: Tensor) -> Tensor:
-    """Return where users have the item already, as :class:`Negatives` has it.
+    """Return the places of items that users have interacted with, as ``seen`` of :class:`Negatives`.
 
-    A list of places instead of a mask ``(B, N)``: it is made of the users' own edges, of which few are among
-    the items, and a loss touches nothing else.
+    A list of places costs less than a mask ``(B, N)``: it is made from the users' own edges, few of which
+    lead to one of the items.
 
     Args:
         graph: the training interactions.

@@ -1,12 +1,20 @@
-"""Negatives that a whole batch shares: uniform ones, the batch's own items, and those of the last batches."""
+"""Negatives that a whole batch shares: uniform ones, and the batch's own items.
+
+Arguments that all samplers have: the training ``graph``; ``users (B,)`` and ``positives (B,)``, the pairs of
+the batch; ``log_q``, which subtracts the logarithm of how often an item is expected; and ``generator``, the
+source of all randomness (the global one if ``None``). They return distinct items ``(N,)`` with ``seen``:
+items that a row's user has interacted with, its positive among them, do not count for that row.
+"""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.negatives.sampler import Negatives, expected_times, seen_places
+from gclrec.negatives.sampler import COUNT, LogQ, Negatives, expected_times, seen_places
 
 
 def shared(
@@ -14,30 +22,22 @@ def shared(
     users: Tensor,
     positives: Tensor,  # noqa: ARG001 - the signature of all
     *,
-    count: int = 1024,
-    log_q: bool = False,
+    count: Annotated[int, COUNT] = 1024,
+    log_q: LogQ = False,
     generator: Generator | None = None,
 ) -> Negatives:
     """Draw distinct items uniformly, once for the whole batch.
 
-    Far cheaper than as many for each row: all scores are one matrix product. What is an interaction of a
-    row's user does not count for that row. With ``count`` of at least ``I`` it is the whole catalogue.
-
-    Args:
-        graph: the training interactions.
-        users: ``(B,)`` user numbers.
-        positives: ``(B,)`` item numbers; they are interactions, so they do not count.
-        count: items drawn.
-        log_q: subtract the logarithm of the share of the catalogue that is drawn.
-        generator: all randomness comes from here; the global one if ``None``.
+    Far cheaper than as many for each row: all scores are one matrix product. With ``count`` of at least ``I``
+    it is the whole catalogue.
 
     Returns:
-        Items ``(min(count, I),)`` with ``seen``.
+        Items ``(min(count, I),)``.
 
     Raises:
         ValueError: ``count`` is below 1.
     """
-    items = _distinct(graph, count, generator, users.device)
+    items = distinct_items(graph, count, generator, users.device)
     share = torch.tensor(len(items) / graph.num_items, device=users.device)
     return Negatives(items, -share.log() if log_q else None, seen_places(graph, users, items))
 
@@ -47,7 +47,7 @@ def in_batch(
     users: Tensor,
     positives: Tensor,
     *,
-    log_q: bool = False,
+    log_q: LogQ = False,
     generator: Generator | None = None,  # noqa: ARG001 - the signature of all
 ) -> Negatives:
     r"""Take the positives of the other rows, as often as they occur.
@@ -56,27 +56,20 @@ def in_batch(
 
     .. math:: s(u, i) - \log \big((B - 1) \deg(i) / E\big)
 
-    the sampling-bias correction of [1] but for the factor :math:`B - 1`, which makes the sum over the batch
-    an unbiased estimate of the sum over all items that the user has no interaction with. The positive is not
-    sampled, so it is not corrected. What is an interaction of a row's user (its own positive too, when
-    another row holds it) does not count for that row; [1] does not say so.
-
-    Args:
-        graph: the training interactions.
-        users: ``(B,)`` user numbers.
-        positives: ``(B,)`` item numbers.
-        log_q: subtract the logarithm of how often an item is expected in the batch.
-        generator: not used; nothing is drawn.
+    the sampling-bias correction of [1] except for the factor :math:`B - 1`, which makes the sum over the
+    batch an unbiased estimate of the sum over all items that the user has no interaction with. The positive
+    is not sampled, so it is not corrected. [1] does not say whether a user's other items
+    count; here they do not.
 
     Returns:
-        Distinct items ``(N,)``, ``N <= B``, with ``log_weight`` ``(N,)`` and ``seen``.
+        At most ``B`` items, with ``log_weight`` ``(N,)``.
 
     [1] Yi et al., RecSys 2019, https://doi.org/10.1145/3298689.3346996
     """
     items, times = positives.unique(return_counts=True)
     weight = times.float().log()
     if log_q:
-        weight -= expected_times(graph, items, _others(users)).log()
+        weight -= expected_times(graph, items, other_rows(users)).log()
     return Negatives(items, weight, seen_places(graph, users, items))
 
 
@@ -85,15 +78,14 @@ def mixed(
     users: Tensor,
     positives: Tensor,
     *,
-    share: float = 0.5,
-    count: int | None = None,
-    log_q: bool = False,
+    count: Annotated[int | None, COUNT] = None,
+    log_q: LogQ = False,
     generator: Generator | None = None,
 ) -> Negatives:
     r"""Take the positives of the other rows and, beside them, uniform items (mixed negative sampling, [1]).
 
-    Items that nobody has in the batch are thus pushed away too. With ``log_q`` the weight is the inverse of
-    how often an item is expected from both sources together,
+    So items that nobody has in the batch are pushed away too. With ``log_q`` the weight is the inverse of how
+    often an item is expected from both sources together,
 
     .. math:: (B - 1) \frac{\deg i}{E} + \frac{N}{I}
 
@@ -101,87 +93,36 @@ def mixed(
         graph: the training interactions.
         users: ``(B,)`` user numbers.
         positives: ``(B,)`` item numbers.
-        share: uniform ones among all negatives: ``N = B share / (1 - share)``, in ``(0, 1)``. They are
-            distinct, so a catalogue that is smaller sets the limit.
-        count: ``N`` itself, in place of ``share``.
-        log_q: subtract the logarithm of how often an item is expected.
-        generator: all randomness comes from here; the global one if ``None``.
+        count: uniform items ``N``, distinct, so a smaller catalogue sets the limit; ``B`` if ``None``.
+        log_q: whether the weights correct for how often an item is expected.
+        generator: source of all randomness; the global one if ``None``.
 
     Returns:
-        Distinct items, at most ``B + N``, with a ``log_weight`` each and ``seen``.
+        At most ``B + N`` items, with a ``log_weight`` each.
+
+    Raises:
+        ValueError: ``count`` is below 1.
 
     [1] Yang et al., WWW 2020, https://doi.org/10.1145/3366424.3386195
     """
-    if count is None:
-        if not 0.0 < share < 1.0:
-            raise ValueError(f"share must be in (0, 1), got {share}")
-        count = max(round(len(users) * share / (1.0 - share)), 1)
-    drawn = _distinct(graph, count, generator, users.device)
+    drawn = distinct_items(graph, max(len(users), 1) if count is None else count, generator, users.device)
     items, times = torch.cat([positives, drawn]).unique(return_counts=True)
     weight = times.float().log()
     if log_q:
-        expected = expected_times(graph, items, _others(users)) + len(drawn) / graph.num_items
+        expected = expected_times(graph, items, other_rows(users)) + len(drawn) / graph.num_items
         weight -= expected.log()
     return Negatives(items, weight, seen_places(graph, users, items))
 
 
-class Queue(nn.Module):
-    r"""Take the positives of the other rows and those of the last batches (cross-batch negatives, [1], [2]).
-
-    The queue holds the items of the last ``size`` training pairs before this batch, first in first out, as
-    often as they occurred. It keeps item *numbers* and not vectors: the published queues keep old vectors
-    because encoding their items again would cost too much, while a graph encoder makes all vectors in every
-    step anyway. So each is scored by its vector of today and passes gradient, nothing is stale, and no
-    warm-up is needed. With ``log_q`` the weight is the inverse of how often an item is expected,
-
-    .. math:: (B - 1 + Q) \frac{\deg i}{E}
-
-    where ``Q`` is how many the queue holds so far.
-
-    Args:
-        size: pairs whose items are kept.
-        log_q: subtract the logarithm of how often an item is expected.
-
-    Raises:
-        ValueError: ``size`` is below 1.
-
-    [1] Wang et al., SIGIR 2021 (CBNS), https://arxiv.org/abs/2110.15154
-    [2] Wang et al., CVPR 2020 (XBM), https://arxiv.org/abs/1912.06798
-    """
-
-    items: Tensor
-
-    def __init__(self, size: int = 8192, *, log_q: bool = False) -> None:
-        super().__init__()
-        if size < 1:
-            raise ValueError(f"size must be at least 1, got {size}")
-        self.log_q = log_q
-        self.register_buffer("items", torch.full((size,), -1))
-
-    def forward(
-        self,
-        graph: BipartiteGraph,
-        users: Tensor,
-        positives: Tensor,
-        *,
-        generator: Generator | None = None,  # noqa: ARG002 - the signature of all
-    ) -> Negatives:
-        """Return distinct items with a ``log_weight`` each and ``seen``, and put the batch into the queue."""
-        held = self.items[self.items >= 0]
-        items, times = torch.cat([positives, held]).unique(return_counts=True)
-        weight = times.float().log()
-        if self.log_q:
-            weight -= expected_times(graph, items, _others(users) + len(held)).log()
-        found = Negatives(items, weight, seen_places(graph, users, items))
-        self.items.copy_(torch.cat([self.items, positives])[-len(self.items) :])  # oldest first
-        return found
-
-
-def _others(users: Tensor) -> int:
+def other_rows(users: Tensor) -> int:
+    """Return the number of other rows in a batch, at least 1."""
     return max(len(users) - 1, 1)
 
 
-def _distinct(graph: BipartiteGraph, count: int, generator: Generator | None, device: torch.device) -> Tensor:
+def distinct_items(
+    graph: BipartiteGraph, count: int, generator: Generator | None, device: torch.device
+) -> Tensor:
+    """Return distinct items drawn uniformly, at most all of them."""
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     return torch.randperm(graph.num_items, generator=generator, device=device)[:count]

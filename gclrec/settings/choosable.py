@@ -122,10 +122,10 @@ def idle_settings(config: TrainConfig) -> frozenset[str]:
     """
     hints = _hints()
     if config.baseline is not None:
-        own = BASELINES[config.baseline].settings
+        own = BASELINES[config.baseline].settings.values()
         learnt = [name for name, hint in hints.items() if _group(hint) in (MODEL, LOSS, CONTRAST)]
         return frozenset({*learnt, *_TUNABLE} - {"baseline", *own})
-    others = {name for entry in BASELINES.values() for name in entry.settings} - {"dim", "seed"}
+    others = {name for entry in BASELINES.values() for name in entry.settings.values()} - {"dim", "seed"}
     one, other = (changing_steps(config.aug, p) for p in (0.25, 0.75))
     differ = len(one) > 0
     kind = SSL[config.ssl]

@@ -34,6 +34,10 @@ TRAINING = Group("Training", sort_key=5)
 EVALUATION = Group("Evaluation", sort_key=6)
 
 
+RETIRED: Mapping[str, Any] = {"mixed_share": None}
+"""Former settings with their default, the only value that a run folder may hold of them."""
+
+
 @Parameter(name="*", negative=())
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -189,14 +193,7 @@ class TrainConfig:
         Parameter(
             group=LOSS,
             help="Negatives of a pair (uniform, popularity, exposed; default 1) or drawn for a whole batch "
-            "(shared; default 1024; mixed: in place of --mixed-share).",
-        ),
-    ] = None
-    mixed_share: Annotated[
-        float | None,
-        Parameter(
-            group=LOSS,
-            help="Share of uniform ones in mixed negatives, beside those of the batch. Default 0.5.",
+            "(shared; default 1024; mixed: uniform ones, default as many as the batch has pairs).",
         ),
     ] = None
     exposed: Annotated[
@@ -401,6 +398,10 @@ class TrainConfig:
         fields = {field.name: field for field in dataclasses.fields(cls)}
         clean: dict[str, Any] = {}
         for name, value in values.items():
+            if name in RETIRED:
+                if value != RETIRED[name]:
+                    raise InputError(f"{source}: {name} is no longer a setting, got {value!r}")
+                continue
             if name not in fields:
                 raise InputError(f"{source}: unknown setting {name!r}")
             default = fields[name].default

@@ -15,7 +15,8 @@ from gclrec.data.splits import SPLITS
 from gclrec.encoders import ATTRIBUTE_USES, ENCODERS, HISTORIES, LAYER_WEIGHTS, REFINERS, USER_VECTORS
 from gclrec.encoders.init import STARTS
 from gclrec.evaluation.scoring import SCORINGS
-from gclrec.losses.ranking_losses import LOSSES, SCORES
+from gclrec.losses.base import SCORES
+from gclrec.losses.ranking_losses import LOSSES
 from gclrec.negatives.registry import NEGATIVES
 
 NAMES: Mapping[str, Collection[str]] = {

@@ -33,7 +33,6 @@ RANGES: Mapping[str, tuple[float, float, bool]] = {
     "uniformity_weight": (0, HUGE, True),
     "num_negatives": (1, HUGE, True),
     "popularity_alpha": (0, 10, True),
-    "mixed_share": (0, 1, False),
     "exposed_share": (0, 1, True),
     "queue_size": (1, 2**24, True),
     "ssl_weight": (0, HUGE, True),

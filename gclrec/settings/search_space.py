@@ -78,7 +78,7 @@ def _with(config: TrainConfig, name: str, value: Any) -> TrainConfig:
 def _mattering(config: TrainConfig) -> list[str]:
     """Return the names of the settings that a run depends on, of those that a search may change."""
     if config.baseline is not None:
-        return [name for name in BASELINES[config.baseline].settings if name != "seed"]
+        return [name for name in BASELINES[config.baseline].settings.values() if name != "seed"]
     loss = LOSSES[config.loss]
     names = ["learning_rate", *(["l2_weight"] if config.l2_weight else [])]
     if config.encoder == "two_tower":

@@ -88,7 +88,6 @@ SPACES: Mapping[str, Span | Around] = {
     "negative_weight": Span(1.0, 1000.0, log=True),
     "uniformity_weight": Span(0.1, 10.0, log=True),
     "num_negatives": Around(4.0),
-    "mixed_share": Span(0.05, 0.95),
     "exposed_share": Span(0.05, 0.95),
     "queue_size": Around(4.0),
     "popularity_alpha": Span(0.0, 1.0),

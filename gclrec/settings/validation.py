@@ -190,11 +190,9 @@ def check_negatives(config: TrainConfig) -> None:
         raise InputError(
             f"--num-negatives: {config.negatives} takes those of the batch; change {instead} instead"
         )
-    for name in ("mixed_share", "exposed_share"):
+    for name in ("exposed_share",):
         if getattr(config, name) is not None and name not in own:
             raise InputError(f"{flag(name)}: is for --negatives {name.removesuffix('_share')}")
-    if config.mixed_share is not None and config.num_negatives is not None:
-        raise InputError("--mixed-share: --num-negatives says already how many are uniform")
     if (config.exposed is not None) != (config.negatives == "exposed"):
         raise InputError("--exposed: a file of shown pairs and --negatives exposed need each other")
     if config.exposed_share == 1 and config.logq:

@@ -52,7 +52,7 @@ def fitted(config: TrainConfig, train: Interactions, attributes: Attributes | No
     if len(train) == 0:
         raise InputError(f"{config.baseline}: there are no training pairs to fit it to")
     entry = BASELINES[str(config.baseline)]
-    settings = {name: getattr(config, name) for name in entry.settings}
+    settings = {name: getattr(config, source) for name, source in entry.settings.items()}
     graph = BipartiteGraph.from_interactions(train)
     if not entry.needs_attributes:
         return entry.fit(graph, **settings)

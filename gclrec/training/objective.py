@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from gclrec.contrast.base import BeginsEpochs, Contrast, FollowsSteps, Moment, Ranks
 from gclrec.encoders import Embeddings, Encoder, UsersBefore
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.losses.info_nce import l2
+from gclrec.losses.l2 import l2
 from gclrec.losses.ranking_losses import LOSSES, difficulty
 from gclrec.losses.temperature import Adaptive, Learned, Temperature, current
 from gclrec.training.batches import Batch

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gclrec.baselines import BASELINES, Scorer, content_knn, gf_cf, item_knn, popularity, pure_svd
-from gclrec.baselines.spectral import truncated_svd
+from gclrec.baselines.pure_svd import truncated_svd
 from gclrec.common.errors import InputError
 from gclrec.data.schema import AttributeTable, Schema
 from gclrec.evaluation import Seen

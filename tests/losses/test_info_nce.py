@@ -9,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gclrec.losses.info_nce import bpr, info_nce, l2
+from gclrec.losses.info_nce import info_nce
+from gclrec.losses.l2 import l2
+from gclrec.losses.ranking_losses import bpr
 
 
 def slow_bpr(positive: list[float], negative: list[float]) -> float:

@@ -12,12 +12,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gclrec.losses.info_nce import bpr
+from gclrec.losses.base import SCORES
 from gclrec.losses.ranking_losses import (
     LOSSES,
-    SCORES,
     alignment_uniformity,
     bilateral_softmax,
+    bpr,
     cosine_contrastive,
     pairwise,
     sampled_softmax,

@@ -10,7 +10,8 @@ import torch
 from torch import Generator, Tensor
 
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.losses.ranking_losses import sampled_softmax, whole_weight
+from gclrec.losses.base import whole_weight
+from gclrec.losses.ranking_losses import sampled_softmax
 from gclrec.negatives.registry import (
     NEGATIVES,
     Negatives,
@@ -182,19 +183,17 @@ def test_mixed_holds_both(toy_graph: BipartiteGraph) -> None:
     torch.testing.assert_close(weight, times[item].float())
 
 
-@pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 0.8])
-def test_mixed_keeps_the_proportion(share: float) -> None:
+@pytest.mark.parametrize(("share", "count"), [(0.1, 11), (0.25, 33), (0.5, None), (0.8, 400)])
+def test_mixed_keeps_the_proportion(share: float, count: int | None) -> None:
     """Of a batch's own items and uniform ones together; a large catalogue, so that it sets no limit."""
     graph = BipartiteGraph(100, 5000, torch.stack([torch.arange(100), torch.arange(100)]))
     users, positives = graph.edge_index
-    drawn = mixed(graph, users, positives, share=share, generator=Generator().manual_seed(0))
+    drawn = mixed(graph, users, positives, count=count, generator=Generator().manual_seed(0))
     row, _, weight = counted(drawn, 100)
     own = 1 + ((weights(drawn, 100)[0] == 0) & (drawn.items != 0)).sum()  # what does not count for row 0
     total = float(weight[row == 0].sum() + own)
     assert (total - 100) / total == pytest.approx(share, abs=0.01)
-    assert len(mixed(graph, users, positives, share=0.999, count=None).items) == 5000
-    with pytest.raises(ValueError, match="share"):
-        mixed(graph, users, positives, share=1.0)
+    assert len(mixed(graph, users, positives, count=99_900).items) == 5000
 
 
 def test_none_draws_nothing(toy_graph: BipartiteGraph) -> None:
@@ -213,7 +212,7 @@ def skewed_graph() -> BipartiteGraph:
 FROM_BATCHES: dict[str, Callable[[bool], Sampler]] = {
     "in_batch": lambda log_q: functools.partial(in_batch, log_q=log_q),
     "mixed": lambda log_q: functools.partial(mixed, count=8, log_q=log_q),
-    "mixed share": lambda log_q: functools.partial(mixed, share=0.02, log_q=log_q),
+    "mixed one": lambda log_q: functools.partial(mixed, count=1, log_q=log_q),
     "queue": lambda log_q: Queue(64, log_q=log_q),
 }
 

@@ -47,7 +47,7 @@ def test_every_span_is_used_by_some_method_or_setting() -> None:
     found = {name for method in METHODS if method not in NOTHING for name in search_space(start(method))[1]}
     others = (
         TrainConfig(negatives="popularity"),
-        TrainConfig(negatives="mixed", mixed_share=0.5),
+        TrainConfig(negatives="mixed", num_negatives=5),
         TrainConfig(negatives="exposed", exposed="shown.csv", exposed_share=0.5),
         TrainConfig(attributes="input", ssl="features"),
         TrainConfig(encoder="two_tower", history="mean", ssl="histories"),
