@@ -10,12 +10,13 @@ import torch
 from bench_common import show, use_threads
 from torch import Generator, Tensor
 
+from gclrec.common.ragged import Ragged
 from gclrec.data.catalog.loader import load
 from gclrec.data.splits import make_split
 from gclrec.encoders import LightGCN
 from gclrec.encoders.init import STARTS
 from gclrec.evaluation.evaluator import evaluate
-from gclrec.evaluation.ranking import Seen, top_k
+from gclrec.evaluation.ranking import top_k
 from gclrec.graph.bipartite import BipartiteGraph
 
 KS = (20, 50, 100)
@@ -53,7 +54,7 @@ def evaluation(
     train, test = split.train, split.test
     graph = BipartiteGraph.from_interactions(train)
     with_test = np.flatnonzero(test.user_degrees())
-    seen = Seen.from_pairs(train.user, train.item, train.num_users).take(with_test)
+    seen = Ragged.from_pairs(train.user, train.item, train.num_users).take(with_test)
     rows, result = [], {"benchmark": "evaluate", "dataset": dataset, "dim": dim, "users": len(with_test)}
     for kind, (users, items) in {
         "random": random_vectors(graph, dim, seed),
@@ -100,14 +101,14 @@ def trained_like(graph: BipartiteGraph, dim: int, seed: int) -> tuple[Tensor, Te
     return users, items
 
 
-def plain_top_k(users: Tensor, items: Tensor, k: int, seen: Seen, block: int) -> tuple[Tensor, Tensor]:
+def plain_top_k(users: Tensor, items: Tensor, k: int, seen: Ragged, block: int) -> tuple[Tensor, Tensor]:
     """Return the best unseen items of each user and their scores, as everybody writes it."""
     best, scores = [], []
     for start in range(0, len(users), block):
         part = users[start : start + block] @ items.T
         indptr = seen.indptr[start : start + len(part) + 1]
-        row = torch.repeat_interleave(torch.arange(len(part)), indptr.diff())
-        part[row, seen.items[indptr[0] : indptr[-1]]] = -torch.inf
+        row = torch.arange(len(part)).repeat_interleave(torch.from_numpy(np.diff(indptr)))
+        part[row, torch.from_numpy(seen.values[indptr[0] : indptr[-1]])] = -torch.inf
         found = part.topk(k, dim=1)
         best.append(found.indices)
         scores.append(found.values)

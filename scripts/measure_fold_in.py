@@ -17,13 +17,13 @@ from rich.console import Console
 from rich.table import Table
 
 from gclrec.cli.train import main as train
+from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import Interactions
 from gclrec.data.splits import Split
 from gclrec.evaluation.evaluator import evaluate
 from gclrec.recall.fold_in import FoldIn
 from gclrec.runs.embeddings import read_embeddings
 from gclrec.runs.folder import RunFolder
-from gclrec.runs.reading import as_lists
 
 app = App()
 K, SEED = 20, 0
@@ -51,9 +51,9 @@ def figures(run: Path, name: str) -> list[tuple[str, str, str]]:
     split, fold_in = RunFolder.open(run).split(), FoldIn.load(run / "fold_in")
     held = read_embeddings(run / "embeddings")
     users, items = held.user_vectors, held.item_vectors
-    shape = (split.train.num_users, split.train.num_items)
+    num_users, num_items = split.train.num_users, split.train.num_items
     if name == "random":
-        lists = as_lists([(split.train.user, split.train.item)], *shape)
+        lists = Ragged.from_pairs(split.train.user, split.train.item, num_users, distinct=True)
         kinds = {"trained vector": users, "folded in": fold_in.new_users(lists)}
         return [
             ("users of the run", kind, recall(vectors, items, split, split.test, split.valid))
@@ -63,14 +63,15 @@ def figures(run: Path, name: str) -> list[tuple[str, str, str]]:
     rows = []
     for share in ("half", 5, 2) if side == "user" else ("half",):
         given, rest = parted(split, side, share)
-        lists = [given.user, given.item] if side == "user" else [given.item, given.user]
-        new = np.unique(lists[0])
+        pairs = [given.user, given.item] if side == "user" else [given.item, given.user]
+        lists = Ragged.from_pairs(*pairs, num_users if side == "user" else num_items, distinct=True)
+        new = np.flatnonzero(lists.lengths)
         if side == "user":
             users = users.copy()
-            users[new] = fold_in.new_users(as_lists([(given.user, given.item)], *shape))[new]
+            users[new] = fold_in.new_users(lists)[new]
         else:
             items = items.copy()
-            items[new] = fold_in.new_items(as_lists([(given.item, given.user)], *shape[::-1])).vectors[new]
+            items[new] = fold_in.new_items(lists).vectors[new]
         rows.append((f"new {side}s", str(share), recall(users, items, split, rest, given)))
     return rows
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from gclrec.baselines.scorers import ranked_in_blocks
 from gclrec.common.errors import InputError
+from gclrec.common.ragged import Ragged
 from gclrec.data.schema import AttributeTable, Column
-from gclrec.evaluation.ranking import Seen
 from gclrec.graph.bipartite import BipartiteGraph
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class ContentKNN:
     items: scipy.sparse.csr_array
     vectors: None = None
 
-    def top_k(self, users: npt.ArrayLike, k: int, seen: Seen | None = None) -> Tensor:
+    def top_k(self, users: npt.ArrayLike, k: int, seen: Ragged | None = None) -> Tensor:
         """Return the best items of some users; see :class:`~gclrec.baselines.scorers.Scorer`."""
         return ranked_in_blocks(self._scores, users, self.items.shape[1], k, seen)
 

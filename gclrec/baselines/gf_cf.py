@@ -12,7 +12,7 @@ from torch import Tensor
 from gclrec.baselines.pure_svd import truncated_svd, unweighted
 from gclrec.baselines.scorers import ranked_in_blocks
 from gclrec.common.declaration import SEED, Setting, Span
-from gclrec.evaluation.ranking import Seen
+from gclrec.common.ragged import Ragged
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.propagation import Half
 
@@ -39,7 +39,7 @@ class GraphFilter:
     back: Tensor
     vectors: None = None
 
-    def top_k(self, users: npt.ArrayLike, k: int, seen: Seen | None = None) -> Tensor:
+    def top_k(self, users: npt.ArrayLike, k: int, seen: Ragged | None = None) -> Tensor:
         """Return the best items of some users; see :class:`~gclrec.baselines.scorers.Scorer`."""
         return ranked_in_blocks(self._scores, users, self.back.shape[1], k, seen)
 

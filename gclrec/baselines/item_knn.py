@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gclrec.baselines.scorers import ranked_in_blocks
 from gclrec.common.declaration import Setting, Span
-from gclrec.evaluation.ranking import Seen
+from gclrec.common.ragged import Ragged
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.nearest import nearest_rows
 
@@ -33,7 +33,7 @@ class ItemKNN:
     similarity: scipy.sparse.csr_array
     vectors: None = None
 
-    def top_k(self, users: npt.ArrayLike, k: int, seen: Seen | None = None) -> Tensor:
+    def top_k(self, users: npt.ArrayLike, k: int, seen: Ragged | None = None) -> Tensor:
         """Return the best items of some users; see :class:`~gclrec.baselines.scorers.Scorer`."""
         return ranked_in_blocks(self._scores, users, self.similarity.shape[1], k, seen)
 

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from gclrec.common.ragged import Ragged
 from gclrec.encoders.embeddings import Embeddings
-from gclrec.evaluation.ranking import Seen, top_k, top_k_of_scores
+from gclrec.evaluation.ranking import top_k, top_k_of_scores
 
 _SCORES = 2**24
 """Scores held at a time, about."""
@@ -27,7 +28,7 @@ class Scorer(Protocol):
         """Vectors whose inner products are the scores, or ``None`` where there are none."""
 
     @abstractmethod
-    def top_k(self, users: npt.ArrayLike, k: int, seen: Seen | None = None) -> Tensor:
+    def top_k(self, users: npt.ArrayLike, k: int, seen: Ragged | None = None) -> Tensor:
         """Return the ``k`` best unseen items of some users, ``(B, k)``, best first.
 
         Scores are made block by block. Ties are in order of item number; empty places hold ``-1``.
@@ -49,14 +50,14 @@ class VectorScorer:
 
     vectors: Embeddings
 
-    def top_k(self, users: npt.ArrayLike, k: int, seen: Seen | None = None) -> Tensor:
+    def top_k(self, users: npt.ArrayLike, k: int, seen: Ragged | None = None) -> Tensor:
         """Return the best items of some users; see :class:`Scorer`."""
         rows = torch.as_tensor(users, dtype=torch.int64, device=self.vectors.users.device)
         return top_k(self.vectors.users[rows], self.vectors.items, k, seen=seen)[0]
 
 
 def ranked_in_blocks(
-    scores: Callable[[Tensor], Tensor], users: npt.ArrayLike, num_items: int, k: int, seen: Seen | None
+    scores: Callable[[Tensor], Tensor], users: npt.ArrayLike, num_items: int, k: int, seen: Ragged | None
 ) -> Tensor:
     """Return the ``k`` best unseen items of some users, scored a block of users at a time.
 

@@ -13,8 +13,9 @@ from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS
 from gclrec.evaluation.metrics import CATALOGUE_METRICS, METRICS
 
 if TYPE_CHECKING:
+    from gclrec.common.ragged import Ragged
     from gclrec.evaluation.evaluator import Evaluation, evaluate, evaluate_ranking
-    from gclrec.evaluation.ranking import Seen, top_k, top_k_of_scores
+    from gclrec.evaluation.ranking import top_k, top_k_of_scores
 
 __all__ = [
     "CATALOGUE_METRICS",
@@ -22,7 +23,7 @@ __all__ = [
     "METRICS",
     "USER_GROUPS",
     "Evaluation",
-    "Seen",
+    "Ragged",
     "evaluate",
     "evaluate_ranking",
     "top_k",
@@ -33,7 +34,7 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "Evaluation": "gclrec.evaluation.evaluator",
-        "Seen": "gclrec.evaluation.ranking",
+        "Ragged": "gclrec.common.ragged",
         "evaluate": "gclrec.evaluation.evaluator",
         "evaluate_ranking": "gclrec.evaluation.evaluator",
         "top_k": "gclrec.evaluation.ranking",

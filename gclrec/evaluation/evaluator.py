@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from gclrec.common.errors import InputError, InputWarning
+from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import Interactions
 from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS, popularity_parts
 from gclrec.evaluation.metrics import CATALOGUE_METRICS, METRICS, BoolArray, FloatArray, IntArray
-from gclrec.evaluation.ranking import Seen, Vectors, as_vectors, top_k
+from gclrec.evaluation.ranking import Vectors, as_vectors, top_k
 
 Pairs: TypeAlias = Interactions | Tensor | tuple[npt.ArrayLike | Tensor, npt.ArrayLike | Tensor]
 """Interactions, users and items as two arrays or tensors, or both in one ``edge_index (2, E)``."""
@@ -108,7 +109,7 @@ def evaluate(
         message = f"{lost:,} test pairs are also among the pairs left out of the lists: they count as misses"
         warnings.warn(message, InputWarning, stacklevel=2)
     users = np.flatnonzero(relevant.per_user)
-    seen = Seen.from_pairs(hidden_user, hidden_item, num_users).take(users)
+    seen = Ragged.from_pairs(hidden_user, hidden_item, num_users).take(users)
     rows = as_vectors(user_vectors, "user_vectors")[torch.from_numpy(users)]
     items, _ = top_k(rows, item_vectors, wanted.ks[-1], seen=seen, block_size=block_size)
     found = _score(items.cpu().numpy(), users, known, relevant, wanted, per_user)

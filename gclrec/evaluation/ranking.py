@@ -11,66 +11,13 @@ import torch
 from torch import Tensor
 
 from gclrec.common.errors import InputError
+from gclrec.common.ragged import Ragged
 
 Vectors = Tensor | npt.NDArray[np.floating]
 
 # Scores held at a time. Enough rows for a fast matrix product, few enough to be read again from cache.
 _CPU_SCORES, _CUDA_SCORES = 2**25, 2**27
 _SMALLEST_CHUNK = 32  # shorter chunks are not worth their pass
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """The items that each user must not be shown, as a compressed sparse row list.
-
-    Args:
-        indptr: ``(U + 1,)`` int64; the items of user ``u`` are ``items[indptr[u]:indptr[u + 1]]``.
-        items: ``(E,)`` int64 item rows.
-
-    Example:
-        >>> seen = Seen.from_pairs([2, 0, 2], [7, 5, 1], num_users=3)
-        >>> seen.of(2).tolist()
-        [7, 1]
-        >>> seen.take([2, 1]).indptr.tolist()
-        [0, 2, 2]
-    """
-
-    indptr: Tensor
-    items: Tensor
-
-    @classmethod
-    def from_pairs(cls, user: npt.ArrayLike, item: npt.ArrayLike, num_users: int) -> Seen:
-        """Group ``(E,)`` pairs, in any order, by user.
-
-        Raises:
-            InputError: a user is outside ``[0, num_users)``, an item is negative, or the lengths differ.
-        """
-        user, item = np.asarray(user, dtype=np.int64), np.asarray(item, dtype=np.int64)
-        if user.shape != item.shape or user.ndim != 1:
-            raise InputError(
-                f"seen pairs: found users {user.shape} and items {item.shape}, expected (E,) each"
-            )
-        if len(user) and (user.min() < 0 or user.max() >= num_users or item.min() < 0):
-            raise InputError(f"seen pairs: users must lie in [0, {num_users}) and items must not be negative")
-        order = np.argsort(user, kind="stable")
-        indptr = np.zeros(num_users + 1, dtype=np.int64)
-        np.cumsum(np.bincount(user, minlength=num_users), out=indptr[1:])
-        return cls(torch.from_numpy(indptr), torch.from_numpy(item[order]))
-
-    def __len__(self) -> int:
-        return len(self.indptr) - 1
-
-    def of(self, user: int) -> Tensor:
-        """Return the seen items of one user."""
-        return self.items[self.indptr[user] : self.indptr[user + 1]]
-
-    def take(self, users: npt.ArrayLike | Tensor) -> Seen:
-        """Return the lists of some users: row ``r`` of the result belongs to ``users[r]``."""
-        rows = torch.as_tensor(users, dtype=torch.int64, device=self.indptr.device)
-        start, count = self.indptr[rows], self.indptr[rows + 1] - self.indptr[rows]
-        indptr = torch.nn.functional.pad(count.cumsum(0), (1, 0))
-        shift = (start - indptr[:-1]).repeat_interleave(count)
-        return Seen(indptr, self.items[torch.arange(len(shift), device=shift.device) + shift])
 
 
 def as_vectors(vectors: Vectors, name: str) -> Tensor:
@@ -97,7 +44,7 @@ def top_k(
     item_vectors: Vectors,
     k: int,
     *,
-    seen: Seen | None = None,
+    seen: Ragged | None = None,
     block_size: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     r"""Return the ``k`` unseen items with the largest inner product for every user.
@@ -154,7 +101,7 @@ def top_k(
 
 
 @torch.no_grad()
-def top_k_of_scores(scores: Tensor, k: int, *, seen: Seen | None = None) -> tuple[Tensor, Tensor]:
+def top_k_of_scores(scores: Tensor, k: int, *, seen: Ragged | None = None) -> tuple[Tensor, Tensor]:
     """Return the ``k`` unseen items with the highest score for every user, ordered as by :func:`top_k`.
 
     Args:
@@ -229,10 +176,10 @@ class _Layout:
         return (column - chunk * self.chunk) * self.chunks + chunk
 
 
-def _hide_seen(scores: Tensor, seen: Seen, start: int, stop: int, layout: _Layout) -> None:
+def _hide_seen(scores: Tensor, seen: Ragged, start: int, stop: int, layout: _Layout) -> None:
     """Give the seen items of users ``[start, stop)`` the score ``-inf``."""
-    indptr = seen.indptr[start : stop + 1]
-    item = seen.items[indptr[0] : indptr[-1]].to(scores.device)
+    indptr = torch.from_numpy(seen.indptr[start : stop + 1])
+    item = torch.from_numpy(seen.values[indptr[0] : indptr[-1]]).to(scores.device)
     row = torch.arange(stop - start, device=scores.device).repeat_interleave(indptr.diff().to(scores.device))
     scores.view(-1).index_fill_(0, row * layout.width + layout.column(item), -math.inf)
 
@@ -306,7 +253,7 @@ def _best_among_ties(scores: Tensor, k: int, layout: _Layout) -> tuple[Tensor, T
     return _sorted(items, values, k)
 
 
-def _check(users: Tensor, items: Tensor, k: int, seen: Seen | None, block_size: int | None) -> None:
+def _check(users: Tensor, items: Tensor, k: int, seen: Ragged | None, block_size: int | None) -> None:
     if users.shape[1] != items.shape[1]:
         raise InputError(
             f"user_vectors have {users.shape[1]} dimensions and item_vectors {items.shape[1]}: must be equal"
@@ -326,8 +273,8 @@ def _check(users: Tensor, items: Tensor, k: int, seen: Seen | None, block_size: 
     _check_items(seen, len(items))
 
 
-def _check_items(seen: Seen, num_items: int) -> None:
-    low, high = map(int, seen.items.aminmax()) if len(seen.items) else (0, -1)
+def _check_items(seen: Ragged, num_items: int) -> None:
+    low, high = (int(seen.values.min()), int(seen.values.max())) if len(seen.values) else (0, -1)
     if low < 0 or high >= num_items:
         wrong = low if low < 0 else high
         raise InputError(f"seen names item {wrong}, items are numbered 0 to {num_items - 1}")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gclrec.common.errors import InputError, InputWarning
-from gclrec.recall.faiss_backends import CODEWORDS, GRAPH_LAYOUTS, Graph, Lists, Structure
+from gclrec.recall.faiss_backends import CODEWORDS, GRAPH_LAYOUTS, Graph, InvertedLists, Structure
 from gclrec.recall.index import TUNED_K, Index
 from gclrec.recall.quality import kth_scores, measure, rate, recalls
 from gclrec.runs.embeddings import FloatArray, Matrix, as_matrix
@@ -163,7 +163,7 @@ def build_lists(task: Task) -> Index:
     """Build inverted lists of plain vectors."""
     began = time.perf_counter()
     task.say("ivfflat: building")
-    lists = Lists.build(task.exact.vectors, compressed=False, seed=task.seed)
+    lists = InvertedLists.build(task.exact.vectors, compressed=False, seed=task.seed)
     return _finished(task, "ivfflat", lists, began)
 
 
@@ -178,7 +178,7 @@ def build_compressed_lists(task: Task) -> Index:
         return build_lists(task)
     began = time.perf_counter()
     task.say("ivfpq: building")
-    lists = Lists.build(task.exact.vectors, compressed=True, seed=task.seed)
+    lists = InvertedLists.build(task.exact.vectors, compressed=True, seed=task.seed)
     return _finished(task, "ivfpq", lists, began)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
+from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray, Vocabulary
 from gclrec.recall.index import Index
 from gclrec.runs.embeddings import FloatArray, Matrix
-from gclrec.runs.reading import Lists
 
 
 class Shelf:
@@ -34,12 +35,12 @@ class Shelf:
         place[self.rows] = np.arange(len(self.rows))
         return place
 
-    def search(self, queries: Matrix, k: int, *, exclude: Lists | None = None) -> tuple[IntArray, FloatArray]:
+    def search(
+        self, queries: Matrix, k: int, *, exclude: Ragged | None = None
+    ) -> tuple[IntArray, FloatArray]:
         """Return the ``k`` best items of the shelf; see :meth:`gclrec.recall.index.Index.search`."""
         if exclude is not None:
-            indptr, items = exclude
-            place = self._place[items]
-            kept = np.concatenate([[0], np.cumsum(place >= 0)])
-            exclude = kept[indptr], place[place >= 0]
+            places = replace(exclude, values=self._place[exclude.values])
+            exclude = places.keep(places.values >= 0)
         found, scores = self._index.search(queries, k, exclude=exclude)
         return np.where(found >= 0, self.rows[found], -1), scores

@@ -166,7 +166,7 @@ class Graph:
 
 
 @dataclass(frozen=True, eq=False)
-class Lists:
+class InvertedLists:
     """Inverted lists by inner product with a centroid; a query looks into the best lists (IVF, [1]).
 
     The centroids are directions (spherical k-means), since a mean of long and short vectors draws all queries
@@ -184,7 +184,7 @@ class Lists:
     compressed: bool
 
     @classmethod
-    def build(cls, vectors: FloatArray, compressed: bool, *, seed: int) -> Lists:
+    def build(cls, vectors: FloatArray, compressed: bool, *, seed: int) -> InvertedLists:
         """Return the lists of ``(I, D)`` vectors, about ``4 sqrt(I)`` of them."""
         faiss = _faiss()
         items, dim = vectors.shape
@@ -232,11 +232,11 @@ class Lists:
         """Return the lists, numbered by item row."""
         return self.lists
 
-    def extended(self, vectors: FloatArray, known: int) -> Lists:
+    def extended(self, vectors: FloatArray, known: int) -> InvertedLists:
         """Put further items into the lists that are there."""
         lists = _faiss().clone_index(self.lists)
         lists.add(vectors[known:])
-        return Lists(lists, self.compressed)
+        return InvertedLists(lists, self.compressed)
 
 
 def load_structure(path: Path, backend: str, vectors: FloatArray, settings: Mapping[str, Any]) -> Structure:
@@ -261,7 +261,7 @@ def load_structure(path: Path, backend: str, vectors: FloatArray, settings: Mapp
         ):
             return replace(Graph.of(index, layout, rest, vectors), tried=settings.get("tried", {}))
     elif backend != "hnsw" and isinstance(index, faiss.IndexIVF) and (index.ntotal, index.d) == vectors.shape:
-        return Lists(index, backend == "ivfpq")
+        return InvertedLists(index, backend == "ivfpq")
     raise InputError(f"{path}: {index.ntotal:,} vectors of dimension {index.d} do not fit the manifest")
 
 

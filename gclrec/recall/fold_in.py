@@ -31,12 +31,12 @@ from torch import Tensor
 
 from gclrec.common.errors import InputError
 from gclrec.common.manifest import MANIFEST, damaged, read_manifest, writing
+from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import BoolArray, IntArray
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.csr import degree_scale
 from gclrec.recall.ridge import Guess
 from gclrec.runs.embeddings import FloatArray
-from gclrec.runs.reading import Lists
 
 KIND = "gclrec fold-in"
 
@@ -191,14 +191,14 @@ class FoldIn:
         """``(U,)`` the same for users."""
         return _any(self.user_sent)
 
-    def new_users(self, history: Lists, *, start: npt.NDArray[Any] | None = None) -> FloatArray:
+    def new_users(self, history: Ragged, *, start: npt.NDArray[Any] | None = None) -> FloatArray:
         r"""Return the vectors of users by the items that they have.
 
         With propagation this is exact for a user of the training graph whose items and layer 0 are given. The
         layer-0 share of a new user is left out: 0. Without propagation it is the guess.
 
         Args:
-            history: ``(indptr, items)`` the distinct items of each; the degrees of these items do not count
+            history: the distinct items of each; the degrees of these items do not count
                 the new users. Items that training did not see count for nothing.
             start: ``(B, D)`` layer 0 of the users, where it is known.
 
@@ -214,7 +214,7 @@ class FoldIn:
             vectors = self.user_guess(received) if start is None else start
         return _scaled(vectors, self.exponents[0])
 
-    def returning_users(self, trained: FloatArray, rows: IntArray, before: Lists, now: Lists) -> FloatArray:
+    def returning_users(self, trained: FloatArray, rows: IntArray, before: Ragged, now: Ragged) -> FloatArray:
         """Return the vectors of users of the run who have come to more items.
 
         Their trained vectors move by what the new items change in what they receive; with propagation that
@@ -223,7 +223,7 @@ class FoldIn:
         Args:
             trained: ``(B, D)`` their final vectors.
             rows: ``(B,)`` their rows.
-            before: ``(indptr, items)`` the items that they were trained on.
+            before: the items that they were trained on.
             now: the same and the new ones.
         """
         former, latter = (
@@ -238,11 +238,11 @@ class FoldIn:
             raw = trained * np.where(length > 0, length, 1) ** np.float32(1 - self.exponents[0])
         return _scaled(raw + change, self.exponents[0])
 
-    def new_items(self, audience: Lists, *, start: npt.NDArray[Any] | None = None) -> NewItems:
+    def new_items(self, audience: Ragged, *, start: npt.NDArray[Any] | None = None) -> NewItems:
         """Return the vectors of items by the users who have them, by their layer 0, or by both.
 
         Args:
-            audience: ``(indptr, users)`` the distinct users of each; their degrees do not count the new
+            audience: the distinct users of each; their degrees do not count the new
                 items.
             start: ``(N, D)`` layer 0, such as an encoder's content part; rows of NaN where it is unknown,
                 which are guessed. An item with neither users nor layer 0 gets that of the mean item.
@@ -334,12 +334,10 @@ class FoldIn:
             "items.safetensors": {"sent": self.item_sent} | vars(self.item_guess),
         }
 
-    def _received(self, lists: Lists, sent: FloatArray, tells: BoolArray) -> tuple[FloatArray, IntArray]:
+    def _received(self, lists: Ragged, sent: FloatArray, tells: BoolArray) -> tuple[FloatArray, IntArray]:
         """Return the weighted sum of what the listed nodes send, and their number."""
-        indptr, nodes = lists
-        owner = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))[tells[nodes]]
-        nodes = nodes[tells[nodes]]
-        count = np.bincount(owner, minlength=len(indptr) - 1)
+        lists = lists.keep(tells[lists.values])
+        nodes, count = lists.values, lists.lengths
         total = np.zeros((len(count), sent.shape[1]), dtype=np.float64)
         filled = np.flatnonzero(count)
         first = np.concatenate([[0], np.cumsum(count[filled])])

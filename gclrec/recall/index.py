@@ -10,17 +10,16 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import torch
 
 from gclrec.common.errors import InputError
 from gclrec.common.manifest import MANIFEST, damaged, read_manifest, writing
+from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray, Vocabulary
-from gclrec.evaluation.ranking import Seen, top_k
+from gclrec.evaluation.ranking import top_k
 from gclrec.recall.faiss_backends import Structure, load_structure
 from gclrec.recall.quality import Quality
 from gclrec.recall.selection import best_first, best_of_row, hide, scan
 from gclrec.runs.embeddings import METRIC, FloatArray, Matrix, as_matrix, read_frame, write_frame
-from gclrec.runs.reading import Lists, take_lists
 
 Ids: TypeAlias = Vocabulary | pl.Series | npt.NDArray[Any] | Sequence[Any]
 """Distinct raw ids in row order. (:meth:`Vocabulary.of` sorts them: it suits rows that are sorted too.)"""
@@ -135,15 +134,16 @@ class Index:
         """Dimension ``D`` of vectors and queries."""
         return int(self.vectors.shape[1])
 
-    def search(self, queries: Matrix, k: int, *, exclude: Lists | None = None) -> tuple[IntArray, FloatArray]:
+    def search(
+        self, queries: Matrix, k: int, *, exclude: Ragged | None = None
+    ) -> tuple[IntArray, FloatArray]:
         """Return the ``k`` best items of each query that are not excluded.
 
         Args:
             queries: ``(B, D)`` user vectors.
             k: length of the lists, at least 1.
-            exclude: ``(indptr, items)``: query ``b`` must not get ``items[indptr[b]:indptr[b + 1]]``,
-                which holds no item twice. Proposals are drawn until enough of them are left, at last by exact
-                search.
+            exclude: list ``b`` holds the item rows that query ``b`` must not get, none twice. Proposals are
+                drawn until enough of them are left, at last by exact search.
 
         Returns:
             Item rows ``(B, k)`` int64 and scores ``(B, k)`` float32, best first; row ``-1`` with score
@@ -162,42 +162,38 @@ class Index:
             return self._search_exactly(matrix, k, lists)
         return self._search_structure(self.structure, matrix, k, lists)
 
-    def _checked(self, exclude: Lists | None, count: int) -> Lists:
+    def _checked(self, exclude: Ragged | None, count: int) -> Ragged:
         if exclude is None:
-            return np.zeros(count + 1, dtype=np.int64), np.empty(0, dtype=np.int64)
-        indptr, items = (np.asarray(part, dtype=np.int64) for part in exclude)
-        if len(indptr) != count + 1 or indptr[0] != 0 or indptr[-1] != len(items):
+            return Ragged.empty(count)
+        if len(exclude) != count:
             raise InputError(
-                f"exclude: {len(indptr)} offsets do not fit {count} queries and {len(items)} items"
+                f"exclude: found {len(exclude):,} lists, expected one for each of {count:,} queries"
             )
-        if bool((indptr[1:] < indptr[:-1]).any()):
-            raise InputError("exclude: the offsets must not decrease")
+        items = exclude.values
         if len(items) and (items.min() < 0 or items.max() >= len(self)):
             raise InputError(f"exclude: item rows must lie in [0, {len(self)})")
-        return indptr, items
+        return exclude
 
-    def _search_exactly(self, queries: FloatArray, k: int, exclude: Lists) -> tuple[IntArray, FloatArray]:
+    def _search_exactly(self, queries: FloatArray, k: int, exclude: Ragged) -> tuple[IntArray, FloatArray]:
         """Rank all items: a lone query by a scan, more with the code that evaluates."""
-        indptr, items = exclude
         if len(queries) > _FEW:
-            seen = Seen(torch.from_numpy(indptr), torch.from_numpy(items))
-            found, values = top_k(queries, self.vectors, k, seen=seen)
+            found, values = top_k(queries, self.vectors, k, seen=exclude)
             return found.numpy(), values.numpy()
         rows, scores = _blank(len(queries), k)
         for query in range(len(queries)):
             all_scores = scan(self.vectors, queries[query])
-            all_scores[items[indptr[query] : indptr[query + 1]]] = -np.inf
+            all_scores[exclude[query]] = -np.inf
             best = best_of_row(all_scores, k)
             rows[query, : len(best)], scores[query, : len(best)] = best, all_scores[best]
         return rows, scores
 
     def _search_structure(
-        self, structure: Structure, queries: FloatArray, k: int, exclude: Lists
+        self, structure: Structure, queries: FloatArray, k: int, exclude: Ragged
     ) -> tuple[IntArray, FloatArray]:
         """Ask for as many proposals as are surely enough, and for twice as many where they were not."""
-        hidden = np.diff(exclude[0])
+        hidden = exclude.lengths
         wanted = np.minimum(k, len(self) - hidden)
-        if not len(exclude[1]):
+        if not len(exclude.values):
             count = np.full(len(queries), k)
         else:
             count = k << np.ceil(np.log2((k + hidden) / k)).astype(np.int64)
@@ -208,13 +204,13 @@ class Index:
         while len(left):
             size = int(count[left].min())
             if size > limit:
-                rows[left], scores[left] = self._search_exactly(queries[left], k, take_lists(*exclude, left))
+                rows[left], scores[left] = self._search_exactly(queries[left], k, exclude.take(left))
                 break
             now = left[count[left] == size]
             if len(now) == len(queries):
                 rows, scores = self._ask(structure, queries, k, size, exclude)
             else:
-                part = take_lists(*exclude, now)
+                part = exclude.take(now)
                 rows[now], scores[now] = self._ask(structure, queries[now], k, size, part)
             count[now] *= 2
             left = left[(rows[left] >= 0).sum(axis=1) < wanted[left]]
@@ -230,7 +226,7 @@ class Index:
         return self._ask(self.structure, queries, k, k, self._checked(None, len(queries)))
 
     def _ask(
-        self, structure: Structure, queries: FloatArray, k: int, count: int, exclude: Lists
+        self, structure: Structure, queries: FloatArray, k: int, count: int, exclude: Ragged
     ) -> tuple[IntArray, FloatArray]:
         """Return the best ``k`` of ``count`` proposals that are not excluded."""
         effort = min(structure.efforts[1], -(-self.effort * max(count, TUNED_K) // TUNED_K))
@@ -257,7 +253,7 @@ class Index:
     def extended(self, vectors: Matrix, ids: pl.Series) -> Index:
         """Return an index with further items behind those that are here, found as these are.
 
-        Lists take them in; a graph scans them one by one while they are few, and links them when they are
+        Ragged take them in; a graph scans them one by one while they are few, and links them when they are
         many. The figures stay those of the build.
 
         Args:

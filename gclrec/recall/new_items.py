@@ -13,29 +13,20 @@ import numpy.typing as npt
 import polars as pl
 
 from gclrec.common.errors import InputError, InputWarning
+from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import BoolArray, IntArray, Vocabulary, normal_ids
 from gclrec.data.io.columns import guess_column
 from gclrec.data.io.numbering import typed
 from gclrec.recall.added_items import Added
 from gclrec.recall.fold_in import FoldIn
 from gclrec.runs.embeddings import FloatArray, as_matrix
-from gclrec.runs.reading import (
-    Lists,
-    Lookup,
-    as_lists,
-    joined_lists,
-    kept_lists,
-    ordered_lists,
-    read_parts,
-    reads_histories,
-    take_lists,
-)
+from gclrec.runs.reading import Lookup, read_parts, reads_histories
 
 Encode = Callable[[pl.DataFrame], npt.NDArray[Any]]
 """From a table of attributes to ``(N, D)`` layer-0 vectors, row by row; NaN where it says nothing."""
 
-EncodeUsers = Callable[[IntArray, Lists, FloatArray], npt.NDArray[Any]]
-"""From ``(B,)`` rows of users in the run (``-1`` for new ones), ``(indptr, items)`` what each has come to,
+EncodeUsers = Callable[[IntArray, Ragged, FloatArray], npt.NDArray[Any]]
+"""From ``(B,)`` rows of users in the run (``-1`` for new ones), what each has come to,
 oldest first, and ``(I, D)`` vectors of all items, to ``(B, D)`` vectors of the users. All vectors are as they
 are before their length is changed."""
 
@@ -51,7 +42,7 @@ class Histories(NamedTuple):
 
     ids: pl.Series
     rows: IntArray
-    given: Lists
+    given: Ragged
 
 
 class Newcomers:
@@ -98,16 +89,15 @@ class Newcomers:
         return fold_in if self._added is None else fold_in.extended(self._added.sent)
 
     @cached_property
-    def trained_on(self) -> Lists:
+    def trained_on(self) -> Ragged:
         """The items that each user was trained on."""
-        pairs = read_parts(self._run, self.fold_in.trained_on, self._users, self._items)
-        return as_lists(pairs, len(self._users), len(self._items))
+        return read_parts(self._run, self.fold_in.trained_on, self._users, self._items)
 
     @cached_property
     def _reads_histories(self) -> bool:
         return reads_histories(self._run)
 
-    def vectors(self, trained: FloatArray, rows: IntArray, given: Lists) -> FloatArray:
+    def vectors(self, trained: FloatArray, rows: IntArray, given: Ragged) -> FloatArray:
         """Return ``(B, D)`` vectors of users by what they have.
 
         Args:
@@ -119,7 +109,7 @@ class Newcomers:
             InputError: the run encodes users by their histories, and its encoder is not at hand.
         """
         if self._encode is not None:
-            known = kept_lists(given, self.fold_in.item_tells)
+            known = given.keep(self.fold_in.item_tells[given.values])
             start = self._encode(rows, known, self.fold_in.item_sent)
             return self.fold_in.new_users(known, start=start)
         if self._reads_histories:
@@ -129,8 +119,8 @@ class Newcomers:
         back = np.flatnonzero(rows >= 0)
         if len(back):
             rows = rows[back]
-            before = take_lists(*self.trained_on, rows)
-            now = joined_lists(before, take_lists(*given, back), len(self._items))
+            before = self.trained_on.take(rows)
+            now = before.union(given.take(back))
             vectors[back] = self.fold_in.returning_users(trained[rows], rows, before, now)
         return vectors
 
@@ -152,7 +142,7 @@ def histories_of(
     ids, numbers = _numbered(table["user"])
     if "time" in table.columns:
         known = known[np.argsort(table["time"].to_numpy()[known], kind="stable")]
-    lists = ordered_lists(numbers[known], rows[known], len(ids), len(items))
+    lists = Ragged.from_pairs(numbers[known], rows[known], len(ids)).newest()
     return Histories(ids, users.rows(ids), lists)
 
 
@@ -162,9 +152,8 @@ def told(histories: Histories, fold_in: FoldIn, *, skip_unknown: bool) -> Histor
     Raises:
         InputError: there are others, unless ``skip_unknown`` leaves them out.
     """
-    indptr, items = histories.given
-    owner = np.repeat(np.arange(len(histories.ids)), np.diff(indptr))
-    tells = np.bincount(owner[fold_in.item_tells[items]], minlength=len(histories.ids)) > 0
+    given = histories.given
+    tells = given.keep(fold_in.item_tells[given.values]).lengths > 0
     silent = ~tells & (histories.rows < 0)
     if not silent.any():
         return histories
@@ -174,7 +163,7 @@ def told(histories: Histories, fold_in: FoldIn, *, skip_unknown: bool) -> Histor
         skip_unknown,
     )
     left = np.flatnonzero(~silent)
-    return Histories(histories.ids.gather(left), histories.rows[left], take_lists(indptr, items, left))
+    return Histories(histories.ids.gather(left), histories.rows[left], given.take(left))
 
 
 def new_items(
@@ -208,16 +197,14 @@ def new_items(
     user = users.rows(pairs["user"])
     kept = known_only(user, pairs["user"], "user", skip=skip_unknown)
     fresh = Vocabulary(ids)
-    indptr, audience = as_lists(
-        [(fresh.rows(pairs["item"].filter(kept)), user[kept])], len(ids), max(len(users), 1)
-    )
+    rows = fresh.rows(pairs["item"].filter(kept))
+    audience = Ragged.from_pairs(rows, user[kept], len(ids), distinct=True)
 
     start = np.full((len(ids), dim), np.nan, dtype=np.float32)
     if len(table):
         start[fresh.rows(table["item"])] = _layer_zero(table, encode, dim)
-    made = fold_in.new_items((indptr, audience), start=start)
-    owner = np.repeat(np.arange(len(ids)), np.diff(indptr))
-    tells = np.bincount(owner[fold_in.user_tells[audience]], minlength=len(ids)) > 0
+    made = fold_in.new_items(audience, start=start)
+    tells = audience.keep(fold_in.user_tells[audience.values]).lengths > 0
     good = (tells | ~np.isnan(start).any(axis=1)) & (made.vectors != 0).any(axis=1)
     if not good.all():
         _refuse_or_note(
@@ -226,9 +213,8 @@ def new_items(
             skip_unknown,
         )
     left = np.flatnonzero(good)
-    indptr, audience = take_lists(indptr, audience, left)
-    place = np.repeat(np.arange(len(left)), np.diff(indptr))
-    return Added(ids.gather(left), made.vectors[left], made.sent[left], audience, place)
+    audience = audience.take(left)
+    return Added(ids.gather(left), made.vectors[left], made.sent[left], audience.values, audience.owners())
 
 
 def with_vector_column(table: pl.DataFrame, path: Path) -> pl.DataFrame:
@@ -256,7 +242,7 @@ def item_rows(
     found = rows[known_only(rows, items, kind, skip=skip_unknown)]
     if not len(found):
         raise InputError(f"{kind}s: found none, expected at least one id")
-    return ordered_lists(np.zeros_like(found), found, 1, int(found.max()) + 1)[1]
+    return Ragged.from_lists([found]).newest().values
 
 
 def known_only(rows: IntArray, raw: Sequence[object] | pl.Series, kind: str, *, skip: bool) -> BoolArray:

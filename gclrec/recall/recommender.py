@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from gclrec.common.errors import InputError
+from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray, Vocabulary
 from gclrec.recall.added_items import Added, read_catalogue, whole_index
 from gclrec.recall.answers import Recommendation, listed, tabled
@@ -29,17 +30,7 @@ from gclrec.recall.new_items import (
     told,
 )
 from gclrec.runs.embeddings import FloatArray
-from gclrec.runs.reading import (
-    PARTS,
-    Lists,
-    Lookup,
-    as_lists,
-    check_run,
-    joined_lists,
-    lists_of_known,
-    read_known,
-    take_lists,
-)
+from gclrec.runs.reading import PARTS, Lookup, check_run, read_known
 
 __all__ = ["PARTS", "Recommendation", "Recommender", "check_run"]
 
@@ -57,7 +48,7 @@ class Recommender:
         users: raw user ids by row.
         user_vectors: ``(U, D)`` float32.
         index: of the items.
-        known: ``(indptr, items)``: what user ``u`` has already is ``items[indptr[u]:indptr[u + 1]]``.
+        known: the item rows that each user has already.
         run: the run folder, for what new users and items need.
         item_degrees: ``(I,)`` training interactions of each item; 0 for added ones.
         added: items that came after training.
@@ -68,7 +59,7 @@ class Recommender:
     users: Vocabulary
     user_vectors: FloatArray
     index: Index
-    known: Lists
+    known: Ragged
     run: Path | None = None
     item_degrees: IntArray | None = None
     added: Added | None = None
@@ -119,13 +110,13 @@ class Recommender:
         embedded, added = catalogue.embedded, catalogue.added
         exact = not use_index or not (run / "index").exists()
         index = Index.exact(catalogue.vectors, catalogue.items) if exact else whole_index(run, catalogue)
-        fresh = added.user, added.item + len(embedded.items)
-        pairs = [*read_known(run, seen, embedded.users, embedded.items), fresh]
+        known = read_known(run, seen, embedded.users, embedded.items)
+        fresh = Ragged.from_pairs(added.user, added.item + len(embedded.items), len(embedded.users))
         return cls(
             embedded.users,
             embedded.user_vectors,
             index,
-            as_lists(pairs, len(embedded.users), len(index)),
+            known.union(fresh) if len(added) else known,
             run,
             np.pad(embedded.item_degrees, (0, len(added))),
             added,
@@ -243,7 +234,7 @@ class Recommender:
             return self._for_histories(histories, k, exclude_seen)
         self._check_k(k)
         rows = item_rows(items, self._item_rows, "item", skip_unknown=skip_unknown)
-        history = np.array([0, len(rows)]), rows
+        history = Ragged.from_lists([rows])
         if not self._newcomers.fold_in.item_tells[rows].any():
             raise InputError(f"none of the {len(rows):,} items was seen in training: they tell nothing")
         vectors = self._newcomers.vectors(self.user_vectors, np.array([-1]), history)
@@ -290,11 +281,11 @@ class Recommender:
         if not len(fresh):
             return self
         index = self.index.extended(fresh.vectors, fresh.ids)
-        theirs = as_lists([(fresh.user, fresh.item + len(self.items))], len(self.users), len(index))
+        theirs = Ragged.from_pairs(fresh.user, fresh.item + len(self.items), len(self.users))
         return replace(
             self,
             index=index,
-            known=joined_lists(self.known, theirs, len(index)),
+            known=self.known.union(theirs),
             item_degrees=np.pad(self._degrees, (0, len(fresh))),
             added=fresh if self.added is None else self.added.followed_by(fresh),
         )
@@ -341,7 +332,7 @@ class Recommender:
         """
         row = self._item_rows.of(item)
         self._check_k(k)
-        itself = (np.array([0, 1]), np.array([row]))
+        itself = Ragged.from_lists([[row]])
         rows, scores = self._directions.search(self._directions.vectors[[row]], k, exclude=itself)
         return listed(self.items, rows[0], scores[0])
 
@@ -352,9 +343,9 @@ class Recommender:
         tables = [nobody.with_columns(histories.ids.clear().alias("user"))]
         for start in range(0, len(histories.ids), _BATCH):
             places = np.arange(start, min(start + _BATCH, len(histories.ids)))
-            rows, given = histories.rows[places], take_lists(*histories.given, places)
+            rows, given = histories.rows[places], histories.given.take(places)
             vectors = self._newcomers.vectors(self.user_vectors, rows, given)
-            given = joined_lists(given, lists_of_known(self.known, rows), len(self.items))
+            given = given.union(self.known.take(rows))
             found, scores = self._shelf.search(vectors, k, exclude=given if exclude_seen else None)
             tables.append(tabled(histories.ids.gather(places), self.items, found, scores))
         return pl.concat(tables)
@@ -370,7 +361,7 @@ class Recommender:
 
     def _search(self, users: IntArray, k: int, exclude_seen: bool) -> tuple[IntArray, FloatArray]:
         self._check_k(k)
-        exclude = take_lists(*self.known, users) if exclude_seen else None
+        exclude = self.known.take(users) if exclude_seen else None
         return self._shelf.search(self.user_vectors[users], k, exclude=exclude)
 
     def _table(self, users: IntArray, k: int, exclude_seen: bool) -> pl.DataFrame:

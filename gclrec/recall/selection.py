@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray
 from gclrec.runs.embeddings import FloatArray
-from gclrec.runs.reading import Lists
 
 
 def scan(vectors: FloatArray, query: FloatArray) -> FloatArray:
@@ -38,13 +38,11 @@ def best_of_row(scores: FloatArray, k: int) -> IntArray:
     return order
 
 
-def hide(proposed: IntArray, exclude: Lists, num_items: int) -> IntArray:
+def hide(proposed: IntArray, exclude: Ragged, num_items: int) -> IntArray:
     """Put ``-1`` in the place of proposals that are excluded."""
-    indptr, items = exclude
-    if not len(items):
+    if not len(exclude.values):
         return proposed
-    owner = np.repeat(np.arange(len(proposed)), np.diff(indptr))
-    keys = np.sort(owner * num_items + items)
+    keys = np.sort(exclude.owners() * num_items + exclude.values)
     asked = np.arange(len(proposed))[:, None] * num_items + proposed
     place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
     return np.where((keys[place] == asked) & (proposed >= 0), -1, proposed)

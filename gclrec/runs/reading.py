@@ -11,11 +11,9 @@ import polars as pl
 
 from gclrec.common.errors import InputError
 from gclrec.common.files import read_toml
-from gclrec.data.interactions import BoolArray, IntArray, Vocabulary
+from gclrec.common.ragged import Ragged
+from gclrec.data.interactions import IntArray, Vocabulary
 from gclrec.runs.embeddings import read_frame
-
-Lists = tuple[IntArray, IntArray]
-"""``(indptr, values)``: list ``b`` is ``values[indptr[b]:indptr[b + 1]]``."""
 
 PARTS = ("train", "valid", "test")
 REMOVED = "removed"  # beside the parts: known pairs that ``train_fraction`` took away
@@ -146,89 +144,25 @@ def read_pairs(path: Path, users: Vocabulary, items: Vocabulary) -> tuple[IntArr
     return columns[0], columns[1]
 
 
-def read_parts(
-    run: Path, parts: Iterable[str], users: Vocabulary, items: Vocabulary
-) -> list[tuple[IntArray, IntArray]]:
-    """Return the user and item rows of parts of the split of a run."""
+def read_parts(run: Path, parts: Iterable[str], users: Vocabulary, items: Vocabulary) -> Ragged:
+    """Return the distinct items of each user in parts of the split of a run."""
     named = checked_parts(parts, (*PARTS, JOINED))
-    return [read_pairs(run / "split" / f"{part}.parquet", users, items) for part in named]
+    return _lists(run, named, users, items)
 
 
-def read_known(
-    run: Path, parts: Iterable[str], users: Vocabulary, items: Vocabulary
-) -> list[tuple[IntArray, IntArray]]:
+def read_known(run: Path, parts: Iterable[str], users: Vocabulary, items: Vocabulary) -> Ragged:
     """Return what :func:`read_parts` does and, where ``train`` is among the parts, what was taken from it.
 
     Nobody was trained on the pairs that a sparsity study took away, but they are known all the same.
     """
     names = checked_parts(parts)
-    removed = run / "split" / f"{REMOVED}.parquet"
-    more = [read_pairs(removed, users, items)] if "train" in names and removed.exists() else []
-    return read_parts(run, names, users, items) + more
+    if "train" in names and (run / "split" / f"{REMOVED}.parquet").exists():
+        names.append(REMOVED)
+    return _lists(run, names, users, items)
 
 
-def as_lists(pairs: Sequence[tuple[IntArray, IntArray]], num_users: int, num_items: int) -> Lists:
-    """Return the distinct items of each user."""
-    keys = [user * num_items + item for user, item in pairs]
-    merged = np.sort(np.concatenate([np.empty(0, dtype=np.int64), *keys]))  # faster than np.unique
-    user, item = np.divmod(merged[np.diff(merged, prepend=-1) != 0], num_items)
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=num_users))])
-    return indptr.astype(np.int64), item
-
-
-def ordered_lists(user: IntArray, item: IntArray, num_users: int, num_items: int) -> Lists:
-    """Return the distinct items of each user, each at its last place in the order of the pairs.
-
-    Example:
-        >>> indptr, items = ordered_lists(np.array([1, 0, 1, 1]), np.array([7, 5, 2, 7]), 2, 9)
-        >>> indptr.tolist(), items.tolist()
-        ([0, 1, 3], [5, 2, 7])
-    """
-    _, from_behind = np.unique((user * num_items + item)[::-1], return_index=True)
-    last = np.sort(len(user) - 1 - from_behind)
-    last = last[np.argsort(user[last], kind="stable")]
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(user[last], minlength=num_users))])
-    return indptr.astype(np.int64), item[last]
-
-
-def take_lists(indptr: IntArray, items: IntArray, rows: IntArray | Sequence[int]) -> Lists:
-    """Return some of the lists ``items[indptr[r]:indptr[r + 1]]``, in the order of ``rows``.
-
-    Example:
-        >>> indptr, items = take_lists(np.array([0, 2, 2, 3]), np.array([7, 8, 9]), [2, 0])
-        >>> indptr.tolist(), items.tolist()
-        ([0, 1, 3], [9, 7, 8])
-    """
-    rows = np.asarray(rows, dtype=np.int64)
-    start, count = indptr[rows], indptr[rows + 1] - indptr[rows]
-    taken = np.concatenate([[0], np.cumsum(count)])
-    return taken, items[np.arange(taken[-1]) + np.repeat(start - taken[:-1], count)]
-
-
-def lists_of_known(lists: Lists, rows: IntArray) -> Lists:
-    """Return the lists of some rows, in that order; an empty one for row ``-1``.
-
-    Example:
-        >>> indptr, items = lists_of_known((np.array([0, 2, 3]), np.array([7, 8, 9])), np.array([1, -1, 0]))
-        >>> indptr.tolist(), items.tolist()
-        ([0, 1, 1, 3], [9, 7, 8])
-    """
-    known = np.flatnonzero(rows >= 0)
-    indptr, items = take_lists(*lists, rows[known])
-    counts = np.zeros(len(rows) + 1, dtype=np.int64)
-    counts[known + 1] = np.diff(indptr)
-    return np.cumsum(counts), items
-
-
-def kept_lists(lists: Lists, kept: BoolArray) -> Lists:
-    """Return the lists without the items that are not ``kept``, ``(I,)``, in the same order."""
-    indptr, items = lists
-    stays = kept[items]
-    return np.concatenate([[0], np.cumsum(stays)])[indptr], items[stays]
-
-
-def joined_lists(first: Lists, second: Lists, num_items: int) -> Lists:
-    """Return the distinct items that are in either of two lists, list by list."""
-    count = len(first[0]) - 1
-    pairs = [(np.repeat(np.arange(count), np.diff(indptr)), items) for indptr, items in (first, second)]
-    return as_lists(pairs, count, num_items)
+def _lists(run: Path, names: Sequence[str], users: Vocabulary, items: Vocabulary) -> Ragged:
+    pairs = [read_pairs(run / "split" / f"{name}.parquet", users, items) for name in names]
+    empty = np.empty(0, dtype=np.int64)
+    user, item = (np.concatenate([empty, *(pair[side] for pair in pairs)]) for side in (0, 1))
+    return Ragged.from_pairs(user, item, len(users), distinct=True)

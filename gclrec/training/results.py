@@ -12,12 +12,12 @@ import polars as pl
 
 from gclrec.baselines import Scorer
 from gclrec.common.errors import CollapseWarning
+from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import Interactions
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
 from gclrec.evaluation.evaluator import Evaluation, evaluate, evaluate_ranking
 from gclrec.evaluation.geometry import collapse, geometry
-from gclrec.evaluation.ranking import Seen
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
 from gclrec.runs.embeddings import write_embeddings
@@ -136,7 +136,7 @@ def evaluate_on(
     known = [train] if exclude is None else [train, exclude]
     user, item = (np.concatenate([getattr(part, side) for part in known]) for side in ("user", "item"))
     users = np.unique(targets.user)
-    seen = Seen.from_pairs(user, item, train.num_users).take(users)
+    seen = Ragged.from_pairs(user, item, train.num_users).take(users)
     return evaluate_ranking(
         ranker.top_k(users, max(config.ks), seen).numpy(),
         users,

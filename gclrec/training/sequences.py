@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from gclrec.common.errors import InputWarning
+from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray, Interactions
 from gclrec.encoders import Sequences
-from gclrec.runs.reading import Lists, ordered_lists
 
 
 def sequences_of(train: Interactions, length: int) -> Sequences:
@@ -32,21 +32,21 @@ def sequences_of(train: Interactions, length: int) -> Sequences:
     return Sequences(user, item, train.num_users, train.num_items, time=time, length=length)
 
 
-def continued(sequences: Sequences, users: IntArray, given: Lists) -> Tensor:
+def continued(sequences: Sequences, users: IntArray, given: Ragged) -> Tensor:
     """Return the newest items of users who have come to further ones, ``(B, n)``, the newest last.
 
     Args:
         sequences: what users took in training.
         users: ``(B,)`` their numbers, ``-1`` for a user that training did not know.
-        given: ``(indptr, items)`` what each has come to, oldest to newest.
+        given: what each has come to, oldest to newest.
     """
     before = sequences.newest(torch.from_numpy(np.maximum(users, 0))).numpy()
     before = np.where(users[:, None] >= 0, before, -1)
     owner, place = np.nonzero(before >= 0)
-    indptr, items = given
-    owners = np.concatenate([owner, np.repeat(np.arange(len(users)), np.diff(indptr))])
-    taken = np.concatenate([before[owner, place], items])
-    ends, items = ordered_lists(owners, taken, len(users), int(taken.max(initial=0)) + 1)
+    owners = np.concatenate([owner, given.owners()])
+    taken = np.concatenate([before[owner, place], given.values])
+    both = Ragged.from_pairs(owners, taken, len(users)).newest()
+    ends, items = both.indptr, both.values
     at = ends[1:, None] + np.arange(-sequences.length, 0)
     there = at >= ends[:-1, None]
     return torch.from_numpy(np.where(there, items[np.where(there, at, 0)] if len(items) else -1, -1))

@@ -12,13 +12,14 @@ import polars as pl
 import torch
 
 from gclrec.common.errors import InputError
+from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray
 from gclrec.recall.new_items import EncodeUsers
 from gclrec.recall.recommender import Recommender
 from gclrec.runs.checkpoint import load_state
 from gclrec.runs.embeddings import FloatArray
 from gclrec.runs.folder import RunFolder
-from gclrec.runs.reading import PARTS, Lists, check_run, reads_histories
+from gclrec.runs.reading import PARTS, check_run, reads_histories
 from gclrec.settings.config import TrainConfig
 from gclrec.training.fit import new_trainer
 from gclrec.training.prepare import config_of
@@ -94,7 +95,7 @@ def history_encoder(folder: RunFolder) -> EncodeUsers | None:
         return None
     trainer = _trained(config, folder)
 
-    def encode(rows: IntArray, given: Lists, items: FloatArray) -> npt.NDArray[Any]:
+    def encode(rows: IntArray, given: Ragged, items: FloatArray) -> npt.NDArray[Any]:
         return trainer.users_by_histories(rows, given, torch.from_numpy(items)).numpy()
 
     return encode

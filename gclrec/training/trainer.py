@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
+from gclrec.common.ragged import Ragged
 from gclrec.common.schedules import factor
 from gclrec.contrast.base import Ranks
 from gclrec.data.interactions import IntArray
@@ -25,7 +26,6 @@ from gclrec.encoders.init import STARTS
 from gclrec.evaluation.scoring import Scoring
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
-from gclrec.runs.reading import Lists
 from gclrec.settings.config import TrainConfig
 from gclrec.training.batches import Batch, KnownItems, PairBatches
 from gclrec.training.build import chains_of, contrast_of, encoder_of, loss_of, sampler_of, with_fields
@@ -206,7 +206,7 @@ class Trainer:
         return self.objective.ranked(Embeddings(items[:0], items)).items
 
     @torch.no_grad()
-    def users_by_histories(self, users: IntArray, given: Lists, items: Tensor) -> Tensor:
+    def users_by_histories(self, users: IntArray, given: Ragged, items: Tensor) -> Tensor:
         """Return what users are ranked by, but for its length, by what they took, ``(B, D)``.
 
         Args:

@@ -13,7 +13,7 @@ from gclrec.baselines import BASELINES, Scorer, content_knn, gf_cf, item_knn, po
 from gclrec.baselines.pure_svd import truncated_svd
 from gclrec.common.errors import InputError
 from gclrec.data.schema import AttributeTable, Schema
-from gclrec.evaluation import Seen
+from gclrec.evaluation import Ragged
 from gclrec.graph.bipartite import BipartiteGraph
 
 USERS, ITEMS = 30, 24
@@ -71,7 +71,7 @@ def check_ranking(lists: torch.Tensor, scores: np.ndarray, hidden: np.ndarray) -
 
 
 def ranked(scorer, graph: BipartiteGraph, k: int = 30) -> torch.Tensor:
-    seen = Seen.from_pairs(*graph.edge_index.numpy(), graph.num_users)
+    seen = Ragged.from_pairs(*graph.edge_index.numpy(), graph.num_users)
     users = np.arange(graph.num_users)[::-1].copy()
     return scorer.top_k(users, k, seen.take(users)).flip(0)
 

@@ -67,7 +67,7 @@ def test_export_again_replaces(gclrec: Run, run: FakeRun) -> None:
 def test_the_target_is_kept_or_missed_aloud(
     gclrec: Run, run: FakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gclrec.recall.faiss_backends.Lists.efforts", (12, 12))
+    monkeypatch.setattr("gclrec.recall.faiss_backends.InvertedLists.efforts", (12, 12))
     outcome = gclrec("export", run.path, "--backend", "ivfflat", "--target-recall", 1, "--json")
     assert outcome.code == 0
     assert "note: ivfflat: measured recall@100" in outcome.err

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from gclrec import InputError, load_recommender
+from gclrec.common.ragged import Ragged
 from gclrec.encoders import HISTORIES, Sequences
 from gclrec.recall.recommender import Recommender
 from gclrec.runs.folder import RunFolder
@@ -83,7 +84,7 @@ def test_service_runs_the_encoder(gclrec: Run, run: Path, tmp_path: Path) -> Non
     assert told["items"] == [item for item, _ in expected]
     rows = np.arange(6)
     sent = recommender._newcomers.fold_in.item_sent
-    vector = encode(np.array([-1]), (np.array([0, 6]), rows), sent)[0]
+    vector = encode(np.array([-1]), Ragged.from_lists([rows]), sent)[0]
     scores = recommender.index.vectors @ (vector / np.linalg.norm(vector))
     assert expected[0].score == pytest.approx(np.delete(scores, rows).max(), abs=1e-6)
     backwards = gclrec("recommend", run, "--items", *raw[::-1], "-k", 5, "--json").values

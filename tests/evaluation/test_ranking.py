@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gclrec.common.errors import InputError
-from gclrec.evaluation import Seen, top_k, top_k_of_scores
+from gclrec.evaluation import Ragged, top_k, top_k_of_scores
 from gclrec.evaluation.ranking import _Layout
 
 DEVICES = [
@@ -30,7 +30,7 @@ def coarse(rows, dim, seed, low=-2, high=3):
 def random_seen(num_users, num_items, share, seed=0):
     mask = torch.rand(num_users, num_items, generator=seeded(seed)) < share
     user, item = mask.nonzero().T.numpy()
-    return mask, Seen.from_pairs(user, item, num_users)
+    return mask, Ragged.from_pairs(user, item, num_users)
 
 
 def slow_top_k(users, items, k, mask=None):
@@ -100,7 +100,7 @@ def test_there_are_always_enough_chunks(num_items, k):
 @pytest.mark.parametrize("num_items", [7, 300, 6000])
 def test_all_equal_scores_give_the_first_unseen_items(num_items):
     k = 5
-    seen = Seen.from_pairs([0, 0, 2], [1, 3, 0], num_users=4)
+    seen = Ragged.from_pairs([0, 0, 2], [1, 3, 0], num_users=4)
     items, scores = top_k(torch.zeros(4, 8), torch.randn(num_items, 8, generator=seeded()), k, seen=seen)
 
     assert items.tolist() == [[0, 2, 4, 5, 6], [0, 1, 2, 3, 4], [1, 2, 3, 4, 5], [0, 1, 2, 3, 4]]
@@ -136,7 +136,7 @@ def test_block_size_does_not_change_the_answer(block_size):
 
 
 def test_a_user_who_has_seen_everything_gets_empty_places():
-    seen = Seen.from_pairs([0] * 30 + [1] * 28, [*range(30), *range(28)], num_users=3)
+    seen = Ragged.from_pairs([0] * 30 + [1] * 28, [*range(30), *range(28)], num_users=3)
     items, scores = top_k(torch.ones(3, 2), torch.ones(30, 2), 4, seen=seen)
 
     assert items.tolist() == [[-1] * 4, [28, 29, -1, -1], [0, 1, 2, 3]]
@@ -194,8 +194,8 @@ def test_numpy_vectors_and_trainable_vectors():
         ),
         ({"k": 0}, "k must be at least 1, got 0"),
         ({"block_size": 0}, "block_size must be at least 1, got 0"),
-        ({"seen": Seen.from_pairs([0], [1], 2)}, "seen lists 2 users, user_vectors 3"),
-        ({"seen": Seen.from_pairs([0], [5], 3)}, "seen names item 5, items are numbered 0 to 4"),
+        ({"seen": Ragged.from_pairs([0], [1], 2)}, "seen lists 2 users, user_vectors 3"),
+        ({"seen": Ragged.from_pairs([0], [5], 3)}, "seen names item 5, items are numbered 0 to 4"),
     ],
 )
 def test_bad_input(change, message):
@@ -205,19 +205,19 @@ def test_bad_input(change, message):
 
 
 def test_seen_groups_pairs_by_user():
-    seen = Seen.from_pairs([3, 0, 3, 1], [9, 4, 2, 7], num_users=5)
+    seen = Ragged.from_pairs([3, 0, 3, 1], [9, 4, 2, 7], num_users=5)
     assert len(seen) == 5
-    assert [seen.of(user).tolist() for user in range(5)] == [[4], [7], [], [9, 2], []]
+    assert [seen[user].tolist() for user in range(5)] == [[4], [7], [], [9, 2], []]
 
     part = seen.take(torch.tensor([3, 2, 0, 3]))
-    assert [part.of(row).tolist() for row in range(4)] == [[9, 2], [], [4], [9, 2]]
+    assert [part[row].tolist() for row in range(4)] == [[9, 2], [], [4], [9, 2]]
     assert len(seen.take([])) == 0
 
 
 @pytest.mark.parametrize(("user", "item"), [([5], [0]), ([-1], [0]), ([0], [-2]), ([0, 1], [0])])
 def test_seen_refuses_bad_pairs(user, item):
-    with pytest.raises(InputError, match="seen pairs"):
-        Seen.from_pairs(user, item, num_users=5)
+    with pytest.raises(InputError, match="pairs: "):
+        Ragged.from_pairs(user, item, num_users=5)
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,7 @@ def gowalla_seen():
     for row, items in enumerate(chosen):
         mask[row, torch.from_numpy(items)] = True
     user = np.repeat(np.arange(500), [len(items) for items in chosen])
-    return mask, Seen.from_pairs(user, np.concatenate(chosen), 500)
+    return mask, Ragged.from_pairs(user, np.concatenate(chosen), 500)
 
 
 @pytest.mark.parametrize("k", [20, 100])
@@ -267,10 +267,10 @@ def test_scores_that_cannot_be_ranked_are_refused():
         with pytest.raises(InputError, match="expected scores"):
             top_k_of_scores(scores, k)
     with pytest.raises(InputError, match="seen lists"):
-        top_k_of_scores(torch.zeros(2, 3), 1, seen=Seen.from_pairs([0], [1], 3))
+        top_k_of_scores(torch.zeros(2, 3), 1, seen=Ragged.from_pairs([0], [1], 3))
     for item in (3, -1):
         with pytest.raises(InputError, match=f"seen names item {item}, items are numbered 0 to 2"):
-            top_k_of_scores(torch.zeros(1, 3), 1, seen=Seen(torch.tensor([0, 1]), torch.tensor([item])))
+            top_k_of_scores(torch.zeros(1, 3), 1, seen=Ragged(np.array([0, 1]), np.array([item])))
     with pytest.raises(InputError, match="NaN"):
         top_k_of_scores(torch.full((2, 3), float("nan")), 1)
     assert top_k_of_scores(torch.zeros(2, 0), 2)[0].tolist() == [[-1, -1], [-1, -1]]

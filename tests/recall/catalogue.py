@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import Vocabulary
 
 ITEMS, DIM = 2_000, 16
@@ -37,6 +38,5 @@ def slow_search(vectors, queries, k, excluded=None):
     return rows
 
 
-def lists(excluded: list[set[int]]) -> tuple[np.ndarray, np.ndarray]:
-    indptr = np.cumsum([0, *map(len, excluded)])
-    return indptr, np.array([item for items in excluded for item in sorted(items)], dtype=np.int64)
+def lists(excluded: list[set[int]]) -> Ragged:
+    return Ragged.from_lists([sorted(items) for items in excluded])

@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 import torch
 
+from gclrec.common.ragged import Ragged
 from gclrec.encoders import MF, LightGCN
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
 from gclrec.runs.embeddings import write_embeddings
-from gclrec.runs.reading import Lists, as_lists
 
 from .fake_run import FakeRun, write_run
 
@@ -25,9 +25,9 @@ class FoldedRun(FakeRun):
     fold_in: FoldIn
 
     @property
-    def histories(self) -> Lists:
+    def histories(self) -> Ragged:
         """The training items of each user."""
-        return as_lists([self.parts["train"]], len(self.users), len(self.items))
+        return Ragged.from_pairs(*self.parts["train"], len(self.users), distinct=True)
 
 
 def folded_run(

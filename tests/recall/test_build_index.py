@@ -10,7 +10,7 @@ import pytest
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.recall import build_index as building
 from gclrec.recall.build_index import BACKENDS
-from gclrec.recall.faiss_backends import GRAPH_LAYOUTS, Graph, Lists
+from gclrec.recall.faiss_backends import GRAPH_LAYOUTS, Graph, InvertedLists
 from gclrec.recall.index import Index
 
 from .catalogue import DIM, ITEMS, QUERIES, VECTORS, clustered, numbered, slow_search
@@ -44,7 +44,7 @@ def test_layouts_of_a_graph_agree_on_what_they_find() -> None:
 
 
 def test_an_unreachable_target_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Lists, "efforts", (12, 12))
+    monkeypatch.setattr(InvertedLists, "efforts", (12, 12))
     with pytest.warns(InputWarning, match="below the target"):
         index = Index.build(VECTORS, numbered(ITEMS), backend="ivfflat", queries=QUERIES, target_recall=1.0)
     assert index.quality is not None

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from gclrec.common.errors import InputError
+from gclrec.common.ragged import Ragged
 from gclrec.encoders import LAYER_WEIGHTS, LightGCN
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
 from gclrec.recall.ridge import RIDGE, Guess
-from gclrec.runs.reading import as_lists, joined_lists, take_lists
 
 from .folded_run import FoldedRun, folded_run
 
@@ -21,10 +21,10 @@ every_exponent = pytest.mark.parametrize("exponent", [0.5, 0.3])
 SCORES = {"dot": (1.0, 1.0), "cosine": (0.0, 0.0), "calibrated": (0.0, 0.4)}
 
 
-def own_lists(run: FoldedRun, side: str) -> tuple[np.ndarray, np.ndarray]:
+def own_lists(run: FoldedRun, side: str) -> Ragged:
     user, item = run.parts["train"]
     pairs = (user, item) if side == "user" else (item, user)
-    return as_lists([pairs], *((30, 60) if side == "user" else (60, 30)))
+    return Ragged.from_pairs(*pairs, 30 if side == "user" else 60, distinct=True)
 
 
 def slow_layers(run: FoldedRun) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -51,7 +51,7 @@ def test_training_users_fold_in_to_their_own_vectors(
     run = folded_run(tmp_path / "run", layer_weights, exponents=SCORES[score], degree_exponent=exponent)
     start = run.encoder.users.detach().numpy()
     found = run.fold_in.new_users(run.histories, start=start)
-    some = np.diff(run.histories[0]) > 0
+    some = run.histories.lengths > 0
     np.testing.assert_allclose(found[some], run.user_vectors[some], atol=1e-5, rtol=0)
     assert np.abs(run.user_vectors[some]).mean() > 1e-2
     if run.fold_in.weights[0] == 0:  # nothing of a user's own is in the vector
@@ -81,9 +81,11 @@ def test_users_without_vectors_fold_in_exactly(layer_weights: str, toy_graph: Bi
     fold_in = FoldIn.of_layers(toy_graph, *encoder.as_polynomial(toy_graph))
     user, item = toy_graph.edge_index.numpy()
     final = encoder(toy_graph)
-    found = fold_in.new_users(as_lists([(user, item)], 12, 10))
+    found = fold_in.new_users(Ragged.from_pairs(user, item, 12, distinct=True))
     np.testing.assert_allclose(found, final.users.detach(), atol=1e-5, rtol=0)
-    made = fold_in.new_items(as_lists([(item, user)], 10, 12), start=encoder.items.detach().numpy())
+    made = fold_in.new_items(
+        Ragged.from_pairs(item, user, 10, distinct=True), start=encoder.items.detach().numpy()
+    )
     known = np.bincount(item, minlength=10) > 0
     np.testing.assert_allclose(made.vectors[known], final.items.detach()[known], atol=1e-5, rtol=0)
 
@@ -93,7 +95,9 @@ def test_any_number_of_layers(num_layers: int, toy_graph: BipartiteGraph) -> Non
     encoder = LightGCN(12, 10, dim=6, num_layers=num_layers, init_std=1.0)
     fold_in = FoldIn.of_layers(toy_graph, *encoder.layer_zero, encoder.layer_shares())
     user, item = toy_graph.edge_index.numpy()
-    found = fold_in.new_users(as_lists([(user, item)], 12, 10), start=encoder.users.detach().numpy())
+    found = fold_in.new_users(
+        Ragged.from_pairs(user, item, 12, distinct=True), start=encoder.users.detach().numpy()
+    )
     np.testing.assert_allclose(found, encoder(toy_graph).users.detach().numpy(), atol=1e-5)
 
 
@@ -102,7 +106,7 @@ def test_no_layer_is_matrix_factorisation(toy_graph: BipartiteGraph) -> None:
     fold_in = FoldIn.of_layers(toy_graph, *encoder.layer_zero, encoder.layer_shares())
     same = FoldIn.of_vectors(toy_graph, encoder.users, encoder.items)
     assert not fold_in.propagates
-    history = np.array([0, 2]), np.array([1, 4])
+    history = Ragged.from_lists([[1, 4]])
     np.testing.assert_array_equal(fold_in.new_users(history), same.new_users(history))
 
 
@@ -113,8 +117,7 @@ def test_a_new_user_by_slow_sums(exponent: float, tmp_path: Path) -> None:
     layers = slow_layers(run)
     degree = np.bincount(run.parts["train"][1], minlength=60).astype(float)
     histories = [[3, 7, 20], [5], [50, 7], [], [51]]
-    indptr = np.cumsum([0, *map(len, histories)])
-    found = run.fold_in.new_users((indptr, np.array([i for each in histories for i in each])))
+    found = run.fold_in.new_users(Ragged.from_lists(histories))
     for row, history in enumerate(histories):
         known = [i for i in history if degree[i]]
         expected = np.zeros(8)
@@ -129,7 +132,7 @@ def test_many_users_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("gclrec.recall.fold_in._BLOCK", 40)
     np.testing.assert_array_equal(run.fold_in.new_users(run.histories), whole)
     for row in range(30):
-        one = run.fold_in.new_users(take_lists(*run.histories, [row]))
+        one = run.fold_in.new_users(run.histories.take([row]))
         np.testing.assert_allclose(one[0], whole[row], atol=1e-6)
 
 
@@ -141,7 +144,7 @@ def test_a_new_item_by_slow_sums(exponent: float, tmp_path: Path) -> None:
     degree = np.bincount(run.parts["train"][0], minlength=30).astype(float)
     start = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
     start[2] = np.nan
-    audience = np.array([0, 3, 3, 5]), np.array([4, 9, 11, 2, 6])
+    audience = Ragged.from_lists([[4, 9, 11], [], [2, 6]])
     made = run.fold_in.new_items(audience, start=start)
 
     def received(users: list[int], first: int) -> np.ndarray:
@@ -163,11 +166,11 @@ def test_a_new_item_by_slow_sums(exponent: float, tmp_path: Path) -> None:
 def test_returning_users(layer_weights: str | None, score: str, tmp_path: Path) -> None:
     run = folded_run(tmp_path / "run", layer_weights, exponents=SCORES[score])
     rows = np.array([4, 9, 12])
-    before = take_lists(*run.histories, rows)
+    before = run.histories.take(rows)
     trained = run.user_vectors[rows]
     same = run.fold_in.returning_users(trained, rows, before, before)
     np.testing.assert_allclose(same, trained, atol=1e-5)
-    now = joined_lists(before, (np.arange(4), rows), 60)
+    now = before.union(Ragged(np.arange(4), rows))
     moved = run.fold_in.returning_users(trained, rows, before, now)
     assert not np.allclose(moved[0], trained[0], atol=1e-3)
     if layer_weights is not None:
@@ -177,7 +180,7 @@ def test_returning_users(layer_weights: str | None, score: str, tmp_path: Path) 
 
 def test_lengths_follow_the_score(tmp_path: Path) -> None:
     runs = {name: folded_run(tmp_path / name, None, exponents=each) for name, each in SCORES.items()}
-    audience = np.array([0, 3]), np.array([4, 9, 11])
+    audience = Ragged.from_lists([[4, 9, 11]])
     vectors = {name: run.fold_in.new_items(audience).vectors[0] for name, run in runs.items()}
     lengths = {name: np.linalg.norm(vector) for name, vector in vectors.items()}
     assert lengths["cosine"] == pytest.approx(1)
@@ -211,11 +214,11 @@ def test_guessed_vectors_rank_a_users_own_taste() -> None:
     noise = torch.randn(70, 2, generator=torch.Generator().manual_seed(1)) / 10
     users, items = taste[torch.arange(40) % 2] + noise[:40], taste[torch.arange(30) % 2] + noise[40:]
     fold_in = FoldIn.of_vectors(graph, users, items)
-    vectors = fold_in.new_users((np.array([0, 2, 4]), np.array([0, 2, 1, 3])))
+    vectors = fold_in.new_users(Ragged.from_lists([[0, 2], [1, 3]]))
     scores = vectors @ items.numpy().T
     assert scores[0, ::2].min() > scores[0, 1::2].max()
     assert scores[1, 1::2].min() > scores[1, ::2].max()
-    made = fold_in.new_items((np.array([0, 2]), np.array([5, 7])))
+    made = fold_in.new_items(Ragged.from_lists([[5, 7]]))
     scores = made.vectors @ users.numpy().T
     assert scores[0, 1::2].min() > scores[0, ::2].max()
 
@@ -231,7 +234,7 @@ def test_saved_and_loaded(layer_weights: str | None, tmp_path: Path) -> None:
     assert found.weights == run.fold_in.weights
     assert found.exponents == (0.0, 0.4)
     assert found.trained_on == ("train",)
-    audience = np.array([0, 3]), np.array([4, 9, 11])
+    audience = Ragged.from_lists([[4, 9, 11]])
     for ours, theirs in zip(found.new_items(audience), run.fold_in.new_items(audience), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     np.testing.assert_array_equal(found.new_users(run.histories), run.fold_in.new_users(run.histories))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import polars as pl
 import pytest
@@ -12,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gclrec.common.errors import InputError
+from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import Vocabulary
-from gclrec.evaluation.ranking import Seen, top_k
-from gclrec.recall.faiss_backends import Graph, Lists
-from gclrec.recall.index import Index, take_lists
+from gclrec.evaluation.ranking import top_k
+from gclrec.recall.faiss_backends import Graph, InvertedLists
+from gclrec.recall.index import Index
 
 from .catalogue import DIM, ITEMS, QUERIES, VECTORS, clustered, lists, numbered, slow_search
 
@@ -52,10 +51,8 @@ def test_scores_are_inner_products_in_order(index: Index, size: int) -> None:
 
 @pytest.mark.parametrize("size", [1, 40])
 def test_exact_is_the_ranking_of_the_evaluation(size: int) -> None:
-    seen = Seen.from_pairs(np.repeat(np.arange(size), 30), np.tile(np.arange(30) * 7, size), size)
-    rows, scores = Index.exact(VECTORS, numbered(ITEMS)).search(
-        QUERIES[:size], 20, exclude=(seen.indptr.numpy(), seen.items.numpy())
-    )
+    seen = Ragged.from_pairs(np.repeat(np.arange(size), 30), np.tile(np.arange(30) * 7, size), size)
+    rows, scores = Index.exact(VECTORS, numbered(ITEMS)).search(QUERIES[:size], 20, exclude=seen)
     expected, values = top_k(QUERIES[:size], VECTORS, 20, seen=seen)
     assert np.array_equal(rows, expected.numpy())
     np.testing.assert_allclose(scores, values.numpy(), rtol=1e-5)
@@ -109,7 +106,7 @@ def test_exclusion(built, backend: str, k: int, seen: list[int], favourites: boo
 
 def test_ties_among_proposals_go_by_row(built: dict[str, Index]) -> None:
     twins = np.repeat(clustered(60, 5), 20, axis=0)  # every vector twenty times
-    for structure in (Graph.build(twins, "inner product", seed=0), Lists.build(twins, False, seed=0)):
+    for structure in (Graph.build(twins, "inner product", seed=0), InvertedLists.build(twins, False, seed=0)):
         index = Index(numbered(1200), twins, "any", structure, effort=1000)
         rows, scores = index.search(QUERIES[:8], 40)
         level = scores[:, :-1] == scores[:, 1:]
@@ -136,16 +133,14 @@ def test_empty_batch(index: Index) -> None:
         (np.ones((1, 3)), 5, None, "3 dimensions"),
         (np.full((1, DIM), np.inf), 5, None, "queries: row 0"),
         (np.ones((1, DIM)), 0, None, "k must be at least 1"),
-        (np.ones((1, DIM)), 5, ([0, 1, 2], [3, 4]), "3 offsets"),
-        (np.ones((1, DIM)), 5, ([0, 1], [3, 4]), "do not fit"),
-        (np.ones((1, DIM)), 5, ([0, 1], [ITEMS]), "must lie in"),
-        (np.ones((1, DIM)), 5, ([0, 1], [-1]), "must lie in"),
-        (np.ones((2, DIM)), 5, ([0, 2, 1], [3]), "must not decrease"),
+        (np.ones((1, DIM)), 5, [[3], [4]], "2 lists, expected one for each of 1 queries"),
+        (np.ones((1, DIM)), 5, [[ITEMS]], "must lie in"),
+        (np.ones((1, DIM)), 5, [[-1]], "must lie in"),
     ],
 )
 def test_bad_searches(index: Index, queries, k, exclude, said: str) -> None:
     with pytest.raises(InputError) as caught:
-        index.search(queries, k, exclude=exclude)
+        index.search(queries, k, exclude=None if exclude is None else Ragged.from_lists(exclude))
     assert said in str(caught.value)
 
 
@@ -177,13 +172,3 @@ def test_tensors_are_vectors_too(dtype: torch.dtype) -> None:
     rows, scores = Index.exact(vectors * 2.0, ["a", "b", "c"]).search(vectors[:2], 1)
     assert rows.tolist() == [[0], [1]]
     assert scores.tolist() == [[2.0], [2.0]]
-
-
-@settings(deadline=None)
-@given(st.lists(st.lists(st.integers(0, 9), max_size=4), min_size=1, max_size=6), st.data())
-def test_take_lists(given_lists: list[list[int]], data) -> None:
-    indptr = np.cumsum([0, *map(len, given_lists)])
-    items = np.array([item for one in given_lists for item in one], dtype=np.int64)
-    rows = data.draw(st.lists(st.integers(0, len(given_lists) - 1), max_size=8))
-    taken, values = take_lists(indptr, items, rows)
-    assert [values[a:b].tolist() for a, b in itertools.pairwise(taken)] == [given_lists[row] for row in rows]

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 
 from gclrec.common.errors import InputError, InputWarning
+from gclrec.common.ragged import Ragged
 from gclrec.recall.build_index import BACKENDS
 from gclrec.recall.fold_in import FoldIn
 from gclrec.recall.index import Index
 from gclrec.recall.recommender import Recommender
-from gclrec.runs.reading import take_lists
 
 from .fake_run import write_run
 from .folded_run import FoldedRun, folded_run
@@ -47,7 +47,7 @@ def test_one_new_user(run: FoldedRun) -> None:
     history = [3, 7, 20]
     raw = run.items.raw(history).to_list()
     found = recommender.recommend_for(items=raw, k=5)
-    vector = run.fold_in.new_users((np.array([0, 3]), np.array(history)))[0]
+    vector = run.fold_in.new_users(Ragged.from_lists([history]))[0]
     expected = ranked(run, vector, history)[:5]
     assert [item for item, _ in found] == run.items.raw(expected).to_list()
     np.testing.assert_allclose([s for _, s in found], run.item_vectors[expected] @ vector, rtol=1e-4)
@@ -79,10 +79,10 @@ def test_a_table_of_users(run: FoldedRun) -> None:
         assert theirs["item"].to_list() == [item for item, _ in one]
         assert theirs["rank"].to_list() == list(range(1, len(one) + 1))
 
-    trained = take_lists(*run.histories, [back])[1]
+    trained = run.histories[back]
     whole = np.union1d(trained, fresh["known"])
     start = run.encoder.users.detach().numpy()[[back]]
-    vector = run.fold_in.new_users((np.array([0, len(whole)]), whole), start=start)[0]
+    vector = run.fold_in.new_users(Ragged.from_lists([whole]), start=start)[0]
     without = set(np.flatnonzero(run.known("train", "valid", "test")[back])) | set(fresh["known"])
     theirs = found.filter(pl.col("user") == labels["known"])
     assert theirs["item"].to_list() == run.items.raw(ranked(run, vector, list(without))).to_list()
@@ -90,7 +90,7 @@ def test_a_table_of_users(run: FoldedRun) -> None:
 
 def test_a_user_of_the_run_without_news_gets_what_he_gets(run: FoldedRun) -> None:
     recommender = Recommender.load(run.path)
-    trained = take_lists(*run.histories, [9])[1][:1]
+    trained = run.histories[9][:1]
     table = pl.DataFrame({"user": [run.users.ids[9]], "item": run.items.raw(trained)})
     assert (
         recommender.recommend_for(table, 7)["item"].to_list()
@@ -164,7 +164,7 @@ def test_added_items_are_served(run: FoldedRun) -> None:
     audiences = {0: [2, 5, 9], 1: [11, 4], 2: [7]}
     after = before.add_items(pairs(run, audiences))
     assert (len(before.items), len(after.items)) == (60, 63)
-    lists = np.array([0, 3, 5, 6]), np.array([2, 5, 9, 4, 11, 7])
+    lists = Ragged.from_lists([[2, 5, 9], [4, 11], [7]])
     vectors = np.concatenate([run.item_vectors, run.fold_in.new_items(lists).vectors])
     np.testing.assert_allclose(after.index.vectors, vectors, rtol=1e-6)
     for row in range(30):
@@ -182,8 +182,8 @@ def test_added_items_are_served(run: FoldedRun) -> None:
 
 def test_added_items_count_in_histories(run: FoldedRun) -> None:
     after = Recommender.load(run.path).add_items(pairs(run, {0: [2, 5, 9]}))
-    sent = run.fold_in.new_items((np.array([0, 3]), np.array([2, 5, 9]))).sent
-    vector = run.fold_in.extended(sent).new_users((np.array([0, 2]), np.array([3, 60])))[0]
+    sent = run.fold_in.new_items(Ragged.from_lists([[2, 5, 9]])).sent
+    vector = run.fold_in.extended(sent).new_users(Ragged.from_lists([[3, 60]]))[0]
     found = after.recommend_for([run.items.ids[3], new_id(run, 0)], 5)
     np.testing.assert_allclose(found[0].score, (after.index.vectors @ vector)[4:].max(), rtol=0.5)
     rows = after.items.rows([item for item, _ in found])
@@ -231,7 +231,7 @@ def test_items_from_content(run: FoldedRun) -> None:
         np.testing.assert_array_equal(given.index.vectors, encoded.index.vectors)
     both = recommender.add_items(pairs(run, {1: [2, 5], 7: [3]}), attributes=table, encode=encode)
     assert both.items.ids.tail(3).to_list() == [new_id(run, n) for n in (1, 7, 0)]
-    lists = np.array([0, 2, 3, 3]), np.array([2, 5, 3])
+    lists = Ragged.from_lists([[2, 5], [3], []])
     start = np.stack([np.full(8, -2.0), np.full(8, np.nan), np.full(8, 1.0)]).astype(np.float32)
     np.testing.assert_allclose(
         both.index.vectors[60:], run.fold_in.new_items(lists, start=start).vectors, rtol=1e-6

@@ -10,7 +10,7 @@ import pytest
 
 from gclrec.common.errors import InputError
 from gclrec.data.interactions import Vocabulary
-from gclrec.recall.faiss_backends import Lists, size_in_bytes
+from gclrec.recall.faiss_backends import InvertedLists, size_in_bytes
 from gclrec.recall.index import Index
 from gclrec.recall.quality import BATCH, kth_scores, measure, rate, recalls
 
@@ -24,7 +24,9 @@ def catalogue() -> tuple[Index, np.ndarray]:
 
 def test_recall_by_counting(catalogue) -> None:
     exact, queries = catalogue
-    blind = Index(exact.ids, exact.vectors, "ivfflat", Lists.build(exact.vectors, False, seed=0), effort=8)
+    blind = Index(
+        exact.ids, exact.vectors, "ivfflat", InvertedLists.build(exact.vectors, False, seed=0), effort=8
+    )
     found, right = blind.search(queries, 20)[0], exact.search(queries, 20)[0]
     counted = [len(set(a) & set(b)) / 20 for a, b in zip(found.tolist(), right.tolist(), strict=True)]
     assert 0.3 < np.mean(counted) < 0.99  # or the test would show nothing
@@ -79,6 +81,6 @@ def test_rate_counts_queries_not_calls() -> None:
 def test_size_is_that_of_the_file(catalogue, tmp_path) -> None:
     import faiss
 
-    index = Lists.build(catalogue[0].vectors, False, seed=0).faiss_index()
+    index = InvertedLists.build(catalogue[0].vectors, False, seed=0).faiss_index()
     faiss.write_index(index, str(tmp_path / "index"))
     assert size_in_bytes(index) == (tmp_path / "index").stat().st_size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +11,8 @@ import polars as pl
 import pytest
 
 from gclrec.common.errors import InputError
-from gclrec.evaluation.ranking import Seen, top_k
+from gclrec.common.ragged import Ragged
+from gclrec.evaluation.ranking import top_k
 from gclrec.recall.build_index import BACKENDS
 from gclrec.recall.index import Index
 from gclrec.recall.recommender import PARTS, Recommendation, Recommender
@@ -47,7 +47,7 @@ def test_ranks_as_the_evaluation_does(tmp_path: Path, num_users: int, seen: tupl
     """The same items, order and scores: what was measured is what is served."""
     run = write_run(tmp_path / "run", num_users=num_users)
     pairs = [np.concatenate(sides) for sides in zip(*(run.parts[part] for part in seen), strict=True)]
-    listed = Seen.from_pairs(*pairs, num_users)
+    listed = Ragged.from_pairs(*pairs, num_users)
     items, scores = (part.numpy() for part in top_k(run.user_vectors, run.item_vectors, 60, seen=listed))
     recommender = Recommender.load(run.path, seen=seen)
     frame = pl.concat(recommender.recommend_all(60))
@@ -74,11 +74,8 @@ def test_seen_is_what_the_named_parts_hold(run: FakeRun) -> None:
     for seen in (("train",), "valid", ("train", "test"), ()):
         named = (seen,) if isinstance(seen, str) else seen
         recommender = Recommender.load(run.path, seen=seen)
-        indptr, items = recommender.known
         mask = run.known(*named)
-        assert [items[a:b].tolist() for a, b in itertools.pairwise(indptr)] == [
-            np.flatnonzero(row).tolist() for row in mask
-        ]
+        assert recommender.known.tolist() == [np.flatnonzero(row).tolist() for row in mask]
 
 
 def test_a_pair_in_two_parts_counts_once(tmp_path: Path) -> None:
@@ -87,7 +84,7 @@ def test_a_pair_in_two_parts_counts_once(tmp_path: Path) -> None:
         (run.path / "split" / f"{part}.parquet").write_bytes(
             (run.path / "split" / "train.parquet").read_bytes()
         )
-    assert len(Recommender.load(run.path).known[1]) == len(run.parts["train"][0])
+    assert len(Recommender.load(run.path).known.values) == len(run.parts["train"][0])
 
 
 def test_recommend_many_and_all_agree_with_one(run: FakeRun) -> None:

@@ -42,9 +42,9 @@ def test_removed_pairs_are_in_no_list(tmp_path: Path, kind: dict[str, str], refi
     assert result.values["metrics"]["test/all/recall@5"] == pytest.approx(figures["all/recall@5"], abs=1e-9)
 
     # what is known is not therefore what was learnt
-    indptr, items = Newcomers(folder.path, learnt.users, learnt.items, None).trained_on
-    users = np.repeat(np.arange(len(learnt.users)), np.diff(indptr))
-    assert (users * len(learnt.items) + items).tolist() == sorted(learnt.pair_keys.tolist())
+    trained_on = Newcomers(folder.path, learnt.users, learnt.items, None).trained_on
+    keys = trained_on.owners() * len(learnt.items) + trained_on.values
+    assert keys.tolist() == sorted(learnt.pair_keys.tolist())
 
     recommender = Recommender.load(folder.path, seen=("train", "valid"))
     user = int(whole.test.user[0])
