@@ -27,7 +27,7 @@ def test_histories_go_on() -> None:
     """The newest items of training, then the further ones; what comes again is newer than it was."""
     sequences = Sequences(torch.tensor([0, 0, 0, 1]), torch.tensor([5, 3, 4, 3]), 3, 9, length=3)
     users = np.array([0, 1, -1, 2, -1, 0])
-    lists = np.array([0, 0, 4, 6, 6, 6, 8]), np.array([7, 8, 2, 1, 6, 0, 5, 2])
+    lists = Ragged.from_lists([[], [7, 8, 2, 1], [6, 0], [], [], [5, 2]])
     assert continued(sequences, users, lists).tolist() == [
         [5, 3, 4],
         [8, 2, 1],
@@ -36,7 +36,7 @@ def test_histories_go_on() -> None:
         [-1, -1, -1],
         [4, 5, 2],
     ]
-    nothing = np.zeros(3, dtype=np.int64), np.empty(0, dtype=np.int64)
+    nothing = Ragged.empty(2)
     assert continued(sequences, np.array([-1, 2]), nothing).tolist() == [[-1] * 3] * 2
 
 
@@ -66,7 +66,7 @@ def test_users_are_encoded_as_in_training(run: Path) -> None:
     train = pl.read_parquet(run / "split" / "train.parquet").sort("time", maintain_order=True)
     own = train.filter(pl.col("user") == 4)["item"].to_numpy()
     sent = recommender._newcomers.fold_in.item_sent
-    given = np.array([0, 0, len(own), len(own), len(own)]), own
+    given = Ragged.from_lists([[], own, [], []])
     vectors = encode(rows, given, sent)
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     np.testing.assert_allclose(vectors[[0, 2, 3]], recommender.user_vectors[rows[[0, 2, 3]]], atol=1e-6)

@@ -100,7 +100,7 @@ def test_there_are_always_enough_chunks(num_items, k):
 @pytest.mark.parametrize("num_items", [7, 300, 6000])
 def test_all_equal_scores_give_the_first_unseen_items(num_items):
     k = 5
-    seen = Ragged.from_pairs([0, 0, 2], [1, 3, 0], num_users=4)
+    seen = Ragged.from_pairs([0, 0, 2], [1, 3, 0], num_rows=4)
     items, scores = top_k(torch.zeros(4, 8), torch.randn(num_items, 8, generator=seeded()), k, seen=seen)
 
     assert items.tolist() == [[0, 2, 4, 5, 6], [0, 1, 2, 3, 4], [1, 2, 3, 4, 5], [0, 1, 2, 3, 4]]
@@ -136,7 +136,7 @@ def test_block_size_does_not_change_the_answer(block_size):
 
 
 def test_a_user_who_has_seen_everything_gets_empty_places():
-    seen = Ragged.from_pairs([0] * 30 + [1] * 28, [*range(30), *range(28)], num_users=3)
+    seen = Ragged.from_pairs([0] * 30 + [1] * 28, [*range(30), *range(28)], num_rows=3)
     items, scores = top_k(torch.ones(3, 2), torch.ones(30, 2), 4, seen=seen)
 
     assert items.tolist() == [[-1] * 4, [28, 29, -1, -1], [0, 1, 2, 3]]
@@ -205,7 +205,7 @@ def test_bad_input(change, message):
 
 
 def test_seen_groups_pairs_by_user():
-    seen = Ragged.from_pairs([3, 0, 3, 1], [9, 4, 2, 7], num_users=5)
+    seen = Ragged.from_pairs([3, 0, 3, 1], [9, 4, 2, 7], num_rows=5)
     assert len(seen) == 5
     assert [seen[user].tolist() for user in range(5)] == [[4], [7], [], [9, 2], []]
 
@@ -217,7 +217,7 @@ def test_seen_groups_pairs_by_user():
 @pytest.mark.parametrize(("user", "item"), [([5], [0]), ([-1], [0]), ([0], [-2]), ([0, 1], [0])])
 def test_seen_refuses_bad_pairs(user, item):
     with pytest.raises(InputError, match="pairs: "):
-        Ragged.from_pairs(user, item, num_users=5)
+        Ragged.from_pairs(user, item, num_rows=5)
 
 
 @pytest.fixture(scope="module")
