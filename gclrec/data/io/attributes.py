@@ -72,8 +72,7 @@ def read_attributes(path: str | os.PathLike[str], *, id_column: str | None = Non
     """
     path = Path(path)
     if is_parquet(path):
-        frame = _plain_types(open_parquet(path), path)
-        return _by_id(frame, _id_name(frame.columns, id_column, path), lambda row: f"{path}, row {row + 1}")
+        return typed_attributes(open_parquet(path), id_column, path)
     sample = read_sample(path)
     if has_typed_header(sample):
         table, kinds = open_atomic(path)
@@ -94,6 +93,24 @@ def read_attributes(path: str | os.PathLike[str], *, id_column: str | None = Non
     frame = table.rows.rename(dict(zip(table.rows.columns, table.names, strict=True)))
     columns = [column if column.name == id_name else infer_attribute(column) for column in frame]
     return _by_id(pl.DataFrame(columns), id_name, table.place)
+
+
+def typed_attributes(frame: pl.DataFrame, id_column: str | None, source: str | Path) -> pl.DataFrame:
+    """Return attributes of a table with typed columns as :func:`read_attributes` returns them.
+
+    Args:
+        frame: a Parquet file's table, or one in memory.
+        id_column: column of the ids; guessed if ``None``.
+        source: named in messages.
+
+    Raises:
+        InputError: as :func:`read_attributes`; names the row.
+    """
+    if frame.height == 0:
+        raise InputError(f"{source}: holds columns but no rows")
+    frame = _plain_types(frame, source)
+    id_name = _id_name(frame.columns, id_column, source)
+    return _by_id(frame, id_name, lambda row: f"{source}, row {row + 1}")
 
 
 def with_attribute_files(
@@ -271,7 +288,7 @@ def _by_kind(table: TextTable, at: int, kind: str) -> pl.Series:
     return values if kind == "float_seq" else values.list.first().fill_nan(None)
 
 
-def _plain_types(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
+def _plain_types(frame: pl.DataFrame, path: str | Path) -> pl.DataFrame:
     """Return the columns of a Parquet table in the types that :func:`read_attributes` promises."""
     columns = []
     for column in frame:
@@ -296,7 +313,7 @@ def _plain_types(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _id_name(names: list[str], id_column: str | None, path: Path) -> str:
+def _id_name(names: list[str], id_column: str | None, path: str | Path) -> str:
     twin = next((name for name in names if names.count(name) > 1), None)
     if twin is not None:
         raise InputError(f"{path}: found two columns named {twin!r}, expected each once")

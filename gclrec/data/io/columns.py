@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 
 from gclrec.common.errors import InputError, InputWarning
-from gclrec.data.io.numbering import CODED, distinct_texts, looked_up
 
 Place = Callable[[int], str]
 """Names the place of a table row, such as ``ratings.csv, line 7``."""
@@ -169,31 +168,15 @@ def id_values(values: pl.Series, name: str, place: Place) -> pl.Series:
         _refuse(values.is_null(), values, name, place, "an id")
         whole = values.cast(pl.Int64, strict=False)
         return values.cast(pl.String) if whole.null_count() else whole
-    if isinstance(values.dtype, CODED) and (known := _known_texts(values)) is not None:
-        return known
+    if isinstance(values.dtype, pl.Enum) and not values.null_count():
+        texts = values.dtype.categories
+        if not ((texts != texts.str.strip_chars()).any() or (texts == "").any()):
+            numbered = _as_integers(texts)
+            return values if numbered is None else numbered.gather(values.to_physical()).alias(values.name)
     text = values.cast(pl.String).str.strip_chars()
     _refuse((text == "").fill_null(value=True), values, name, place, "an id")
     integers = _as_integers(text)
     return text if integers is None else integers
-
-
-def _known_texts(values: pl.Series) -> pl.Series | None:
-    """Return ids of coded text, looking at each distinct text once.
-
-    Returns:
-        As :func:`id_values`, text with its codes; ``None`` where a text has to be changed or refused.
-    """
-    if values.null_count() or not len(values):
-        return None
-    codes, texts = distinct_texts(values)
-    if (texts != texts.str.strip_chars()).any() or (texts == "").any():
-        return None
-    integers = _as_integers(texts)
-    if integers is None:
-        return values
-    table = np.zeros(int(codes[-1]) + 1, dtype=np.int64)
-    table[codes] = integers.to_numpy()
-    return pl.Series(values.name, looked_up(values.to_physical(), table))
 
 
 def number_values(

@@ -67,7 +67,7 @@ def read_interactions(path: AnyPath, *, columns: Columns = GUESSED, format: str 
     Raises:
         InputError: as :func:`read_frame`.
     """
-    return _numbered(_read(Path(path), columns, format))
+    return numbered_interactions(_read(Path(path), columns, format))
 
 
 def read_parts(
@@ -260,7 +260,8 @@ def _with_text(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.col(names).cast(pl.String))
 
 
-def _numbered(raw: RawInteractions) -> Interactions:
+def numbered_interactions(raw: RawInteractions) -> Interactions:
+    """Number raw interactions: repeated pairs are dropped and users without items kept, with a warning."""
     _warn_without_items(raw)
     users, items = (None if ids is None else Vocabulary.of(ids) for ids in (raw.users, raw.items))
     pairs = Interactions.from_frame(raw.frame, users=users, items=items, repeats=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -145,7 +146,7 @@ def read_table(path: Path, columns: Columns) -> RawInteractions:
     Raises:
         InputError: the file cannot be read, its columns cannot be told, or a value is no id or number.
     """
-    return RawInteractions(read_parquet(path, columns) if is_parquet(path) else _read_csv(path, columns))
+    return read_parquet(path, columns) if is_parquet(path) else _read_csv(path, columns)
 
 
 def is_parquet(path: Path) -> bool:
@@ -177,9 +178,9 @@ def open_csv(path: Path) -> TextTable:
     return read_text_table(path, data, separator=separator, quote='"')
 
 
-def _read_csv(path: Path, columns: Columns) -> pl.DataFrame:
+def _read_csv(path: Path, columns: Columns) -> RawInteractions:
     table = open_csv(path)
-    return interactions_of(table, pick_columns(table.names, columns, path))
+    return RawInteractions(interactions_of(table, pick_columns(table.names, columns, path)))
 
 
 def interactions_of(table: TextTable, picked: dict[str, int]) -> pl.DataFrame:
@@ -188,44 +189,17 @@ def interactions_of(table: TextTable, picked: dict[str, int]) -> pl.DataFrame:
     return typed_interactions(raw, {role: table.names[at] for role, at in picked.items()}, table.place)
 
 
-def open_parquet(
-    path: Path, columns: Sequence[str] | None = None, *, ids: Sequence[str] = ()
-) -> pl.DataFrame:
-    """Read columns of a Parquet file.
-
-    Args:
-        path: plain or gzip'd file.
-        columns: their names; all if ``None``.
-        ids: those whose text is wanted with codes (:func:`~gclrec.data.io.numbering.coded`); only one
-            column of text is there at a time.
+def open_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
+    """Read columns of a Parquet file, plain or gzip'd; all if ``None``.
 
     Raises:
         InputError: the file is missing, unreadable or damaged, or has no rows.
     """
-    try:
-        source = read_bytes(path) if is_gzip(path) else path
-        schema = pl.scan_parquet(_readable(source), glob=False).collect_schema()
-        names = list(schema if columns is None else columns)
-        text = [name for name in names if name in ids and schema.get(name) == pl.String]
-        rest = [name for name in names if name not in text]
-        found: dict[str, pl.Series] = {}
-        for group in [rest, *([name] for name in text)]:  # one column of text after the other
-            part = pl.read_parquet(_readable(source), columns=group, glob=False)
-            found |= {name: coded(part[name]) if name in text else part[name] for name in group}
-            del part
-        frame = pl.DataFrame([found[name] for name in names])
-    except (pl.exceptions.PolarsError, OSError) as error:
-        if isinstance(error, OSError) and error.errno:
-            raise unreadable(path, error) from error
-        problem = str(error).partition("\n")[0]
-        raise InputError(f"{path}: the Parquet file is damaged or is none ({problem})") from error
+    with _reading(path):
+        frame = pl.read_parquet(_source(path), columns=columns, glob=False)
     if frame.height == 0:
         raise InputError(f"{path}: holds columns but no rows")
     return frame
-
-
-def _readable(source: Path | bytes) -> Path | io.BytesIO:
-    return io.BytesIO(source) if isinstance(source, bytes) else source
 
 
 def parquet_names(path: Path) -> list[str]:
@@ -234,30 +208,65 @@ def parquet_names(path: Path) -> list[str]:
     Raises:
         InputError: as :func:`open_parquet`.
     """
-    read_sample(path)
-    return list(open_parquet(path).columns) if is_gzip(path) else _schema_names(path)
+    with _reading(path):
+        return pl.scan_parquet(_source(path), glob=False).collect_schema().names()
 
 
-def _schema_names(path: Path) -> list[str]:
+def _source(path: Path) -> Path | io.BytesIO:
+    return io.BytesIO(read_bytes(path)) if is_gzip(path) else path
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what polars and the system raise for a Parquet file into one line."""
     try:
-        return pl.scan_parquet(path, glob=False).collect_schema().names()
+        yield
     except (pl.exceptions.PolarsError, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise unreadable(path, error) from error
         problem = str(error).partition("\n")[0]
         raise InputError(f"{path}: the Parquet file is damaged or is none ({problem})") from error
 
 
-def read_parquet(path: Path, columns: Columns) -> pl.DataFrame:
-    """Read interactions from a Parquet file, only the columns that are needed; text ids with codes.
+def read_columns(
+    names: Sequence[str], column: Callable[[int], pl.Series], columns: Columns, source: str | Path
+) -> RawInteractions:
+    """Read interactions from a table whose columns are typed: a Parquet file or a table in memory.
+
+    Columns are read one at a time, and text ids are coded at once, so that only one column of text is in
+    memory at a time.
+
+    Args:
+        names: of the columns.
+        column: returns the column at a position.
+        columns: names that the caller gives; the others are guessed.
+        source: named in error messages.
+
+    Raises:
+        InputError: the columns cannot be told, there are no rows, or a value is no id, number or time.
+    """
+    raw = {}
+    picked = pick_columns(names, columns, source)
+    for role, position in picked.items():
+        values = column(position).alias(role)
+        if not len(values):
+            raise InputError(f"{source}: holds columns but no rows")
+        is_text = values.dtype in (pl.String, pl.Categorical, pl.Enum)
+        raw[role] = coded(values) if is_text and role in ("user", "item") else values
+    chosen = {role: names[position] for role, position in picked.items()}
+    return RawInteractions(
+        typed_interactions(pl.DataFrame(raw), chosen, lambda row: f"{source}, row {row + 1}")
+    )
+
+
+def read_parquet(path: Path, columns: Columns) -> RawInteractions:
+    """Read interactions from a Parquet file, only the columns that are needed; text ids are coded.
 
     Raises:
         InputError: as :func:`read_table`.
     """
     names = parquet_names(path)
-    chosen = {role: names[position] for role, position in pick_columns(names, columns, path).items()}
-    ids = [chosen["user"], chosen["item"]]
-    frame = open_parquet(path, list(dict.fromkeys(chosen.values())), ids=ids)
-    raw = frame.select(pl.col(name).alias(role) for role, name in chosen.items())
-    return typed_interactions(raw, chosen, lambda row: f"{path}, row {row + 1}")
+    return read_columns(names, lambda at: open_parquet(path, [names[at]])[names[at]], columns, path)
 
 
 def open_atomic(path: Path) -> tuple[TextTable, list[str]]:

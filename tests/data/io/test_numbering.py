@@ -1,4 +1,4 @@
-"""Ids by tables and codes beside a dictionary: near and far numbers, text, chunks, blocks."""
+"""Numbering of ids beside a dictionary: near and far numbers, text, categories, chunks, blocks."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from gclrec.data.io.numbering import distinct_ids, numbered, places_of
 from gclrec.data.io.readers import read_frame, read_interactions
 from gclrec.data.io.tables import open_parquet, read_parquet
 
-NEAR = [7, 3, 3, -2, 9, 7]
+NEAR = [7, 3, 3, 0, 9, 7]
+BELOW = [7, 3, 3, -2, 9, 7]
 FAR = [2**62, -(2**62), 5, 2**62, 6]
 TEXT = ["tea", "milk", "tea", "é", "a longer text than twelve bytes"]
 
 
-@pytest.fixture(params=[2**16, 0], ids=["few", "many"])
-def _many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take every path: that of a few ids and that of many, a few rows at a time."""
-    monkeypatch.setattr(numbering, "_FEW", request.param)
+@pytest.fixture(params=[4, 0], ids=["table", "join"])
+def _every_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Number whole numbers by a table and by a join, two rows at a time."""
+    monkeypatch.setattr(numbering, "_SPARSE", request.param)
     monkeypatch.setattr(numbering, "_BLOCK", 2)
 
 
@@ -33,8 +34,8 @@ def chunked(values: list, dtype: pl.DataType | None = None) -> pl.Series:
     return pl.concat([pl.Series("id", half, dtype=dtype) for half in halves], rechunk=False)
 
 
-@pytest.mark.usefixtures("_many")
-@pytest.mark.parametrize("values", [NEAR, FAR, TEXT], ids=["near", "far", "text"])
+@pytest.mark.usefixtures("_every_path")
+@pytest.mark.parametrize("values", [NEAR, BELOW, FAR, TEXT], ids=["near", "below zero", "far", "text"])
 def test_numbered_as_a_dictionary_would(values: list) -> None:
     ids = chunked(values)
     known = distinct_ids(ids)
@@ -46,8 +47,8 @@ def test_numbered_as_a_dictionary_would(values: list) -> None:
     assert found == [place.get(value, -1) for value in others]
 
 
-@pytest.mark.usefixtures("_many")
-@pytest.mark.parametrize("values", [NEAR, FAR, TEXT], ids=["near", "far", "text"])
+@pytest.mark.usefixtures("_every_path")
+@pytest.mark.parametrize("values", [NEAR, BELOW, FAR, TEXT], ids=["near", "below zero", "far", "text"])
 def test_both_in_one_go(values: list) -> None:
     for ids in (chunked(values), chunked(TEXT, pl.Categorical), chunked(values)[:0]):
         known, rows = numbered(ids)
@@ -56,15 +57,25 @@ def test_both_in_one_go(values: list) -> None:
         assert rows.tolist() == places_of(ids, known).tolist()
 
 
-@pytest.mark.usefixtures("_many")
+@pytest.mark.usefixtures("_every_path")
 @pytest.mark.parametrize("numbers", [[3, 2**40, -5], [-(2**40), 2, 2], [2**31, 1], [-(2**31), 2**31 - 1]])
-def test_tables_hold_numbers_of_any_size(numbers: list[int]) -> None:
-    places = pl.Series([1, 0, len(numbers) - 1])
-    found = numbering.looked_up(places, np.array(numbers))
-    assert found.tolist() == [numbers[place] for place in places]
+def test_numbers_of_any_size(numbers: list[int]) -> None:
+    known, rows = numbered(pl.Series(numbers))
+    assert known.gather(rows).to_list() == numbers
+    assert places_of(pl.Series([numbers[-1], 0, 2**62, -1]), known).tolist() == [rows[-1], -1, -1, -1]
 
 
-@pytest.mark.usefixtures("_many")
+@pytest.mark.usefixtures("_every_path")
+@pytest.mark.parametrize("values", [NEAR, BELOW, FAR, TEXT], ids=["near", "below zero", "far", "text"])
+def test_few_ids_among_many_known_in_any_order(values: list) -> None:
+    known = pl.Series(values).unique(maintain_order=True).reverse()
+    assert places_of(pl.Series(values[:1]), known).tolist() == [len(known) - 1]
+    rows = places_of(pl.Series(values), known)
+    assert known.gather(rows).to_list() == values
+    rows[0] = 0  # the rows belong to the caller
+
+
+@pytest.mark.usefixtures("_every_path")
 def test_categories_are_numbered_by_their_text() -> None:
     _ = pl.Series(["other", "codes", "come", "first"], dtype=pl.Categorical)
     ids = chunked(TEXT, pl.Categorical)
@@ -77,7 +88,7 @@ def test_categories_are_numbered_by_their_text() -> None:
     assert places_of(numbers, pl.Series([-2, 3])).tolist() == [1, -1, 0]
 
 
-@pytest.mark.usefixtures("_many")
+@pytest.mark.usefixtures("_every_path")
 def test_coded_text_is_the_text() -> None:
     random = np.random.default_rng(0)
     values = [f"{'x' * int(n % 17)}{n}" for n in random.integers(0, 300, 2000)]
@@ -87,14 +98,6 @@ def test_coded_text_is_the_text() -> None:
     assert distinct_ids(ids).to_list() == sorted(set(values))
     rows = Vocabulary.of(ids).rows(ids)
     assert rows.tolist() == [sorted(set(values)).index(value) for value in values]
-
-
-def test_equal_hashes_of_different_texts_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numbering, "_FEW", 0)
-    assert isinstance(numbering.coded(pl.Series(TEXT)).dtype, pl.Enum)
-    monkeypatch.setattr(pl.Series, "hash", lambda self: self.str.len_bytes().cast(pl.UInt64))
-    ids = numbering.coded(pl.Series(TEXT))
-    assert ids.cast(pl.String).to_list() == TEXT
 
 
 def test_what_is_missing_or_empty() -> None:
@@ -121,8 +124,9 @@ def table(path: Path, **columns: list) -> Path:
 
 def test_text_of_a_parquet_file_has_codes(tmp_path: Path) -> None:
     path = table(tmp_path / "a.parquet", user_id=["b", "a", "b"], item_id=["x", "x", "y"], rating=[1, 2, 3])
-    assert read_parquet(path, Columns()).dtypes == [pl.Categorical, pl.Categorical, pl.Float64]
-    assert read_parquet(path, Columns(weight="")).columns == ["user", "item"]
+    coded = read_parquet(path, Columns()).frame.dtypes
+    assert coded == [pl.Enum(["a", "b"]), pl.Enum(["x", "y"]), pl.Float64]
+    assert read_parquet(path, Columns(weight="")).frame.columns == ["user", "item"]
     assert open_parquet(path).dtypes == [pl.String, pl.String, pl.Int64]
     frame = read_frame(path)
     assert frame.dtypes == [pl.String, pl.String, pl.Float64]
