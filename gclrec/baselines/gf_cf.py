@@ -14,7 +14,7 @@ from gclrec.baselines.scorers import ranked_in_blocks
 from gclrec.common.declaration import SEED, Setting, Span
 from gclrec.common.ragged import Ragged
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.propagation import Half
+from gclrec.graph.propagation import CSRMatrix
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -34,7 +34,7 @@ class GraphFilter:
 
     interactions: scipy.sparse.csr_array
     by_user: scipy.sparse.csr_array
-    by_item: Half
+    by_item: CSRMatrix
     low: Tensor
     back: Tensor
     vectors: None = None

@@ -12,7 +12,7 @@ from gclrec.contrast.base import Contrasted, Moment
 from gclrec.contrast.twin import Twin
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.dense import unit
+from gclrec.graph.functional import unit
 
 
 class Byol(nn.Module):

@@ -10,7 +10,7 @@ from gclrec.contrast.twin import Twin
 from gclrec.contrast.two_views import rows_of
 from gclrec.encoders import Encoder
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.dense import unit
+from gclrec.graph.functional import unit
 from gclrec.losses.info_nce import info_nce
 
 

@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 from gclrec.contrast.base import Contrasted, Moment
 from gclrec.encoders import Encoder
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.dense import unit
+from gclrec.graph.functional import unit
 from gclrec.losses.info_nce import info_nce
 
 _NODES_A_CLUSTER = 4

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from gclrec.contrast.base import Contrasted, Moment
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.dense import unit
+from gclrec.graph.functional import unit
 from gclrec.graph.nearest import nearest_table
 from gclrec.losses.info_nce import info_nce
 from gclrec.losses.log_sum_exp import log_sum_exp, mean_log_sum_exp

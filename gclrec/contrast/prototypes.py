@@ -9,7 +9,7 @@ from gclrec.contrast.base import Contrasted, Moment
 from gclrec.contrast.two_views import rows_of
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.dense import unit
+from gclrec.graph.functional import unit
 from gclrec.losses.log_sum_exp import mean_log_sum_exp
 
 

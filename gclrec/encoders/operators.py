@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gclrec.encoders.embeddings import GraphLike
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.compiling import uncompiled
+from gclrec.graph.functional import uncompiled
 from gclrec.graph.propagation import Operator
 
 

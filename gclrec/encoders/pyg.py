@@ -16,7 +16,7 @@ from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbati
 from gclrec.encoders.free_vectors import FreeVectors
 from gclrec.encoders.layers import check_layers, fixed_weights
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.compiling import uncompiled
+from gclrec.graph.functional import uncompiled
 from gclrec.graph.propagation import Adjacency
 
 Conv: TypeAlias = Callable[[int], nn.Module]

@@ -121,9 +121,9 @@ def edge_perturb(graph: BipartiteGraph, p: float, *, generator: Generator | None
 
     def exists(keys: Tensor) -> Tensor:
         if all_linked:
-            return graph.arrangement.holds(keys)
+            return graph.edges.holds(keys)
         user, item = ends(keys)
-        return graph.arrangement.holds(user * graph.num_items + item)
+        return graph.edges.holds(user * graph.num_items + item)
 
     keys = distinct(
         min(len(leaving), pairs - graph.num_edges),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gclrec.graph.bounds import ascend, check_edges, check_features, check_range
-from gclrec.graph.csr import Arrangement, positions
+from gclrec.graph.csr import SortedEdges, positions
 from gclrec.graph.low_rank import LowRank
 from gclrec.graph.propagation import Adjacency
 
@@ -36,7 +36,7 @@ EDGE_TYPE = ("user", "interacts", "item")
 class _Patch:
     """Edges of an arrangement of which those at some places are taken away, and new ones."""
 
-    base: Arrangement
+    base: SortedEdges
     dropped: Tensor
     user: Tensor
     item: Tensor
@@ -92,7 +92,7 @@ class BipartiteGraph:
             user, item, keys = (x.index_select(0, self._order) for x in (user, item, keys))
         if bool((keys[1:] == keys[:-1]).any()):
             raise ValueError("edge_index holds a pair twice; an interaction is stored once")
-        self.__dict__["_whole"] = Arrangement.of(user, item, num_users, num_items)
+        self.__dict__["_whole"] = SortedEdges.of(user, item, num_users, num_items)
         self._kept: Tensor | None = None  # which edges of the whole are here, bool in user order
         self._patch: _Patch | None = None  # what the whole is made from, if it has to be
         self._remembered: dict[Hashable, Any] = {}
@@ -106,7 +106,7 @@ class BipartiteGraph:
         for row, (ends, count) in enumerate(zip((interactions.user, interactions.item), counts, strict=True)):
             if len(ends):
                 check_range(int(ends.min()), int(ends.max()), row, count)
-        whole = Arrangement.of_unsorted(interactions.user, interactions.item, *counts)
+        whole = SortedEdges.of_unsorted(interactions.user, interactions.item, *counts)
         state = {"num_users": counts[0], "num_items": counts[1], "user_x": None, "item_x": None}
         return _bare(state | dict.fromkeys(("_given", "_order", "_kept", "_patch")) | {"_whole": whole})
 
@@ -149,7 +149,7 @@ class BipartiteGraph:
     def edge_index(self) -> Tensor:
         """``(2, E)`` int64 interactions, in the order they were given."""
         if self._given is None:
-            user, item = self.arrangement.user_of, self.arrangement.user_to
+            user, item = self.edges.user_of, self.edges.user_to
             return torch.stack([user.long(), item.long()])
         if self._kept is None:
             return self._given
@@ -170,19 +170,19 @@ class BipartiteGraph:
         return (self._whole if self._patch is None else self._patch.base).user_of.device
 
     @cached_property
-    def _whole(self) -> Arrangement:
+    def _whole(self) -> SortedEdges:
         """The arrangement that this graph shares with those it comes from, and of which it may be a part."""
         assert self._patch is not None
         return self._patch.base.exchange(self._patch.dropped, self._patch.user, self._patch.item)
 
     @cached_property
-    def arrangement(self) -> Arrangement:
+    def edges(self) -> SortedEdges:
         """The interactions in compressed rows, by user and by item; made once."""
         return self._whole if self._kept is None else self._whole.select(self._kept)
 
     def degrees(self) -> tuple[Tensor, Tensor]:
         """Return the number of interactions of each user ``(U,)`` and of each item ``(I,)``, int64."""
-        return self.arrangement.degrees
+        return self.edges.degrees
 
     @cached_property
     def user_degrees(self) -> Tensor:
@@ -206,13 +206,13 @@ class BipartiteGraph:
         return self.remember(("adjacency", degree_exponent), lambda: self._weighted(degree_exponent))
 
     def _weighted(self, exponent: float) -> Adjacency:
-        if "arrangement" not in self.__dict__:
+        if "edges" not in self.__dict__:
             if self._patch is not None and self._kept is None and "_whole" not in self.__dict__:
                 new = (self._patch.user, self._patch.item)
                 return self._patch.base.patched(self._patch.dropped, new, exponent)
             if self._kept is not None and self.num_edges >= _KEEPS_ROWS * len(self._kept):
                 return self._whole.patched(self._dropped, exponent=exponent)
-        return self.arrangement.adjacency(exponent)
+        return self.edges.adjacency(exponent)
 
     def low_rank(self, rank: int, degree_exponent: float = 0.5) -> LowRank:
         """Return the best operator of that rank in place of :meth:`weighted`; found once for each."""
@@ -243,8 +243,8 @@ class BipartiteGraph:
         again. Item ``n + j`` is the answer when ``j`` of the user's items lie before it.
         """
         wanted = user * self.num_items + n
-        before = torch.searchsorted(self.arrangement.missing_in_row, wanted, right=True)
-        return n + before - self.arrangement.user_ptr.index_select(0, user)
+        before = torch.searchsorted(self.edges.missing_in_row, wanted, right=True)
+        return n + before - self.edges.user_ptr.index_select(0, user)
 
     # -- other graphs ----------------------------------------------------------------------------
 
@@ -299,7 +299,7 @@ class BipartiteGraph:
                 be an interaction of this graph, kept or not. (This is not checked.)
             item: ``(n,)`` their items.
         """
-        patch = _Patch(self.arrangement, dropped, user, item)
+        patch = _Patch(self.edges, dropped, user, item)
         names = ("num_users", "num_items", "user_x", "item_x")
         return _bare(
             {name: getattr(self, name) for name in names}

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gclrec.graph.propagation import Adjacency, Half
+from gclrec.graph.propagation import Adjacency, CSRMatrix
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @dataclass(frozen=True, eq=False)
-class Arrangement:
+class SortedEdges:
     """The interactions sorted by (user, item) and, a second time, by (item, user).
 
     All arrays are int32 where that suffices, so that the sparse product can use them as they are.
@@ -70,7 +70,7 @@ class Arrangement:
     item_ptr: Tensor
 
     @classmethod
-    def of(cls, user: Tensor, item: Tensor, num_users: int, num_items: int) -> Arrangement:
+    def of(cls, user: Tensor, item: Tensor, num_users: int, num_items: int) -> SortedEdges:
         """Arrange the pairs ``user (E,)``, ``item (E,)``, which are sorted by (user, item) already."""
         large = _is_large(len(user), num_users, num_items)
         user, item = (x.to(torch.int64 if large else torch.int32) for x in (user, item))
@@ -85,7 +85,7 @@ class Arrangement:
     @classmethod
     def of_unsorted(
         cls, user: npt.NDArray[np.int64], item: npt.NDArray[np.int64], num_users: int, num_items: int
-    ) -> Arrangement:
+    ) -> SortedEdges:
         """Arrange distinct pairs in any order; both directions at the same time, with little memory.
 
         Raises:
@@ -160,8 +160,8 @@ class Arrangement:
         by_user = _weights(user_scale, self.user_of, item_scale, self.user_to)
         by_item = _weights(item_scale, self.item_of, user_scale, self.item_to)
         return Adjacency(
-            Half(self.user_ptr, self.user_to, by_user, self.num_items),
-            Half(self.item_ptr, self.item_to, by_item, self.num_users),
+            CSRMatrix(self.user_ptr, self.user_to, by_user, self.num_items),
+            CSRMatrix(self.item_ptr, self.item_to, by_item, self.num_users),
         )
 
     def holds(self, keys: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class Arrangement:
 
     # -- fewer and other edges ------------------------------------------------------------------
 
-    def select(self, kept: Tensor) -> Arrangement:
+    def select(self, kept: Tensor) -> SortedEdges:
         """Return the edges where ``kept (E,)``, bool in user order, is true.
 
         Nothing is sorted: the places of the kept edges are listed in both orders and copied out.
@@ -194,15 +194,15 @@ class Arrangement:
             lambda: half(kept, self.user_of, self.user_to, self.user_ptr),
             lambda: half(kept.index_select(0, self.item_order), self.item_of, self.item_to, self.item_ptr),
         )
-        return Arrangement(self.num_users, self.num_items, *by_user, *by_item)
+        return SortedEdges(self.num_users, self.num_items, *by_user, *by_item)
 
-    def exchange(self, dropped: Tensor, user: Tensor, item: Tensor) -> Arrangement:
+    def exchange(self, dropped: Tensor, user: Tensor, item: Tensor) -> SortedEdges:
         """Return the edges without those at some places, and further ones ``(n,)``, sorted anew."""
         stays = torch.ones(self.num_edges, dtype=torch.bool, device=self.keys.device)
         stay = self.keys.index_select(0, positions(stays.index_fill_(0, dropped, False)))
         keys = ascending(torch.cat([stay, user * self.num_items + item]))
         user = torch.div(keys, self.num_items, rounding_mode="floor")
-        return Arrangement.of(user, keys - user * self.num_items, self.num_users, self.num_items)
+        return SortedEdges.of(user, keys - user * self.num_items, self.num_users, self.num_items)
 
     def patched(
         self, dropped: Tensor, new: tuple[Tensor, Tensor] | None = None, exponent: float = 0.5
@@ -231,8 +231,10 @@ class Arrangement:
         user_scale, item_scale = (_scale(degree, exponent) for degree in degrees)
         weight = _weights(user_scale, self.user_of, item_scale, self.user_to)
         weight.index_fill_(0, dropped, 0.0)
-        by_user = Half(self.user_ptr, self.user_to, weight, self.num_items)
-        by_item = Half(self.item_ptr, self.item_to, weight.index_select(0, self.item_order), self.num_users)
+        by_user = CSRMatrix(self.user_ptr, self.user_to, weight, self.num_items)
+        by_item = CSRMatrix(
+            self.item_ptr, self.item_to, weight.index_select(0, self.item_order), self.num_users
+        )
         if new is None:
             return Adjacency(by_user, by_item)
         user, item = new
@@ -329,7 +331,7 @@ def _weights(of_row: Tensor, row: Tensor, of_column: Tensor, column: Tensor) -> 
     return weights
 
 
-def _extended(half: Half, of: Tensor, to: Tensor, weight: Tensor) -> Half:
+def _extended(half: CSRMatrix, of: Tensor, to: Tensor, weight: Tensor) -> CSRMatrix:
     """Return a half with further edges, grouped by row, at the end of their rows."""
     before = _pointers(of, len(half.ptr) - 1)
     total = len(half.to) + len(of)
@@ -340,7 +342,7 @@ def _extended(half: Half, of: Tensor, to: Tensor, weight: Tensor) -> Half:
         old.new_empty(total).scatter_(0, old_places, old).scatter_(0, new_places, new.to(old.dtype))
         for old, new in ((half.to, to), (half.weight, weight))
     )
-    return Half(half.ptr + before.to(half.ptr.dtype), columns, weights, half.num_columns)
+    return CSRMatrix(half.ptr + before.to(half.ptr.dtype), columns, weights, half.num_columns)
 
 
 def _mixed(keys: Tensor, bits: int) -> Tensor:

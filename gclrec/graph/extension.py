@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gclrec.graph.csr import degree_scale
 from gclrec.graph.low_rank import LowRank
-from gclrec.graph.propagation import Adjacency, Composed, Half, Operator, Product
+from gclrec.graph.propagation import Adjacency, Composed, CSRMatrix, Operator, Product
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +54,8 @@ class _Blocks:
     r"""The product of :math:`\begin{pmatrix} M & A \\ B & 0 \end{pmatrix}`, of which one of A, B may lack."""
 
     matrix: Product
-    right: Half | None
-    below: Half | None
+    right: CSRMatrix | None
+    below: CSRMatrix | None
 
     @property
     def num_columns(self) -> int:
@@ -79,14 +79,14 @@ class Links:
         by_value: the transpose.
     """
 
-    by_node: Half
-    by_value: Half
+    by_node: CSRMatrix
+    by_value: CSRMatrix
 
     def degrees(self) -> tuple[Tensor, Tensor]:
         """Return the number of edges of each node and of each further node."""
         return _row_sums(self.by_node), _row_sums(self.by_value)
 
-    def weighted(self, node_scale: Tensor, value_scale: Tensor) -> tuple[Half, Half]:
+    def weighted(self, node_scale: Tensor, value_scale: Tensor) -> tuple[CSRMatrix, CSRMatrix]:
         """Return both directions with the weight of each edge scaled by both of its ends."""
         halves = []
         for half, row, column in (
@@ -95,7 +95,7 @@ class Links:
         ):
             counts = half.ptr.diff()
             weight = half.weight * torch.repeat_interleave(row, counts) * column.index_select(0, half.to)
-            halves.append(Half(half.ptr, half.to, weight, half.num_columns))
+            halves.append(CSRMatrix(half.ptr, half.to, weight, half.num_columns))
         return halves[0], halves[1]
 
 
@@ -200,5 +200,5 @@ def _products(operator: Operator) -> tuple[Product, Product]:
     raise TypeError(f"an operator of type {type(operator).__name__} cannot be taken apart")
 
 
-def _row_sums(half: Half) -> Tensor:
+def _row_sums(half: CSRMatrix) -> Tensor:
     return half.matmul(torch.ones(half.num_columns, 1, device=half.weight.device))[:, 0].round_()

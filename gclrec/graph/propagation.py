@@ -42,7 +42,7 @@ class Operator(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Half:
+class CSRMatrix:
     """One direction of a bipartite graph in compressed rows.
 
     Args:
@@ -80,8 +80,8 @@ class Adjacency:
     Made by :attr:`gclrec.graph.bipartite.BipartiteGraph.adjacency`.
     """
 
-    by_user: Half
-    by_item: Half
+    by_user: CSRMatrix
+    by_item: CSRMatrix
 
     @property
     def num_users(self) -> int:

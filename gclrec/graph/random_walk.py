@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.checks import check_arguments
-from gclrec.graph.csr import Arrangement, positions
+from gclrec.graph.csr import SortedEdges, positions
 from gclrec.graph.sampling import distinct
 
 RESTART = 0.15
@@ -66,7 +66,7 @@ def random_walk(
         seeds = open_nodes[distinct(count, len(open_nodes), generator=generator, device=graph.device)]
         if num_walks is not None:  # of more than are needed any may be cut off, not those of high numbers
             seeds = seeds[torch.randperm(count, generator=generator, device=graph.device)]
-        path = walk(graph.arrangement, seeds, _STEPS, restart=restart, generator=generator)
+        path = walk(graph.edges, seeds, _STEPS, restart=restart, generator=generator)
         fresh = torch.zeros_like(visited).index_fill_(0, path.flatten(), True) & ~visited
         found = int(torch.count_nonzero(fresh))
         if found > wanted:
@@ -77,7 +77,7 @@ def random_walk(
 
 
 def walk(
-    arrangement: Arrangement,
+    edges: SortedEdges,
     seeds: Tensor,
     steps: int,
     *,
@@ -92,7 +92,7 @@ def walk(
     .. math:: \pi = c\,e_s + (1 - c)\,P^\top \pi, \qquad P_{vw} = 1 / |N(v)| \text{ for } w \in N(v).
 
     Args:
-        arrangement: of the graph to walk on (``graph.arrangement``).
+        edges: of the graph to walk on (``graph.edges``).
         seeds: ``(W,)`` int64 nodes in ``[0, U + I)``, items after users; each has a neighbour.
         steps: ``T``.
         restart: ``c`` in ``[0, 1]``.
@@ -106,7 +106,7 @@ def walk(
     """
     if not 0.0 <= restart <= 1.0:
         raise ValueError(f"restart must lie in [0, 1], got {restart}")
-    ptr, to = arrangement.neighbours
+    ptr, to = edges.neighbours
     degrees = ptr.diff()
     if bool((degrees.index_select(0, seeds) == 0).any()):
         raise ValueError("a walk needs somewhere to go, but a seed has no neighbour")

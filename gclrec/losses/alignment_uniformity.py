@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gclrec.common.declaration import Setting, Span
-from gclrec.graph.dense import unit
+from gclrec.graph.functional import unit
 from gclrec.losses.base import check_shapes
 from gclrec.losses.log_sum_exp import log_sum_exp
 

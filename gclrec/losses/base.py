@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gclrec.common.declaration import Declared, Setting, Span, declarations, public_names
-from gclrec.graph.dense import single, unit
+from gclrec.graph.functional import single, unit
 
 SCORES: Mapping[str, Callable[[Tensor], Tensor]] = {"dot": single, "cosine": unit}
 """Scores of two vectors by name: what is done to each vector before their inner product is taken."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gclrec.graph.dense import unit
+from gclrec.graph.functional import unit
 from gclrec.losses.log_sum_exp import mean_log_sum_exp
 from gclrec.losses.temperature import over
 

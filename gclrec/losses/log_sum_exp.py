@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gclrec.graph.dense import matmul
-from gclrec.graph.derivatives import differentiable_once
+from gclrec.graph.functional import differentiable_once
 
 _BLOCK = 2**19
 """Logits that exist at a time, where a row of them is not longer still."""

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gclrec.common.declaration import Setting, Span
-from gclrec.graph.dense import single
+from gclrec.graph.functional import single
 from gclrec.losses.alignment_uniformity import alignment_uniformity
 from gclrec.losses.base import Loss, LossTemperature, Score, compared, whole_weight
 from gclrec.losses.log_sum_exp import log_sum_exp

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gclrec.common.errors import InputError
 from gclrec.encoders import Encoder
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.dense import unit
+from gclrec.graph.functional import unit
 
 LOWEST, HIGHEST = 0.01, 10.0
 """Where a temperature that is not given as a number stays; 0.01 is CLIP's bound."""

@@ -158,7 +158,7 @@ class Exposed:
         chosen = _places(len(users), self.count, generator, users.device) < share
         place = (_places(len(users), self.count, generator, users.device) * shown).long()
         if self.exposed.num_edges:
-            edges = self.exposed.arrangement
+            edges = self.exposed.edges
             place = (place + edges.user_ptr[users].unsqueeze(1)).clamp_(max=self.exposed.num_edges - 1)
             items = torch.where(chosen, edges.user_to[place].long(), items)
         if not self.log_q:
@@ -217,7 +217,7 @@ class _Masses(NamedTuple):
         scale = min(2.0**20, 2.0**61 / largest)
         mass = (share * scale).round().long().clamp_(min=1)
         ends = mass.cumsum(0)
-        edges = graph.arrangement
+        edges = graph.edges
         user, item, ptr = edges.user_of.long(), edges.user_to.long(), edges.user_ptr.long()
         seen = torch.cat([mass.new_zeros(1), mass[item].cumsum(0)])
         missing = user * ends[-1] + ends[item] - mass[item] - (seen[:-1] - seen[ptr[user]])

@@ -76,7 +76,7 @@ def seen_places(graph: BipartiteGraph, users: Tensor, items: Tensor) -> Tensor:
         users: ``(B,)`` user numbers.
         items: ``(N,)`` distinct item numbers.
     """
-    edges = graph.arrangement
+    edges = graph.edges
     column = torch.full((graph.num_items,), -1, dtype=edges.user_to.dtype, device=items.device)
     column[items] = torch.arange(len(items), dtype=column.dtype, device=items.device)
     start, degree = edges.user_ptr[users].long(), graph.user_degrees[users]

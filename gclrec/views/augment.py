@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.graph.augmentations import AUGMENTATIONS
 from gclrec.graph.bipartite import EDGE_TYPE, BipartiteGraph
-from gclrec.graph.compiling import uncompiled
+from gclrec.graph.functional import uncompiled
 from gclrec.views.views import Chain, parse_augmentations, view_graph
 
 if TYPE_CHECKING:

@@ -109,7 +109,7 @@ def test_missing_items_are_listed_in_order(case: tuple[BipartiteGraph, torch.Ten
             n = torch.arange(len(missing))
             assert graph.nth_missing_item(torch.full_like(n, user), n).tolist() == missing
         keys = torch.arange(graph.num_users * graph.num_items)
-        there = graph.arrangement.holds(keys)
+        there = graph.edges.holds(keys)
         assert {(k // graph.num_items, k % graph.num_items) for k in keys[there].tolist()} == pairs
 
 
@@ -295,8 +295,8 @@ def test_from_interactions_equals_the_constructor(
     assert torch.equal(graph.edge_index, expected.edge_index)
     assert graph.edge_index.dtype == torch.int64
     for name in ("user_of", "user_to", "user_ptr", "item_of", "item_to", "item_ptr", "item_order"):
-        assert torch.equal(getattr(graph.arrangement, name), getattr(expected.arrangement, name)), name
-    assert torch.equal(graph.arrangement.item_order, torch.argsort(expected.edge_index[1], stable=True))
+        assert torch.equal(getattr(graph.edges, name), getattr(expected.edges, name)), name
+    assert torch.equal(graph.edges.item_order, torch.argsort(expected.edge_index[1], stable=True))
     assert graph.num_edges == num_edges
     mask = torch.arange(num_edges) % 3 > 0
     assert pairs_of(graph.keep_edges(mask)) == pairs_of(expected.keep_edges(mask))

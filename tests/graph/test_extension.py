@@ -7,16 +7,16 @@ import torch
 
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.extension import Links, operator_degrees, with_nodes, without_nodes
-from gclrec.graph.propagation import Half
+from gclrec.graph.propagation import CSRMatrix
 
 
 def seeded(seed: int = 1) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def half(dense: torch.Tensor) -> Half:
+def half(dense: torch.Tensor) -> CSRMatrix:
     csr = dense.to_sparse_csr()
-    return Half(csr.crow_indices(), csr.col_indices(), csr.values().float(), dense.shape[1])
+    return CSRMatrix(csr.crow_indices(), csr.col_indices(), csr.values().float(), dense.shape[1])
 
 
 def links(dense: torch.Tensor) -> Links:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.csr import Arrangement
-from gclrec.graph.propagation import Adjacency, Half, layered, of_items
+from gclrec.graph.csr import SortedEdges
+from gclrec.graph.propagation import Adjacency, CSRMatrix, layered, of_items
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +142,7 @@ def test_both_widths_of_integers_agree(toy_graph: BipartiteGraph) -> None:
     assert narrow.by_user.to.dtype == torch.int32
     wide = Adjacency(
         *(
-            Half(half.ptr.long(), half.to.long(), half.weight, half.num_columns)
+            CSRMatrix(half.ptr.long(), half.to.long(), half.weight, half.num_columns)
             for half in (narrow.by_user, narrow.by_item)
         )
     )
@@ -196,15 +196,15 @@ def test_lightgcn_of_pyg_gives_the_same_embeddings(toy_graph: BipartiteGraph) ->
     torch.testing.assert_close(torch.cat(tuple(ours(toy_graph))), theirs.get_embedding(both))
 
 
-def test_arrangement_holds_both_directions(toy_graph: BipartiteGraph) -> None:
-    arrangement = toy_graph.arrangement
-    assert isinstance(arrangement, Arrangement)
-    by_user = list(zip(arrangement.user_of.tolist(), arrangement.user_to.tolist(), strict=True))
-    by_item = list(zip(arrangement.item_of.tolist(), arrangement.item_to.tolist(), strict=True))
+def test_sorted_edges_hold_both_directions(toy_graph: BipartiteGraph) -> None:
+    edges = toy_graph.edges
+    assert isinstance(edges, SortedEdges)
+    by_user = list(zip(edges.user_of.tolist(), edges.user_to.tolist(), strict=True))
+    by_item = list(zip(edges.item_of.tolist(), edges.item_to.tolist(), strict=True))
     assert by_user == sorted(map(tuple, toy_graph.edge_index.T.tolist()))
     assert by_item == sorted((i, u) for u, i in by_user)
-    assert torch.equal(arrangement.user_to[arrangement.item_order], arrangement.item_of)
-    ptr, to = arrangement.neighbours
+    assert torch.equal(edges.user_to[edges.item_order], edges.item_of)
+    ptr, to = edges.neighbours
     for node in range(22):
         expected = [12 + i for u, i in by_user if u == node] + [u for i, u in by_item if 12 + i == node]
         assert to[ptr[node] : ptr[node + 1]].tolist() == expected

@@ -37,7 +37,7 @@ def test_each_step_follows_an_edge_or_goes_back(toy_graph: BipartiteGraph) -> No
     edges = {(node(a, toy_graph), node(b, toy_graph)) for a, b in graph.edges}
     edges |= {(b, a) for a, b in edges}
     seeds = torch.tensor([node(name, toy_graph) for name in graph if graph.degree(name)])
-    path = walk(toy_graph.arrangement, seeds, 200, restart=0.2, generator=seeded())
+    path = walk(toy_graph.edges, seeds, 200, restart=0.2, generator=seeded())
     assert path.shape == (201, len(seeds))
     assert torch.equal(path[0], seeds)
     back = 0
@@ -62,7 +62,7 @@ def test_visits_follow_the_stationary_distribution(restart: float, toy_graph: Bi
     assert abs(expected.sum() - 1) < 1e-12
 
     walks = 40_000
-    path = walk(toy_graph.arrangement, torch.full((walks,), seed), 60, restart=restart, generator=seeded())
+    path = walk(toy_graph.edges, torch.full((walks,), seed), 60, restart=restart, generator=seeded())
     seen = torch.bincount(path[-1], minlength=22).numpy()
     mask = expected > 0
     assert seen[~mask].sum() == 0
@@ -73,7 +73,7 @@ def test_visits_follow_the_stationary_distribution(restart: float, toy_graph: Bi
 
 def test_neighbours_are_drawn_uniformly(toy_graph: BipartiteGraph) -> None:
     user = int(toy_graph.user_degrees.argmax())
-    path = walk(toy_graph.arrangement, torch.full((30_000,), user), 1, restart=0.0, generator=seeded())
+    path = walk(toy_graph.edges, torch.full((30_000,), user), 1, restart=0.0, generator=seeded())
     seen = torch.bincount(path[1] - 12, minlength=10)
     mine = toy_graph.edge_index[1][toy_graph.edge_index[0] == user]
     assert set(seen.nonzero().flatten().tolist()) == set(mine.tolist())
@@ -83,16 +83,16 @@ def test_neighbours_are_drawn_uniformly(toy_graph: BipartiteGraph) -> None:
 
 def test_extreme_restarts(toy_graph: BipartiteGraph) -> None:
     seeds = torch.tensor([0, 12])
-    assert (walk(toy_graph.arrangement, seeds, 9, restart=1.0, generator=seeded()) == seeds).all()
-    path = walk(toy_graph.arrangement, seeds, 9, restart=0.0, generator=seeded())
+    assert (walk(toy_graph.edges, seeds, 9, restart=1.0, generator=seeded()) == seeds).all()
+    path = walk(toy_graph.edges, seeds, 9, restart=0.0, generator=seeded())
     assert ((path[:-1] < 12) != (path[1:] < 12)).all()  # never back: sides alternate
 
 
 def test_bad_arguments(toy_graph: BipartiteGraph) -> None:
     with pytest.raises(ValueError, match=r"restart must lie in \[0, 1\], got 1.5"):
-        walk(toy_graph.arrangement, torch.tensor([0]), 3, restart=1.5)
+        walk(toy_graph.edges, torch.tensor([0]), 3, restart=1.5)
     with pytest.raises(ValueError, match="no neighbour"):
-        walk(toy_graph.arrangement, torch.tensor([0, 11]), 3)  # user 11 has none
+        walk(toy_graph.edges, torch.tensor([0, 11]), 3)  # user 11 has none
     with pytest.raises(ValueError, match="num_walks must be at least 1"):
         random_walk(toy_graph, 0.5, num_walks=0)
 
@@ -143,7 +143,7 @@ def test_more_walks_than_are_needed_favour_no_number() -> None:
 def test_a_single_walk_stays_in_its_component() -> None:
     graph = islands(count=6, size=4)
     seeds = torch.tensor([0, 5, 9 + 25])
-    path = walk(graph.arrangement, seeds, 100, generator=seeded())
+    path = walk(graph.edges, seeds, 100, generator=seeded())
     components = list(networkx.connected_components(graph.to_networkx()))
     for number, seed in enumerate(seeds.tolist()):
         home = next(c for c in components if seed in {node(name, graph) for name in c})

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gclrec.graph.dense import unit
+from gclrec.graph.functional import unit
 from gclrec.losses import log_sum_exp as log_sums
 from gclrec.losses.info_nce import info_nce
 from gclrec.losses.log_sum_exp import log_sum_exp, mean_log_sum_exp

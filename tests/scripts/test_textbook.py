@@ -17,7 +17,7 @@ from gclrec.contrast import neighbours, prototypes
 from gclrec.encoders import lightgcn
 from gclrec.encoders.embeddings import Perturbation
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.propagation import Adjacency, Half
+from gclrec.graph.propagation import Adjacency, CSRMatrix
 from gclrec.losses import ranking_losses
 from gclrec.losses.base import whole_weight
 from gclrec.settings.config import TrainConfig
@@ -64,7 +64,7 @@ def gradients(trainer: Trainer, batch: Batch, views: tuple[View, ...]) -> list[T
 # -- every fast path beside its slow formula -----------------------------------------------------
 
 
-def dense(half: Half) -> Tensor:
+def dense(half: CSRMatrix) -> Tensor:
     matrix = torch.zeros(len(half.ptr) - 1, half.num_columns)
     row = torch.repeat_interleave(torch.arange(len(matrix)), half.ptr.diff().long())
     return matrix.index_put((row, half.to.long()), half.weight.double(), accumulate=True)

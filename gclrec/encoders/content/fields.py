@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from gclrec.data.schema import AttributeTable, Field
-from gclrec.graph.propagation import Half
+from gclrec.graph.propagation import CSRMatrix
 from gclrec.graph.sampling import bernoulli
 
 Bag: TypeAlias = "tuple[Tensor, Tensor, Tensor]"
@@ -103,10 +103,10 @@ class FieldTable(nn.Module):
         """Return the numbers of a field, ``(N, width)``."""
         return self._held(field, "numbers")
 
-    def halves(self, field: int) -> tuple[Half, Half]:
+    def halves(self, field: int) -> tuple[CSRMatrix, CSRMatrix]:
         """Return the mean over a row's values as a sparse product, ``(N, V)``, and its transpose."""
         there, back = (
-            Half(self._held(field, ptr), self._held(field, to), self._held(field, weight), count)
+            CSRMatrix(self._held(field, ptr), self._held(field, to), self._held(field, weight), count)
             for ptr, to, weight, count in (
                 ("ptr", "codes", "weight", self.fields[field].width),
                 ("rows_ptr", "rows", "rows_weight", self.num_rows),
@@ -285,7 +285,7 @@ class _Mean(torch.autograd.Function):
     """A sparse product that knows its transpose, so that the backward pass is as fast as the forward."""
 
     @staticmethod
-    def forward(ctx: Any, halves: tuple[Half, Half], weight: Tensor) -> Tensor:
+    def forward(ctx: Any, halves: tuple[CSRMatrix, CSRMatrix], weight: Tensor) -> Tensor:
         ctx.halves = halves
         return halves[0].matmul(weight.contiguous())
 

@@ -17,7 +17,7 @@ from gclrec.encoders.content.fields import FieldTable
 from gclrec.encoders.embeddings import Hidden
 from gclrec.graph.csr import degree_scale
 from gclrec.graph.extension import Links, with_nodes, without_nodes
-from gclrec.graph.propagation import Half, Operator
+from gclrec.graph.propagation import CSRMatrix, Operator
 
 
 class _Values(nn.Module):
@@ -63,8 +63,8 @@ class _Values(nn.Module):
             weight = weight.masked_fill(hidden[self.held("row"), self.held("field")], 0.0)
         back = weight.index_select(0, self.held("order"))
         return Links(
-            Half(self.held("ptr"), self.held("value"), weight, len(self.vectors)),
-            Half(self.held("value_ptr"), self.held("row_of"), back, self.num_rows),
+            CSRMatrix(self.held("ptr"), self.held("value"), weight, len(self.vectors)),
+            CSRMatrix(self.held("value_ptr"), self.held("row_of"), back, self.num_rows),
         )
 
 

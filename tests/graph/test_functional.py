@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gclrec.graph.dense import matmul, unit
+from gclrec.graph.dense import matmul
+from gclrec.graph.functional import unit
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
