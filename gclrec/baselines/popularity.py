@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from gclrec.baselines.scorers import VectorScorer
-from gclrec.encoders.embeddings import Embeddings
+from gclrec.encoders.base import Embeddings
 from gclrec.graph.bipartite import BipartiteGraph
 
 

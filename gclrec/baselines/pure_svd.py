@@ -10,7 +10,7 @@ from torch import Generator
 
 from gclrec.baselines.scorers import VectorScorer
 from gclrec.common.declaration import SEED, Setting, Span
-from gclrec.encoders.embeddings import Embeddings
+from gclrec.encoders.base import Embeddings
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.low_rank import LowRank
 from gclrec.graph.propagation import Adjacency

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gclrec.common.ragged import Ragged
-from gclrec.encoders.embeddings import Embeddings
+from gclrec.encoders.base import Embeddings
 from gclrec.evaluation.ranking import top_k, top_k_of_scores
 
 _SCORES = 2**24

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
 
 from torch import Generator, Tensor, nn
 
-from gclrec.data.schema import Attributes, AttributeTable
-from gclrec.encoders.content.content import Content
+from gclrec.common.declaration import Declared, Setting, Span, declarations
+from gclrec.common.errors import SettingError, check_choice
+from gclrec.data.schema import Attributes
+from gclrec.encoders.base import (
+    INIT_STD,
+    Embeddings,
+    Encoder,
+    EncodesContent,
+    Perturbation,
+    UsersBefore,
+)
+from gclrec.encoders.content.content import ID_DROPOUT, Content
 from gclrec.encoders.content.fields import FieldBatch, FieldEncoder, FieldTable
 from gclrec.encoders.content.value_nodes import ValueNodes
 from gclrec.encoders.egcf import EGCF
-from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
-from gclrec.encoders.layers import LAYER_WEIGHTS, USER_VECTORS
-from gclrec.encoders.lightgcn import LightGCN
+from gclrec.encoders.layers import LAYER_WEIGHTS
+from gclrec.encoders.lightgcn import USER_VECTORS, LightGCN
 from gclrec.encoders.mf import MF
-from gclrec.encoders.pyg import Conv, PyGEncoder, gat_conv, sage_conv
+from gclrec.encoders.pyg import CONVOLUTIONS, PyGEncoder
 from gclrec.encoders.two_tower.histories import HISTORIES, Sequences
 from gclrec.encoders.two_tower.refiners import REFINERS
 from gclrec.encoders.two_tower.towers import Tower, TwoTower
@@ -30,192 +41,217 @@ __all__ = [
     "LAYER_WEIGHTS",
     "MF",
     "REFINERS",
+    "USER_VECTORS",
     "Content",
     "Embeddings",
-    "EncodesContent",
     "Encoder",
+    "EncoderInputs",
+    "EncoderKind",
+    "EncodesContent",
     "FieldBatch",
     "FieldEncoder",
     "FieldTable",
     "LightGCN",
+    "Perturbation",
     "PyGEncoder",
     "Sequences",
     "Tower",
     "TwoTower",
-    "USER_VECTORS",
     "UsersBefore",
     "ValueNodes",
     "build_encoder",
 ]
 
 
-class Encoder(Protocol):
-    """What training and views ask of an encoder, beside being an ``nn.Module``."""
-
-    @property
-    def layer_zero(self) -> tuple[Tensor, Tensor]:
-        """Free vectors before propagation, users ``(U, D)`` and items ``(I, D)``, without attributes."""
-
-    def __call__(
-        self,
-        graph: GraphLike,
-        *,
-        layers: bool = False,
-        perturb: Perturbation | None = None,
-        hidden: Hidden = (None, None),
-    ) -> Embeddings:
-        """Return the embeddings of all users and items on ``graph``."""
-
-
-@runtime_checkable
-class EncodesContent(Protocol):
-    """An encoder that makes vectors of attributes alone, as a cold node has them."""
-
-    def field_table(self, side: str) -> FieldTable | None:
-        """Return the attributes of ``"user"`` or ``"item"`` that it makes vectors of, ``None`` if none."""
-
-    def encode_content(self, side: str, table: FieldTable | AttributeTable | FieldBatch) -> Tensor:
-        """Return the layer-0 vectors of nodes that have attributes and no id, ``(N, D)``."""
-
-    def encode_cold(self, side: str, table: FieldTable | AttributeTable, graph: GraphLike) -> Tensor:
-        """Return the final vectors of new nodes that have attributes and no interaction, ``(N, D)``."""
-
-
-@runtime_checkable
-class UsersBefore(Protocol):
-    """An encoder of whose users a pair may see a part only, such as what came before its item."""
-
-    def users_before(self, final: Embeddings, users: Tensor, items: Tensor) -> Tensor:
-        """Return ``(B, D)`` the users of training pairs, given what a pass has returned."""
-
-
-def build_encoder(
-    name: str,
-    num_users: int,
-    num_items: int,
-    *,
-    dim: int = 64,
-    num_layers: int = 3,
-    layer_weights: str = "mean",
-    degree_exponent: float = 0.5,
-    user_vectors: str = "free",
-    init_std: float = 0.1,
-    generator: Generator | None = None,
-    attributes: Attributes | None = None,
-    use: str = "none",
-    degrees: tuple[Tensor, Tensor] | None = None,
-    id_dropout: float = 0.0,
-    draws: Generator | None = None,
-    refiner: str = "none",
-    tower_layers: int = 2,
-    sequences: Sequences | None = None,
-    history: str = "none",
-) -> MF | LightGCN | EGCF | PyGEncoder | TwoTower:
-    """Return an encoder by its name in :data:`ENCODERS`; what does not concern it is left aside.
+@dataclass(frozen=True, eq=False)
+class EncoderInputs:
+    """What an encoder is made from, besides its settings; each encoder takes what it uses.
 
     Args:
-        name: in :data:`ENCODERS`.
-        num_users: ``U``.
-        num_items: ``I``.
-        dim: ``D``.
-        num_layers: ``L`` of graph encoders.
-        layer_weights: how their layers are combined.
-        degree_exponent: of LightGCN's edge weights.
-        user_vectors: whether its users have any, a name in :data:`~gclrec.encoders.layers.USER_VECTORS`.
-        init_std: standard deviation of the normal start.
-        generator: where the start is drawn from.
         attributes: of users and items.
-        use: what is done with them, a name in :data:`ATTRIBUTE_USES`.
-        degrees: training interactions of users and items; needed with attributes.
-        id_dropout: probability that an id is hidden in training.
-        draws: where that is drawn from, on the device of training.
-        refiner: of the towers, a name in :data:`~gclrec.encoders.two_tower.refiners.REFINERS`.
-        tower_layers: linear layers of their perceptrons.
-        sequences: users' items in order, for the towers.
-        history: how they become vectors, a name in :data:`HISTORIES`; ``none`` leaves them aside.
-
-    Raises:
-        ValueError: a name is not known, or attributes are to be used in a way that the encoder has not.
+        degrees: training interactions of users ``(U,)`` and items ``(I,)``; needed with attributes.
+        sequences: users' items in order.
+        generator: draws the start; the global one if ``None``.
+        draws: draws in training which ids are hidden, on the device of training.
     """
-    if name not in ENCODERS:
-        raise ValueError(f"name must be one of {', '.join(ENCODERS)}, got {name!r}")
-    if use != "none" and (attributes is None or use not in ENCODER_USES[name]):
-        raise ValueError(f"{name} does not take attributes as {use}, or there are none")
-    if name == "mf":
-        return MF(num_users, num_items, dim, init_std=init_std, generator=generator)
-    if name == "egcf":
-        return EGCF(num_users, num_items, dim, num_layers, init_std=init_std, generator=generator)
-    if name == "two_tower":
-        towers = TwoTower(
-            num_users,
-            num_items,
-            attributes if use == "input" else None,
-            dim,
-            refiner=refiner,
-            num_layers=tower_layers,
-            degrees=degrees,
-            id_dropout=id_dropout,
-            sequences=sequences if history != "none" else None,
-            history=history,
-            init_std=init_std,
-            generator=generator,
-        )
-        towers.draws = draws
-        return towers
-    content: Content | ValueNodes | None = None
-    # The free vectors are drawn first, so that they start the same with and without attributes.
-    encoder: LightGCN | PyGEncoder
-    if name == "lightgcn":
-        encoder = LightGCN(
-            num_users,
-            num_items,
-            dim,
-            num_layers,
-            layer_weights=layer_weights,
-            degree_exponent=degree_exponent,
-            user_vectors=user_vectors,
-            init_std=init_std,
-            generator=generator,
-        )
-    else:
-        encoder = PyGEncoder(
-            num_users,
-            num_items,
-            CONVOLUTIONS[name],
-            dim,
-            num_layers,
-            layer_weights=layer_weights,
-            init_std=init_std,
-            generator=generator,
-        )
-    if use != "none" and attributes is not None:
-        content = ATTRIBUTE_USES[use](
-            attributes, dim, degrees=degrees, id_dropout=id_dropout, init_std=init_std, generator=generator
-        )
-        encoder.content = content
-    encoder.draws = draws
-    return encoder
+
+    attributes: Attributes | None = None
+    degrees: tuple[Tensor, Tensor] | None = None
+    sequences: Sequences | None = None
+    generator: Generator | None = None
+    draws: Generator | None = None
+
+    def attributes_as(self, use: str) -> Attributes:
+        """Return the attributes, or raise a :class:`SettingError` if there are none to use."""
+        if self.attributes is None:
+            raise SettingError("attributes", f"there are none to use as {use}")
+        return self.attributes
 
 
-CONVOLUTIONS: Mapping[str, Conv] = {"sage": sage_conv, "gat": gat_conv}
-"""Convolutions of PyG that have a name."""
+def _plain(
+    module: Callable[..., nn.Module], num_users: int, num_items: int, inputs: EncoderInputs, **settings: Any
+) -> nn.Module:
+    return module(num_users, num_items, generator=inputs.generator, **settings)
 
-ENCODERS: Mapping[str, type[nn.Module]] = {
-    "lightgcn": LightGCN,
-    "mf": MF,
-    "egcf": EGCF,
-    "two_tower": TwoTower,
-    **dict.fromkeys(CONVOLUTIONS, PyGEncoder),
-}
 
 ATTRIBUTE_USES: Mapping[str, Callable[..., Content | ValueNodes]] = {"input": Content, "nodes": ValueNodes}
 """What attributes can be used as, besides not at all."""
 
-ENCODER_USES: Mapping[str, tuple[str, ...]] = {
-    "lightgcn": ("input", "nodes"),
-    "mf": (),
-    "egcf": (),
-    "two_tower": ("input",),
-    **dict.fromkeys(CONVOLUTIONS, ("input",)),
+_ATTRIBUTES = Setting(
+    "attributes",
+    "What attributes do: none leaves them aside, input adds them to the ids before the first layer, nodes "
+    "makes each of their values a node of the graph.",
+    choices=("none", *ATTRIBUTE_USES),
+)
+_HISTORY_LENGTH = Setting(
+    "history_length",
+    "Items of a history, at most: the newest ones.",
+    low=1,
+    search=Span(5, 100, log=True),
+)
+
+
+def _with_content(
+    module: Callable[..., LightGCN | PyGEncoder],
+    num_users: int,
+    num_items: int,
+    inputs: EncoderInputs,
+    *,
+    attributes: Annotated[str, _ATTRIBUTES] = "none",
+    id_dropout: Annotated[float, ID_DROPOUT] = 0.0,
+    init_std: Annotated[float, INIT_STD] = 0.1,
+    **settings: Any,
+) -> nn.Module:
+    start = {"init_std": init_std, "generator": inputs.generator}
+    # The free vectors are drawn first, so that they are the same with and without attributes.
+    encoder = module(num_users, num_items, **start, **settings)
+    if attributes != "none":
+        dim, given = encoder.items.shape[1], inputs.attributes_as(attributes)
+        encoder.content = ATTRIBUTE_USES[attributes](
+            given, dim, degrees=inputs.degrees, id_dropout=id_dropout, **start
+        )
+    encoder.draws = inputs.draws
+    return encoder
+
+
+def _towers(
+    module: Callable[..., TwoTower],
+    num_users: int,
+    num_items: int,
+    inputs: EncoderInputs,
+    *,
+    attributes: Annotated[str, _ATTRIBUTES] = "none",
+    history_length: Annotated[int, _HISTORY_LENGTH] = 20,
+    **settings: Any,
+) -> nn.Module:
+    sequences = inputs.sequences if settings.get("history", "none") != "none" else None
+    encoder = module(
+        num_users,
+        num_items,
+        None if attributes == "none" else inputs.attributes_as(attributes),
+        degrees=inputs.degrees,
+        sequences=None if sequences is None else sequences.cut(history_length),
+        generator=inputs.generator,
+        **settings,
+    )
+    encoder.draws = inputs.draws
+    return encoder
+
+
+@dataclass(frozen=True)
+class EncoderKind:
+    """One entry of :data:`ENCODERS`.
+
+    Args:
+        module: the class, or a ``partial`` of it; its signature declares settings.
+        about: what it is, in a few words.
+        builder: ``builder(module, num_users, num_items, inputs, **settings)`` makes the encoder from the
+            module; its signature declares settings too.
+        propagates: whether the output depends on the graph.
+        needs_edges: whether it needs a graph with edges, not only an operator.
+        is_linear: whether final vectors are weighted sums of layers, so that fold-in is exact.
+        attribute_uses: names in :data:`ATTRIBUTE_USES`.
+        takes_histories: whether it can encode users by their histories.
+        least_layers: the fewest layers that it works with.
+    """
+
+    module: Callable[..., nn.Module]
+    about: str
+    builder: Callable[..., nn.Module] = _plain
+    propagates: bool = True
+    needs_edges: bool = False
+    is_linear: bool = False
+    attribute_uses: tuple[str, ...] = ()
+    takes_histories: bool = False
+    least_layers: int = 0
+
+    @property
+    def declared(self) -> Mapping[str, Declared]:
+        """The settings by keyword argument of :meth:`make`."""
+        return {**declarations(self.module), **declarations(self.builder)}
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The public names of the settings by keyword argument of :meth:`make`."""
+        return {argument: found.setting.name for argument, found in self.declared.items()}
+
+    def depth(self, num_layers: int) -> int:
+        """Return how many layers follow layer 0 if ``num_layers`` are asked for."""
+        return num_layers if self.propagates else 0
+
+    def make(
+        self, num_users: int, num_items: int, inputs: EncoderInputs | None = None, **settings: Any
+    ) -> nn.Module:
+        """Return an encoder.
+
+        Args:
+            num_users: ``U``.
+            num_items: ``I``.
+            inputs: what it is made from.
+            settings: the keyword arguments in :attr:`settings`.
+
+        Raises:
+            SettingError: a value cannot be used, or attributes cannot be used in this way.
+        """
+        check_choice("attributes", settings.get("attributes", "none"), ("none", *self.attribute_uses))
+        return self.builder(self.module, num_users, num_items, inputs or EncoderInputs(), **settings)
+
+
+ENCODERS: Mapping[str, EncoderKind] = {
+    "lightgcn": EncoderKind(
+        LightGCN,
+        "the average of linear propagation steps",
+        _with_content,
+        is_linear=True,
+        attribute_uses=("input", "nodes"),
+    ),
+    "mf": EncoderKind(MF, "a free vector for each user and item", propagates=False),
+    "egcf": EncoderKind(EGCF, "propagation with a tanh from item vectors alone", least_layers=1),
+    "two_tower": EncoderKind(
+        TwoTower,
+        "a perceptron for each side, from ids, attributes and histories",
+        _towers,
+        propagates=False,
+        attribute_uses=("input",),
+        takes_histories=True,
+    ),
+    **{
+        name: EncoderKind(
+            partial(PyGEncoder, conv=conv),
+            f"{name} convolutions of PyTorch Geometric",
+            _with_content,
+            needs_edges=True,
+            attribute_uses=("input",),
+        )
+        for name, conv in CONVOLUTIONS.items()
+    },
 }
-"""The uses that each encoder has for attributes."""
+"""The encoders by name."""
+
+
+def build_encoder(
+    name: str, num_users: int, num_items: int, inputs: EncoderInputs | None = None, **settings: Any
+) -> nn.Module:
+    """Return an encoder by its name in :data:`ENCODERS`; see :meth:`EncoderKind.make`."""
+    check_choice("name", name, ENCODERS)
+    return ENCODERS[name].make(num_users, num_items, inputs, **settings)

@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Generator, Tensor, nn
 
+from gclrec.common.declaration import Setting, Span
+from gclrec.common.errors import SettingError, check_choice
 from gclrec.data.schema import AttributeTable
+from gclrec.encoders.base import (
+    DIM,
+    INIT_STD,
+    NUM_LAYERS,
+    Embeddings,
+    FreeVectors,
+    GraphLike,
+    Hidden,
+    Perturbation,
+)
 from gclrec.encoders.content.content import Content
 from gclrec.encoders.content.fields import FieldBatch, FieldTable
 from gclrec.encoders.content.value_nodes import ValueNodes
-from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
-from gclrec.encoders.free_vectors import FreeVectors
-from gclrec.encoders.layers import USER_VECTORS, check_layers, fixed_weights
-from gclrec.encoders.operators import Operators
+from gclrec.encoders.layers import LAYER_WEIGHTING, LayerOperators, check_layers, fixed_weights
 from gclrec.graph.propagation import Change, Operator, layered, of_items
+
+USER_VECTORS = ("free", "items")
+"""What a user is before propagation: a vector of its own, or one step of propagation from its items."""
+
+_DEGREE_EXPONENT = Setting(
+    "degree_exponent",
+    "Exponent a of lightgcn's edge weights (d_u d_i)^-a; below the paper's 0.5 popular nodes spread more.",
+    low=0,
+    high=1,
+    search=Span(0.2, 0.6),
+)
+_USER_VECTORS = Setting(
+    "user_vectors",
+    "What a user of lightgcn is before the first layer: free, a vector of its own; items, what its items "
+    "make of it (fewer parameters, cheaper steps).",
+    choices=USER_VECTORS,
+)
 
 
 class LightGCN(FreeVectors):
@@ -23,17 +51,16 @@ class LightGCN(FreeVectors):
         x_u = \sum_{l=0}^{L} w_l\, x_u^{(l)}
 
     and the same for items; the paper has :math:`a = 1/2`. With a lower exponent, nodes of many neighbours
-    send and receive more, and later layers weigh more than earlier ones. (Other exponents than the paper's
-    are an idea of LightGCN++, [2], which gives either end of an edge its own.) Degrees come from the
-    ``edge_index`` at hand, so an augmented view is weighted by its own degrees. A node with no edge keeps
-    only its layer-0 share.
+    send and receive more, and later layers weigh more than earlier ones (LightGCN++, [2], gives either end
+    of an edge an exponent of its own). Degrees come from the ``edge_index`` at hand, so an augmented view is
+    weighted by its own degrees. A node with no edge keeps only its layer-0 share.
 
     With ``user_vectors="items"`` users have no vectors of their own: layer 0 of a user is one step of
-    propagation from its items, as in EGCF ([3], of which this is the linear form),
+    propagation from its items, the linear form of EGCF ([3]),
 
     .. math:: x_u^{(0)} = \sum_{i \in N(u)} (|N(u)|\,|N(i)|)^{-a}\, x_i^{(0)}
 
-    so there is less to learn and less to keep, and each layer costs one half of a step.
+    so there are fewer parameters, and each layer costs one half of a step.
 
     Args:
         num_users: ``U``.
@@ -43,23 +70,22 @@ class LightGCN(FreeVectors):
         layer_weights: one of :data:`~gclrec.encoders.layers.LAYER_WEIGHTS`; ``mean`` is
             ``w_l = 1 / (L + 1)``.
         degree_exponent: ``a``, in ``[0, 1]``.
-        user_vectors: one of :data:`~gclrec.encoders.layers.USER_VECTORS`.
+        user_vectors: one of :data:`USER_VECTORS`.
         init_std: standard deviation of the normal start of layer 0.
-        generator: where the start is drawn from; the global one if ``None``.
+        generator: draws the start; the global one if ``None``.
         content: what attributes add to layer 0 (:class:`Content`), or their values as further nodes
             (:class:`ValueNodes`); ids alone if ``None``.
 
-    ``draws`` is the generator from which ids are hidden in training; the global one if ``None``. The weights
-    of the edges are in PyTorch's default type: unless that is float64, an encoder that is made ``.double()``
-    is exact to single precision only.
+    The edge weights have PyTorch's default type: unless that is float64, an encoder that is made
+    ``.double()`` is exact to single precision only.
 
     Shapes:
         - **edge_index:** ``(2, E)`` int64; row 0 in ``[0, U)``, row 1 in ``[0, I)``
         - **output:** users ``(U, D)`` and items ``(I, D)``
 
     Raises:
-        ValueError: ``layer_weights`` or ``user_vectors`` is not a known name, ``num_layers`` does not suit
-            the weights, or the exponent is out of range.
+        SettingError: a name is not known, ``num_layers`` does not suit the weights, or the exponent is out
+            of range.
 
     Example, trained on a plain PyG ``HeteroData``:
         >>> from torch_geometric.data import HeteroData
@@ -86,29 +112,22 @@ class LightGCN(FreeVectors):
         self,
         num_users: int,
         num_items: int,
-        dim: int = 64,
-        num_layers: int = 3,
+        dim: Annotated[int, DIM] = 64,
+        num_layers: Annotated[int, NUM_LAYERS] = 3,
         *,
-        layer_weights: str = "mean",
-        degree_exponent: float = 0.5,
-        user_vectors: str = "free",
-        init_std: float = 0.1,
+        layer_weights: Annotated[str, LAYER_WEIGHTING] = "mean",
+        degree_exponent: Annotated[float, _DEGREE_EXPONENT] = 0.5,
+        user_vectors: Annotated[str, _USER_VECTORS] = "free",
+        init_std: Annotated[float, INIT_STD] = 0.1,
         generator: Generator | None = None,
         content: Content | ValueNodes | None = None,
     ) -> None:
-        if user_vectors not in USER_VECTORS:
-            raise ValueError(f"user_vectors must be one of {', '.join(USER_VECTORS)}, got {user_vectors!r}")
-        super().__init__(
-            num_users,
-            num_items,
-            dim,
-            init_std=init_std,
-            generator=generator,
-            user_vectors=user_vectors == "free",
-        )
+        check_choice("user_vectors", user_vectors, USER_VECTORS)
         check_layers(layer_weights, num_layers)
         if not 0.0 <= degree_exponent <= 1.0:
-            raise ValueError(f"degree_exponent must lie in [0, 1], got {degree_exponent}")
+            raise SettingError("degree_exponent", f"must lie in [0, 1], got {degree_exponent}")
+        own = user_vectors == "free"
+        super().__init__(num_users, num_items, dim, init_std=init_std, generator=generator, user_vectors=own)
         self.num_layers = num_layers
         self.layer_weights = layer_weights
         self.degree_exponent = degree_exponent
@@ -117,7 +136,7 @@ class LightGCN(FreeVectors):
             self.layer_logits = nn.Parameter(torch.zeros(num_layers + 1))
         self.content = content
         self.draws: Generator | None = None
-        self._operators = Operators(num_users, num_items, num_layers, degree_exponent)
+        self._operators = LayerOperators(num_users, num_items, num_layers, degree_exponent)
 
     def extra_repr(self) -> str:
         """Return sizes and layers, for ``repr``."""
@@ -130,7 +149,7 @@ class LightGCN(FreeVectors):
         return fixed_weights(self.layer_weights, self.num_layers)
 
     def layer_shares(self) -> list[float]:
-        """Return ``w_0 .. w_L`` as numbers, learned ones as they stand."""
+        """Return the current ``w_0 .. w_L`` as numbers."""
         fixed = self.fixed_weights()
         if fixed is not None:
             return fixed
@@ -144,17 +163,7 @@ class LightGCN(FreeVectors):
         perturb: Perturbation | None = None,
         hidden: Hidden = (None, None),
     ) -> Embeddings:
-        """Return final embeddings of all users and items.
-
-        Args:
-            graph: a :class:`~gclrec.graph.bipartite.BipartiteGraph`, a plain ``edge_index (2, E)``, an
-                operator, or one operator for each layer. The same ``edge_index`` tensor given again
-                is not prepared again.
-            layers: also return each layer's output.
-            perturb: applied to layer 0, and to the output of each layer ``1..L`` before it goes on.
-            hidden: attributes that read as missing, bool ``(U, F)`` and ``(I, F)``; without ``content``
-                there are none, and it is not looked at.
-        """
+        """Return the final embeddings; see :class:`~gclrec.encoders.base.Encoder`."""
         weights, operators = self.fixed_weights(), self._operators(graph)
         alike = len(set(map(id, operators[: max(self.num_layers, 1)]))) == 1
         plain = weights is not None and not layers and perturb is None and alike
@@ -179,9 +188,9 @@ class LightGCN(FreeVectors):
         return Embeddings(*_cut(counts, *final), cut)
 
     def as_polynomial(self, graph: GraphLike) -> tuple[Tensor, Tensor, list[float]]:
-        """Return users ``(U, D)``, items ``(I, D)`` and the weights of the operator's powers on them.
+        """Return users ``(U, D)``, items ``(I, D)`` and a weight for each power of the operator on them.
 
-        Their sum is what the encoder returns, and attributes are part of them. With ``user_vectors="items"``
+        The weighted sum is the output of the encoder; attributes are included. With ``user_vectors="items"``
         and no attributes, the users are zeros and there is one power more than there are layers.
         """
         if self._of_items_alone:
@@ -197,7 +206,7 @@ class LightGCN(FreeVectors):
     def _begin(
         self, operators: list[Operator], hidden: Hidden = (None, None)
     ) -> tuple[tuple[Tensor, Tensor], list[Operator]]:
-        """Return layer 0, further nodes behind users and items included, and the operator of each layer."""
+        """Return layer 0, attribute values as further nodes included, and the operator of each layer."""
         users, items = self.layer_zero
         if self.content is not None:
             start = self.content.start(users, items, hidden, self.draws)
@@ -211,22 +220,11 @@ class LightGCN(FreeVectors):
         return (users, items), operators
 
     def field_table(self, side: str) -> FieldTable | None:
-        """Return the attributes that layer 0 of ``"user"`` or ``"item"`` is made of, ``None`` without any."""
+        """Return the attributes that layer 0 of a side is made of, ``None`` if there are none."""
         return self.content.field_table(side) if isinstance(self.content, Content) else None
 
     def encode_content(self, side: str, table: FieldTable | AttributeTable | FieldBatch) -> Tensor:
-        """Return the layer-0 vectors of nodes that have attributes and no id, ``(N, D)``.
-
-        With :class:`ValueNodes` layer 0 of such a node is zero, and this is
-        what it gets in the first step.
-
-        Args:
-            side: ``"user"`` or ``"item"``.
-            table: encoded by the schema of the attributes that the encoder was made with.
-
-        Raises:
-            ValueError: the encoder has no attributes of that side, or has them as nodes and gets a batch.
-        """
+        """Return layer 0 of nodes without an id, ``(N, D)``; a batch is refused where values are nodes."""
         content = self._content()
         if isinstance(content, Content):
             return content.encode(side, table)
@@ -235,18 +233,10 @@ class LightGCN(FreeVectors):
         return content.encode(side, table, self.degree_exponent)
 
     def encode_cold(self, side: str, table: FieldTable | AttributeTable, graph: GraphLike) -> Tensor:
-        """Return the final embeddings of new nodes that have attributes and no interaction, ``(N, D)``.
+        """Return the final embeddings of new nodes without interactions, ``(N, D)``.
 
-        The same as they would get as further nodes of the graph (where values are nodes: but for what comes
-        back to them of themselves, from the third layer on).
-
-        Args:
-            side: ``"user"`` or ``"item"``.
-            table: encoded by the schema of the attributes that the encoder was made with.
-            graph: what the others are encoded on.
-
-        Raises:
-            ValueError: the encoder has no attributes of that side.
+        They equal those of further nodes of the graph. Where values are nodes, what comes back to a new node
+        of itself, from the third layer on, is missing.
         """
         content = self._content()
         weights = self.layer_shares()
@@ -257,7 +247,7 @@ class LightGCN(FreeVectors):
         further = len(self.users) if side == "item" else len(self.items)
         states = [output[side == "user"][further:] for output in outputs[: self.num_layers]]
         steps = content.received(side, table, states, self.degree_exponent)
-        started = side == "user" and self.user_vectors == "items"  # then layer 0 is a step already
+        started = side == "user" and self.user_vectors == "items"  # layer 0 of such users is one step already
         start = content.encode(side, table, self.degree_exponent) * (weights[0] if started else 0.0)
         return sum((w * x for w, x in zip(weights[1:], steps, strict=True)), start)
 
@@ -268,7 +258,7 @@ class LightGCN(FreeVectors):
 
 
 def _powers(weights: list[float]) -> list[float]:
-    """Return the weights of the powers of what items send, given those of the layers.
+    """Return a weight for each power of the operator on the items, given those of the layers.
 
     A user of layer ``l`` is at power ``l`` or ``l + 1``, whichever is odd, an item at whichever is even.
     """
@@ -276,7 +266,7 @@ def _powers(weights: list[float]) -> list[float]:
 
 
 def _cut(counts: tuple[int, int], users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-    """Return users and items without the further nodes that stand behind them."""
+    """Return users and items without the further nodes behind them."""
     if (len(users), len(items)) == counts:
         return users, items
     return users[: counts[0]], items[: counts[1]]
@@ -285,7 +275,7 @@ def _cut(counts: tuple[int, int], users: Tensor, items: Tensor) -> tuple[Tensor,
 def _perturbed(
     counts: tuple[int, int], perturb: Perturbation | None, start: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Return layer 0 with users and items perturbed; further nodes behind them stay as they are."""
+    """Return layer 0 with users and items perturbed and the further nodes unchanged."""
     if perturb is None or perturb.on_input is None:
         return start
     changed = perturb.on_input(*_cut(counts, *start))
@@ -298,7 +288,7 @@ def _perturbed(
 
 
 def _within(counts: tuple[int, int], shift: Change) -> Change:
-    """Return a change of users and items that leaves alone the further nodes behind them."""
+    """Return a change that acts on users and items and not on further nodes."""
 
     def change(layer: int, users: Tensor, items: Tensor) -> None:
         shift(layer, *_cut(counts, users, items))

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeAlias, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, TypeAlias, cast
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from gclrec.data.schema import AttributeTable
+from gclrec.encoders.base import (
+    DIM,
+    INIT_STD,
+    NUM_LAYERS,
+    Embeddings,
+    FreeVectors,
+    GraphLike,
+    Hidden,
+    Perturbation,
+)
 from gclrec.encoders.content.content import Content
 from gclrec.encoders.content.fields import FieldBatch, FieldTable
-from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
-from gclrec.encoders.free_vectors import FreeVectors
-from gclrec.encoders.layers import check_layers, fixed_weights
+from gclrec.encoders.layers import LAYER_WEIGHTING, check_layers, fixed_weights
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.functional import uncompiled
 from gclrec.graph.propagation import Adjacency
@@ -39,6 +47,10 @@ def gat_conv(dim: int) -> nn.Module:
     return conv
 
 
+CONVOLUTIONS: Mapping[str, Conv] = {"sage": sage_conv, "gat": gat_conv}
+"""Convolutions of PyG that have a name."""
+
+
 class PyGEncoder(FreeVectors):
     r"""Layers of a PyG convolution over the user-item graph, combined as LightGCN combines its own.
 
@@ -46,8 +58,8 @@ class PyGEncoder(FreeVectors):
 
     ``E`` holds each interaction in both directions, items numbered behind the users, and :math:`\sigma` is
     the leaky ReLU, left out behind the last layer. Any convolution that is called as
-    ``conv(x, edge_index)`` will do. It is as general as it is slow: PyG gathers and sums messages edge by
-    edge, where LightGCN is one sparse product (docs/attributes.md has the times).
+    ``conv(x, edge_index)`` works. PyG gathers and sums messages edge by edge, so it is slower than LightGCN,
+    which is one sparse product (docs/attributes.md has the times).
 
     Args:
         num_users: ``U``.
@@ -57,7 +69,7 @@ class PyGEncoder(FreeVectors):
         num_layers: ``L >= 0``.
         layer_weights: one of :data:`~gclrec.encoders.layers.LAYER_WEIGHTS`.
         init_std: standard deviation of the normal start of layer 0.
-        generator: where the start is drawn from, convolutions included; the global one if ``None``.
+        generator: draws the start, convolutions included; the global one if ``None``.
         content: what attributes add to layer 0; ids alone if ``None``.
 
     Shapes:
@@ -65,24 +77,14 @@ class PyGEncoder(FreeVectors):
         - **output:** users ``(U, D)`` and items ``(I, D)``
 
     Raises:
-        ValueError: ``layer_weights`` is not a known name, or ``num_layers`` does not suit it.
+        SettingError: ``layer_weights`` is not a known name, or ``num_layers`` does not suit it.
 
-    Example, trained on a plain PyG ``HeteroData``:
-        >>> from torch_geometric.data import HeteroData
+    Example:
         >>> from torch_geometric.nn import GraphConv
-        >>> data = HeteroData()
-        >>> data["user", "rates", "item"].edge_index = torch.tensor([[0, 1, 2], [0, 0, 1]])
-        >>> edges = data["user", "rates", "item"].edge_index
         >>> encoder = PyGEncoder(3, 2, lambda dim: GraphConv(dim, dim), dim=8)
-        >>> optimizer = torch.optim.Adam(encoder.parameters(), lr=0.05)
-        >>> for _ in range(40):
-        ...     users, items = encoder(edges)
-        ...     loss = functional.cross_entropy(users[edges[0]] @ items.T, edges[1])
-        ...     optimizer.zero_grad()
-        ...     loss.backward()
-        ...     _ = optimizer.step()
-        >>> bool(loss < 0.1)
-        True
+        >>> users, items = encoder(torch.tensor([[0, 1, 2], [0, 0, 1]]))
+        >>> users.shape, items.shape
+        (torch.Size([3, 8]), torch.Size([2, 8]))
     """
 
     def __init__(
@@ -90,16 +92,16 @@ class PyGEncoder(FreeVectors):
         num_users: int,
         num_items: int,
         conv: Conv = sage_conv,
-        dim: int = 64,
-        num_layers: int = 2,
+        dim: Annotated[int, DIM] = 64,
+        num_layers: Annotated[int, NUM_LAYERS] = 3,
         *,
-        layer_weights: str = "mean",
-        init_std: float = 0.1,
+        layer_weights: Annotated[str, LAYER_WEIGHTING] = "mean",
+        init_std: Annotated[float, INIT_STD] = 0.1,
         generator: Generator | None = None,
         content: Content | None = None,
     ) -> None:
-        super().__init__(num_users, num_items, dim, init_std=init_std, generator=generator)
         check_layers(layer_weights, num_layers)
+        super().__init__(num_users, num_items, dim, init_std=init_std, generator=generator)
         self.num_layers = num_layers
         self.layer_weights = layer_weights
         with torch.random.fork_rng(devices=[], enabled=generator is not None):
@@ -124,14 +126,7 @@ class PyGEncoder(FreeVectors):
         perturb: Perturbation | None = None,
         hidden: Hidden = (None, None),
     ) -> Embeddings:
-        """Return final embeddings of all users and items.
-
-        Args:
-            graph: a :class:`~gclrec.graph.bipartite.BipartiteGraph`, a plain ``edge_index (2, E)``, an
-                adjacency, or one adjacency for each layer.
-            layers: also return each layer's output.
-            perturb: applied to layer 0 and to the output of each layer ``1..L`` before it goes on.
-            hidden: attributes that read as missing; not looked at without ``content``.
+        """Return the final embeddings; see :class:`~gclrec.encoders.base.Encoder`.
 
         Raises:
             TypeError: an operator has no edges (such as that of ``svd``).
@@ -145,9 +140,7 @@ class PyGEncoder(FreeVectors):
                 made = {id(edge): _without(edge, len(users), start.alone) for edge in edges}
                 edges = [made[id(edge)] for edge in edges]
         perturb = perturb or Perturbation()
-        if perturb.on_input is not None:
-            users, items = perturb.on_input(users, items)
-        outputs = [(users, items)]
+        outputs = [perturb.changed(users, items)]
         for layer, (conv, edge_index) in enumerate(zip(self.convs, edges, strict=True), start=1):
             x = conv(torch.cat(outputs[-1]), edge_index)
             if layer < self.num_layers:
@@ -163,19 +156,11 @@ class PyGEncoder(FreeVectors):
         return Embeddings(users, items, tuple(outputs) if layers else ())
 
     def field_table(self, side: str) -> FieldTable | None:
-        """Return the attributes that layer 0 of ``"user"`` or ``"item"`` is made of, ``None`` without any."""
-        return self.content.field_table(side) if isinstance(self.content, Content) else None
+        """Return the attributes that layer 0 of a side is made of, ``None`` if there are none."""
+        return None if self.content is None else self.content.field_table(side)
 
     def encode_content(self, side: str, table: FieldTable | AttributeTable | FieldBatch) -> Tensor:
-        """Return the layer-0 vectors of nodes that have attributes and no id, ``(N, D)``.
-
-        Args:
-            side: ``"user"`` or ``"item"``.
-            table: encoded by the schema of the attributes that the encoder was made with.
-
-        Raises:
-            ValueError: the encoder has no attributes of that side.
-        """
+        """Return the layer-0 vectors of nodes that have attributes and no id, ``(N, D)``."""
         if self.content is None:
             raise ValueError("the encoder was made without attributes")
         return self.content.encode(side, table)
@@ -186,18 +171,7 @@ class PyGEncoder(FreeVectors):
         table: FieldTable | AttributeTable,
         graph: GraphLike,  # noqa: ARG002 - the encoders' common signature
     ) -> Tensor:
-        """Return the final embeddings of new nodes that have attributes and no interaction, ``(N, D)``.
-
-        They pass through the convolutions as nodes without edges do.
-
-        Args:
-            side: ``"user"`` or ``"item"``.
-            table: encoded by the schema of the attributes that the encoder was made with.
-            graph: not looked at.
-
-        Raises:
-            ValueError: the encoder has no attributes of that side.
-        """
+        """Return the final embeddings of new nodes: they pass the convolutions as nodes without edges."""
         x = self.encode_content(side, table)
         edges = torch.empty(2, 0, dtype=torch.int64, device=x.device)
         outputs = [x]
@@ -243,7 +217,7 @@ def _edges_of(operator: object) -> Tensor:
 
 
 def _without(edges: Tensor, num_users: int, alone: tuple[Tensor | None, Tensor | None]) -> Tensor:
-    """Return the edges of which neither end stands alone."""
+    """Return the edges of which neither end is to be encoded alone."""
     users, items = alone
     stays = torch.ones(edges.shape[1], dtype=torch.bool, device=edges.device)
     half = edges.shape[1] // 2

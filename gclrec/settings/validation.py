@@ -12,7 +12,7 @@ from gclrec.common.errors import InputError, InputWarning
 from gclrec.contrast.history_views import parse_history_views
 from gclrec.contrast.registry import SSL
 from gclrec.data.splits import Split
-from gclrec.encoders import CONVOLUTIONS, ENCODER_USES
+from gclrec.encoders import ENCODERS
 from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS
 from gclrec.evaluation.metrics import METRICS
 from gclrec.losses.ranking_losses import LOSSES
@@ -135,10 +135,12 @@ def check_selection(config: TrainConfig, split: Split) -> None:
 
 def check_encoder(config: TrainConfig) -> None:
     """Refuse what the encoder cannot be without, and settings of another one."""
-    if config.encoder == "egcf" and config.num_layers < 1:
-        raise InputError(f"--num-layers: egcf takes at least 1, got {config.num_layers}")
+    kind = ENCODERS[config.encoder]
+    if config.num_layers < kind.least_layers:
+        least = f"{config.encoder} takes at least {kind.least_layers}"
+        raise InputError(f"--num-layers: {least}, got {config.num_layers}")
     chains = parse_augmentations(config.aug, config.aug_p)
-    if config.encoder in CONVOLUTIONS and any(step.name == "svd" for chain in chains for step in chain):
+    if kind.needs_edges and any(step.name == "svd" for chain in chains for step in chain):
         raise InputError(f"--aug: svd leaves no edges, which the convolutions of {config.encoder} need")
     if config.baseline is not None:
         return
@@ -160,7 +162,7 @@ def check_encoder(config: TrainConfig) -> None:
 
 def advise_views(config: TrainConfig) -> None:
     """Say with an :class:`~gclrec.InputWarning` that views of a graph change nothing here."""
-    if config.baseline is not None or not config.contrasts or config.encoder not in ("mf", "two_tower"):
+    if config.baseline is not None or not config.contrasts or ENCODERS[config.encoder].propagates:
         return
     chains = parse_augmentations(config.aug, config.aug_p)[: SSL[config.ssl].views]
     steps = {step.name for chain in chains for step in chain} - {"none"}
@@ -234,7 +236,7 @@ def check_ssl(config: TrainConfig) -> None:
 
 
 def _check_layer(config: TrainConfig) -> None:
-    depth = 0 if config.encoder in ("mf", "two_tower") else config.num_layers
+    depth = ENCODERS[config.encoder].depth(config.num_layers)
     ssl = config.ssl.partition("+")[0]
     layer = {"cross_layer": 1, "ncl": 2}.get(ssl, 0) if config.ssl_layer is None else config.ssl_layer
     if ssl in ("cross_layer", "ncl") and not 0 <= layer <= depth:
@@ -281,7 +283,7 @@ def check_attributes(config: TrainConfig) -> None:
         if unused:
             raise InputError(f"{unused[0]}: not used without --attributes input (or nodes)")
         return
-    if config.attributes not in ENCODER_USES[config.encoder]:
-        able = options(tuple(name for name, uses in ENCODER_USES.items() if config.attributes in uses))
+    if config.attributes not in ENCODERS[config.encoder].attribute_uses:
+        able = [name for name, kind in ENCODERS.items() if config.attributes in kind.attribute_uses]
         found = f"{config.encoder} has no use for them as {config.attributes}"
-        raise InputError(f"--attributes: {found}; try {able}")
+        raise InputError(f"--attributes: {found}; try {options(tuple(able))}")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.common.errors import InputError
+from gclrec.common.errors import InputError, SettingError
 from gclrec.contrast.base import Contrast
 from gclrec.contrast.registry import SSL, build_contrast
 from gclrec.data.schema import Attributes
-from gclrec.encoders import Encoder, Sequences, build_encoder
+from gclrec.encoders import ENCODERS, Encoder, EncoderInputs, Sequences
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.losses.ranking_losses import LOSSES
 from gclrec.losses.temperature import make_temperature
@@ -39,27 +41,29 @@ def encoder_of(
         generator: where the start is drawn from, on the CPU.
         draws: where hidden ids are drawn from in training, on the device of the graph.
     """
-    return build_encoder(
-        config.encoder,
-        graph.num_users,
-        graph.num_items,
-        dim=config.dim,
-        num_layers=config.num_layers,
-        layer_weights=config.layer_weights,
-        degree_exponent=config.degree_exponent,
-        user_vectors=config.user_vectors,
-        init_std=config.init_std,
-        generator=generator,
-        attributes=attributes,
-        use=config.attributes,
-        degrees=None if attributes is None else graph.degrees(),
-        id_dropout=config.id_dropout,
-        draws=draws,
-        refiner=config.refiner,
-        tower_layers=config.tower_layers,
-        sequences=sequences,
-        history=config.history,
-    ).to(graph.device)
+    kind = ENCODERS[config.encoder]
+    inputs = EncoderInputs(
+        attributes, None if attributes is None else graph.degrees(), sequences, generator, draws
+    )
+    with _flags(kind.settings):
+        encoder = kind.make(graph.num_users, graph.num_items, inputs, **_values(config, kind.settings))
+    return encoder.to(graph.device)
+
+
+@contextmanager
+def _flags(settings: Mapping[str, str]) -> Iterator[None]:
+    """Name the flag of a setting in place of the argument."""
+    try:
+        yield
+    except SettingError as error:
+        name = settings.get(error.argument, error.argument).replace("_", "-")
+        raise InputError(f"--{name}: {error.message}") from None
+
+
+def _values(config: TrainConfig, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Return the arguments of a component; one that has no value keeps its default."""
+    values = {argument: getattr(config, name) for argument, name in settings.items()}
+    return {argument: value for argument, value in values.items() if value is not None}
 
 
 def chains_of(config: TrainConfig) -> tuple[Chain, ...] | None:
@@ -70,13 +74,14 @@ def chains_of(config: TrainConfig) -> tuple[Chain, ...] | None:
 
 def contrast_of(config: TrainConfig, encoder: Encoder, graph: BipartiteGraph) -> Contrast:
     """Return the contrast that the settings ask for, its start drawn from their seed."""
-    values = {name: getattr(config, source) for name, source in SSL[config.ssl].settings.items()}
-    settings = {name: value for name, value in values.items() if value is not None}
+    names = SSL[config.ssl].settings
+    settings = _values(config, names)
     if "temperature" in settings:
         settings["temperature"] = make_temperature(settings["temperature"], graph, start=0.2)
-    return build_contrast(
-        config.ssl, encoder, graph, generator=Generator().manual_seed(config.seed), **settings
-    )
+    with _flags(names):
+        return build_contrast(
+            config.ssl, encoder, graph, generator=Generator().manual_seed(config.seed), **settings
+        )
 
 
 def loss_of(config: TrainConfig, graph: BipartiteGraph) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from torch import Generator, Tensor
 
 from gclrec.common.errors import InputError
 from gclrec.encoders import Encoder
-from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
+from gclrec.encoders.base import Embeddings, GraphLike, Hidden, Perturbation
 from gclrec.graph.augmentations import AUGMENTATIONS, Augmentation, edge_drop
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.propagation import Operator

@@ -92,7 +92,9 @@ def test_every_kind_gives_a_loss_with_a_gradient(toy_graph: BipartiteGraph, name
         12, 10, dim=4, num_layers=2, content=content, generator=torch.Generator().manual_seed(1)
     )
     if name == "histories":
-        encoder = TwoTower(12, 10, BOTH, 4, sequences=Sequences(*toy_graph.edge_index, 12, 10))
+        encoder = TwoTower(
+            12, 10, BOTH, 4, sequences=Sequences(*toy_graph.edge_index, 12, 10), history="mean"
+        )
     contrast = build_contrast(name, encoder, toy_graph, generator=torch.Generator().manual_seed(3))
     views = prepared("edge_drop:0.5", toy_graph, SSL[name].views)
     assert len(views) == SSL[name].views

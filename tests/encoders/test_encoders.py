@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import polars as pl
 import pytest
 import torch
+from torch_geometric.data import HeteroData
 
-from gclrec.encoders import EGCF, ENCODERS, LAYER_WEIGHTS, MF, USER_VECTORS, LightGCN, build_encoder
-from gclrec.encoders.embeddings import Perturbation
+from gclrec.common.errors import SettingError
+from gclrec.data.schema import Attributes, Schema
+from gclrec.encoders import (
+    EGCF,
+    ENCODERS,
+    LAYER_WEIGHTS,
+    MF,
+    USER_VECTORS,
+    EncoderInputs,
+    LightGCN,
+    Perturbation,
+    build_encoder,
+)
 from gclrec.graph.bipartite import BipartiteGraph
 
 WEIGHTS = {
@@ -103,7 +116,7 @@ def test_users_without_vectors_are_what_their_items_make_of_them(toy_graph: Bipa
         seen.users, toy_graph.adjacency.propagate(torch.zeros(12, 6), encoder.items)[0]
     )
     assert not seen.users[11].any()  # the user without an interaction
-    with pytest.raises(ValueError, match="user_vectors must be one of free, items, got 'none'"):
+    with pytest.raises(ValueError, match="user_vectors: must be one of free, items, got 'none'"):
         LightGCN(12, 10, user_vectors="none")
 
 
@@ -159,7 +172,7 @@ def test_perturbation_of_plain_vectors(toy_graph: BipartiteGraph) -> None:
 
 
 def test_perturbation_of_egcf(toy_graph: BipartiteGraph) -> None:
-    encoder = build_encoder("egcf", 12, 10, dim=4, num_layers=2, generator=seeded())
+    encoder = EGCF(12, 10, dim=4, num_layers=2, generator=seeded())
     perturb = Perturbation(
         lambda users, items: (2 * users, 2 * items), lambda n, u, i: (u.add_(n), i.sub_(n))
     )
@@ -195,7 +208,7 @@ def test_edge_index_is_prepared_once_and_anew_when_it_changes(
     encoder = LightGCN(12, 10, dim=4, num_layers=2, generator=seeded())
     made = []
     monkeypatch.setattr(
-        "gclrec.encoders.operators.BipartiteGraph",
+        "gclrec.encoders.layers.BipartiteGraph",
         type(
             "Counted",
             (BipartiteGraph,),
@@ -257,9 +270,41 @@ def test_isolated_nodes_keep_their_share(toy_graph: BipartiteGraph) -> None:
     torch.testing.assert_close(items[9], encoder.items[9] / 4)
 
 
+USES = [(name, use) for name, kind in ENCODERS.items() for use in ("none", *kind.attribute_uses)]
+
+
+@pytest.mark.parametrize(("name", "use"), USES)
+def test_every_encoder_learns_on_a_plain_hetero_data(name: str, use: str) -> None:
+    """Three users, three items with attributes, of which one has no interaction; a plain PyTorch loop."""
+    data = HeteroData()
+    data["item"].genre = ["war", "love", "war"]
+    data["user", "rates", "item"].edge_index = torch.tensor([[0, 1, 2], [0, 0, 1]])
+    edges = data["user", "rates", "item"].edge_index
+    frame = pl.DataFrame({"id": range(3), "genre": data["item"].genre})
+    table = Schema.fit(frame, min_count=1).encode(frame)
+    inputs = EncoderInputs(Attributes(items=table), generator=seeded())
+    encoder = build_encoder(name, 3, 3, inputs, dim=8, **({} if use == "none" else {"attributes": use}))
+    optimizer = torch.optim.Adam(encoder.parameters(), lr=0.1)
+    for _ in range(60):
+        users, items = encoder(edges)
+        loss = torch.nn.functional.cross_entropy(users[edges[0]] @ items[:2].T, edges[1])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.1
+
+
+def test_attributes_are_refused_where_they_have_no_use() -> None:
+    for name, use in (("sage", "nodes"), ("two_tower", "nodes")):
+        with pytest.raises(SettingError, match=f"attributes: must be one of none, input, got '{use}'"):
+            build_encoder(name, 3, 3, attributes=use)
+    with pytest.raises(SettingError, match="attributes: there are none to use as input"):
+        build_encoder("lightgcn", 3, 3, attributes="input")
+
+
 @pytest.mark.parametrize("name", ENCODERS)
 def test_start_comes_from_the_generator(name: str) -> None:
-    one, again, other = (build_encoder(name, 50, 40, generator=seeded(n)) for n in (0, 0, 1))
+    one, again, other = (build_encoder(name, 50, 40, EncoderInputs(generator=seeded(n))) for n in (0, 0, 1))
     for start, same in zip(one.parameters(), again.parameters(), strict=True):
         assert torch.equal(start, same)
     assert not torch.equal(one.items, other.items)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from gclrec.encoders import CONVOLUTIONS, PyGEncoder, sage_conv
+from gclrec.encoders import CONVOLUTIONS, PyGEncoder
+from gclrec.encoders.pyg import sage_conv
 from gclrec.graph.augmentations import edge_drop
 from gclrec.graph.bipartite import BipartiteGraph
 
@@ -55,7 +56,7 @@ def test_what_counts_as_a_graph(conv, toy_graph: BipartiteGraph) -> None:
 
 @pytest.mark.parametrize("layer_weights", ["mean", "mean_without_0", "last", "learned"])
 def test_layers_and_gradients(layer_weights: str, toy_graph: BipartiteGraph) -> None:
-    encoder = PyGEncoder(12, 10, dim=4, layer_weights=layer_weights, generator=seeded())
+    encoder = PyGEncoder(12, 10, dim=4, num_layers=2, layer_weights=layer_weights, generator=seeded())
     seen = encoder(toy_graph, layers=True)
     assert len(seen.layers) == 3
     weights = {

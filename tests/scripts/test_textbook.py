@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gclrec.contrast import neighbours, prototypes
 from gclrec.encoders import lightgcn
-from gclrec.encoders.embeddings import Perturbation
+from gclrec.encoders.base import Perturbation
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.propagation import Adjacency, CSRMatrix
 from gclrec.losses import ranking_losses

@@ -1,29 +1,39 @@
-"""What an encoder starts from where nodes have attributes: their own vectors and what their fields say."""
+"""Layer 0 of nodes with attributes: their own vectors and the vectors of their fields."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Annotated, cast
 
 from torch import Generator, Tensor, nn
 
+from gclrec.common.declaration import Setting, Span
+from gclrec.common.errors import SettingError
 from gclrec.data.schema import Attributes, AttributeTable
+from gclrec.encoders.base import INIT_STD, Hidden
 from gclrec.encoders.content.fields import FieldBatch, FieldEncoder, FieldTable
-from gclrec.encoders.embeddings import Hidden
 from gclrec.graph.extension import operator_degrees, without_nodes
 from gclrec.graph.propagation import Operator
 from gclrec.graph.sampling import bernoulli
 
 SIDES = ("user", "item")
 
+ID_DROPOUT = Setting(
+    "id_dropout",
+    "Probability that a node with attributes is trained as a cold one: without its id and interactions.",
+    low=0,
+    high=0.99,
+    search=Span(0.0, 0.6),
+)
+
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class LayerZero:
     """Layer 0 of one pass.
 
     Args:
-        users: ``(U, D)``.
-        items: ``(I, D)``.
+        users: ``(U, D)``, or more rows where attribute values are nodes.
+        items: ``(I, D)``, likewise.
         alone: users ``(U,)`` and items ``(I,)`` bool that are encoded in this pass as if they had no
             interaction; ``None`` for none.
         hidden: fields that read as missing in this pass.
@@ -36,12 +46,12 @@ class Start:
 
 
 class Ids(nn.Module):
-    """Which nodes have a vector of their own.
+    """Decides which nodes use a vector of their own.
 
-    A node without any training interaction has none: its vector has never been trained, so it is zero here.
+    A node without training interactions does not: its vector has never been trained, so it is zero here.
     In training, with probability ``dropout`` a node *with* interactions is treated in the same way, anew in
-    each pass: its own vector is hidden and so are its interactions, as in DropoutNet ([1]). What is left is
-    what a cold node has, and the encoder learns to do with that.
+    each pass: its own vector and its interactions are hidden (DropoutNet, [1]). What is left is what a cold
+    node has, so the encoder learns to use it.
 
     Args:
         degrees: training interactions of users ``(U,)`` and items ``(I,)``; all nodes are known if ``None``.
@@ -57,7 +67,7 @@ class Ids(nn.Module):
     ) -> None:
         super().__init__()
         if not 0.0 <= dropout < 1.0:
-            raise ValueError(f"id_dropout must lie in [0, 1), got {dropout}")
+            raise SettingError("id_dropout", f"must lie in [0, 1), got {dropout}")
         self.dropout = dropout
         self.sides = sides
         for side, degree in zip(SIDES, degrees or (None, None), strict=True):
@@ -78,23 +88,23 @@ class Ids(nn.Module):
             raise ValueError("this operator has no edges to count: give degrees when making the content")
         return found
 
-    def operator(self, operator: Operator, start: Start, degree_exponent: float = 0.5) -> Operator:
-        """Return an operator without the interactions of the nodes that stand alone in this pass."""
+    def operator(self, operator: Operator, start: LayerZero, degree_exponent: float = 0.5) -> Operator:
+        """Return an operator without the interactions of the nodes that are encoded alone."""
         if start.alone == (None, None):
             return operator
         return without_nodes(operator, *start.alone, self.degrees(operator), degree_exponent)[0]
 
-    def forward(self, users: Tensor, items: Tensor, generator: Generator | None) -> Start:
-        """Return the vectors of the nodes that have one; zero for the others."""
+    def forward(self, users: Tensor, items: Tensor, generator: Generator | None) -> LayerZero:
+        """Return the vectors of the nodes that use one, zero for the others."""
         (user, no_user), (item, no_item) = (
             self.side(side, x, generator) for side, x in zip(SIDES, (users, items), strict=True)
         )
-        return Start(user, item, (no_user, no_item))
+        return LayerZero(user, item, (no_user, no_item))
 
     def side(
         self, side: str, x: Tensor, generator: Generator | None, rows: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the vectors of one side, and which of its nodes stand alone in this pass.
+        """Return the vectors of one side, and which of its nodes are encoded alone in this pass.
 
         Args:
             side: ``"user"`` or ``"item"``.
@@ -117,17 +127,17 @@ class Content(nn.Module):
 
     .. math:: x_n^{(0)} = k_n\, z_n + \sum_f e_{nf}
 
-    with the free vector :math:`z_n` of the node, :math:`k_n = 0` where it has none (see :class:`Ids`), and
+    with the free vector :math:`z_n` of the node, :math:`k_n = 0` where it uses none (see :class:`Ids`), and
     the vectors :math:`e_{nf}` of its fields (:class:`~gclrec.encoders.content.fields.FieldEncoder`).
 
     Args:
         attributes: of users, items or both.
         dim: ``D``.
         degrees: training interactions of users ``(U,)`` and items ``(I,)``; a node with none is encoded by
-            its attributes alone. Every node is taken as known if ``None``.
+            its attributes alone. All nodes are known if ``None``.
         id_dropout: see :class:`Ids`.
         init_std: standard deviation of the normal start.
-        generator: where the start is drawn from; the global one if ``None``.
+        generator: draws the start; the global one if ``None``.
 
     Raises:
         ValueError: there are no attributes on either side, or a number is out of range.
@@ -144,15 +154,8 @@ class Content(nn.Module):
         >>> frame = pl.DataFrame({"id": range(3), "x": data["item"].x.tolist()})
         >>> content = Content(Attributes(items=Schema.fit(frame).encode(frame)), dim=8)
         >>> encoder = LightGCN(num_users=3, num_items=3, dim=8, content=content)
-        >>> edges = data["user", "rates", "item"].edge_index
-        >>> optimizer = torch.optim.Adam(encoder.parameters(), lr=0.1)
-        >>> for _ in range(60):
-        ...     users, items = encoder(edges)
-        ...     loss = torch.nn.functional.cross_entropy(users[edges[0]] @ items[:2].T, edges[1])
-        ...     optimizer.zero_grad()
-        ...     loss.backward()
-        ...     _ = optimizer.step()
-        >>> bool(loss < 0.1)
+        >>> users, items = encoder(data["user", "rates", "item"].edge_index)
+        >>> bool(items[2].any())
         True
     """
 
@@ -162,8 +165,8 @@ class Content(nn.Module):
         dim: int = 64,
         *,
         degrees: tuple[Tensor, Tensor] | None = None,
-        id_dropout: float = 0.0,
-        init_std: float = 0.1,
+        id_dropout: Annotated[float, ID_DROPOUT] = 0.0,
+        init_std: Annotated[float, INIT_STD] = 0.1,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
@@ -184,7 +187,7 @@ class Content(nn.Module):
         items: Tensor,
         hidden: Hidden = (None, None),
         generator: Generator | None = None,
-    ) -> Start:
+    ) -> LayerZero:
         """Return layer 0 of all nodes.
 
         Args:
@@ -195,18 +198,18 @@ class Content(nn.Module):
         """
         start = self.ids(users, items, generator)
         vectors = [
-            x + self._total(side, self.tables[side], mask) if side in self.encoders else x
+            x + self._encoder(side).total(self._table(side), mask) if side in self.encoders else x
             for side, x, mask in zip(SIDES, (start.users, start.items), hidden, strict=True)
         ]
-        return Start(vectors[0], vectors[1], start.alone, hidden)
+        return LayerZero(vectors[0], vectors[1], start.alone, hidden)
 
-    def operator(self, operator: Operator, start: Start, degree_exponent: float = 0.5) -> Operator:
-        """Return the operator that a pass which starts so propagates by, its edges weighted as given."""
+    def operator(self, operator: Operator, start: LayerZero, degree_exponent: float = 0.5) -> Operator:
+        """Return the operator of a pass with this layer 0."""
         return self.ids.operator(operator, start, degree_exponent)
 
     def field_table(self, side: str) -> FieldTable | None:
         """Return the attributes of ``"user"`` or ``"item"``, ``None`` if that side has none."""
-        return cast("FieldTable", self.tables[side]) if side in self.tables else None
+        return self._table(side) if side in self.tables else None
 
     def encode(self, side: str, table: FieldTable | AttributeTable | FieldBatch) -> Tensor:
         """Return the layer-0 vectors of nodes that have attributes and no id, ``(N, D)``.
@@ -216,14 +219,14 @@ class Content(nn.Module):
             table: encoded by the schema that the encoder was made with.
 
         Raises:
-            ValueError: that side has no attributes.
+            ValueError: that side has no attributes, or the table has another schema.
         """
         if side not in self.encoders:
             raise ValueError(f"the encoder has no attributes of {side}s")
-        return self._total(side, table)
+        return self._encoder(side).total(table)
 
-    def _total(
-        self, side: str, table: nn.Module | AttributeTable | FieldBatch, hidden: Tensor | None = None
-    ) -> Tensor:
-        encoder = cast("FieldEncoder", self.encoders[side])
-        return encoder.total(cast("FieldTable | AttributeTable | FieldBatch", table), hidden)
+    def _table(self, side: str) -> FieldTable:
+        return cast("FieldTable", self.tables[side])
+
+    def _encoder(self, side: str) -> FieldEncoder:
+        return cast("FieldEncoder", self.encoders[side])

@@ -15,16 +15,16 @@ from gclrec.graph.propagation import CSRMatrix
 from gclrec.graph.sampling import bernoulli
 
 Bag: TypeAlias = "tuple[Tensor, Tensor, Tensor]"
-"""Values of some rows: pointers ``(B + 1,)``, codes ``(M,)``, and the weight of each in its row's mean."""
+"""Values of some rows: pointers ``(B + 1,)``, codes ``(M,)`` and the weight of each in its row's mean."""
 
 
 @dataclass(frozen=True, eq=False)
 class FieldBatch:
-    """Attributes of some rows, which can be thinned out.
+    """Attributes of some rows, whose fields and values can be hidden.
 
     Args:
         fields: what the columns are.
-        missing: ``(B, F)`` bool, where nothing is known, or nothing is left.
+        missing: ``(B, F)`` bool, where no value is known or left.
         columns: for each field its values, or its numbers ``(B, width)``.
     """
 
@@ -41,13 +41,13 @@ class FieldBatch:
         return replace(self, missing=self.missing | hidden)
 
     def drop_values(self, p: float, *, generator: Generator | None = None) -> FieldBatch:
-        """Drop values of fields that can have several, each with probability ``p``.
+        """Drop each value of fields that can have several, with probability ``p``.
 
-        The mean is taken over those that are left; a field of which none is left is missing.
+        The mean is taken over those that are left; a field without any is missing.
 
         Args:
             p: in ``[0, 1)``.
-            generator: all randomness comes from here; the global one if ``None``.
+            generator: source of randomness; the global one if ``None``.
         """
         columns, missing = list(self.columns), list(self.missing.unbind(1))
         for number, (known, column) in enumerate(zip(self.fields, columns, strict=True)):
@@ -68,9 +68,9 @@ SEVERAL = ("categories", "words")
 
 
 class FieldTable(nn.Module):
-    """An :class:`~gclrec.data.schema.AttributeTable` as tensors, which move with the module that holds them.
+    """An :class:`~gclrec.data.schema.AttributeTable` as tensors that move with the module that holds them.
 
-    Nothing of it is in ``state_dict``: it is data and not learned.
+    They are data, not learned, and so not part of ``state_dict``.
 
     Args:
         table: attributes of ``N`` nodes.
@@ -149,14 +149,14 @@ class FieldEncoder(nn.Module):
         W_f^\top x_{nf} + b_f & \text{number, vector} \\
         m_f & \text{missing or hidden} \end{cases}
 
-    A field that is missing has a vector of its own, :math:`m_f`, which is learned and starts at zero: that
-    something is not known may say something. A value that the schema does not know reads as missing.
+    A missing field has a vector of its own, :math:`m_f`, which is learned and starts at zero: that a value
+    is missing can be informative. A value that the schema does not know reads as missing.
 
     Args:
         fields: what the columns are, as in ``table.fields`` of the tables to come.
         dim: ``D``.
         init_std: standard deviation of the normal start of :math:`W_f` (of :math:`W_f^\top x` for vectors).
-        generator: where the start is drawn from; the global one if ``None``.
+        generator: draws the start; the global one if ``None``.
 
     Shapes:
         - **table:** ``N`` rows of ``F`` fields
@@ -214,17 +214,17 @@ class FieldEncoder(nn.Module):
         """Return the vectors of the fields, ``(N, F, D)``.
 
         Args:
-            table: attributes of ``N`` nodes; a ``FieldTable`` is ready, anything else is made into one first.
-            rows: encode these rows only, in this order; not of a batch, which is made of some already.
-            hidden: fields that are to read as missing.
+            table: attributes of ``N`` nodes; an ``AttributeTable`` is made into a ``FieldTable`` first.
+            rows: encode these rows only, in this order; not possible for a batch.
+            hidden: fields that read as missing.
 
         Raises:
-            ValueError: the table was made by another schema, or ``rows`` are asked of a batch.
+            ValueError: the table was made by another schema, or ``rows`` are given with a batch.
         """
         table = self._ready(table)
         if rows is not None:
             if isinstance(table, FieldBatch):
-                raise ValueError("a batch is made of some rows already; choose them before")
+                raise ValueError("a batch holds some rows already; choose them before making it")
             table = table.batch(rows)
         missing = table.missing if hidden is None else table.missing | hidden
         vectors = [self._field(table, number) for number in range(self.num_fields)]
@@ -233,14 +233,9 @@ class FieldEncoder(nn.Module):
         return torch.where(missing[:, :, None], self.missing, torch.stack(vectors, dim=1))
 
     def total(self, table: FieldTable | AttributeTable | FieldBatch, hidden: Tensor | None = None) -> Tensor:
-        """Return the sum over the fields, ``(N, D)``: that of :meth:`forward`, of which nothing is made.
+        """Return the sum over the fields, ``(N, D)``: ``forward().sum(1)`` without materialising it.
 
-        Args:
-            table: attributes of ``N`` nodes.
-            hidden: fields that are to read as missing.
-
-        Raises:
-            ValueError: the table was made by another schema.
+        Arguments and errors are those of :meth:`forward`.
         """
         table = self._ready(table)
         missing = table.missing if hidden is None else table.missing | hidden
@@ -248,7 +243,7 @@ class FieldEncoder(nn.Module):
         if self._measured:
             known = ~missing[:, self._measured]
             whole = whole.addmm_(known.to(whole.dtype), self.bias[self._measured])
-        # What a table itself has not is an empty row or zeros; what is hidden of it is there.
+        # A missing value of a whole table is an empty row or zeros; a hidden one must be masked.
         shown = None if hidden is None and isinstance(table, FieldTable) else (~missing).to(whole.dtype)
         for number in range(self.num_fields):
             vectors = self._field(table, number)
@@ -282,7 +277,7 @@ class FieldEncoder(nn.Module):
 
 
 class _Mean(torch.autograd.Function):
-    """A sparse product that knows its transpose, so that the backward pass is as fast as the forward."""
+    """A sparse product with its transpose at hand, so that the backward pass is as fast as the forward."""
 
     @staticmethod
     def forward(ctx: Any, halves: tuple[CSRMatrix, CSRMatrix], weight: Tensor) -> Tensor:
@@ -292,5 +287,5 @@ class _Mean(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
         there, back = ctx.halves
-        # Through the function itself, so that second derivatives exist too.
+        # By the same function, so that second derivatives exist too.
         return None, cast("Tensor", _Mean.apply((back, there), grads[0]))  # type: ignore[no-untyped-call]

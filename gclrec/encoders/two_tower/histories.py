@@ -1,9 +1,15 @@
-"""What a user took, oldest to newest, as vectors: a user encoded by his last items."""
+"""Users encoded by the items that they took last.
+
+A history encoder is made as ``History(dim, length, *, init_std, generator)`` and called with the vectors of
+items ``(I, D)`` and rows ``(B, n)`` of item numbers, the newest last and ``-1`` for none; it returns
+``(B, D)``, zero where a row holds no item.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import cast
 
 import torch
@@ -16,14 +22,14 @@ from gclrec.encoders.two_tower.refiners import linear
 class Sequences(nn.Module):
     """The items of each user in order, as tensors that move with the module that holds them.
 
-    Nothing of it is in ``state_dict``: it is data and not learned.
+    They are data, not learned, and so not part of ``state_dict``.
 
     Args:
         user: ``(E,)`` int64 user of each interaction.
         item: ``(E,)`` int64 its item; no pair may occur twice.
         num_users: ``U``.
         num_items: ``I``.
-        time: ``(E,)`` when; pairs at the same time, or all if ``None``, are in the order in which they stand.
+        time: ``(E,)`` when; pairs of the same time, or all if ``None``, keep the order given.
         length: items of a history, at most: the newest ones.
 
     Raises:
@@ -65,6 +71,14 @@ class Sequences(nn.Module):
         for name, tensor in (("items", item), ("ptr", ptr), ("keys", keys), ("places", places)):
             self.register_buffer(name, tensor, persistent=False)
 
+    def cut(self, length: int) -> Sequences:
+        """Return the same items with histories of another length."""
+        if length == self.length:
+            return self
+        result = copy(self)
+        result.length = length
+        return result
+
     def newest(self, users: Tensor | None = None) -> Tensor:
         """Return the newest items of some users, or of all, ``(B, n)``: the newest last, ``-1`` in front."""
         if users is None:
@@ -72,7 +86,7 @@ class Sequences(nn.Module):
         return self._until(self.ptr[users], self.ptr[users + 1])
 
     def before(self, users: Tensor, items: Tensor) -> Tensor:
-        """Return what users had when they took an item that is theirs, ``(B, n)``, as :meth:`newest` does."""
+        """Return the history of each user just before one of its items, ``(B, n)``."""
         place = self.places[torch.searchsorted(self.keys, users * self.num_items + items)]
         return self._until(self.ptr[users], place)
 
@@ -82,28 +96,9 @@ class Sequences(nn.Module):
 
 
 class HistoryMean(nn.Module):
-    """The mean of the vectors of a user's last items; zero without any.
+    """The mean of the vectors of the last items."""
 
-    Args:
-        dim: not used.
-        length: not used.
-        init_std: not used.
-        generator: nothing is drawn.
-
-    Shapes:
-        - **items:** ``(I, D)``
-        - **rows:** ``(B, n)`` int64 item numbers, ``-1`` for none
-        - **output:** ``(B, D)``
-    """
-
-    def __init__(
-        self,
-        dim: int,  # noqa: ARG002 - the signature of all
-        length: int,  # noqa: ARG002
-        *,
-        init_std: float = 0.1,  # noqa: ARG002
-        generator: Generator | None = None,  # noqa: ARG002
-    ) -> None:
+    def __init__(self, *_: object, **__: object) -> None:
         super().__init__()
 
     def forward(self, items: Tensor, rows: Tensor) -> Tensor:
@@ -114,25 +109,14 @@ class HistoryMean(nn.Module):
 
 
 class HistoryAttention(nn.Module):
-    r"""What the newest item attends to among a user's last items (the newest row of SASRec's layer, [1]).
+    r"""Attention of the newest item over the last items (the newest row of SASRec's layer, [1]).
 
     .. math:: h = m_1 + V \sum_j a_j m_j, \qquad a = \mathrm{softmax}_j\big((A m_1)^\top m_j / \sqrt{D}\big),
         \qquad m_j = x_{i_j} + p_j
 
-    with :math:`i_1` the newest item and a learned vector :math:`p_j` for each place, counted from the newest.
-    One head; its matrices of queries and keys are one matrix ``A``, since only their product counts.
-    Zero without any item.
-
-    Args:
-        dim: ``D``.
-        length: ``n``.
-        init_std: standard deviation of the normal start of the places.
-        generator: where the start is drawn from; the global one if ``None``.
-
-    Shapes:
-        - **items:** ``(I, D)``
-        - **rows:** ``(B, n)`` int64 item numbers, the newest last, ``-1`` for none
-        - **output:** ``(B, D)``
+    with :math:`i_1` the newest item and a learned vector :math:`p_j` for each place, counted from the newest
+    and drawn with ``init_std``. There is one head; the matrices of queries and keys are one matrix ``A``,
+    since only their product counts.
 
     [1] Kang, McAuley, ICDM 2018, https://arxiv.org/abs/1808.09781
     """
@@ -159,4 +143,4 @@ class HistoryAttention(nn.Module):
 
 
 HISTORIES: Mapping[str, Callable[..., nn.Module]] = {"mean": HistoryMean, "attention": HistoryAttention}
-"""How a history becomes a vector: ``make(dim, length, *, init_std, generator)``."""
+"""How a history becomes a vector."""

@@ -1,4 +1,8 @@
-"""Refiners: the fields of a node, each seen in the light of the others, before a tower joins them."""
+"""Refiners: layers in which the fields of a node change each other, before a tower joins them.
+
+Every refiner is made as ``Refiner(num_fields, dim, *, init_std, generator)`` and maps ``(N, F, D)`` to
+``(N, F, D)``. ``generator`` draws the start; the global one if ``None``.
+"""
 
 from __future__ import annotations
 
@@ -10,55 +14,15 @@ import torch
 from torch import Generator, Tensor, nn
 
 
-class Plain(nn.Module):
-    """Fields as they are.
-
-    Args:
-        num_fields: not used.
-        dim: not used.
-        init_std: not used.
-        generator: nothing is drawn.
-
-    Shapes:
-        - **fields:** ``(N, F, D)``
-        - **output:** the same tensor
-    """
-
-    def __init__(
-        self,
-        num_fields: int,  # noqa: ARG002 - the signature of all
-        dim: int,  # noqa: ARG002
-        *,
-        init_std: float = 0.1,  # noqa: ARG002
-        generator: Generator | None = None,  # noqa: ARG002
-    ) -> None:
-        super().__init__()
-
-    def forward(self, fields: Tensor) -> Tensor:
-        """Return the fields."""
-        return fields
-
-
 class SENet(nn.Module):
-    r"""Weigh each field by what all of them say (squeeze and excitation over fields, FiBiNET, [1]).
+    r"""Weigh each field by all of them (squeeze and excitation over fields, FiBiNET, [1]).
 
     .. math:: z_f = \frac{1}{D} \sum_d e_{fd}, \qquad a = 2\,\sigma\big(W_2\, \mathrm{ReLU}(W_1 z)\big),
         \qquad v_f = a_f\, e_f
 
-    with ``W_1`` to a third of the fields (the paper's reduction ratio of 3), but at least 4 units, since a
-    single one is silent for half of the nodes, and ``W_2`` back. The outer function is the sigmoid of
-    squeeze and excitation itself ([2]), doubled so that weights start about 1:
-    FiBiNET's outer ReLU can switch a field off for good.
-
-    Args:
-        num_fields: ``F``.
-        dim: not used: a field is squeezed to one number.
-        init_std: not used.
-        generator: where the start is drawn from; the global one if ``None``.
-
-    Shapes:
-        - **fields:** ``(N, F, D)``
-        - **output:** ``(N, F, D)``
+    ``W_1`` leads to a third of the fields (the paper's reduction ratio of 3), but at least 4 units, since a
+    single one is silent for half of the nodes. The outer function is the sigmoid of squeeze and excitation
+    itself ([2]), doubled so that weights start about 1: FiBiNET's outer ReLU can switch a field off for good.
 
     [1] Huang et al., RecSys 2019, https://arxiv.org/abs/1905.09433
     [2] Hu et al., CVPR 2018, https://arxiv.org/abs/1709.01507
@@ -84,7 +48,7 @@ class SENet(nn.Module):
 
 
 class _FromAll(nn.Module):
-    """A vector for each field that all fields make, by way of ``D`` units; and a norm that starts short."""
+    """A vector for each field made from all fields, through ``D`` units; and a norm that starts small."""
 
     def __init__(
         self, num_fields: int, dim: int, *, bias: bool, init_std: float, generator: Generator | None
@@ -103,24 +67,14 @@ class _FromAll(nn.Module):
 
 
 class MaskNet(_FromAll):
-    r"""Multiply normalised fields by a mask that all of them make (instance-guided mask, MaskNet, [1]).
+    r"""Multiply normalised fields by a mask made from all of them (instance-guided mask, MaskNet, [1]).
 
     .. math:: v = \big(W_2\, \mathrm{ReLU}(W_1 e + b_1) + b_2\big) \odot
         [\mathrm{LN}(e_1), \dots, \mathrm{LN}(e_F)]
 
-    for ``e`` the fields one behind the other. The hidden layer of a mask block, which follows in the paper,
-    is the tower's. ``W_1`` leads to ``D`` units (the paper's are more); :math:`b_2` starts at 1 and the scale
-    of the norm at ``init_std``, so that the fields start about as long as they came.
-
-    Args:
-        num_fields: ``F``.
-        dim: ``D``.
-        init_std: start of the norm's scale.
-        generator: where the start is drawn from; the global one if ``None``.
-
-    Shapes:
-        - **fields:** ``(N, F, D)``
-        - **output:** ``(N, F, D)``
+    for ``e`` the concatenated fields. The hidden layer of a mask block, which follows in the paper, is the
+    tower's. ``W_1`` leads to ``D`` units (more in the paper); :math:`b_2` starts at 1 and the scale of the
+    norm at ``init_std``, so that the fields keep about their length at the start.
 
     [1] Wang et al., DLP-KDD 2021, https://arxiv.org/abs/2102.07619
     """
@@ -141,19 +95,9 @@ class ContextNet(_FromAll):
     .. math:: c_f = P_f\, \mathrm{ReLU}(A e) + p_f, \qquad h_f = e_f \odot c_f, \qquad
         v_f = \mathrm{LN}\big(W_2\, \mathrm{ReLU}(W_1 h_f) + h_f\big)
 
-    for ``e`` the fields one behind the other: contextual embedding, merging by product, and the paper's
-    point-wise feed-forward, whose ``W_1``, ``W_2`` all fields share. ``A`` leads to ``D`` units and is shared
-    too; :math:`p_f` starts at 1 and the scale of the norm at ``init_std``.
-
-    Args:
-        num_fields: ``F``.
-        dim: ``D``.
-        init_std: start of the norm's scale.
-        generator: where the start is drawn from; the global one if ``None``.
-
-    Shapes:
-        - **fields:** ``(N, F, D)``
-        - **output:** ``(N, F, D)``
+    for ``e`` the concatenated fields: contextual embedding, merging by product, and the paper's point-wise
+    feed-forward, whose ``W_1``, ``W_2`` all fields share. ``A`` leads to ``D`` units and is shared too;
+    :math:`p_f` starts at 1 and the scale of the norm at ``init_std``.
 
     [1] Wang, She, Zhang, 2021, https://arxiv.org/abs/2107.12025
     """
@@ -174,11 +118,7 @@ class ContextNet(_FromAll):
 def linear(inputs: int, outputs: int, *, bias: bool = True, generator: Generator | None = None) -> nn.Linear:
     """Return a linear layer whose output starts as long as its input, drawn from ``generator`` alone.
 
-    Args:
-        inputs: numbers of a row.
-        outputs: numbers of a result.
-        bias: whether there is one; it starts at zero.
-        generator: where the weights are drawn from; the global one if ``None``.
+    The weights are normal of standard deviation ``inputs ** -0.5``; the bias, if there is one, is zero.
     """
     layer = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias)
     with torch.no_grad():
@@ -189,9 +129,9 @@ def linear(inputs: int, outputs: int, *, bias: bool = True, generator: Generator
 
 
 REFINERS: Mapping[str, Callable[..., nn.Module]] = {
-    "none": Plain,
+    "none": nn.Identity,
     "senet": SENet,
     "masknet": MaskNet,
     "contextnet": ContextNet,
 }
-"""What a tower does to its fields before it joins them: ``make(num_fields, dim, *, init_std, generator)``."""
+"""What a tower does to its fields before it joins them."""

@@ -1,21 +1,38 @@
-"""Two towers: users and items each encoded by what is known of them, without a graph."""
+"""Two towers: users and items encoded by their attributes and histories, without a graph."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Annotated, cast
 
 import torch
 from torch import Generator, Tensor, nn
 
+from gclrec.common.declaration import Setting, Span
+from gclrec.common.errors import SettingError, check_choice
 from gclrec.data.schema import Attributes, AttributeTable, Field
-from gclrec.encoders.content.content import SIDES, Ids
+from gclrec.encoders.base import DIM, INIT_STD, Embeddings, FreeVectors, GraphLike, Hidden, Perturbation
+from gclrec.encoders.content.content import ID_DROPOUT, SIDES, Ids
 from gclrec.encoders.content.fields import FieldBatch, FieldEncoder, FieldTable
-from gclrec.encoders.embeddings import Embeddings, GraphLike, Hidden, Perturbation
-from gclrec.encoders.free_vectors import FreeVectors
 from gclrec.encoders.two_tower.histories import HISTORIES, Sequences
 from gclrec.encoders.two_tower.refiners import REFINERS, linear
 from gclrec.graph.sampling import bernoulli
+
+_REFINER = Setting(
+    "refiner", f"How two_tower sees fields in context: {', '.join(REFINERS)}.", choices=REFINERS
+)
+_TOWER_LAYERS = Setting(
+    "tower_layers",
+    "Layers of two_tower's perceptron; 0 adds the fields up.",
+    low=0,
+    high=10,
+    search=Span(0, 3),
+)
+_HISTORY = Setting(
+    "history",
+    f"What two_tower makes of the items a user took last: none leaves them aside; {', '.join(HISTORIES)}.",
+    choices=("none", *HISTORIES),
+)
 
 
 class Tower(nn.Module):
@@ -23,18 +40,18 @@ class Tower(nn.Module):
 
     .. math:: x_n = \mathrm{MLP}\big(R([k_n z_n, h_n, e_{n1}, \dots, e_{nF}])\big)
 
-    with the free vector :math:`z_n` of the node as one more field, zero where it has none, and maybe its
-    history :math:`h_n` as another, a refiner ``R`` and a perceptron with ReLU between its layers, the inner
-    ones of ``2 D`` units. Without layers the refined fields are added up.
+    The free vector :math:`z_n` of the node counts as one more field, zero where it has none, and so does the
+    vector of its history :math:`h_n`, if there is one. ``R`` is a refiner; the perceptron has ReLU between
+    its layers, the inner ones of ``2 D`` units. Without layers the refined fields are added up.
 
     Args:
-        fields: what the columns of the tables to come are; there may be none.
+        fields: what the columns of the tables are; there may be none.
         dim: ``D``.
         refiner: a name in :data:`~gclrec.encoders.two_tower.refiners.REFINERS`.
         num_layers: linear layers of the perceptron.
         history: whether nodes have one.
         init_std: standard deviation of the normal start of the fields.
-        generator: where the start is drawn from; the global one if ``None``.
+        generator: draws the start; the global one if ``None``.
 
     Shapes:
         - **table:** ``N`` rows of ``F`` fields
@@ -44,7 +61,7 @@ class Tower(nn.Module):
         - **output:** ``(N, D)``
 
     Raises:
-        ValueError: ``refiner`` is not a known name, or ``num_layers`` is negative.
+        SettingError: ``refiner`` is not a known name, or ``num_layers`` is negative.
     """
 
     def __init__(
@@ -59,10 +76,9 @@ class Tower(nn.Module):
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        if refiner not in REFINERS:
-            raise ValueError(f"refiner must be one of {', '.join(REFINERS)}, got {refiner!r}")
+        check_choice("refiner", refiner, REFINERS)
         if num_layers < 0:
-            raise ValueError(f"num_layers must be at least 0, got {num_layers}")
+            raise SettingError("num_layers", f"must be at least 0, got {num_layers}")
         count = len(fields) + 1 + history
         self.history = history
         self.fields = FieldEncoder(fields, dim, init_std=init_std, generator=generator) if fields else None
@@ -86,12 +102,12 @@ class Tower(nn.Module):
 
         Args:
             table: encoded by the schema that the tower was made with; ``None`` where it has no fields.
-            ids: free vectors of the nodes; none has one if ``None``.
+            ids: free vectors of the nodes; zero if ``None``.
             hidden: fields that read as missing.
-            history: vectors of the nodes' histories; they are empty if ``None``.
+            history: vectors of the nodes' histories; zero if ``None``.
 
         Raises:
-            ValueError: the table was made by another schema, or nothing is given to make vectors of.
+            ValueError: the table was made by another schema, or there is nothing to encode.
         """
         parts = [ids, history] if self.history else [ids]
         given = [part for part in parts if part is not None]
@@ -110,14 +126,13 @@ class TwoTower(FreeVectors):
 
     .. math:: s(u, i) = x_u^\top x_i
 
-    Each side with attributes has a :class:`Tower`; a node of a side without any is its free vector, as in
-    :class:`~gclrec.encoders.mf.MF`: a perceptron has nothing to add to that. No graph is looked at, so a new
-    node with attributes has its final vector at once, and views of the graph change nothing; ``feature_mask``
-    does.
+    A side with attributes has a :class:`Tower`; a node of a side without any is its free vector, as in
+    :class:`~gclrec.encoders.mf.MF`. The graph is ignored, so a new node with attributes has its final vector
+    at once, and views of the graph change nothing; ``feature_mask`` does.
 
-    With ``sequences`` a user is also what he took last, by the vectors that come out of the items' tower. To
-    learn from a pair he is encoded by what he took *before* that item (:meth:`users_before`), or the answer
-    would stand in the question.
+    With ``sequences`` the vector of a user also depends on the items taken last, by the vectors that come out
+    of the items' tower. In training a pair is scored with the user as of *before* its item
+    (:meth:`users_before`), otherwise the target leaks into the input.
 
     Args:
         num_users: ``U``.
@@ -131,16 +146,18 @@ class TwoTower(FreeVectors):
         id_dropout: probability that a node with attributes (or a history) is encoded without its free vector
             in training; half of these users are encoded without their history too.
         sequences: the users' items in order; users have no history if ``None``.
-        history: how that becomes a vector, a name in :data:`~gclrec.encoders.two_tower.histories.HISTORIES`.
+        history: how they become a vector, a name in
+            :data:`~gclrec.encoders.two_tower.histories.HISTORIES`; needed with sequences.
         init_std: standard deviation of the normal start.
-        generator: where the start is drawn from; the global one if ``None``.
-
-    ``draws`` is the generator from which ids are hidden in training; the global one if ``None``.
+        generator: draws the start; the global one if ``None``.
 
     Shapes:
         - **output:** users ``(U, D)`` and items ``(I, D)``
 
-    Example, with items that have nothing but attributes to go by:
+    Raises:
+        SettingError: a name is not known, or a number is out of range.
+
+    Example, with items that have only attributes:
         >>> import polars as pl
         >>> from gclrec.data.schema import Schema
         >>> frame = pl.DataFrame({"id": range(3), "kind": ["war", "love", "war"]})
@@ -166,15 +183,15 @@ class TwoTower(FreeVectors):
         num_users: int,
         num_items: int,
         attributes: Attributes | None = None,
-        dim: int = 64,
+        dim: Annotated[int, DIM] = 64,
         *,
-        refiner: str = "none",
-        num_layers: int = 2,
+        refiner: Annotated[str, _REFINER] = "none",
+        num_layers: Annotated[int, _TOWER_LAYERS] = 2,
         degrees: tuple[Tensor, Tensor] | None = None,
-        id_dropout: float = 0.0,
+        id_dropout: Annotated[float, ID_DROPOUT] = 0.0,
         sequences: Sequences | None = None,
-        history: str = "mean",
-        init_std: float = 0.1,
+        history: Annotated[str, _HISTORY] = "none",
+        init_std: Annotated[float, INIT_STD] = 0.1,
         generator: Generator | None = None,
     ) -> None:
         super().__init__(num_users, num_items, dim, init_std=init_std, generator=generator)
@@ -198,8 +215,7 @@ class TwoTower(FreeVectors):
                 )
         self.sequences, self.history = sequences, None
         if sequences is not None:
-            if history not in HISTORIES:
-                raise ValueError(f"history must be one of {', '.join(HISTORIES)}, got {history!r}")
+            check_choice("history", history, HISTORIES)
             make = HISTORIES[history]
             self.history = make(dim, sequences.length, init_std=init_std, generator=generator)
         self.draws: Generator | None = None
@@ -212,14 +228,7 @@ class TwoTower(FreeVectors):
         perturb: Perturbation | None = None,
         hidden: Hidden = (None, None),
     ) -> Embeddings:
-        """Return the vectors of all users and items; ``graph`` has no influence.
-
-        Args:
-            graph: ignored.
-            layers: also return layer 0, the only one there is: what comes out of the towers.
-            perturb: applied to what comes out as input (layer 0) and again as output (layer 1).
-            hidden: attributes that read as missing, bool ``(U, F)`` and ``(I, F)``.
-        """
+        """Return the vectors of all users and items; layer 0, the output of the towers, is the only layer."""
         start = self.ids(self.users, self.items, self.draws)
         users, items = start.users, start.items
         if "item" in self.towers:
@@ -229,20 +238,13 @@ class TwoTower(FreeVectors):
             past = self._past(items, rows, self._new(start.alone[0]))
             users = self.towers["user"](self._table(), users, hidden[0], past)
         if perturb is not None:
-            if perturb.on_input is not None:
-                users, items = perturb.on_input(users, items)
-            users, items = perturb.shifted(1, users, items)
+            users, items = perturb.shifted(1, *perturb.changed(users, items))
         return Embeddings(users, items, ((users, items),) if layers else ())
 
     def users_before(self, final: Embeddings, users: Tensor, items: Tensor) -> Tensor:
-        """Return users as they were when they took an item, ``(B, D)``: what a pair is learned from.
+        """Return the users of training pairs as of before each item, ``(B, D)``.
 
-        They are encoded anew: what a view has changed of items is in ``final``, of users it is not.
-
-        Args:
-            final: what a pass has given.
-            users: ``(B,)``.
-            items: ``(B,)`` an item of each.
+        They are encoded anew: ``final`` has a view's changes of items, but not those of users.
         """
         if self.sequences is None:
             return final.users.index_select(0, users)
@@ -252,13 +254,12 @@ class TwoTower(FreeVectors):
         return cast("Tensor", self.towers["user"](table and table.batch(users), ids, None, past))
 
     def encode_history(self, items: Tensor, rows: Tensor, users: Tensor | None = None) -> Tensor:
-        """Return users by what they took, ``(B, D)``.
+        """Return users encoded by given histories, ``(B, D)``.
 
         Args:
             items: ``(I, D)`` final vectors of items.
             rows: ``(B, n)`` item numbers, the newest last, ``-1`` for none.
-            users: ``(B,)`` their numbers, ``-1`` for a user of whom nothing else is known; no user is known
-                if ``None``.
+            users: ``(B,)`` their numbers, ``-1`` for an unknown user; all are unknown if ``None``.
 
         Raises:
             ValueError: the encoder was made without histories.
@@ -277,13 +278,13 @@ class TwoTower(FreeVectors):
         return cast("Tensor", self.towers["user"](batch, ids.masked_fill(stranger, 0.0), None, past))
 
     def _new(self, alone: Tensor | None) -> Tensor | None:
-        """Return which of the users without an id in this pass have no history either: every other one."""
+        """Return which of the users encoded without id have no history either: half of them, drawn."""
         if alone is None or self.history is None:
             return alone
         return alone & bernoulli(len(alone), 0.5, generator=self.draws, device=alone.device)
 
     def _past(self, items: Tensor, rows: Tensor | None, alone: Tensor | None) -> Tensor | None:
-        """Return the vectors of histories, zero for who stands alone."""
+        """Return the vectors of histories, zero for users encoded without one."""
         if self.history is None or rows is None:
             return None
         if alone is not None:
@@ -294,19 +295,11 @@ class TwoTower(FreeVectors):
         return self.field_table("user")
 
     def field_table(self, side: str) -> FieldTable | None:
-        """Return the attributes of ``"user"`` or ``"item"``, ``None`` if that side has none."""
+        """Return the attributes of a side, ``None`` if it has none."""
         return cast("FieldTable", self.tables[side]) if side in self.tables else None
 
     def encode_content(self, side: str, table: FieldTable | AttributeTable | FieldBatch) -> Tensor:
-        """Return the final vectors of nodes that have attributes and no id, ``(N, D)``.
-
-        Args:
-            side: ``"user"`` or ``"item"``.
-            table: encoded by the schema of the attributes that the encoder was made with.
-
-        Raises:
-            ValueError: the encoder has no attributes of that side.
-        """
+        """Return the final vectors of nodes that have attributes and no id, ``(N, D)``."""
         if side not in self.tables:
             raise ValueError(f"the encoder has no attributes of {side}s")
         return cast("Tensor", self.towers[side](table))
@@ -317,5 +310,5 @@ class TwoTower(FreeVectors):
         table: FieldTable | AttributeTable,
         graph: GraphLike,  # noqa: ARG002 - the encoders' common signature
     ) -> Tensor:
-        """Return the final vectors of new nodes, which are those of :meth:`encode_content`."""
+        """Return the final vectors of new nodes, those of :meth:`encode_content`."""
         return self.encode_content(side, table)

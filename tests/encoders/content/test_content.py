@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from gclrec.data.schema import Attributes, Schema
-from gclrec.encoders import ATTRIBUTE_USES, Content, LightGCN, PyGEncoder, ValueNodes
-from gclrec.encoders.layers import USER_VECTORS
+from gclrec.encoders import ATTRIBUTE_USES, USER_VECTORS, Content, LightGCN, PyGEncoder, ValueNodes
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.training.build import with_fields
 from gclrec.views.views import VIEWS, make_view, parse_augmentations
@@ -285,7 +284,7 @@ def test_without_feature_mask_nothing_is_hidden(use: str, toy_graph: BipartiteGr
 def test_bad_arguments(toy_graph: BipartiteGraph) -> None:
     with pytest.raises(ValueError, match="no attributes, neither"):
         Content(Attributes())
-    with pytest.raises(ValueError, match="id_dropout must lie in"):
+    with pytest.raises(ValueError, match="id_dropout: must lie in"):
         Content(BOTH, id_dropout=1.0)
     ages = Schema.fit(USERS.select("id", "age")).encode(USERS)
     with pytest.raises(ValueError, match="only numbers or vectors"):

@@ -140,7 +140,9 @@ def test_a_pair_sees_what_came_before_it(history: str, toy_graph: BipartiteGraph
 def test_a_hidden_id_hides_every_other_history(toy_graph: BipartiteGraph) -> None:
     """In training a user is all of himself, a stranger with his history, or nobody."""
     sequences = sequences_of(toy_graph)
-    encoder = TwoTower(12, 10, None, 4, sequences=sequences, id_dropout=0.5, generator=seeded())
+    encoder = TwoTower(
+        12, 10, None, 4, sequences=sequences, history="mean", id_dropout=0.5, generator=seeded()
+    )
     encoder.draws = seeded(3)
     nobody = encoder.towers["user"](None, torch.zeros(1, 4))
     users, items = toy_graph.edge_index
@@ -187,6 +189,6 @@ def test_bad_arguments(toy_graph: BipartiteGraph) -> None:
         TwoTower(12, 10, None, 4, sequences=sequences_of(toy_graph), history="sum")
     with pytest.raises(ValueError, match="without histories"):
         TwoTower(12, 10, None, 4).encode_history(torch.ones(10, 4), torch.zeros(1, 3, dtype=torch.int64))
-    tower = TwoTower(12, 10, ONLY_ITEMS, 4, sequences=sequences_of(toy_graph)).towers["user"]
+    tower = TwoTower(12, 10, ONLY_ITEMS, 4, sequences=sequences_of(toy_graph), history="mean").towers["user"]
     with pytest.raises(ValueError, match="a table of its fields, or ids"):
         tower(None)

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from gclrec.data.schema import Attributes
-from gclrec.encoders import MF, REFINERS, EncodesContent, FieldTable, Tower, TwoTower, build_encoder
+from gclrec.encoders import (
+    MF,
+    REFINERS,
+    EncoderInputs,
+    EncodesContent,
+    FieldTable,
+    Tower,
+    TwoTower,
+    build_encoder,
+)
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.training.build import with_fields
 from gclrec.views.views import VIEWS, make_view, parse_augmentations
@@ -171,7 +180,13 @@ def test_the_start_leaves_the_global_generator_alone() -> None:
     for refiner in REFINERS:
         one, again = (
             build_encoder(
-                "two_tower", 12, 10, dim=4, attributes=BOTH, use="input", refiner=refiner, generator=seeded()
+                "two_tower",
+                12,
+                10,
+                EncoderInputs(BOTH, generator=seeded()),
+                dim=4,
+                attributes="input",
+                refiner=refiner,
             )
             for _ in range(2)
         )

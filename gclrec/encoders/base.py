@@ -1,0 +1,201 @@
+"""What encoders have in common: their protocol, their output, their free vectors and shared settings.
+
+Every encoder is made as ``Encoder(num_users, num_items, dim, ...)`` with ``U`` users, ``I`` items and
+embeddings of length ``D``; ``init_std`` is the standard deviation of the normal start and ``generator``
+draws it, users first (the global generator if ``None``). Encoders with attributes have an attribute
+``draws``, the generator that hides ids in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checkable
+
+import torch
+from torch import Generator, Tensor, nn
+
+from gclrec.common.declaration import Setting, Span
+from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.propagation import Operator
+
+if TYPE_CHECKING:
+    from gclrec.data.schema import AttributeTable
+    from gclrec.encoders.content.fields import FieldBatch, FieldTable
+
+GraphLike: TypeAlias = "BipartiteGraph | Operator | Sequence[Operator] | Tensor"
+"""A graph, an operator over users and items (or one for each layer), or a plain ``edge_index (2, E)``."""
+
+Hidden: TypeAlias = "tuple[Tensor | None, Tensor | None]"
+"""Attributes that read as missing, bool users ``(U, F)`` and items ``(I, F)``; ``None`` for none."""
+
+DIM = Setting("dim", "Length of an embedding.", low=1, high=65536, search=Span(8, 512, log=True))
+NUM_LAYERS = Setting("num_layers", "Propagation steps.", low=0, high=100, search=Span(1, 4))
+INIT_STD = Setting("init_std", "Standard deviation of the normal start.", low=0, closed=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Embeddings of users and items; unpacks as ``users, items = embeddings``.
+
+    Args:
+        users: ``(U, D)`` final embeddings.
+        items: ``(I, D)`` final embeddings.
+        layers: each layer's output as ``(users, items)``, layer 0 first; empty unless asked for.
+    """
+
+    users: Tensor
+    items: Tensor
+    layers: tuple[tuple[Tensor, Tensor], ...] = ()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.users, self.items))
+
+    def rows(self, users: Tensor, items: Tensor) -> Embeddings:
+        """Return the embeddings of some users and some items, without layers."""
+        return Embeddings(self.users.index_select(0, users), self.items.index_select(0, items))
+
+
+@dataclass(frozen=True, eq=False)
+class Perturbation:
+    """What a view does to embeddings while an encoder runs.
+
+    Args:
+        on_input: maps layer 0's users ``(U, D)`` and items ``(I, D)`` to new ones, with their gradient.
+        shift: ``shift(layer, users, items)`` adds a constant to the output of a layer from 1 on, in place;
+            the gradient passes as if nothing had been added.
+    """
+
+    on_input: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    shift: Callable[[int, Tensor, Tensor], None] | None = None
+
+    def changed(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Return layer 0 after ``on_input``."""
+        return (users, items) if self.on_input is None else self.on_input(users, items)
+
+    def shifted(self, layer: int, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the output of a layer after ``shift``; the rows given are not changed."""
+        if self.shift is None:
+            return users, items
+        return cast("tuple[Tensor, Tensor]", _Shifted.apply(self.shift, layer, users, items))  # type: ignore[no-untyped-call]
+
+
+class _Shifted(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ARG004
+        shift: Callable[[int, Tensor, Tensor], None],
+        layer: int,
+        users: Tensor,
+        items: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        users, items = users.clone(), items.clone()
+        shift(layer, users, items)
+        return users, items
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor, Tensor]:  # noqa: ARG004
+        return None, None, grads[0], grads[1]
+
+
+class Encoder(Protocol):
+    """What training and views ask of an encoder, beside being an ``nn.Module``."""
+
+    @property
+    def layer_zero(self) -> tuple[Tensor, Tensor]:
+        """Free vectors before propagation, users ``(U, D)`` and items ``(I, D)``, without attributes."""
+
+    def __call__(
+        self,
+        graph: GraphLike,
+        *,
+        layers: bool = False,
+        perturb: Perturbation | None = None,
+        hidden: Hidden = (None, None),
+    ) -> Embeddings:
+        """Return the final embeddings of all users and items.
+
+        Args:
+            graph: what to encode on. The same ``edge_index`` tensor given again is not prepared again;
+                encoders that do not propagate ignore the graph.
+            layers: also return each layer's output.
+            perturb: applied to layer 0 and to the output of each layer ``1..L`` before it goes on; encoders
+                without layers apply it to their vectors as input and again as output (layer 1).
+            hidden: attributes that read as missing; ignored by encoders without attributes.
+        """
+
+
+@runtime_checkable
+class EncodesContent(Protocol):
+    """An encoder that makes vectors of attributes alone, as a cold node has them.
+
+    ``side`` is ``"user"`` or ``"item"``; a table must be encoded by the schema of the attributes that the
+    encoder was made with, and a ``ValueError`` says that it is not, or that the side has no attributes.
+    """
+
+    def field_table(self, side: str) -> FieldTable | None:
+        """Return the attributes of a side that the encoder makes vectors of, ``None`` if there are none."""
+
+    def encode_content(self, side: str, table: FieldTable | AttributeTable | FieldBatch) -> Tensor:
+        """Return the layer-0 vectors of nodes that have attributes and no id, ``(N, D)``."""
+
+    def encode_cold(self, side: str, table: FieldTable | AttributeTable, graph: GraphLike) -> Tensor:
+        """Return the final vectors of new nodes that have attributes and no interaction, ``(N, D)``."""
+
+
+@runtime_checkable
+class UsersBefore(Protocol):
+    """An encoder whose users depend on their histories, so that a pair may see only what came before it."""
+
+    def users_before(self, final: Embeddings, users: Tensor, items: Tensor) -> Tensor:
+        """Return the users of training pairs as of before each item, ``(B, D)``.
+
+        Args:
+            final: the result of a pass.
+            users: ``(B,)``.
+            items: ``(B,)`` an item of each.
+        """
+
+
+class FreeVectors(nn.Module):
+    """A trained vector for each user and item, or for each item alone.
+
+    Args:
+        num_users: ``U``.
+        num_items: ``I``.
+        dim: ``D``.
+        init_std: standard deviation of the normal start.
+        generator: draws the start, users first; the global one if ``None``.
+        user_vectors: whether users have vectors; untrained zeros take their place if not.
+    """
+
+    if TYPE_CHECKING:
+        __call__: Callable[..., Embeddings]
+
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        dim: int,
+        *,
+        init_std: float,
+        generator: Generator | None,
+        user_vectors: bool = True,
+    ) -> None:
+        super().__init__()
+        self.users: Tensor
+        if user_vectors:
+            drawn = torch.empty(num_users, dim).normal_(0.0, init_std, generator=generator)
+            self.users = nn.Parameter(drawn)
+        else:
+            self.register_buffer("users", torch.zeros(1, dim).expand(num_users, -1), persistent=False)
+        self.items = nn.Parameter(torch.empty(num_items, dim).normal_(0.0, init_std, generator=generator))
+
+    @property
+    def layer_zero(self) -> tuple[Tensor, Tensor]:
+        """The free vectors, users ``(U, D)`` and items ``(I, D)``, on which L2 acts."""
+        return self.users, self.items
+
+    def extra_repr(self) -> str:
+        """Return the sizes, for ``repr``."""
+        return f"num_users={len(self.users)}, num_items={len(self.items)}, dim={self.users.shape[1]}"
