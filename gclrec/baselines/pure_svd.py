@@ -9,18 +9,14 @@ import torch
 from torch import Generator
 
 from gclrec.baselines.scorers import VectorScorer
-from gclrec.common.declaration import SEED, Setting, Span
-from gclrec.encoders.base import Embeddings
+from gclrec.common.declaration import SEED
+from gclrec.encoders.base import DIM, Embeddings
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.low_rank import LowRank
 from gclrec.graph.propagation import Adjacency
 
 _OVERSAMPLE = 32
 _ITERATIONS = 6
-
-DIM = Setting(
-    "dim", "Length of an embedding.", low=1, high=65536, search=Span(8, 512, log=True), lenient=True
-)
 
 
 def pure_svd(

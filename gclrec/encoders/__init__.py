@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from torch import Generator, Tensor, nn
 
-from gclrec.common.declaration import Declared, Setting, Span, declarations
+from gclrec.common.declaration import Declared, Setting, Span, declarations, public_names
 from gclrec.common.errors import SettingError, check_choice
 from gclrec.data.schema import Attributes
 from gclrec.encoders.base import (
@@ -193,7 +193,7 @@ class EncoderKind:
     @property
     def settings(self) -> Mapping[str, str]:
         """The public names of the settings by keyword argument of :meth:`make`."""
-        return {argument: found.setting.name for argument, found in self.declared.items()}
+        return public_names(self.declared)
 
     def depth(self, num_layers: int) -> int:
         """Return how many layers follow layer 0 if ``num_layers`` are asked for."""

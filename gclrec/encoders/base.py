@@ -29,9 +29,11 @@ GraphLike: TypeAlias = "BipartiteGraph | Operator | Sequence[Operator] | Tensor"
 Hidden: TypeAlias = "tuple[Tensor | None, Tensor | None]"
 """Attributes that read as missing, bool users ``(U, F)`` and items ``(I, F)``; ``None`` for none."""
 
-DIM = Setting("dim", "Length of an embedding.", low=1, high=65536, search=Span(8, 512, log=True))
-NUM_LAYERS = Setting("num_layers", "Propagation steps.", low=0, high=100, search=Span(1, 4))
-INIT_STD = Setting("init_std", "Standard deviation of the normal start.", low=0, closed=False)
+DIM = Setting(
+    "dim", "Length of an embedding.", low=1, high=65536, search=Span(8, 512, log=True), lenient=True
+)
+NUM_LAYERS = Setting("num_layers", "Propagation steps.", low=0, high=100, search=Span(1, 4), lenient=True)
+INIT_STD = Setting("init_std", "Standard deviation of the normal start.", low=0, closed=False, lenient=True)
 
 
 @dataclass(frozen=True, eq=False)

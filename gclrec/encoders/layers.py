@@ -17,7 +17,9 @@ from gclrec.graph.propagation import Operator
 LAYER_WEIGHTS = ("mean", "mean_without_0", "last", "learned")
 """How layers 0..L are combined: LightGCN's mean, SimGCL's mean of 1..L, the last alone, or a learned mix."""
 
-LAYER_WEIGHTING = Setting("layer_weights", f"One of {', '.join(LAYER_WEIGHTS)}.", choices=LAYER_WEIGHTS)
+LAYER_WEIGHTING = Setting(
+    "layer_weights", f"One of {', '.join(LAYER_WEIGHTS)}.", choices=LAYER_WEIGHTS, lenient=True
+)
 
 
 def fixed_weights(name: str, num_layers: int) -> list[float] | None:
