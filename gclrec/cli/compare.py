@@ -18,9 +18,9 @@ from gclrec.cli.train import describe, new_run, note_given, prepared_dataset, wi
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.common.files import read_toml
 from gclrec.experiments.comparison import DEFAULT_AUGS, Cell, ComparisonFolder, make_plan, run_comparison
+from gclrec.experiments.findings import Findings, analyse
+from gclrec.experiments.summary import caveats, claim_rows, geometry_rows, grid_rows, sentences
 from gclrec.report.comparison_report import write_comparison
-from gclrec.report.comparison_rows import caveats, claim_rows, geometry_rows, grid_rows, sentences
-from gclrec.report.comparison_table import Findings, find
 from gclrec.report.run_report import write_run_page
 from gclrec.runs.folder import RunFolder, plain_name
 from gclrec.settings.config import TrainConfig, flag
@@ -154,7 +154,7 @@ def compare(
     except KeyboardInterrupt:
         console.print("stopped; the same command goes on where it was", soft_wrap=True)
         raise
-    findings = find(plan, folder)
+    findings = analyse(plan, folder)
     about = describe(dataset.name, dataset)
     files = write_comparison(findings, folder, about, synthetic=dataset.synthetic)
     report(console, findings)

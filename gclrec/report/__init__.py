@@ -1,1 +1,1 @@
-"""Plots of data sets and runs."""
+"""Plots of data sets, and the HTML pages of runs and comparisons."""

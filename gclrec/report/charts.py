@@ -1,18 +1,42 @@
-"""Charts as inline SVG: drawn from numbers alone, coloured by the page, sharp at every width."""
+"""Charts as inline SVG, drawn with matplotlib; the same numbers give the same text.
+
+Matplotlib is imported when a chart is drawn, and figures are made without pyplot.
+"""
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from typing import TYPE_CHECKING, Any, NamedTuple
+from xml.dom import minidom
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+SERIES = ("#5f6b78", "#2468ae", "#c9581b", "#1f8463", "#8447a5", "#a37a10", "#bd3f74", "#17889e")
+"""Colours of the series of a chart; series beyond them repeat the colours with another dash pattern."""
+
+INK, SOFT, LINE, PANEL = "#1d242c", "#5b6672", "#dfe4e9", "#f5f7f9"
+"""Colours of names, axis text, grid lines and background of a chart."""
 
 WIDTH, HEIGHT = 420, 280
-COLOURS = 8
-"""Number of colours that a page has; series beyond them begin again with another mark."""
+"""Size of a chart in user units of its SVG; a page scales it to its column."""
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 44
-_DASHES = ("", "6 3", "2 3", "8 3 2 3")
+VARIABLES = {INK: "--ink", SOFT: "--soft", LINE: "--line", PANEL: "--panel"} | {
+    colour: f"--c{n}" for n, colour in enumerate(SERIES)
+}
+"""CSS variable that takes the place of each colour; the page sets them for its light and dark theme."""
+
+_ZERO: dict[str, Any] = {"color": SOFT, "linewidth": 1, "linestyle": (0, (4, 3))}
+_DASHES = ("solid", (0, (3, 1.5)), (0, (1, 1.5)), (0, (4, 1.5, 1, 1.5)))
 
 
 @dataclass(frozen=True)
@@ -20,17 +44,17 @@ class Series:
     """One line or set of points of a chart.
 
     Args:
-        x: places.
+        x: positions.
         y: values.
         low: lower ends of intervals, or empty.
         high: upper ends, or empty.
-        colour: number of the colour; series of the same name on a page share one.
-        name: told when the mouse rests on a mark.
+        colour: index into ``SERIES``; series of the same name on a page share one.
+        name: shown in the tooltip of each point.
         line: join the points.
         marks: draw the points.
         band: draw the intervals as a band instead of bars.
-        notes: what to tell of each point besides its value, or empty.
-        faint: draw it in the background.
+        notes: a further text for the tooltip of each point, or empty.
+        faint: draw small, pale points.
     """
 
     x: Sequence[float]
@@ -57,216 +81,190 @@ def chart(
     zero: bool = False,
     signed: bool = False,
 ) -> str:
-    """Return a chart as an ``<svg>`` element; an empty text where there is nothing to draw.
+    """Return a chart as an ``<svg>`` element, or an empty string if no point is finite.
 
     Args:
-        series: what is drawn; values that are not finite are left out.
-        label: what it shows, for those who cannot see it.
-        x_label: below the axis.
-        y_label: beside the axis, upright.
-        log_x: whether the horizontal axis is logarithmic.
-        x_names: names at places of the horizontal axis, in the place of numbers.
-        zero: draw a line at zero, and make room for it.
+        series: the lines and points; points that are not finite are left out.
+        label: text for screen readers; different for each chart of a page, since SVG ids derive from it.
+        x_label: text below the horizontal axis.
+        y_label: text beside the vertical axis.
+        log_x: use a logarithmic horizontal axis.
+        x_names: tick labels by position on the horizontal axis, instead of numbers.
+        zero: draw a line at zero and include it in the limits.
         signed: write ``+`` before positive values.
     """
-    series = [kept for one in series if (kept := _finite(one)) is not None]
-    if not series:
-        return ""
-    across: Callable[[float], float] = math.log10 if log_x else float
-    xs = [across(x) for one in series for x in one.x] + [across(x) for x in x_names or ()]
-    ys = [y for one in series for y in (*one.y, *one.low, *one.high)] + ([0.0] if zero else [])
-    x_ticks = {across(x): name for x, name in x_names.items()} if x_names else _ticks(xs, log=log_x)
-    y_low, y_high = _padded(ys, 0.06)
-    y_ticks = {y: name for y, name in _ticks([y_low, y_high], signed=signed).items() if y_low <= y <= y_high}
-    x_low, x_high = _padded(xs, 0.04)
-    to_x = _scale(x_low, x_high, _LEFT, WIDTH - _RIGHT)
-    to_y = _scale(y_low, y_high, HEIGHT - _BOTTOM, _TOP)
-
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">']
-    for y, name in y_ticks.items():
-        at = f"{to_y(y):.1f}"
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at}" y2="{at}"/>')
-        parts.append(f'<text class="tick end" x="{_LEFT - 7}" y="{to_y(y) + 4:.1f}">{escape(name)}</text>')
-    for x, name in x_ticks.items():
-        if x_low <= x <= x_high:
-            place = f'x="{to_x(x):.1f}" y="{HEIGHT - _BOTTOM + 16}"'
-            parts.append(f'<text class="tick mid" {place}>{escape(name)}</text>')
-    base = HEIGHT - _BOTTOM
-    parts.append(f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{base}" y2="{base}"/>')
+    figure, ax = _figure(HEIGHT, 72, x_label, y_label)
+    ax.spines["bottom"].set_visible(True)
+    ax.grid(visible=True, axis="y", color=LINE)
+    if log_x:
+        ax.set_xscale("log")
     if zero:
-        at = f"{to_y(0.0):.1f}"
-        parts.append(f'<line class="zero" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at}" y2="{at}"/>')
-    middle = (_LEFT + WIDTH - _RIGHT) / 2
-    parts.append(f'<text class="label mid" x="{middle}" y="{HEIGHT - 8}">{escape(x_label)}</text>')
-    turned = f'transform="translate(13 {(_TOP + base) / 2}) rotate(-90)"'
-    parts.append(f'<text class="label mid" {turned}>{escape(y_label)}</text>')
+        ax.axhline(0.0, gid="zero", **_ZERO)
+    points = np.empty((4, 0))
+    tips: list[str] = []
     for one in series:
-        parts += _drawn(one, lambda x: to_x(across(x)), to_y, signed=signed)
-    return "".join([*parts, "</svg>"])
+        columns = np.array([one.x, one.y, one.low or one.y, one.high or one.y], dtype=np.float64)
+        kept = np.flatnonzero(np.isfinite(columns).all(axis=0))
+        if len(kept):
+            points = np.hstack([points, columns[:, kept]])
+            tips += _draw_series(ax, one, columns, kept, signed=signed)
+    if not points.size:
+        return ""
+    ax.margins(0.04, 0.06)
+    if x_names:
+        ax.set_xticks(list(x_names), list(x_names.values()))
+    elif log_x:
+        ax.xaxis.set_major_formatter("{x:,.10g}")
+    else:
+        _set_ticks(ax.xaxis, whole=not (points[0] % 1).any())
+    ax.minorticks_off()
+    _set_ticks(ax.yaxis, signed=signed)
+    return _svg(figure, label, tips)
 
 
-def _finite(one: Series) -> Series | None:
-    columns = [column for column in (one.low, one.high) if len(column)]
-    kept = [
-        n
-        for n in range(len(one.x))
-        if all(math.isfinite(value) for value in (one.x[n], one.y[n], *(column[n] for column in columns)))
-    ]
-    if not kept:
-        return None
+class Effect(NamedTuple):
+    """One row of a :func:`forest`: a difference with its interval, drawn as a filled or an open point."""
 
-    def pick(values: Sequence[float]) -> tuple[float, ...]:
-        return tuple(values[n] for n in kept) if len(values) else ()
-
-    notes = tuple(one.notes[n] for n in kept) if one.notes else ()
-    return Series(
-        pick(one.x),
-        pick(one.y),
-        pick(one.low),
-        pick(one.high),
-        one.colour,
-        one.name,
-        one.line,
-        one.marks,
-        one.band,
-        notes,
-        one.faint,
-    )
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    filled: bool
 
 
-def _drawn(
-    one: Series, to_x: Callable[[float], float], to_y: Callable[[float], float], *, signed: bool
-) -> list[str]:
-    points = [(to_x(x), to_y(y)) for x, y in zip(one.x, one.y, strict=True)]
-    faint = " faint" if one.faint else ""
-    parts = [f'<g class="s{one.colour % COLOURS}{faint}">']
-    ends = [(to_y(low), to_y(high)) for low, high in zip(one.low, one.high, strict=True)]
-    if ends and one.band:
-        upper = [f"{x:.1f},{high:.1f}" for (x, _), (_, high) in zip(points, ends, strict=True)]
-        lower = [f"{x:.1f},{low:.1f}" for (x, _), (low, _) in zip(points, ends, strict=True)]
-        parts.append(f'<polygon class="band" points="{" ".join(upper + lower[::-1])}"/>')
-    elif ends:
-        for (x, _), (low, high) in zip(points, ends, strict=True):
-            cap = f"M{x - 3:.1f} {high:.1f}h6M{x:.1f} {high:.1f}V{low:.1f}M{x - 3:.1f} {low:.1f}h6"
-            parts.append(f'<path class="bar" d="{cap}"/>')
-    if one.line and len(points) > 1:
-        dash = _DASHES[one.colour // COLOURS % len(_DASHES)]
-        style = f' stroke-dasharray="{dash}"' if dash else ""
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        parts.append(f'<polyline class="line" points="{line}"{style}/>')
-    if one.marks:
-        for n, (x, y) in enumerate(points):
-            told = f"{one.name}: {number(one.y[n], signed=signed)}" if one.name else number(one.y[n])
-            if ends and not one.band:
-                told += f" [{number(one.low[n], signed=signed)}, {number(one.high[n], signed=signed)}]"
-            told += f" {one.notes[n]}" if one.notes else ""
-            size = 2.2 if one.faint else 3.6
-            parts.append(
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size}"><title>{escape(told)}</title></circle>'
-            )
-    return [*parts, "</g>"]
+def forest(effects: Sequence[Effect], *, label: str, x_label: str, colour: int = 1) -> str:
+    """Return differences one below the other, each with its interval, as an ``<svg>`` element.
 
-
-def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
-    return lambda value: start + (value - low) / (high - low) * (end - start)
-
-
-def _padded(values: Sequence[float], share: float) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    room = (high - low) * share or max(abs(high), 1e-6) * 0.1
-    return low - room, high + room
-
-
-def _ticks(values: Sequence[float], *, log: bool = False, signed: bool = False) -> dict[float, str]:
-    """Return four or five round places from the lowest to the highest value, with their names."""
-    low, high = min(values), max(values)
-    if log and high - low > 0.9:
-        whole = range(math.floor(low), math.ceil(high) + 1)
-        return {float(power): f"{10.0**power:,.{max(0, -power)}f}" for power in whole}
-    step = _round_step((high - low) / 5 or max(abs(high), 1e-6) / 5)
-    if not log and all(float(value).is_integer() for value in values):
-        step = max(step, 1.0)  # there is no epoch and a half
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    places = [n * step for n in range(first, last + 1)]
-    if log:
-        return {place: f"{10**place:,.3g}" for place in places}
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-
-    def name(place: float) -> str:
-        sign = "+" if signed and place > step / 2 else ""
-        return f"{place + 0.0:{sign},.{digits}f}"
-
-    return {place: name(place) for place in places}
-
-
-def _round_step(step: float) -> float:
-    power = 10.0 ** math.floor(math.log10(step))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * 0.999)
+    Args:
+        effects: rows from top to bottom; an empty string is returned if there are none.
+        label: text for screen readers, as for :func:`chart`.
+        x_label: text below the axis.
+        colour: index into ``SERIES``.
+    """
+    if not effects:
+        return ""
+    figure, ax = _figure(24 * len(effects) + 56, 128, x_label, "")
+    ax.grid(visible=True, axis="x", color=LINE)
+    ax.axvline(0.0, gid="zero", **_ZERO)
+    tips = []
+    for row, one in enumerate(effects):
+        tip = f"{one.name}: {number(one.value, signed=True)}"
+        if one.low is not None and one.high is not None:
+            ax.hlines(row, one.low, one.high, color=SERIES[colour], linewidth=1.5, gid="interval")
+            tip += f" [{number(one.low, signed=True)}, {number(one.high, signed=True)}]"
+        tips.append(tip)
+        fill, size, edge = (SERIES[colour], 9, 0) if one.filled else (PANEL, 7, 2)
+        (mark,) = ax.plot(
+            [one.value], [row], "o", color=SERIES[colour], gid="filled" if one.filled else "open"
+        )
+        mark.set(markerfacecolor=fill, markersize=size, markeredgewidth=edge)
+    ax.margins(x=0.05)
+    ax.set_ylim(len(effects) - 0.5, -0.5)
+    ax.set_yticks(range(len(effects)), [one.name for one in effects], color=INK)
+    _set_ticks(ax.xaxis, 5, signed=True)
+    return _svg(figure, label, tips)
 
 
 def number(value: float, *, signed: bool = False) -> str:
-    """Return a number with as many digits as a reader needs."""
+    """Return a number with four decimals or four significant digits, whichever suits its size."""
     sign = "+" if signed else ""
     if value == 0 or 0.001 <= abs(value) < 10:
         return f"{value:{sign}.4f}"
     return f"{value:{sign}.4g}" if abs(value) < 1000 else f"{value:{sign},.0f}"
 
 
-@dataclass(frozen=True)
-class Effect:
-    """One row of a :func:`forest`.
+def _figure(height: float, left: float, x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    """Return a figure with empty axes; its margins are fixed, so that no text has to be measured."""
+    from matplotlib.figure import Figure
 
-    Args:
-        name: what it is about.
-        value: the difference.
-        low: lower end of its interval, ``None`` if not known.
-        high: upper end.
-        sure: draw it filled.
+    figure = Figure(figsize=(WIDTH / 72, height / 72))
+    right, bottom, top = 14, 44, 12
+    width, tall = (WIDTH - left - right) / WIDTH, (height - bottom - top) / height
+    ax = figure.add_axes((left / WIDTH, bottom / height, width, tall))
+    for patch in (figure.patch, ax.patch, ax.spines[:]):
+        patch.set_visible(False)
+    ax.spines["bottom"].set_color(SOFT)
+    ax.tick_params(left=False, bottom=False, length=0, labelcolor=SOFT, labelsize=12, pad=6)
+    turned: dict[str, Any] = {"rotation": 90, "rotation_mode": "anchor"}
+    figure.text(left / WIDTH + width / 2, 6 / height, x_label, ha="center", color=SOFT)
+    figure.text(12 / WIDTH, bottom / height + tall / 2, y_label, ha="center", color=SOFT, **turned)
+    return figure, ax
+
+
+def _draw_series(
+    ax: Axes, one: Series, columns: npt.NDArray[np.float64], kept: npt.NDArray[np.intp], *, signed: bool
+) -> list[str]:
+    """Draw the kept points of one series and return their tooltips."""
+    x, y, low, high = columns[:, kept]
+    colour = SERIES[one.colour % len(SERIES)]
+    if one.low and one.band:
+        around = np.concatenate([x, x[::-1]]), np.concatenate([high, low[::-1]])
+        ax.fill(*around, color=colour, alpha=0.16, linewidth=0, gid="band")
+    elif one.low:
+        ax.vlines(x, low, high, color=colour, linewidth=1.5, gid="interval")
+    ax.plot(
+        x,
+        y,
+        color=colour,
+        alpha=0.45 if one.faint else 1.0,
+        linestyle=_DASHES[one.colour // len(SERIES) % len(_DASHES)] if one.line else "none",
+        linewidth=2,
+        marker="o" if one.marks else None,
+        markersize=4.4 if one.faint else 7.2,
+        markeredgewidth=0,
+        gid="series",
+    )
+    tips = []
+    for n in kept if one.marks else ():
+        tip = f"{one.name}: {number(one.y[n], signed=signed)}" if one.name else number(one.y[n])
+        if one.low and not one.band:
+            tip += f" [{number(one.low[n], signed=signed)}, {number(one.high[n], signed=signed)}]"
+        tips.append(f"{tip} {one.notes[n]}" if one.notes else tip)
+    return tips
+
+
+def _set_ticks(axis: Axis, most: int = 6, *, signed: bool = False, whole: bool = False) -> None:
+    """Put ticks at round positions within the limits, labelled with the digits that their step needs."""
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = sorted(axis.get_view_interval())
+    places = MaxNLocator(most, steps=[1, 2, 5, 10], integer=whole).tick_values(low, high)
+    digits = max(0, -math.floor(math.log10(places[1] - places[0]) + 1e-9))
+    places = [round(float(place), digits) + 0.0 for place in places if low <= place <= high]
+    axis.set_ticks(places, [f"{place:{'+' * (signed and place > 0)},.{digits}f}" for place in places])
+
+
+def _svg(figure: Figure, label: str, tips: Sequence[str]) -> str:
+    """Return a figure as an ``<svg>`` element, with a tooltip for each marker.
+
+    Colours become CSS variables, so that the chart follows the light or dark theme of its page.
     """
+    import matplotlib as mpl
+    from matplotlib.text import Text
 
-    name: str
-    value: float
-    low: float | None
-    high: float | None
-    sure: bool
-
-
-def forest(effects: Sequence[Effect], *, label: str, x_label: str, colour: int = 1) -> str:
-    """Return differences one below the other, each with its interval beside a line at zero.
-
-    Args:
-        effects: rows from top to bottom.
-        label: what it shows, for those who cannot see it.
-        x_label: below the axis.
-        colour: number of the colour.
-    """
-    if not effects:
-        return ""
-    left, step = 128, 24
-    height = _TOP + step * len(effects) + _BOTTOM
-    ends = [v for one in effects for v in (one.value, one.low, one.high, 0.0) if v is not None]
-    low, high = _padded(ends, 0.05)
-    to_x = _scale(low, high, left, WIDTH - _RIGHT)
-    base = height - _BOTTOM
-    parts = [f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">']
-    for x, name in _ticks([low, high], signed=True).items():
-        at = f"{to_x(x):.1f}"
-        parts.append(f'<line class="grid" x1="{at}" x2="{at}" y1="{_TOP}" y2="{base}"/>')
-        parts.append(f'<text class="tick mid" x="{at}" y="{base + 16}">{escape(name)}</text>')
-    at = f"{to_x(0.0):.1f}"
-    parts.append(f'<line class="zero" x1="{at}" x2="{at}" y1="{_TOP}" y2="{base}"/>')
-    middle = (left + WIDTH - _RIGHT) / 2
-    parts.append(f'<text class="label mid" x="{middle}" y="{height - 8}">{escape(x_label)}</text>')
-    parts.append(f'<g class="s{colour % COLOURS}">')
-    for row, one in enumerate(effects):
-        y = _TOP + step * (row + 0.5)
-        parts.append(f'<text class="name end" x="{left - 10}" y="{y + 4:.1f}">{escape(one.name)}</text>')
-        told = f"{one.name}: {number(one.value, signed=True)}"
-        if one.low is not None and one.high is not None:
-            x1, x2 = f"{to_x(one.low):.1f}", f"{to_x(one.high):.1f}"
-            parts.append(f'<path class="bar" d="M{x1} {y - 4}v8M{x1} {y}H{x2}M{x2} {y - 4}v8"/>')
-            told += f" [{number(one.low, signed=True)}, {number(one.high, signed=True)}]"
-        kind = "" if one.sure else ' class="open"'
-        title = f"<title>{escape(told)}</title>"
-        parts.append(f'<circle cx="{to_x(one.value):.1f}" cy="{y}" r="4.5"{kind}>{title}</circle>')
-    return "".join([*parts, "</g></svg>"])
+    for artist in figure.findobj():
+        artist.set_clip_on(False)
+        if isinstance(artist, Text):
+            artist.set_parse_math(False)  # a "$" in a name is no formula
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    document = minidom.parseString(re.sub(r"\s+", " ", buffer.getvalue()))
+    svg = document.documentElement
+    assert svg is not None
+    svg.removeChild(svg.getElementsByTagName("defs")[0])  # its style sheet would apply to the whole page
+    svg.removeAttribute("width")
+    svg.removeAttribute("height")
+    svg.setAttribute("role", "img")
+    svg.setAttribute("aria-label", label)
+    for group in svg.getElementsByTagName("g"):
+        if group.hasAttribute("id"):  # the same in every chart, so it cannot stay an id
+            group.setAttribute("class", re.sub(r"_\d+$", "", group.getAttribute("id")))
+            group.removeAttribute("id")
+    for text in svg.getElementsByTagName("text"):
+        text.setAttribute("style", re.sub(r"font[\w-]*: [^;]*(; )?", "", text.getAttribute("style")))
+    for mark, tip in zip(svg.getElementsByTagName("use"), tips, strict=True):
+        title = document.createElement("title")
+        title.appendChild(document.createTextNode(tip))
+        mark.appendChild(title)
+    return re.sub(f"(?<=: )({'|'.join(VARIABLES)})", lambda found: f"var({VARIABLES[found[0]]})", svg.toxml())

@@ -1,4 +1,4 @@
-"""Plots of data sets and of results. Matplotlib is imported when something is drawn."""
+"""Plots of a data set as PNG, SVG or PDF files; the same data gives the same bytes."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 USERS, ITEMS, NEUTRAL = "#2f6fb0", "#d1662a", "#6b7785"
-"""Colours of users, of items, and of what concerns both."""
+"""Colours of users, of items, and of both in the plot of a data set."""
 
 FORMATS = (".png", ".svg", ".pdf")
-"""Suffixes of the files that can be drawn."""
+"""File suffixes that :func:`plot_dataset` can write."""
 
 
 def plot_dataset(dataset: Dataset, path: str | os.PathLike[str]) -> Path:
     """Draw degree distributions and, where known, interactions over time and ratings.
 
     Args:
-        dataset: what to draw.
+        dataset: the data set to draw.
         path: file to write; its suffix is one of ``FORMATS``.
 
     Raises:
@@ -37,45 +37,39 @@ def plot_dataset(dataset: Dataset, path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"{path}: cannot draw {path.suffix or 'without a suffix'}; use {', '.join(FORMATS)}")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    import matplotlib as mpl  # only when something is drawn
     from matplotlib.figure import Figure
 
     pairs = dataset.interactions
-    panels: list[Callable[[Axes, Dataset], None]] = [_draw_degrees]
+    panels: dict[Callable[[Axes, Dataset], None], float] = {_draw_degrees: 1.25}  # with relative widths
     if pairs.time is not None and not dataset.time_is_order:
-        panels.append(_draw_time)
+        panels[_draw_time] = 1.5
     if pairs.weight is not None and len(np.unique(pairs.weight)) > 1:
-        panels.append(_draw_ratings)
-
-    widths = [1.25, 1.5, 0.9]
-    shares = [widths[(_draw_degrees, _draw_time, _draw_ratings).index(panel)] for panel in panels]
-    figure = Figure(figsize=(0.8 + 3.6 * sum(shares), 4.0), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(panels), squeeze=False, width_ratios=shares)[0]
+        panels[_draw_ratings] = 0.9
+    widths = list(panels.values())
+    figure = Figure(figsize=(0.8 + 3.6 * sum(widths), 4.0), dpi=150, layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False, width_ratios=widths)[0]
     for panel, ax in zip(panels, axes, strict=True):
-        _plain(ax)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.spines[["left", "bottom"]].set_color("#9aa3ad")
+        ax.tick_params(colors="#434b54", labelsize=8, which="both")
+        ax.grid(visible=True, color="#e6e9ec", linewidth=0.8)
+        ax.set_axisbelow(True)
         panel(ax, dataset)
+        ax.yaxis.set_major_formatter("{x:,.0f}")
+        ax.set_ylabel("interactions", fontsize=9)
     kind = ": synthetic data, made in code" if dataset.synthetic else ""
     counts = f"{pairs.num_users:,} users, {pairs.num_items:,} items, {len(pairs):,} interactions"
     figure.suptitle(f"{Path(dataset.name).name}{kind}\n{counts}", fontsize=10.5, x=0.01, ha="left")
-    figure.savefig(path)
+    with mpl.rc_context({"svg.hashsalt": "gclrec"}):
+        figure.savefig(
+            path, metadata={".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower())
+        )
     return path
 
 
-def _plain(ax: Axes) -> None:
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color("#9aa3ad")
-    ax.tick_params(colors="#434b54", labelsize=8, which="both")
-    ax.grid(visible=True, color="#e6e9ec", linewidth=0.8)
-    ax.set_axisbelow(True)
-
-
-def _whole_number(value: float, place: float) -> str:  # noqa: ARG001 - as matplotlib calls it
-    return f"{value:,.0f}"
-
-
 def _draw_degrees(ax: Axes, dataset: Dataset) -> None:
-    """Draw how many interactions the user or item of each rank has, both axes logarithmic."""
+    """Draw the number of interactions of the user or item at each rank, on two logarithmic axes."""
     pairs = dataset.interactions
     for degrees, colour, label in (
         (pairs.user_degrees(), USERS, "users"),
@@ -85,16 +79,14 @@ def _draw_degrees(ax: Axes, dataset: Dataset) -> None:
         ax.plot(rank, degree, color=colour, linewidth=1.8, label=label, solid_capstyle="round")
     ax.set_xscale("log")
     ax.set_yscale("log")
-    ax.xaxis.set_major_formatter(_whole_number)
-    ax.yaxis.set_major_formatter(_whole_number)
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_xlabel("rank", fontsize=9)
-    ax.set_ylabel("interactions", fontsize=9)
     ax.set_title("interactions of each user and item", fontsize=9.5, loc="left")
     ax.legend(frameon=False, fontsize=9)
 
 
 def _corners(ordered: IntArray) -> tuple[IntArray, IntArray]:
-    """Return the points of a falling curve where it starts and ends a step: all that a line needs."""
+    """Return the points of a falling step curve where a step starts or ends; a line needs no others."""
     rank = np.arange(1, len(ordered) + 1)
     change = np.diff(ordered) != 0
     shown = np.concatenate([[True], change]) | np.concatenate([change, [True]])
@@ -117,29 +109,24 @@ def _draw_time(ax: Axes, dataset: Dataset) -> None:
         ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
     ax.stairs(counts, places, fill=True, color=NEUTRAL, alpha=0.35)
     ax.stairs(counts, places, color=NEUTRAL, linewidth=1.4)
-    ax.yaxis.set_major_formatter(_whole_number)
     ax.margins(x=0.01)
     ax.set_ylim(bottom=0)
-    ax.set_ylabel("interactions", fontsize=9)
     ax.set_title("interactions over time", fontsize=9.5, loc="left")
 
 
 def _draw_ratings(ax: Axes, dataset: Dataset) -> None:
-    """Draw how often each rating occurs; in ten spans where there are many."""
+    """Draw how often each rating occurs; a histogram if there are more than 20 values."""
     weight = dataset.interactions.weight
     assert weight is not None
     values, counts = np.unique(weight, return_counts=True)
     if len(values) <= 20:
-        gap = float(np.diff(values).min())
-        ax.bar(values, counts, width=0.8 * gap, color=NEUTRAL, alpha=0.75)
+        ax.bar(values, counts, width=0.8 * float(np.diff(values).min()), color=NEUTRAL, alpha=0.75)
         if len(values) <= 10:
             ax.set_xticks(values)
     else:
         counts, edges = np.histogram(weight, bins=30)
         ax.stairs(counts, edges, fill=True, color=NEUTRAL, alpha=0.75)
         ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(_whole_number)
     ax.grid(visible=False, axis="x")
     ax.set_xlabel("rating or weight", fontsize=9)
-    ax.set_ylabel("interactions", fontsize=9)
     ax.set_title("ratings", fontsize=9.5, loc="left")

@@ -14,8 +14,8 @@ import pytest
 
 from gclrec.evaluation import ITEM_GROUPS, METRICS, USER_GROUPS
 from gclrec.experiments import comparison
+from gclrec.experiments.findings import COLUMNS
 from gclrec.experiments.significance import holm, paired_test
-from gclrec.report.comparison_table import COLUMNS
 from gclrec.runs.folder import RunFolder
 from gclrec.training.prepare import config_of
 
@@ -306,6 +306,24 @@ def test_variants_from_a_file(gclrec: Run, clicks: Path, tmp_path: Path) -> None
     assert "expected tables [variants.NAME]" in gclrec("compare", "--config", file).error
     file.write_text("[variants.a]\naug = 'none'\n")
     assert "unknown setting 'variants'" in gclrec("train", "--config", file).error
+
+
+def test_names_are_escaped(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
+    """A variant may have any name: it shows up as text on the page, in Markdown and in the charts."""
+    file, name = tmp_path / "c.toml", "<script>alert('$1')</script> | $x^{ & y"
+    file.write_text(
+        f'dataset = "{clicks}"\nseeds = 1\nepochs = 1\ndim = 8\n'
+        f'[variants.plain]\naug = "none"\n[variants."{name}"]\naug = "noise"\n'
+    )
+    outcome = gclrec("compare", "--config", file, "--out", tmp_path / "out", "--json")
+    assert outcome.code == 0, outcome.err
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "script" not in Balance(page).seen
+    assert page.count("&lt;script&gt;") > 5
+    table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
+    assert name.replace("|", "/") in table
+    widths = {line.count("|") for line in table.splitlines() if line.startswith("| ")}
+    assert len(widths) == 2  # the main table and the geometry
 
 
 BAD_FLAGS = {

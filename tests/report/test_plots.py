@@ -24,8 +24,9 @@ def made() -> Dataset:
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_every_format(made: Dataset, tmp_path: Path, suffix: str) -> None:
-    path = plot_dataset(made, tmp_path / f"plot{suffix}")
+    path, again = (plot_dataset(made, tmp_path / f"{name}{suffix}") for name in ("plot", "again"))
     assert path.read_bytes().startswith(BEGINNINGS[suffix])
+    assert path.read_bytes() == again.read_bytes()
 
 
 def test_panels_follow_the_data(made: Dataset, tmp_path: Path) -> None:
