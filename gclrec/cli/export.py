@@ -39,8 +39,8 @@ def export(
     json: Json = False,
 ) -> None:
     """Build RUN/index from the vectors of a run and its added items, tuned to a recall and measured."""
-    from gclrec.recall.added_items import read_catalogue
     from gclrec.recall.index import Index
+    from gclrec.recall.new_items import read_catalogue
     from gclrec.report.run_report import write_run_page
     from gclrec.runs.folder import RunFolder
     from gclrec.runs.reading import PARTS, check_run, read_parts

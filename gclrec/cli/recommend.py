@@ -15,7 +15,7 @@ from gclrec.common.errors import InputError
 if TYPE_CHECKING:
     import polars as pl
 
-    from gclrec.recall.recommender import Recommendation
+    from gclrec.recall.recommendation import Recommendation
 
 app = command("recommend")
 
@@ -169,7 +169,7 @@ def _show(title: str, found: list[Recommendation], given: dict[str, Any], json: 
 
 def _show_table(table: pl.DataFrame, json: bool) -> None:
     """Show one table for each user who got anything."""
-    from gclrec.recall.recommender import Recommendation
+    from gclrec.recall.recommendation import Recommendation
 
     for (user,), part in table.group_by("user", maintain_order=True):
         found = [Recommendation(item, score) for item, score in part.select("item", "score").iter_rows()]

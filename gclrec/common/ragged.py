@@ -141,6 +141,11 @@ class Ragged:
         """
         return Ragged(_offsets(mask)[self.indptr], self.values[mask])
 
+    def followed_by(self, other: Ragged) -> Ragged:
+        """Return these lists and then those of ``other``."""
+        indptr = np.concatenate([self.indptr, other.indptr[1:] + len(self.values)])
+        return Ragged(indptr, np.concatenate([self.values, other.values]))
+
     def union(self, other: Ragged) -> Ragged:
         """Return the sorted distinct values that are in either of two lists, list by list.
 

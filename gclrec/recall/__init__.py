@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from gclrec.common.lazy import lazy
 
 if TYPE_CHECKING:
-    from gclrec.recall.answers import Recommendation
     from gclrec.recall.index import Index
+    from gclrec.recall.recommendation import Recommendation
     from gclrec.recall.recommender import Recommender
 
 __all__ = [
@@ -21,7 +21,7 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "Index": "gclrec.recall.index",
-        "Recommendation": "gclrec.recall.answers",
+        "Recommendation": "gclrec.recall.recommendation",
         "Recommender": "gclrec.recall.recommender",
     },
 )

@@ -1,4 +1,4 @@
-"""A part of the catalogue, searched exactly: a list of candidates, or the items that are cold."""
+"""A subset of the catalogue, searched exactly: candidates of a request, or the cold items."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from gclrec.recall.index import Index
 from gclrec.runs.embeddings import FloatArray, Matrix
 
 
-class Shelf:
-    """Some items of an index; answers in the row numbers of the whole.
-
-    A query costs one product with the vectors on the shelf, which are copied once.
+class CandidateSet:
+    """Some items of an index, whose vectors are copied once; answers are rows of the whole index.
 
     Args:
         index: of all items.
-        rows: ``(C,)`` sorted rows of those on the shelf, at least one.
+        rows: ``(C,)`` sorted rows of the candidates, at least one.
     """
 
     def __init__(self, index: Index, rows: IntArray) -> None:
@@ -30,7 +28,7 @@ class Shelf:
 
     @cached_property
     def _place(self) -> IntArray:
-        """``(I,)`` where an item stands on the shelf, ``-1`` if it does not."""
+        """``(I,)`` place of an item among the candidates, ``-1`` if it is none."""
         place = np.full(self._num_items, -1, dtype=np.int64)
         place[self.rows] = np.arange(len(self.rows))
         return place
@@ -38,7 +36,7 @@ class Shelf:
     def search(
         self, queries: Matrix, k: int, *, exclude: Ragged | None = None
     ) -> tuple[IntArray, FloatArray]:
-        """Return the ``k`` best items of the shelf; see :meth:`gclrec.recall.index.Index.search`."""
+        """Return the ``k`` best candidates; see :meth:`gclrec.recall.index.Index.search`."""
         if exclude is not None:
             places = replace(exclude, values=self._place[exclude.values])
             exclude = places.keep(places.values >= 0)

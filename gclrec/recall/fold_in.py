@@ -35,7 +35,7 @@ from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import BoolArray, IntArray
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.csr import degree_scale
-from gclrec.recall.ridge import Guess
+from gclrec.recall.ridge import Ridge
 from gclrec.runs.embeddings import FloatArray
 
 KIND = "gclrec fold-in"
@@ -80,8 +80,8 @@ class FoldIn:
     user_sent: FloatArray
     user_onward: FloatArray
     user_length: FloatArray
-    user_guess: Guess
-    item_guess: Guess
+    user_guess: Ridge
+    item_guess: Ridge
     trained_on: tuple[str, ...] = ("train",)
     degree_exponent: float = 0.5
 
@@ -124,7 +124,7 @@ class FoldIn:
             seen = [scale[:, 0] > 0 for scale in scales]
             lengths = (weights[0] * users + received[0]).norm(dim=1)
             user_guess, item_guess = (
-                Guess.fit(_numpy(part[rows]), _numpy(start[rows]))
+                Ridge.fit(_numpy(part[rows]), _numpy(start[rows]))
                 for part, start, rows in zip(received, (users, items), seen, strict=True)
             )
             return cls(
@@ -168,7 +168,7 @@ class FoldIn:
             for side, other, degree in zip((counts, counts.T), sent[::-1], graph.degrees(), strict=True)
         ]
         user_guess, item_guess = (
-            Guess.fit(part[rows], start[rows])
+            Ridge.fit(part[rows], start[rows])
             for part, start, rows in zip(received, vectors, seen, strict=True)
         )
         lengths = np.linalg.norm(vectors[0], axis=1)
@@ -310,8 +310,8 @@ class FoldIn:
                 users["sent"],
                 users["onward"],
                 users["length"],
-                Guess(users["centre"], users["matrix"], users["mean"]),
-                Guess(items["centre"], items["matrix"], items["mean"]),
+                Ridge(users["centre"], users["matrix"], users["mean"]),
+                Ridge(items["centre"], items["matrix"], items["mean"]),
                 trained_on,
                 degree_exponent,
             )

@@ -1,8 +1,8 @@
-"""From a run folder to answers in the user's own ids."""
+"""Top-k recommendations in the user's own ids, from memory or from a run folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,46 +14,62 @@ import polars as pl
 from gclrec.common.errors import InputError
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray, Vocabulary
-from gclrec.recall.added_items import Added, read_catalogue, whole_index
-from gclrec.recall.answers import Recommendation, listed, tabled
-from gclrec.recall.candidates import Shelf
+from gclrec.recall.candidates import CandidateSet
+from gclrec.recall.fold_in import FoldIn
 from gclrec.recall.index import Index
 from gclrec.recall.new_items import (
+    AddedItems,
     Encode,
-    EncodeUsers,
-    Histories,
-    Newcomers,
-    histories_of,
-    item_rows,
-    known_only,
+    catalogue_index,
     new_items,
-    told,
+    read_catalogue,
+    read_fold_in,
 )
+from gclrec.recall.new_users import EncodeUsers, Histories, histories_of
+from gclrec.recall.raw_ids import Lookup, RawIds, distinct_rows, known_only
+from gclrec.recall.recommendation import Recommendation, as_list, as_table
 from gclrec.runs.embeddings import FloatArray
-from gclrec.runs.reading import PARTS, Lookup, check_run, read_known
+from gclrec.runs.reading import PARTS, check_run, read_known, read_parts, reads_histories
 
-__all__ = ["PARTS", "Recommendation", "Recommender", "check_run"]
-
-_BATCH = 1024
+_BATCH = 1024  # users of a table that are answered together
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Recommender:
-    """Top-k items for the users of a run and for new ones, and items like an item.
+    """Top-k items for users of training and new ones, and items similar to an item.
 
-    Nothing in it changes after loading: threads may share one. Adding items, or keeping to some of them,
-    gives another recommender.
+    A recommender is immutable, so threads may share one: adding items, or restricting it to some of them,
+    returns another. Several methods have these arguments in common:
+
+    * ``k``: length of the lists, from 1 to the number of items; a list is shorter where fewer items are left.
+    * ``exclude_seen``: leave out the items that a user has already.
+    * ``skip_unknown``: leave out unknown ids with an :class:`~gclrec.InputWarning` instead of an error.
+
+    Every method raises :class:`~gclrec.InputError` for an unknown id and for a ``k`` out of range.
 
     Args:
         users: raw user ids by row.
         user_vectors: ``(U, D)`` float32.
-        index: of the items.
+        index: of the ``I`` items, those added after training last.
         known: the item rows that each user has already.
-        run: the run folder, for what new users and items need.
+        run: the run folder; ``fold_in`` and ``trained_on`` are read from it when first needed.
         item_degrees: ``(I,)`` training interactions of each item; 0 for added ones.
-        added: items that came after training.
+        added: items that were added after training.
         only: ``(C,)`` sorted rows of the items that may be recommended; all if ``None``.
-        encode_users: of a run with ``--history``; ``gclrec.load_recommender`` fills it in.
+        encode_users: encoder of histories, of a run with ``--history`` (see :func:`gclrec.load_recommender`).
+        fold_in: what gives vectors to new users and items; covers the items of ``index``.
+        trained_on: the item rows that each user was trained on; ``known`` if ``None`` and there is no run.
+
+    Raises:
+        InputError: there is not one vector and one list of known items for each user.
+
+    Example:
+        >>> vectors = np.eye(3, dtype=np.float32)
+        >>> users, items = Vocabulary.in_order(["ann", "bob"]), ["tea", "rice", "milk"]
+        >>> known = Ragged.from_lists([[0], []])
+        >>> recommender = Recommender(users, vectors[:2] + 0.5, Index.exact(vectors, items), known)
+        >>> [item for item, _ in recommender.recommend("ann", k=2)]
+        ['rice', 'milk']
     """
 
     users: Vocabulary
@@ -62,13 +78,18 @@ class Recommender:
     known: Ragged
     run: Path | None = None
     item_degrees: IntArray | None = None
-    added: Added | None = None
+    added: AddedItems | None = None
     only: IntArray | None = None
     encode_users: EncodeUsers | None = None
+    fold_in: FoldIn | None = None
+    trained_on: Ragged | None = None
 
     def __post_init__(self) -> None:
-        if len(self.users) != len(self.user_vectors):
-            raise InputError(f"{len(self.users):,} users, {len(self.user_vectors):,} vectors: must be equal")
+        if not len(self.users) == len(self.user_vectors) == len(self.known):
+            raise InputError(
+                f"{len(self.users):,} users, {len(self.user_vectors):,} vectors and lists of known items for "
+                f"{len(self.known):,}: must be equal"
+            )
 
     def __repr__(self) -> str:
         where = "" if self.run is None else f", run={str(self.run)!r}"
@@ -94,29 +115,28 @@ class Recommender:
 
         Args:
             run: folder that ``gclrec train`` wrote.
-            use_index: search with ``index/`` where it exists; search exactly if ``False``.
-            seen: parts of the split whose pairs count as known. In service users get nothing that they have
-                already, so the default is all three; ``("train", "valid")`` ranks as the evaluation on the
-                test part does, and ``("train",)`` as that on the validation part.
-            with_added: know the items that were added after training.
+            use_index: search with ``index/`` if it exists; otherwise search exactly.
+            seen: parts of the split whose pairs count as known. The default, all three, suits a service;
+                ``("train", "valid")`` gives the lists that the evaluation on the test part ranks, and
+                ``("train",)`` those of the validation part.
+            with_added: include the items that were added after training.
             encode_users: see :class:`Recommender`.
 
         Raises:
-            InputError: a file is missing, damaged or does not fit the others (it is named).
+            InputError: a file is missing, damaged or does not fit the others; the message names it.
         """
         run = Path(run)
         check_run(run)
         catalogue = read_catalogue(run, with_added=with_added)
         embedded, added = catalogue.embedded, catalogue.added
         exact = not use_index or not (run / "index").exists()
-        index = Index.exact(catalogue.vectors, catalogue.items) if exact else whole_index(run, catalogue)
+        index = Index.exact(catalogue.vectors, catalogue.items) if exact else catalogue_index(run, catalogue)
         known = read_known(run, seen, embedded.users, embedded.items)
-        fresh = Ragged.from_pairs(added.user, added.item + len(embedded.items), len(embedded.users))
         return cls(
             embedded.users,
             embedded.user_vectors,
             index,
-            known.union(fresh) if len(added) else known,
+            known.union(added.by_user(len(embedded.users), len(embedded.items))) if len(added) else known,
             run,
             np.pad(embedded.item_degrees, (0, len(added))),
             added,
@@ -124,41 +144,22 @@ class Recommender:
         )
 
     def recommend(self, user: object, k: int = 10, *, exclude_seen: bool = True) -> list[Recommendation]:
-        """Return the best items for a user, best first; fewer than ``k`` if the user knows nearly all.
-
-        Args:
-            user: raw id.
-            k: from 1 to the number of items.
-            exclude_seen: leave out what the user has already.
-
-        Raises:
-            InputError: the user is unknown or ``k`` is out of range.
-        """
+        """Return the best items for a user, by raw id, best first."""
         rows, scores = self._search(np.array([self._user_rows.of(user)]), k, exclude_seen)
-        return listed(self.items, rows[0], scores[0])
+        return as_list(self.items, rows, scores)
 
     def recommend_many(
         self,
-        users: Sequence[object] | pl.Series,
+        users: RawIds,
         k: int = 10,
         *,
         exclude_seen: bool = True,
         skip_unknown: bool = False,
     ) -> pl.DataFrame:
-        """Return the best items for several users as a table: user, item, rank (from 1), score.
-
-        Args:
-            users: raw ids.
-            k: from 1 to the number of items.
-            exclude_seen: leave out what a user has already.
-            skip_unknown: leave out unknown users with an :class:`~gclrec.InputWarning`.
-
-        Raises:
-            InputError: a user is unknown or ``k`` is out of range.
-        """
+        """Return the best items for several users as a table: user, item, rank (from 1), score."""
         rows = self._user_rows.rows(users)
         if len(rows) and rows.min() < 0 and not skip_unknown:
-            self.users.row(users[int(np.argmin(rows))], kind="user")
+            self.users.row(users[int(np.argmin(rows))], kind="user")  # raises, naming similar ids
         return self._table(rows[known_only(rows, users, "user", skip=True)], k, exclude_seen)
 
     def recommend_all(
@@ -172,18 +173,23 @@ class Recommender:
         """Yield the table of :meth:`recommend_many` for all users, ``batch`` users at a time.
 
         Args:
-            k: from 1 to the number of items.
-            batch: users a table.
-            exclude_seen: leave out what a user has already.
-            progress: called after each table with the number of users done and that of all.
-
-        Raises:
-            InputError: ``k`` or ``batch`` is out of range.
+            k: see :class:`Recommender`.
+            batch: users a table, at least 1.
+            exclude_seen: see :class:`Recommender`.
+            progress: called after each table with the number of users done and the number of users.
         """
         if batch < 1:
             raise InputError(f"batch must be at least 1, got {batch}")
         self._check_k(k)
-        return self._tables(k, batch, exclude_seen, progress)
+
+        def tables() -> Iterator[pl.DataFrame]:
+            for start in range(0, len(self.users), batch):
+                stop = min(start + batch, len(self.users))
+                yield self._table(np.arange(start, stop), k, exclude_seen)
+                if progress is not None:
+                    progress(stop, len(self.users))
+
+        return tables()
 
     @overload
     def recommend_for(
@@ -193,7 +199,7 @@ class Recommender:
     @overload
     def recommend_for(
         self,
-        items: Sequence[object] | pl.Series,
+        items: RawIds,
         k: int = 10,
         *,
         exclude_seen: bool = True,
@@ -202,7 +208,7 @@ class Recommender:
 
     def recommend_for(
         self,
-        items: Sequence[object] | pl.Series | pl.DataFrame,
+        items: RawIds | pl.DataFrame,
         k: int = 10,
         *,
         exclude_seen: bool = True,
@@ -210,36 +216,31 @@ class Recommender:
     ) -> list[Recommendation] | pl.DataFrame:
         """Return the best items for users by what they have, without training again.
 
-        Their vectors come from ``encode_users``, or else from
-        :meth:`gclrec.recall.fold_in.FoldIn.new_users`. A user of a table who is in the run already is taken
-        with what he was trained on *and* what the table says.
+        Their vectors come from ``encode_users`` or, without it, from :class:`gclrec.recall.fold_in.FoldIn`. A
+        user of a table who is known already counts with the items of training *and* those of the table.
 
         Args:
-            items: raw ids of what one new user has, oldest to newest, or a table with the columns ``user``
-                and ``item`` of several users' interactions, and maybe ``time``.
-            k: from 1 to the number of items.
-            exclude_seen: leave out what a user has.
-            skip_unknown: leave out unknown items, and users without any item that training has seen, with an
-                :class:`~gclrec.InputWarning`, instead of refusing them.
+            items: raw ids of what one new user has, oldest to newest; or a table of several users'
+                interactions with the columns ``user``, ``item`` and optionally ``time``.
+            k: see :class:`Recommender`.
+            exclude_seen: see :class:`Recommender`.
+            skip_unknown: also leaves out users without any item that training has seen.
 
         Returns:
-            A list for a list; for a table that of :meth:`recommend_many`, users in the order of the table.
+            A list for a list; the table of :meth:`recommend_many`, users in order of appearance, for a table.
 
         Raises:
-            InputError: an item is unknown, or none is given; or the run keeps nothing to do this with.
+            InputError: no item is given, or there is no fold-in.
         """
-        if isinstance(items, pl.DataFrame):
-            histories = histories_of(items, self.users, self.items, skip_unknown=skip_unknown)
-            histories = told(histories, self._newcomers.fold_in, skip_unknown=skip_unknown)
-            return self._for_histories(histories, k, exclude_seen)
         self._check_k(k)
-        rows = item_rows(items, self._item_rows, "item", skip_unknown=skip_unknown)
-        history = Ragged.from_lists([rows])
-        if not self._newcomers.fold_in.item_tells[rows].any():
-            raise InputError(f"none of the {len(rows):,} items was seen in training: they tell nothing")
-        vectors = self._newcomers.vectors(self.user_vectors, np.array([-1]), history)
-        found, scores = self._shelf.search(vectors, k, exclude=history if exclude_seen else None)
-        return listed(self.items, found[0], scores[0])
+        if isinstance(items, pl.DataFrame):
+            histories = histories_of(items, self.users, self.items, self._fold_in, skip_unknown=skip_unknown)
+            return as_table(histories.ids, self.items, *self._search_by_items(histories, k, exclude_seen))
+        rows = distinct_rows(items, self._item_rows, "item", skip_unknown=skip_unknown)
+        if not self._fold_in.item_tells[rows].any():
+            raise InputError(f"none of the {len(rows):,} items was seen in training, so nothing is known")
+        one = Histories(pl.Series("user", [None]), np.array([-1]), Ragged.from_lists([rows]))
+        return as_list(self.items, *self._search_by_items(one, k, exclude_seen))
 
     def add_items(
         self,
@@ -250,23 +251,22 @@ class Recommender:
         skip_known: bool = False,
         skip_unknown: bool = False,
     ) -> Recommender:
-        """Return a recommender that knows further items too: it finds them and counts them in histories.
+        """Return a recommender with further items, which it recommends and counts in histories.
 
-        Their vectors come from :meth:`gclrec.recall.fold_in.FoldIn.new_items`. This one stays as it is;
-        :meth:`save_added` makes the items last.
+        Their vectors come from :meth:`gclrec.recall.fold_in.FoldIn.new_items`. :meth:`save_added` keeps them
+        in the run folder.
 
         Args:
-            interactions: table with the columns ``user`` (of the run) and ``item`` (new).
+            interactions: table with the columns ``user`` (known) and ``item`` (new).
             attributes: table of new items with the column ``id``, for their layer-0 vectors.
-            encode: from ``attributes`` to ``(N, D)`` layer-0 vectors, such as a content encoder's; if
-                ``None`` they are the column ``vector``.
-            skip_known: leave out items that are in the run already, instead of refusing them.
-            skip_unknown: leave out unknown users, and items that then have nothing to go by, with an
-                :class:`~gclrec.InputWarning`.
+            encode: from ``attributes`` to ``(N, D)`` layer-0 vectors, such as a content encoder's; the column
+                ``vector`` is taken if ``None``.
+            skip_known: leave out items that are known already, instead of refusing them.
+            skip_unknown: also leaves out items for which there is neither a known user nor a vector.
 
         Raises:
-            InputError: an item is known, a user is unknown, an item has nothing to go by, or the tables or
-                vectors are not as they should be.
+            InputError: an item is known, there is nothing to make its vector from, or a table or a vector is
+                malformed.
         """
         fresh = new_items(
             interactions,
@@ -274,26 +274,25 @@ class Recommender:
             encode,
             users=self.users,
             items=self.items,
-            fold_in=self._newcomers.fold_in,
+            fold_in=self._fold_in,
             skip_known=skip_known,
             skip_unknown=skip_unknown,
         )
         if not len(fresh):
             return self
-        index = self.index.extended(fresh.vectors, fresh.ids)
-        theirs = Ragged.from_pairs(fresh.user, fresh.item + len(self.items), len(self.users))
         return replace(
             self,
-            index=index,
-            known=self.known.union(theirs),
+            index=self.index.extended(fresh.vectors, fresh.ids),
+            known=self.known.union(fresh.by_user(len(self.users), len(self.items))),
             item_degrees=np.pad(self._degrees, (0, len(fresh))),
             added=fresh if self.added is None else self.added.followed_by(fresh),
+            fold_in=self._fold_in.extended(fresh.sent),
         )
 
     def save_added(self) -> None:
         """Write the items added since training into the run folder, in place of those that it has.
 
-        :meth:`load` puts them behind the index of the run; ``gclrec export`` builds them into it.
+        :meth:`load` appends them to the index of the run; ``gclrec export`` builds them into it.
 
         Raises:
             InputError: this recommender was not loaded from a run folder.
@@ -303,72 +302,68 @@ class Recommender:
             raise InputError("added items are saved in a run folder: load the recommender from one")
         self.added.save(self.run)
 
-    def within(self, items: Sequence[object] | pl.Series, *, skip_unknown: bool = False) -> Recommender:
-        """Return a recommender that recommends some items only, by exact search among them.
-
-        Args:
-            items: their raw ids.
-            skip_unknown: leave out unknown ids with an :class:`~gclrec.InputWarning`.
-
-        Raises:
-            InputError: an id is unknown, or none is left.
-        """
-        rows = item_rows(items, self._item_rows, "candidate", skip_unknown=skip_unknown)
-        return self._keeping(np.sort(rows))
+    def within(self, items: RawIds, *, skip_unknown: bool = False) -> Recommender:
+        """Return a recommender that recommends these items only, by exact search among them."""
+        rows = distinct_rows(items, self._item_rows, "candidate", skip_unknown=skip_unknown)
+        return self._restricted(np.sort(rows))
 
     def cold_only(self) -> Recommender:
-        """Return a recommender of items without training interaction, added ones too; one must be there."""
-        return self._keeping(np.flatnonzero(self._degrees == 0))
+        """Return a recommender of the items without training interaction, which include added ones."""
+        return self._restricted(np.flatnonzero(self._degrees == 0))
 
     def similar_items(self, item: object, k: int = 10) -> list[Recommendation]:
-        r"""Return the items whose vectors point most nearly the same way, without the item itself.
+        r"""Return the items with the largest cosine to an item, without the item itself.
 
         .. math:: \cos(i, j) = \frac{x_i^\top x_j}{|x_i| |x_j|}
 
-        It is searched exactly. An item whose vector is zero has cosine 0 with all.
-
-        Raises:
-            InputError: the item is unknown or ``k`` is out of range.
+        The search is exact. An item whose vector is zero has cosine 0 with all.
         """
         row = self._item_rows.of(item)
         self._check_k(k)
         itself = Ragged.from_lists([[row]])
-        rows, scores = self._directions.search(self._directions.vectors[[row]], k, exclude=itself)
-        return listed(self.items, rows[0], scores[0])
-
-    def _for_histories(self, histories: Histories, k: int, exclude_seen: bool) -> pl.DataFrame:
-        """Return the answers for users with histories, a batch at a time."""
-        self._check_k(k)
-        nobody = self._table(np.empty(0, dtype=np.int64), k, exclude_seen)
-        tables = [nobody.with_columns(histories.ids.clear().alias("user"))]
-        for start in range(0, len(histories.ids), _BATCH):
-            places = np.arange(start, min(start + _BATCH, len(histories.ids)))
-            rows, given = histories.rows[places], histories.given.take(places)
-            vectors = self._newcomers.vectors(self.user_vectors, rows, given)
-            given = given.union(self.known.take(rows))
-            found, scores = self._shelf.search(vectors, k, exclude=given if exclude_seen else None)
-            tables.append(tabled(histories.ids.gather(places), self.items, found, scores))
-        return pl.concat(tables)
-
-    def _tables(
-        self, k: int, batch: int, exclude_seen: bool, progress: Callable[[int, int], None] | None
-    ) -> Iterator[pl.DataFrame]:
-        for start in range(0, len(self.users), batch):
-            stop = min(start + batch, len(self.users))
-            yield self._table(np.arange(start, stop), k, exclude_seen)
-            if progress is not None:
-                progress(stop, len(self.users))
+        return as_list(
+            self.items, *self._directions.search(self._directions.vectors[[row]], k, exclude=itself)
+        )
 
     def _search(self, users: IntArray, k: int, exclude_seen: bool) -> tuple[IntArray, FloatArray]:
         self._check_k(k)
         exclude = self.known.take(users) if exclude_seen else None
-        return self._shelf.search(self.user_vectors[users], k, exclude=exclude)
+        return self._allowed.search(self.user_vectors[users], k, exclude=exclude)
+
+    def _search_by_items(
+        self, histories: Histories, k: int, exclude_seen: bool
+    ) -> tuple[IntArray, FloatArray]:
+        items, scores = np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32)
+        for start in range(0, len(histories.ids), _BATCH):
+            places = np.arange(start, min(start + _BATCH, len(histories.ids)))
+            rows, given = histories.rows[places], histories.given.take(places)
+            exclude = given.union(self.known.take(rows)) if exclude_seen else None
+            found = self._allowed.search(self._vectors_by_items(rows, given), k, exclude=exclude)
+            items, scores = np.concatenate([items, found[0]]), np.concatenate([scores, found[1]])
+        return items, scores
+
+    def _vectors_by_items(self, rows: IntArray, given: Ragged) -> FloatArray:
+        """Return ``(B, D)`` vectors of users (row ``-1``: new) with items beside those of training."""
+        fold_in = self._fold_in
+        if self.encode_users is not None:
+            told = given.keep(fold_in.item_tells[given.values])
+            return fold_in.new_users(told, start=self.encode_users(rows, told, fold_in.item_sent))
+        if self.run is not None and reads_histories(self.run):
+            how = f"load the recommender with gclrec.load_recommender({str(self.run)!r})"
+            raise InputError(f"{self.run}: its encoder reads the histories of users, so {how}")
+        vectors = fold_in.new_users(given)
+        back = np.flatnonzero(rows >= 0)
+        if len(back):
+            rows = rows[back]
+            before = self._trained_on.take(rows)
+            now = before.union(given.take(back))
+            vectors[back] = fold_in.returning_users(self.user_vectors[rows], rows, before, now)
+        return vectors
 
     def _table(self, users: IntArray, k: int, exclude_seen: bool) -> pl.DataFrame:
-        rows, scores = self._search(users, k, exclude_seen)
-        return tabled(self.users.raw(users), self.items, rows, scores)
+        return as_table(self.users.raw(users), self.items, *self._search(users, k, exclude_seen))
 
-    def _keeping(self, rows: IntArray) -> Recommender:
+    def _restricted(self, rows: IntArray) -> Recommender:
         rows = rows if self.only is None else np.intersect1d(rows, self.only)
         if not len(rows):
             raise InputError("no item is left that may be recommended (cold only, candidates)")
@@ -387,15 +382,22 @@ class Recommender:
         return self.item_degrees
 
     @cached_property
-    def _newcomers(self) -> Newcomers:
+    def _fold_in(self) -> FoldIn:
+        if self.fold_in is not None:
+            return self.fold_in
         if self.run is None:
-            raise InputError("new users and items need a run folder: load the recommender from one")
-        return Newcomers(self.run, self.users, self.items, self.added, self.encode_users)
+            raise InputError("new users and items need a fold-in: load the recommender from a run folder")
+        return read_fold_in(self.run, self.users, self.items, self.added)
 
     @cached_property
-    def _shelf(self) -> Index | Shelf:
-        """What may be recommended."""
-        return self.index if self.only is None else Shelf(self.index, self.only)
+    def _trained_on(self) -> Ragged:
+        if self.run is not None and self.trained_on is None:
+            return read_parts(self.run, self._fold_in.trained_on, self.users, self.items)
+        return self.known if self.trained_on is None else self.trained_on
+
+    @cached_property
+    def _allowed(self) -> Index | CandidateSet:
+        return self.index if self.only is None else CandidateSet(self.index, self.only)
 
     @cached_property
     def _user_rows(self) -> Lookup:

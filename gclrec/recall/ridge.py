@@ -15,7 +15,7 @@ RIDGE = 0.3
 
 
 @dataclass(frozen=True, eq=False)
-class Guess:
+class Ridge:
     r"""Layer 0 of a node from what it receives: centred ridge regression.
 
     .. math:: \hat x^{(0)} = \mu + (r - \bar r) W, \qquad
@@ -34,7 +34,7 @@ class Guess:
     mean: FloatArray
 
     @classmethod
-    def fit(cls, received: npt.NDArray[Any], start: npt.NDArray[Any]) -> Guess:
+    def fit(cls, received: npt.NDArray[Any], start: npt.NDArray[Any]) -> Ridge:
         """Fit to ``(N, D)`` rows of what nodes receive and of their layer 0; all zero if there is no node."""
         dim = start.shape[1]
         if not len(start):

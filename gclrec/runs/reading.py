@@ -18,8 +18,6 @@ from gclrec.runs.embeddings import read_frame
 PARTS = ("train", "valid", "test")
 REMOVED = "removed"  # beside the parts: known pairs that ``train_fraction`` took away
 JOINED = "joined"  # likewise: the validation pairs that were trained on, where that is not all of them
-_LONGEST = 19  # a number with fewer characters surely fits into 64 bits
-_FEW = 100  # ids that are looked up one by one
 
 
 def check_run(run: Path) -> None:
@@ -67,54 +65,6 @@ def reads_histories(run: Path) -> bool:
     """Return whether the users of a run are encoded by what they took last."""
     settings = settings_of(run)
     return "baseline" not in settings and settings.get("history", "none") != "none"
-
-
-class Lookup:
-    """Finds the row of one raw id in microseconds; :meth:`Vocabulary.row` reads the whole vocabulary."""
-
-    def __init__(self, vocabulary: Vocabulary, kind: str) -> None:
-        self._vocabulary, self._kind = vocabulary, kind
-        self._order = vocabulary.ids.arg_sort().to_numpy()
-        self._sorted = vocabulary.ids.sort()
-
-    def of(self, raw: object) -> int:
-        """Return the row of a raw id.
-
-        Raises:
-            InputError: the id is unknown.
-        """
-        row = self.find(raw)
-        return self._vocabulary.row(raw, kind=self._kind) if row < 0 else row
-
-    def find(self, raw: object) -> int:
-        """Return the row of a raw id as one types it, ``-1`` if it is not found that way."""
-        wanted: Any = None
-        if type(raw) in (int, str):
-            text = str(raw)
-            if self._sorted.dtype == pl.String:
-                wanted = text
-            elif text.isascii() and text.lstrip("-").isdecimal() and len(text) < _LONGEST:
-                wanted = int(text)
-        if wanted is not None and len(self._sorted):
-            place = int(self._sorted.search_sorted(wanted))
-            if place < len(self._sorted) and self._sorted[place] == wanted:
-                return int(self._order[place])
-        return -1
-
-    def rows(self, raw: Sequence[object] | pl.Series) -> IntArray:
-        """Return the rows of several raw ids, ``-1`` for one that is unknown.
-
-        Raises:
-            InputError: something is no id, or there is no list.
-        """
-        if isinstance(raw, (str, bytes)) or not hasattr(raw, "__len__") or len(raw) > _FEW:
-            return self._vocabulary.rows(raw)
-        found = np.array([self.find(each) for each in raw], dtype=np.int64)
-        missing = np.flatnonzero(found < 0)
-        if len(missing):
-            few = raw.gather(missing) if isinstance(raw, pl.Series) else [raw[int(n)] for n in missing]
-            found[missing] = self._vocabulary.rows(few)
-        return found
 
 
 def checked_parts(seen: Iterable[str], allowed: Sequence[str] = PARTS) -> list[str]:

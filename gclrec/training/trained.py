@@ -14,7 +14,7 @@ import torch
 from gclrec.common.errors import InputError
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray
-from gclrec.recall.new_items import EncodeUsers
+from gclrec.recall.new_users import EncodeUsers
 from gclrec.recall.recommender import Recommender
 from gclrec.runs.checkpoint import load_state
 from gclrec.runs.embeddings import FloatArray

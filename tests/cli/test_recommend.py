@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from gclrec.recall.index import Index
-from gclrec.recall.recommender import PARTS, Recommender
+from gclrec.recall.recommender import Recommender
+from gclrec.runs.reading import PARTS
 from tests.recall.fake_run import FakeRun, write_run
 
 from .conftest import Outcome

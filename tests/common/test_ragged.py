@@ -36,6 +36,7 @@ def test_values(lists: list[list[int]], wanted: set[int]) -> None:
     last_places = [[v for place, v in enumerate(values) if v not in values[place + 1 :]] for values in lists]
     assert ragged.newest().tolist() == last_places
     other = [[*values[::-1][:2], 11] for values in lists]
+    assert ragged.followed_by(Ragged.from_lists(other)).tolist() == lists + other
     union = [sorted({*ours, *theirs}) for ours, theirs in zip(lists, other, strict=True)]
     assert ragged.union(Ragged.from_lists(other)).tolist() == union
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from gclrec.common.errors import InputError
-from gclrec.recall.candidates import Shelf
+from gclrec.recall.candidates import CandidateSet
 from gclrec.recall.faiss_backends import GRAPH_LAYOUTS, Graph
 from gclrec.recall.index import Index
 
@@ -82,17 +82,17 @@ def test_what_does_not_fit() -> None:
 
 
 @pytest.mark.parametrize("count", [4, 200])  # a few queries are scanned, more ranked together
-def test_a_shelf_by_brute_force(index: Index, count: int) -> None:
+def test_candidates_by_brute_force(index: Index, count: int) -> None:
     random = np.random.default_rng(4)
     rows = np.sort(random.choice(ITEMS, 50, replace=False))
     excluded = [set(random.choice(rows, 45, replace=False)) | {int(rows[0]) - 1, 7} for _ in range(count)]
     excluded = [{int(i) for i in each if i >= 0} for each in excluded]
-    found, scores = Shelf(index, rows).search(QUERIES[:count], 8, exclude=lists(excluded))
+    found, scores = CandidateSet(index, rows).search(QUERIES[:count], 8, exclude=lists(excluded))
     off = set(range(ITEMS)) - set(rows.tolist())
     expected = slow_search(VECTORS, QUERIES[:count], 8, [each | off for each in excluded])
     np.testing.assert_array_equal(found, expected)
     assert (found[:, -1] == -1).all()
     assert np.isneginf(scores[found < 0]).all()
     assert scores.shape == (count, 8)
-    assert Shelf(index, rows).search(QUERIES[:2], 3)[0].shape == (2, 3)
+    assert CandidateSet(index, rows).search(QUERIES[:2], 3)[0].shape == (2, 3)
     assert index.dim == DIM

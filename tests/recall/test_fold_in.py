@@ -13,7 +13,7 @@ from gclrec.common.ragged import Ragged
 from gclrec.encoders import LAYER_WEIGHTS, LightGCN
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
-from gclrec.recall.ridge import RIDGE, Guess
+from gclrec.recall.ridge import RIDGE, Ridge
 
 from .folded_run import FoldedRun, folded_run
 
@@ -193,7 +193,7 @@ def test_the_guess_is_ridge_regression() -> None:
     """By the minimum of what it minimises, found by gradient steps on the textbook's loss."""
     random = np.random.default_rng(2)
     received, start = random.normal(size=(50, 4)) + 1, random.normal(size=(50, 4)) - 2
-    guess = Guess.fit(received, start)
+    guess = Ridge.fit(received, start)
     rows, targets = (torch.tensor(part - part.mean(0)) for part in (received, start))
     penalty = RIDGE * float((rows**2).sum()) / 4
     matrix = torch.tensor(guess.matrix, dtype=torch.float64, requires_grad=True)
@@ -202,7 +202,7 @@ def test_the_guess_is_ridge_regression() -> None:
     assert matrix.grad is not None
     assert matrix.grad.abs().max() < 1e-4
     np.testing.assert_allclose(guess(received.astype(np.float32)).mean(0), start.mean(0), atol=1e-5)
-    nothing = Guess.fit(np.empty((0, 4)), np.empty((0, 4)))
+    nothing = Ridge.fit(np.empty((0, 4)), np.empty((0, 4)))
     assert (nothing(np.ones((2, 4), dtype=np.float32)) == 0).all()
 
 

@@ -365,8 +365,7 @@ def _bare() -> tuple:
     from .catalogue import numbered
 
     vectors = np.eye(3, dtype=np.float32)
-    nothing = np.zeros(4, dtype=np.int64), np.empty(0, dtype=np.int64)
-    return numbered(3), vectors, Index.exact(vectors, numbered(3)), nothing
+    return numbered(3), vectors, Index.exact(vectors, numbered(3)), Ragged.empty(3)
 
 
 def test_a_run_without_fold_in(tmp_path: Path) -> None:

@@ -15,10 +15,13 @@ from gclrec.common.ragged import Ragged
 from gclrec.evaluation.ranking import top_k
 from gclrec.recall.build_index import BACKENDS
 from gclrec.recall.index import Index
-from gclrec.recall.recommender import PARTS, Recommendation, Recommender
+from gclrec.recall.recommendation import Recommendation
+from gclrec.recall.recommender import Recommender
 from gclrec.runs.embeddings import read_embeddings, write_embeddings
+from gclrec.runs.reading import PARTS
 
 from .fake_run import FakeRun, write_run
+from .folded_run import folded_run
 
 
 def export(run: FakeRun, backend: str) -> None:
@@ -188,6 +191,43 @@ def test_threads_share_one(tmp_path: Path) -> None:
         assert all(found == alone for found in pool.map(work, range(4)))
 
 
+# -- in memory -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer_weights", ["mean", None])
+def test_in_memory_as_from_a_folder(layer_weights: str | None, tmp_path: Path) -> None:
+    """Vectors, ids, known items and a fold-in make the recommender that their run folder makes."""
+    run = folded_run(tmp_path / "run", layer_weights)
+    loaded = Recommender.load(run.path)
+    memory = Recommender(
+        run.users,
+        run.user_vectors,
+        Index.exact(run.item_vectors, run.items),
+        loaded.known,
+        item_degrees=np.bincount(run.parts["train"][1], minlength=60),
+        fold_in=run.fold_in,
+        trained_on=run.histories,
+    )
+    assert "run=" not in repr(memory)
+    users, some = run.users.ids.to_list(), run.items.raw([3, 7, 20])
+    back = pl.DataFrame({"user": [str(users[9])] * 2 + ["new"], "item": run.items.raw([5, 6, 8])})
+    news = pl.DataFrame({"user": users[:3], "item": [10_000, 10_000, 10_001]})
+    later = news.with_columns(pl.col("item") + 5)
+    for ask in (
+        lambda one: one.recommend(users[4], 9),
+        lambda one: one.recommend_many(users, 9).to_dict(as_series=False),
+        lambda one: one.recommend_for(some, 9),
+        lambda one: one.recommend_for(back, 9).to_dict(as_series=False),
+        lambda one: one.similar_items(run.items.ids[3], 5),
+        lambda one: one.cold_only().recommend(users[4], 9),
+        lambda one: one.add_items(news).recommend_for([10_000, some[0]], 9),
+        lambda one: one.add_items(news).add_items(later).recommend(users[0], 64),
+    ):
+        assert ask(memory) == ask(loaded)
+    with pytest.raises(InputError, match="load the recommender from"):
+        memory.add_items(news).save_added()
+
+
 # -- what cannot be answered ------------------------------------------------------------------------
 
 
@@ -247,9 +287,11 @@ def test_no_such_run(tmp_path: Path) -> None:
 
 
 def test_users_and_their_vectors_go_together(run: FakeRun) -> None:
-    index, nobody = Index.exact(run.item_vectors, run.items), (np.zeros(1, dtype=np.int64),) * 2
-    with pytest.raises(InputError, match="30 users, 29 vectors: must be equal"):
-        Recommender(run.users, run.user_vectors[1:], index, nobody)
+    index, nothing = Index.exact(run.item_vectors, run.items), Ragged.empty(30)
+    with pytest.raises(InputError, match="30 users, 29 vectors and lists of known items for 30"):
+        Recommender(run.users, run.user_vectors[1:], index, nothing)
+    with pytest.raises(InputError, match="lists of known items for 29: must be equal"):
+        Recommender(run.users, run.user_vectors, index, Ragged.empty(29))
 
 
 def test_an_index_of_other_vectors_is_refused(run: FakeRun) -> None:

@@ -12,7 +12,6 @@ from gclrec.data.splits import make_split
 from gclrec.data.synthetic import make_synthetic
 from gclrec.evaluation.evaluator import evaluate
 from gclrec.evaluation.ranking import top_k
-from gclrec.recall.new_items import Newcomers
 from gclrec.recall.recommender import Recommender
 from gclrec.runs.embeddings import read_embeddings
 from gclrec.runs.folder import RunFolder
@@ -42,7 +41,7 @@ def test_removed_pairs_are_in_no_list(tmp_path: Path, kind: dict[str, str], refi
     assert result.values["metrics"]["test/all/recall@5"] == pytest.approx(figures["all/recall@5"], abs=1e-9)
 
     # what is known is not therefore what was learnt
-    trained_on = Newcomers(folder.path, learnt.users, learnt.items, None).trained_on
+    trained_on = Recommender.load(folder.path)._trained_on
     keys = trained_on.owners() * len(learnt.items) + trained_on.values
     assert keys.tolist() == sorted(learnt.pair_keys.tolist())
 

@@ -1,4 +1,4 @@
-"""What a recommender answers with: pairs of item and score, or a table."""
+"""Answers in raw ids: a list of items with scores, or a table."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from gclrec.runs.embeddings import FloatArray
 
 
 class Recommendation(NamedTuple):
-    """An item in the user's own id, and its score."""
+    """An item, in the user's own id, and its score."""
 
     item: int | str
     score: float
 
 
-def listed(items: Vocabulary, rows: IntArray, scores: FloatArray) -> list[Recommendation]:
-    """Return ``(k,)`` rows and scores as pairs; a row ``-1`` is no item."""
-    found = rows >= 0
-    pairs = zip(items.raw(rows[found]).to_list(), scores[found].tolist(), strict=True)
+def as_list(items: Vocabulary, rows: IntArray, scores: FloatArray) -> list[Recommendation]:
+    """Return the ``(1, k)`` answer of a search as a list; row ``-1`` is no item."""
+    found = rows[0] >= 0
+    pairs = zip(items.raw(rows[0][found]).to_list(), scores[0][found].tolist(), strict=True)
     return [Recommendation(item, score) for item, score in pairs]
 
 
-def tabled(users: pl.Series, items: Vocabulary, rows: IntArray, scores: FloatArray) -> pl.DataFrame:
-    """Return ``(B, k)`` rows and scores of ``B`` users as a table user, item, rank (from 1), score."""
+def as_table(users: pl.Series, items: Vocabulary, rows: IntArray, scores: FloatArray) -> pl.DataFrame:
+    """Return the ``(B, k)`` answer of a search for ``B`` users: user, item, rank (from 1), score."""
     place, rank = np.nonzero(rows >= 0)
     return pl.DataFrame(
         {
