@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from gclrec.cli.recommend import recommend
+from gclrec.contrast import SSL
+from gclrec.contrast.cl4srec import HISTORY_VIEWS
 from gclrec.contrast.features import FEATURE_VIEWS
-from gclrec.contrast.history_views import HISTORY_VIEWS
-from gclrec.contrast.registry import SSL
 from gclrec.data.schema import KINDS
 from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, HISTORIES, REFINERS
 from gclrec.settings.config import TrainConfig, flag

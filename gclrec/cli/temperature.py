@@ -11,7 +11,7 @@ from rich.table import Table
 
 from gclrec.cli.console import Json, command, emit_json, main_of, output
 from gclrec.common.errors import InputError
-from gclrec.contrast.registry import SSL
+from gclrec.contrast import SSL
 from gclrec.evaluation.hardness import HARDEST, embedding_hardness
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.losses.ranking_losses import LOSSES

@@ -1,16 +1,130 @@
-"""Contrast: what is compared with what, beside the ranking loss."""
+"""Contrast: what is compared with what, beside the ranking loss.
+
+Each contrast is a module that makes the passes through the encoder that it needs and returns the embeddings
+that the ranking loss acts on and its own loss.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
 
-from gclrec.common.lazy import lazy
+from torch import Generator, nn
 
-if TYPE_CHECKING:
-    from gclrec.contrast.registry import SSL, build_contrast
+from gclrec.common.declaration import Declared, declarations, public_names
+from gclrec.contrast.base import Contrast
+from gclrec.contrast.byol import Byol
+from gclrec.contrast.cl4srec import HistoryContrast
+from gclrec.contrast.concat import ClusterContrast
+from gclrec.contrast.cross_layer import CrossLayer
+from gclrec.contrast.features import FieldContrast, WithFields
+from gclrec.contrast.moco import MomentumContrast
+from gclrec.contrast.ncl import NCL
+from gclrec.contrast.neighbours import Interacted, Nearest
+from gclrec.contrast.swav import SwappedPrediction
+from gclrec.contrast.two_views import TwoViews
+from gclrec.encoders import Encoder
+from gclrec.graph.bipartite import BipartiteGraph
 
-__all__ = ["SSL", "build_contrast"]
+__all__ = ["SSL", "ContrastKind", "build_contrast"]
 
-__getattr__, __dir__ = lazy(
-    __name__, {"SSL": "gclrec.contrast.registry", "build_contrast": "gclrec.contrast.registry"}
-)
+
+@dataclass(frozen=True)
+class ContrastKind:
+    """One entry of :data:`SSL`.
+
+    Args:
+        make: ``make(encoder, graph, *, generator, **settings)`` returns the module, a
+            :class:`~gclrec.contrast.base.Contrast`; ``None`` is no contrast.
+        about: what is contrasted, in a few words.
+        views: how many views of the graph a step makes for it.
+        differs: whether it is meaningless when no view changes anything.
+        temperatures: the names in :data:`~gclrec.losses.temperature.TEMPERATURES` that can take the place of
+            a number.
+        declared_by: the components whose signatures declare the settings, if not ``make``.
+    """
+
+    make: Callable[..., nn.Module] | None
+    about: str
+    views: int = 2
+    differs: bool = False
+    temperatures: tuple[str, ...] = ()
+    declared_by: tuple[Callable[..., nn.Module], ...] = ()
+
+    @property
+    def declared(self) -> Mapping[str, Declared]:
+        """The settings by keyword argument."""
+        components = self.declared_by or ((self.make,) if self.make is not None else ())
+        return {name: found for each in components for name, found in declarations(each).items()}
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The public names of the settings by keyword argument."""
+        return public_names(self.declared)
+
+
+def build_contrast(
+    name: str,
+    encoder: Encoder,
+    graph: BipartiteGraph,
+    *,
+    generator: Generator | None = None,
+    **settings: Any,
+) -> Contrast:
+    """Return a contrast by its name in :data:`SSL`, on the device of the graph.
+
+    Args:
+        name: one that has a module.
+        encoder: the encoder that is trained; some contrasts keep a copy of it.
+        graph: the training graph.
+        generator: draws the start; the global one if ``None``.
+        settings: the keyword arguments in the ``settings`` of the entry.
+    """
+    make = SSL[name].make
+    if make is None:
+        raise ValueError(f"{name!r} is no contrast")
+    return cast("Contrast", make(encoder, graph, generator=generator, **settings).to(graph.device))
+
+
+SSL: Mapping[str, ContrastKind] = {
+    "none": ContrastKind(None, "nothing", views=0),
+    "infonce": ContrastKind(TwoViews, "two views of a node", differs=True, temperatures=("learned",)),
+    "cross_layer": ContrastKind(
+        CrossLayer,
+        "the final embedding and one layer of a single view",
+        views=1,
+        temperatures=("learned",),
+    ),
+    "moco": ContrastKind(MomentumContrast, "a view and a momentum twin's of another, against a queue"),
+    "swav": ContrastKind(SwappedPrediction, "a view and the cluster of another"),
+    "concat": ContrastKind(ClusterContrast, "a user and the cluster of its item, and the reverse", views=0),
+    "ncl": ContrastKind(
+        NCL, "an even layer and layer 0 of a node, and its layer 0 and its k-means prototype", views=1
+    ),
+    "byol": ContrastKind(
+        Byol, "a user's prediction and its item's target, and the other way round, without negatives"
+    ),
+    "neighbour": ContrastKind(Interacted, "the two ends of an interaction", views=1),
+    "nearest": ContrastKind(
+        Nearest, "two views of a node, of whom it interacted with and of one of its nearest"
+    ),
+    "features": ContrastKind(
+        FieldContrast, "two views of a node's attributes", views=0, temperatures=("learned",)
+    ),
+    "histories": ContrastKind(
+        HistoryContrast, "two views of what a user took last", views=0, temperatures=("learned",)
+    ),
+    **{
+        f"{name}+features": ContrastKind(
+            partial(WithFields, make),
+            f"both of {name} and features, added up",
+            views=views,
+            temperatures=("learned",),
+            declared_by=(FieldContrast, make),
+        )
+        for name, make, views in (("infonce", TwoViews, 2), ("cross_layer", CrossLayer, 1))
+    },
+}
+"""The contrasts by name."""

@@ -1,4 +1,10 @@
-"""What a contrast sees of a training step, what it hands back, and what it may do besides."""
+"""What a contrast sees of a training step, what it returns, and the settings that contrasts share.
+
+Every contrast is an ``nn.Module`` made as ``Contrast(encoder, graph, *, generator=None, **settings)``:
+``encoder`` is the one that is trained, whose sizes are read or which is copied; ``graph`` is the training
+graph; ``generator`` draws the start, the global one if ``None``. Its parameters are trained with the encoder,
+and all that outlives a step (a queue, a momentum twin, prototypes) is in its ``state_dict``.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +13,39 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Generator, Tensor
 
+from gclrec.common.declaration import Around, Setting, Span
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.views.views import View
 
+TEMPERATURE = Setting(
+    "temperature",
+    "Temperature of the contrastive loss: a number, or learned[:START], trained with the rest.",
+    search=Span(0.03, 1.0, log=True),
+    type=float | str,
+)
+SSL_LAYER = Setting(
+    "ssl_layer",
+    "Layer that cross_layer (default 1) or ncl (an even one, default 2) contrasts with; 0 is the input.",
+)
+MOMENTUM = Setting(
+    "momentum",
+    "Share of itself that the twin of moco, or the target of byol, keeps when it follows the encoder.",
+    low=0,
+    high=1,
+    search=Span(0.9, 0.999),
+)
+NUM_PROTOTYPES = Setting(
+    "num_prototypes",
+    "Clusters of users, and as many of items, of swav and concat.",
+    low=2,
+    high=65536,
+    search=Around(5.0),
+)
+
 
 @dataclass(frozen=True, eq=False)
-class Moment:
+class TrainingStep:
     """One training step, before anything is encoded.
 
     Args:
@@ -22,7 +54,7 @@ class Moment:
         views: as many prepared views as the contrast asks for.
         users: ``(B,)`` int64 users of the batch's pairs.
         items: ``(B,)`` int64 their items, the positives.
-        generator: all further randomness comes from here; the global one if ``None``.
+        generator: source of all further randomness; the global one if ``None``.
     """
 
     encoder: Encoder
@@ -32,9 +64,17 @@ class Moment:
     items: Tensor
     generator: Generator | None = None
 
+    def encode(self) -> Embeddings:
+        """Return the embeddings of the training graph itself."""
+        return self.encoder(self.graph)
+
+    def nodes(self) -> tuple[Tensor, Tensor]:
+        """Return the distinct users and the distinct items of the batch, ascending."""
+        return self.users.unique(), self.items.unique()
+
 
 class Contrasted(NamedTuple):
-    """What a contrast made of a step.
+    """What a contrast returns.
 
     Args:
         main: embeddings for the ranking loss.
@@ -46,15 +86,15 @@ class Contrasted(NamedTuple):
 
 
 class Contrast(Protocol):
-    """One kind of self-supervision, an ``nn.Module``: its parameters are trained, its buffers saved."""
+    """One kind of self-supervision, an ``nn.Module``."""
 
-    def __call__(self, moment: Moment) -> Contrasted:
+    def __call__(self, step: TrainingStep) -> Contrasted:
         """Return the loss of one step and the embeddings to rank by."""
 
 
 @runtime_checkable
 class BeginsEpochs(Protocol):
-    """A contrast that does something at the start of an epoch, such as clustering."""
+    """A contrast that acts at the start of an epoch, for example by clustering."""
 
     def begin_epoch(self, epoch: int, encoder: Encoder, graph: BipartiteGraph) -> None:
         """Prepare for epoch ``epoch``, from 1; called without gradient."""
@@ -62,10 +102,10 @@ class BeginsEpochs(Protocol):
 
 @runtime_checkable
 class FollowsSteps(Protocol):
-    """A contrast that does something after each step of the optimiser, such as moving a momentum twin."""
+    """A contrast that acts after each step of the optimiser, for example by moving a momentum twin."""
 
     def after_step(self, encoder: Encoder) -> None:
-        """Follow the encoder as the step has left it; called without gradient."""
+        """Follow the updated encoder; called without gradient."""
 
 
 @runtime_checkable

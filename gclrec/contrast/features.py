@@ -1,9 +1,9 @@
-"""Contrast of fields: two views of what is known of a node, encoded by its attributes alone."""
+"""Contrast of fields: two views of the attributes of a node, encoded without its id."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, cast
+from typing import Annotated, Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,9 @@ import torch
 from scipy import sparse
 from torch import Generator, Tensor, nn
 
-from gclrec.common.errors import InputError
-from gclrec.contrast.base import Contrasted, Moment
+from gclrec.common.declaration import Setting, Span, declarations
+from gclrec.common.errors import SettingError, check_choice
+from gclrec.contrast.base import TEMPERATURE, Contrasted, TrainingStep
 from gclrec.encoders import Encoder, EncodesContent, FieldBatch, FieldTable
 from gclrec.encoders.content.fields import SEVERAL
 from gclrec.graph.bipartite import BipartiteGraph
@@ -21,17 +22,14 @@ from gclrec.losses.info_nce import info_nce
 from gclrec.losses.temperature import Temperature, current
 
 SSL_SIDES: Mapping[str, tuple[str, ...]] = {"items": ("item",), "users": ("user",), "both": ("user", "item")}
-"""Whose fields are contrasted."""
+"""The sides whose fields are contrasted."""
 
-SSL_BATCHES = ("catalogue", "batch")
-"""Which nodes are contrasted: drawn uniformly from all with attributes, or the distinct ones of the batch."""
-
-_BINS = 10  # equal shares of a number's rows that mutual information tells apart
-_ROWS = 20_000  # evenly spaced rows that mutual information is taken over, at most
+_BINS = 10  # equal shares of rows that numbers are cut into for mutual information
+_ROWS = 20_000  # the most rows, evenly spaced, that mutual information is estimated from
 
 
 def _dropped(batch: FieldBatch, related: Tensor, p: float, generator: Generator | None) -> list[FieldBatch]:
-    """FD: values of fields that can have several, and whole fields of the other kinds, each with ``p``."""
+    """Drop values of fields that can have several, and whole fields of the other kinds, with ``p`` (FD)."""
     del related
     device = batch.missing.device
     single = torch.tensor([known.kind not in SEVERAL for known in batch.fields], device=device)
@@ -44,7 +42,7 @@ def _dropped(batch: FieldBatch, related: Tensor, p: float, generator: Generator 
 
 
 def _random(batch: FieldBatch, related: Tensor, p: float, generator: Generator | None) -> list[FieldBatch]:
-    """RFM: a random half of the fields, and the other half."""
+    """Hide a random half of the fields, and the other half (RFM)."""
     del related
     count, device = len(batch.fields), batch.missing.device
     order = torch.randperm(count, generator=generator, device=device)
@@ -55,7 +53,7 @@ def _random(batch: FieldBatch, related: Tensor, p: float, generator: Generator |
 def _correlated(
     batch: FieldBatch, related: Tensor, p: float, generator: Generator | None
 ) -> list[FieldBatch]:
-    """CFM: a random field with those that tell most of it, and all others."""
+    """Hide a random field with the fields of highest mutual information, and all others (CFM)."""
     seed = torch.randint(len(related), (1,), generator=generator, device=related.device)
     return _halves(batch, related.index_select(0, seed)[0], p, generator)
 
@@ -65,7 +63,7 @@ def _halves(batch: FieldBatch, hidden: Tensor, p: float, generator: Generator | 
 
 
 FeatureView: TypeAlias = "Callable[[FieldBatch, Tensor, float, Generator | None], list[FieldBatch]]"
-"""Two views of a batch, from what goes together ``(F, F)`` and the share of values to drop."""
+"""Makes two views of a batch, given related fields ``(F, F)`` and the share of values to drop."""
 
 FEATURE_VIEWS: Mapping[str, FeatureView] = {
     "dropout": _dropped,
@@ -74,6 +72,18 @@ FEATURE_VIEWS: Mapping[str, FeatureView] = {
 }
 """How two views of a node's fields are made."""
 
+_FEATURE_VIEWS = Setting(
+    "feature_views", f"How features sees fields twice: {', '.join(FEATURE_VIEWS)}.", choices=FEATURE_VIEWS
+)
+_FEATURE_DROP = Setting(
+    "feature_drop",
+    "Share of values (and, for dropout, of fields with one value) that views of features drop.",
+    low=0,
+    high=0.99,
+    search=Span(0.05, 0.7),
+)
+_SSL_SIDES = Setting("ssl_sides", "Whose fields features contrasts: items, users or both.", choices=SSL_SIDES)
+
 
 class FieldContrast(nn.Module):
     r"""Contrast two views of a node's fields, beside any ranking loss (Yao et al., [1]).
@@ -81,34 +91,33 @@ class FieldContrast(nn.Module):
     .. math:: -\frac{1}{B} \sum_k \log
         \frac{e^{\cos(g(a_k), g(b_k)) / \tau}}{\sum_j e^{\cos(g(a_k), g(b_j)) / \tau}}
 
-    with ``a``, ``b`` the two views of the fields of ``B`` nodes and ``g`` the encoder's own way from fields
-    to layer 0, the same for both views and without an id: what a cold node has. Views are, by ``views``,
+    with ``a``, ``b`` the two views of the fields of ``B`` nodes and ``g`` the encoder's layer 0 made of
+    fields alone, as a cold node has it. The two views are, by ``views``,
 
     - ``dropout`` (FD): each value of a field that can have several is dropped with probability ``p``, each
       field of another kind is hidden with probability ``p``; twice, independently;
     - ``random`` (RFM): half of the fields, drawn anew for each batch, and the other half;
-    - ``correlated`` (CFM): a field drawn anew for each batch with the half of all others (rounded down) that
+    - ``correlated`` (CFM): a field drawn anew for each batch and the half of all others (rounded down) that
       have the highest mutual information with it are hidden in the first view, all others in the second.
 
-    The halves are the same for all nodes of a batch, or which fields are missing would give the pair away.
-    Values are then dropped from them too, as in the paper. With few fields one is always left on either
-    side. A node of which a view leaves nothing is left out of that batch. By default nodes are drawn
-    uniformly from all that have attributes, cold ones among them; the paper found that better than those
-    of the main batch, which are popular ones.
+    The halves are the same for all nodes of a batch, otherwise the missing fields would identify the pair.
+    Values are then dropped from them too, as in the paper. At least one field is left in each view. A node
+    with nothing left in one view is left out of that batch. As many nodes as the batch has pairs are drawn
+    uniformly from all that have attributes, cold ones included; the paper found that better than the nodes of
+    the batch, which are popular ones.
 
     Args:
-        encoder: one that makes layer 0 of attributes; only its attributes are looked at here.
-        graph: not kept.
-        temperature: of InfoNCE; a number or :class:`~gclrec.losses.temperature.Learned`.
+        encoder: one that encodes attributes.
+        graph: not used.
+        temperature: of InfoNCE.
         views: a name in :data:`FEATURE_VIEWS`.
         p: share of values that is dropped.
         sides: a name in :data:`SSL_SIDES`; the losses of two sides are added.
-        batch: one of :data:`SSL_BATCHES`; as many nodes are drawn as the main batch has pairs.
-        generator: nothing is drawn.
+        generator: not used.
 
     Raises:
-        InputError: the encoder makes nothing of attributes, a side has none, or too few fields to divide.
-        ValueError: a name is not known.
+        SettingError: a name is not known, the encoder has no attributes of a side, or a side has too few
+            fields to divide.
 
     [1] Yao et al., CIKM 2021, https://arxiv.org/abs/2007.12865
     """
@@ -118,54 +127,45 @@ class FieldContrast(nn.Module):
         encoder: Encoder,
         graph: BipartiteGraph,  # noqa: ARG002 - the signature of all
         *,
-        temperature: Temperature = 0.2,
-        views: str = "dropout",
-        p: float = 0.1,
-        sides: str = "items",
-        batch: str = "catalogue",
+        temperature: Annotated[Temperature, TEMPERATURE] = 0.2,
+        views: Annotated[str, _FEATURE_VIEWS] = "dropout",
+        p: Annotated[float, _FEATURE_DROP] = 0.1,
+        sides: Annotated[str, _SSL_SIDES] = "items",
         generator: Generator | None = None,  # noqa: ARG002
     ) -> None:
         super().__init__()
-        for name, value, known in (
-            ("views", views, tuple(FEATURE_VIEWS)),
-            ("sides", sides, tuple(SSL_SIDES)),
-            ("batch", batch, SSL_BATCHES),
-        ):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        check_choice("views", views, FEATURE_VIEWS)
+        check_choice("sides", sides, SSL_SIDES)
         self.temperature, self.views, self.p = temperature, views, p
-        self.sides, self.batch = SSL_SIDES[sides], batch
+        self.sides = SSL_SIDES[sides]
         for side in self.sides:
             table = encoder.field_table(side) if isinstance(encoder, EncodesContent) else None
             if table is None:
-                raise InputError(f"--ssl features: the encoder has no attributes of {side}s to contrast")
+                raise SettingError("sides", f"the encoder has no attributes of {side}s to contrast")
             if views != "dropout" and len(table.fields) < 2:
-                name = table.fields[0].name
-                raise InputError(
-                    f"--feature-views {views}: {side}s have one field ({name}), which cannot be divided; "
-                    "take dropout"
-                )
+                only = f"{side}s have one field ({table.fields[0].name}), which cannot be divided"
+                raise SettingError("views", f"{only} for {views}; take dropout")
             related = related_fields(table) if views == "correlated" else torch.empty(0)
             self.register_buffer(f"related_{side}", related, persistent=False)
             known_rows = (~table.missing).any(1).nonzero()[:, 0]
             self.register_buffer(f"known_{side}", known_rows, persistent=False)
 
-    def forward(self, moment: Moment) -> Contrasted:
+    def forward(self, step: TrainingStep) -> Contrasted:
         """Return the embeddings of the graph itself and InfoNCE between views of fields."""
-        return Contrasted(moment.encoder(moment.graph), self.loss(moment, current(self.temperature)))
+        return Contrasted(step.encode(), self.loss(step, current(self.temperature)))
 
-    def loss(self, moment: Moment, temperature: float | Tensor) -> Tensor:
+    def loss(self, step: TrainingStep, temperature: float | Tensor) -> Tensor:
         """Return InfoNCE between two views of fields, summed over sides."""
-        return torch.stack([self._loss(side, moment, temperature) for side in self.sides]).sum()
+        return torch.stack([self._loss(side, step, temperature) for side in self.sides]).sum()
 
-    def _loss(self, side: str, moment: Moment, temperature: float | Tensor) -> Tensor:
-        encoder: object = moment.encoder
+    def _loss(self, side: str, step: TrainingStep, temperature: float | Tensor) -> Tensor:
+        encoder: object = step.encoder
         assert isinstance(encoder, EncodesContent)
         table = encoder.field_table(side)
         assert table is not None
-        batch = table.batch(self._rows(side, moment))
+        batch = table.batch(self._rows(side, step))
         related = cast("Tensor", getattr(self, f"related_{side}"))
-        first, second = FEATURE_VIEWS[self.views](batch, related, self.p, moment.generator)
+        first, second = FEATURE_VIEWS[self.views](batch, related, self.p, step.generator)
         left = ((~first.missing).any(1) & (~second.missing).any(1)).nonzero()[:, 0]
         anchor, positive = (
             encoder.encode_content(side, view).index_select(0, left) for view in (first, second)
@@ -174,31 +174,23 @@ class FieldContrast(nn.Module):
             return anchor.sum()
         return info_nce(anchor, positive, temperature)
 
-    def _rows(self, side: str, moment: Moment) -> Tensor:
-        """Return the distinct nodes to contrast."""
-        if self.batch == "batch":
-            nodes = moment.users if side == "user" else moment.items
-            return cast("Tensor", nodes.unique())
+    def _rows(self, side: str, step: TrainingStep) -> Tensor:
+        """Return distinct nodes with attributes, drawn uniformly."""
         known = cast("Tensor", getattr(self, f"known_{side}"))
-        count = min(len(moment.users), len(known))
-        drawn = distinct(count, len(known), generator=moment.generator, device=known.device)
+        count = min(len(step.users), len(known))
+        drawn = distinct(count, len(known), generator=step.generator, device=known.device)
         return known.index_select(0, drawn)
 
 
 class WithFields(nn.Module):
-    """Another contrast and that of fields, added up: one weight and one temperature for both.
+    """The sum of another contrast and that of fields, with one weight and one temperature for both.
 
     Args:
         beside: makes the other one, such as :class:`~gclrec.contrast.two_views.TwoViews`.
         encoder: as both take it.
         graph: as both take it.
-        temperature: of both.
-        views: see :class:`FieldContrast`, as for the next three.
-        p: share of values that is dropped.
-        sides: whose fields.
-        batch: of which nodes.
-        generator: where the start of the other one is drawn from.
-        settings: the other one's further arguments.
+        generator: draws the start of the other one.
+        settings: the arguments of both; ``temperature`` is shared.
     """
 
     def __init__(
@@ -207,33 +199,30 @@ class WithFields(nn.Module):
         encoder: Encoder,
         graph: BipartiteGraph,
         *,
-        temperature: Temperature = 0.2,
-        views: str = "dropout",
-        p: float = 0.1,
-        sides: str = "items",
-        batch: str = "catalogue",
         generator: Generator | None = None,
         **settings: Any,
     ) -> None:
         super().__init__()
-        self.beside = beside(encoder, graph, temperature=temperature, generator=generator, **settings)
-        self.fields = FieldContrast(encoder, graph, views=views, p=p, sides=sides, batch=batch)
+        own = declarations(FieldContrast).keys() - {"temperature"}
+        fields = {name: settings.pop(name) for name in own & settings.keys()}
+        self.beside = beside(encoder, graph, generator=generator, **settings)
+        self.fields = FieldContrast(encoder, graph, **fields)
 
     @property
     def temperature(self) -> Temperature:
-        """That of both; one that is learned is held once."""
+        """The temperature of both; a learned one is held once."""
         return cast("Temperature", self.beside.temperature)
 
-    def forward(self, moment: Moment) -> Contrasted:
+    def forward(self, step: TrainingStep) -> Contrasted:
         """Return the embeddings of the other contrast and the sum of both losses."""
-        main, loss = self.beside(moment)
-        return Contrasted(main, loss + self.fields.loss(moment, current(self.temperature)))
+        main, loss = self.beside(step)
+        return Contrasted(main, loss + self.fields.loss(step, current(self.temperature)))
 
 
 def related_fields(table: FieldTable) -> Tensor:
-    """Return the half of the fields that goes with each field, ``(F, F)`` bool, itself included.
+    """Return the related half of the fields for each field, ``(F, F)`` bool, itself included.
 
-    Row ``f`` names ``f`` and the ``F // 2`` others of highest mutual information with it, at most ``F - 1``
+    Row ``f`` marks ``f`` and the ``F // 2`` others of highest mutual information with it, at most ``F - 1``
     in all.
 
     Args:
@@ -249,14 +238,14 @@ def related_fields(table: FieldTable) -> Tensor:
 
 
 def mutual_information(table: FieldTable) -> npt.NDArray[np.float64]:
-    r"""Return what each field tells of each other, in nats, ``(F, F)``.
+    r"""Return the mutual information of each two fields, in nats, ``(F, F)``.
 
     .. math:: I(f, g) = \sum_{a, b} P(a, b) \log \frac{P(a, b)}{P(a) P(b)}, \qquad
         P(a, b) = \frac{1}{N} \sum_n w_{na} w_{nb}
 
     with the weight :math:`w_{na}` of value ``a`` in row ``n``: 1 for the only value, :math:`1/m` for one of
-    ``m``. Missing is a value too. Numbers are cut into tenths of the rows, vectors by their leading principal
-    component. Taken over at most 20,000 evenly spaced rows.
+    ``m``. Missing counts as a value. Numbers are cut into tenths of the rows, and so are vectors, by their
+    leading principal component. At most 20,000 evenly spaced rows are used.
 
     Args:
         table: attributes of ``N`` nodes.

@@ -1,24 +1,56 @@
-"""Queues of keys that outlive a step, and the contrast with them and a momentum twin (MoCo)."""
+"""Momentum contrast: a slow copy of the encoder makes the keys, and a queue keeps them (MoCo)."""
 
 from __future__ import annotations
+
+import copy
+from typing import Annotated, cast
 
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.contrast.base import Contrasted, Moment
-from gclrec.contrast.twin import Twin
-from gclrec.contrast.two_views import rows_of
+from gclrec.contrast.base import MOMENTUM, TEMPERATURE, Contrasted, TrainingStep
 from gclrec.encoders import Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.functional import unit
 from gclrec.losses.info_nce import info_nce
+from gclrec.negatives.queue import QUEUE_SIZE
+
+
+class Twin(nn.Module):
+    r"""A copy of an encoder without gradient that moves a little towards it after every step (MoCo, [1]).
+
+    .. math:: \theta' \leftarrow m\,\theta' + (1 - m)\,\theta
+
+    Args:
+        encoder: the original; the copy starts equal to it, and the original is not kept.
+        momentum: ``m`` in ``[0, 1]``; the closer to 1, the slower.
+
+    [1] He et al., CVPR 2020, https://arxiv.org/abs/1911.05722
+    """
+
+    def __init__(self, encoder: Encoder, momentum: float) -> None:
+        super().__init__()
+        self.copy = copy.deepcopy(cast("nn.Module", encoder)).requires_grad_(False)
+        self.momentum = momentum
+
+    @property
+    def encoder(self) -> Encoder:
+        """The copy."""
+        return cast("Encoder", self.copy)
+
+    @torch.no_grad()
+    def follow(self, encoder: Encoder) -> None:
+        """Take one step towards the original."""
+        originals = cast("nn.Module", encoder).parameters()
+        for mine, original in zip(self.copy.parameters(), originals, strict=True):
+            mine.lerp_(original, 1.0 - self.momentum)
 
 
 class KeyQueue(nn.Module):
-    """The latest keys and the nodes they belong to, first in, first out.
+    """The latest keys and the nodes that they belong to, first in, first out.
 
     Args:
-        size: keys held at most.
+        size: the most keys held.
         dim: length of a key.
 
     Example:
@@ -37,7 +69,7 @@ class KeyQueue(nn.Module):
         self._all_ids: Tensor
         self.register_buffer("_all_keys", torch.zeros(size, dim))
         self.register_buffer("_all_ids", torch.full((size,), -1, dtype=torch.int64))
-        self._pushed = 0  # a Python number: reading one from a GPU would wait for it
+        self._pushed = 0  # a Python number: reading a tensor on a GPU would wait for it
 
     def __len__(self) -> int:
         return min(self._pushed, len(self._all_ids))
@@ -54,14 +86,14 @@ class KeyQueue(nn.Module):
 
     @torch.no_grad()
     def push(self, keys: Tensor, ids: Tensor) -> None:
-        """Add keys; where the queue is full each takes the place of the oldest.
+        """Add keys; in a full queue each replaces the oldest.
 
         Args:
-            keys: ``(B, D)``, oldest first; of more than the queue can hold, the last ones stay.
+            keys: ``(B, D)``, oldest first; of more than the queue can hold, the last ones are kept.
             ids: ``(B,)`` int64, the node of each.
 
         Raises:
-            ValueError: there is not one id for each key.
+            ValueError: the numbers of keys and ids differ.
         """
         if len(keys) != len(ids):
             raise ValueError(f"each key needs one id, got {len(keys)} keys and {len(ids)} ids")
@@ -80,23 +112,23 @@ class KeyQueue(nn.Module):
         return torch.tensor(self._pushed)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Put back what :meth:`get_extra_state` returned."""
+        """Restore what :meth:`get_extra_state` returned."""
         self._pushed = int(state)
 
 
 def queue_contrast(query: Tensor, key: Tensor, ids: Tensor, queue: KeyQueue, temperature: float) -> Tensor:
-    r"""Find a node's key among those of the batch and of a queue (MoCo's InfoNCE, [1] equation 1).
+    r"""Return InfoNCE of each node's key among those of the batch and of a queue (MoCo, [1] equation 1).
 
     .. math:: -\frac{1}{B} \sum_k \log \frac{e^{\cos(q_k, k_k) / \tau}}{\sum_{j \in \text{batch}}
         e^{\cos(q_k, k_j) / \tau} + \sum_{j \in \text{queue},\, id_j \ne id_k} e^{\cos(q_k, k_j) / \tau}}
 
-    A node is never its own negative: its older keys in the queue do not count for it. The paper's
-    denominator has the queue and the node's own key only; here the batch's other keys are in it too, so
-    that a queue that is still empty leaves negatives.
+    A node is never its own negative: its older keys in the queue are left out for it. The paper's
+    denominator has the queue and the node's own key only; here it also has the batch's other keys, so that
+    there are negatives while the queue is empty.
 
     Args:
         query: ``(B, D)`` embeddings by the encoder.
-        key: ``(B, D)`` embeddings of the same nodes by its twin; no gradient goes into them.
+        key: ``(B, D)`` embeddings of the same nodes by its twin; they get no gradient.
         ids: ``(B,)`` int64, the nodes: distinct and ascending.
         queue: older keys.
         temperature: ``tau > 0``.
@@ -114,16 +146,16 @@ class MomentumContrast(nn.Module):
     """Contrast one view with a momentum twin's embeddings of the other, against a queue of them (MoCo, [1]).
 
     Three passes, one of them without gradient. Queries are the distinct users and positive items of the
-    batch in the first view, keys the same nodes in the second, by the twin. Users have a queue and items
-    have one. After each step of the optimiser the twin follows and the keys are pushed.
+    batch in the first view, keys the same nodes in the second, by the twin. Users and items have a queue
+    each. After each step of the optimiser the twin follows the encoder and the keys are pushed.
 
     Args:
-        encoder: its twin starts equal to it.
-        graph: not kept.
+        encoder: the twin starts equal to it.
+        graph: not used.
         temperature: of InfoNCE.
         momentum: of the twin; near 1, so that keys of different steps are comparable.
         queue_size: keys in each queue.
-        generator: nothing is drawn.
+        generator: not used.
 
     [1] He et al., CVPR 2020, https://arxiv.org/abs/1911.05722
     """
@@ -133,9 +165,9 @@ class MomentumContrast(nn.Module):
         encoder: Encoder,
         graph: BipartiteGraph,  # noqa: ARG002 - the signature of all
         *,
-        temperature: float = 0.2,
-        momentum: float = 0.99,
-        queue_size: int = 4096,
+        temperature: Annotated[float, TEMPERATURE] = 0.2,
+        momentum: Annotated[float, MOMENTUM] = 0.99,
+        queue_size: Annotated[int, QUEUE_SIZE] = 4096,
         generator: Generator | None = None,  # noqa: ARG002
     ) -> None:
         super().__init__()
@@ -144,18 +176,18 @@ class MomentumContrast(nn.Module):
         self.users, self.items = (KeyQueue(queue_size, side.shape[1]) for side in encoder.layer_zero)
         self._fresh: list[tuple[KeyQueue, Tensor, Tensor]] = []
 
-    def forward(self, moment: Moment) -> Contrasted:
+    def forward(self, step: TrainingStep) -> Contrasted:
         """Return the embeddings of the graph itself and InfoNCE over users plus that over items."""
-        nodes = moment.users.unique(), moment.items.unique()
-        query = rows_of(moment.views[0].encode(moment.encoder), *nodes)
+        nodes = step.nodes()
+        query = step.views[0].encode(step.encoder).rows(*nodes)
         with torch.no_grad():
-            of_twin = rows_of(moment.views[1].encode(self.twin.encoder), *nodes)
+            of_twin = step.views[1].encode(self.twin.encoder).rows(*nodes)
         key = unit(of_twin.users), unit(of_twin.items)
         self._fresh, losses = [], []
         for asks, answers, ids, queue in zip(query, key, nodes, (self.users, self.items), strict=True):
             losses.append(queue_contrast(asks, answers, ids, queue, self.temperature))
             self._fresh.append((queue, answers, ids))
-        return Contrasted(moment.encoder(moment.graph), torch.stack(losses).sum())
+        return Contrasted(step.encode(), torch.stack(losses).sum())
 
     def after_step(self, encoder: Encoder) -> None:
         """Let the twin follow the encoder and push the keys of the step."""

@@ -1,18 +1,42 @@
-"""Neighbourhood-enriched contrast (NCL): a node with its even-hop neighbours, and with those of its kind."""
+"""Neighbourhood-enriched contrast (NCL): a node with its even-hop neighbours and with its cluster."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.contrast.base import Contrasted, Moment
+from gclrec.common.declaration import Around, Setting, Span
+from gclrec.common.errors import SettingError
+from gclrec.contrast.base import SSL_LAYER, TEMPERATURE, Contrasted, TrainingStep
 from gclrec.encoders import Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.functional import unit
 from gclrec.losses.info_nce import info_nce
 
-_NODES_A_CLUSTER = 4
+_NODES_A_CLUSTER = 4  # at least, on average
 _ROUNDS = 25
+
+_ITEM_WEIGHT = Setting(
+    "item_weight",
+    "Weight of ncl's layers of items, beside 1 for those of users.",
+    low=0,
+    search=Span(0.5, 2.0),
+)
+_PROTOTYPE_WEIGHT = Setting(
+    "prototype_weight",
+    "Weight of ncl's prototypes, beside 1 for its layers.",
+    low=0,
+    search=Around(10.0),
+)
+_CLUSTERS = Setting(
+    "clusters",
+    "Prototypes that ncl makes of each side by k-means, at most a quarter of its nodes.",
+    low=1,
+    search=Around(5.0),
+)
+_CLUSTER_AFTER = Setting("cluster_after", "Epochs before ncl first makes prototypes.", low=0)
 
 
 class NCL(nn.Module):
@@ -20,25 +44,26 @@ class NCL(nn.Module):
 
     .. math:: S_U + \alpha S_I + \beta (P_U + P_I)
 
-    :math:`S` is InfoNCE of the output of an even layer, a summary of structural neighbours of the same
-    side, against layer 0 of *all* nodes of the side, a node's own being the positive. :math:`P` is InfoNCE
-    of layer 0 against the centroids of a k-means of layer 0, a node's own being the positive: its neighbours
-    in meaning. Both are means over the distinct nodes of the batch. No gradient goes into centroids, which
-    are found anew every few epochs.
+    :math:`S` is InfoNCE between the output of an even layer, which summarises neighbours of the same side,
+    and layer 0 of *all* nodes of the side; the positive is the node itself. :math:`P` is InfoNCE between
+    layer 0 and the centroids of a k-means of layer 0; the positive is the node's own centroid. Both are means
+    over the distinct nodes of the batch. Centroids get no gradient and are found anew at every epoch.
 
-    One pass, on a single view, which the ranking loss acts on too; NCL's is the graph itself.
+    One pass, on a single view, which the ranking loss acts on too; that of NCL is the graph itself.
 
     Args:
-        encoder: a graph encoder of at least ``layer`` layers; its size is taken.
-        graph: the training graph.
+        encoder: a graph encoder of at least ``layer`` layers.
+        graph: not used.
         temperature: of InfoNCE.
-        layer: the even layer to contrast with layer 0.
+        layer: the layer to contrast with layer 0; even and at least 2.
         item_weight: :math:`\alpha`.
         prototype_weight: :math:`\beta`; 0 does without prototypes.
         clusters: prototypes of each side, at most a quarter of its nodes.
-        every: epochs from one clustering to the next.
-        after: epochs before the first; until then there are no prototypes.
-        generator: where the seed of the clustering is drawn from; the global one if ``None``.
+        after: epochs before the first clustering; until then there are no prototypes.
+        generator: draws the seed of the clustering.
+
+    Raises:
+        SettingError: ``layer`` is odd or below 2.
 
     [1] Lin et al., WWW 2022, https://arxiv.org/abs/2202.06200
     """
@@ -53,21 +78,21 @@ class NCL(nn.Module):
         encoder: Encoder,
         graph: BipartiteGraph,  # noqa: ARG002 - the signature of all
         *,
-        temperature: float = 0.2,
-        layer: int = 2,
-        item_weight: float = 1.0,
-        prototype_weight: float = 0.1,
-        clusters: int = 1000,
-        every: int = 1,
-        after: int = 5,
+        temperature: Annotated[float, TEMPERATURE] = 0.2,
+        layer: Annotated[int, SSL_LAYER] = 2,
+        item_weight: Annotated[float, _ITEM_WEIGHT] = 1.0,
+        prototype_weight: Annotated[float, _PROTOTYPE_WEIGHT] = 0.1,
+        clusters: Annotated[int, _CLUSTERS] = 1000,
+        after: Annotated[int, _CLUSTER_AFTER] = 5,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
+        if layer < 2 or layer % 2:
+            raise SettingError("layer", f"ncl takes an even layer from 2 on, got {layer}")
         self.temperature = temperature
         self.layer = layer
         self.item_weight = item_weight
         self.prototype_weight = prototype_weight
-        self.every = every
         self.after = after
         self.seed = int(torch.randint(2**30, (), generator=generator))
         self.epoch = 0
@@ -77,10 +102,9 @@ class NCL(nn.Module):
             self.register_buffer(f"{side}_clusters", torch.zeros(len(x), dtype=torch.int64, device=x.device))
 
     def begin_epoch(self, epoch: int, encoder: Encoder, graph: BipartiteGraph) -> None:
-        """Cluster layer 0 of both sides where that is due."""
+        """Cluster layer 0 of both sides, from epoch ``after + 1`` on."""
         self.epoch = epoch
-        since = epoch - self.after - 1
-        if self.prototype_weight == 0.0 or since < 0 or since % self.every:
+        if self.prototype_weight == 0.0 or epoch <= self.after:
             return
         users, items = encoder(graph, layers=True).layers[0]
         for x, centroids, clusters in (
@@ -91,13 +115,14 @@ class NCL(nn.Module):
             centroids.copy_(found)
             clusters.copy_(own)
 
-    def forward(self, moment: Moment) -> Contrasted:
+    def forward(self, step: TrainingStep) -> Contrasted:
         """Return the embeddings of the view and the weighted sum of the four parts."""
-        final = moment.views[0].encode(moment.encoder, layers=True)
+        final = step.views[0].encode(step.encoder, layers=True)
+        users, items = step.nodes()
         parts = []
         for side, nodes, weight, centroids, clusters in (
-            (0, moment.users.unique(), 1.0, self.user_centroids, self.user_clusters),
-            (1, moment.items.unique(), self.item_weight, self.item_centroids, self.item_clusters),
+            (0, users, 1.0, self.user_centroids, self.user_clusters),
+            (1, items, self.item_weight, self.item_centroids, self.item_clusters),
         ):
             base, deep = final.layers[0][side], final.layers[self.layer][side].index_select(0, nodes)
             parts.append(weight * info_nce(deep, base, self.temperature, own=nodes))
@@ -109,13 +134,13 @@ class NCL(nn.Module):
 
 
 def kmeans(vectors: Tensor, count: int, *, seed: int) -> tuple[Tensor, Tensor]:
-    """Return centroids at unit length, ``(K, D)``, and which of them is nearest to each vector, ``(N,)``.
+    """Return unit centroids, ``(K, D)``, and the number of the one nearest to each vector, ``(N,)``.
 
-    The clustering is that of the vectors as they are, by Euclidean distance, with at most 256 drawn vectors a
-    cluster (faiss, https://arxiv.org/abs/2401.08281). The same vectors and seed give the same answer.
+    The vectors are clustered by Euclidean distance at their own lengths, from at most 256 drawn vectors a
+    cluster (faiss, https://arxiv.org/abs/2401.08281). The same vectors and seed give the same result.
 
     Args:
-        vectors: ``(N, D)``; no gradient goes into them.
+        vectors: ``(N, D)``; they get no gradient.
         count: ``K <= N``.
         seed: of the start.
     """

@@ -1,15 +1,23 @@
-"""Supervised contrast: whom a node has interacted with, and who resembles it, are positives too."""
+"""Supervised contrast: interacted and similar nodes are positives too.
+
+The forms of :class:`Interacted` take the embeddings of all nodes, the training interactions, the users
+``(B,)`` and items ``(B,)`` of the batch's pairs and the temperature ``tau``, and return a scalar.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Annotated
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gclrec.contrast.base import Contrasted, Moment
+from gclrec.common.declaration import Setting, Span
+from gclrec.common.errors import check_choice
+from gclrec.contrast.base import TEMPERATURE, Contrasted, TrainingStep
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.functional import unit
@@ -19,58 +27,18 @@ from gclrec.losses.log_sum_exp import log_sum_exp, mean_log_sum_exp
 from gclrec.negatives.sampler import seen_places
 
 
-class Interacted(nn.Module):
-    """Draw the two ends of an interaction together and away from the batch (supervised contrast).
-
-    One pass, on a single view, which the ranking loss acts on too; that of the papers is the graph itself.
-
-    Args:
-        encoder: not kept.
-        graph: not kept.
-        temperature: ``tau``.
-        form: what a pair is compared with, a name in :data:`FORMS`.
-        generator: nothing is drawn.
-    """
-
-    def __init__(
-        self,
-        encoder: Encoder,  # noqa: ARG002 - the signature of all
-        graph: BipartiteGraph,  # noqa: ARG002
-        *,
-        temperature: float = 0.2,
-        form: str = "egcf",
-        generator: Generator | None = None,  # noqa: ARG002
-    ) -> None:
-        super().__init__()
-        self.temperature = temperature
-        self.form = form
-
-    def forward(self, moment: Moment) -> Contrasted:
-        """Return the embeddings of the view and the loss over the batch's pairs."""
-        final = moment.views[0].encode(moment.encoder)
-        form = FORMS[self.form]
-        return Contrasted(final, form(final, moment.graph, moment.users, moment.items, self.temperature))
-
-
 def unseen(
     final: Embeddings, graph: BipartiteGraph, users: Tensor, items: Tensor, temperature: float
 ) -> Tensor:
-    r"""Return gclrec's own contrast: a user near its item and away from items that it has not seen.
+    r"""Return gclrec's own contrast: a user close to its item and far from items that it has not seen.
 
     .. math:: -\frac{1}{B} \sum_{(u, i)} \log
         \frac{e^{\cos(u, i) / \tau}}{\sum_{i' \in I \setminus N_u} e^{\cos(u, i') / \tau}}
 
-    :math:`I` are the *distinct* items of the batch and :math:`N_u` the items of ``u``. They are no
-    negatives, as they would be in a plain softmax over the batch; nor is the positive itself, which as a part
-    of the sum weakens the gradient (decoupled contrastive learning, [1]), so a loss below 0 is possible. A
-    user who has seen every item of the batch adds 0 to the mean.
-
-    Args:
-        final: embeddings of all nodes.
-        graph: the training interactions.
-        users: ``(B,)`` of the batch's pairs.
-        items: ``(B,)`` their items.
-        temperature: ``tau``.
+    :math:`I` are the *distinct* items of the batch and :math:`N_u` the items of ``u``, which are no
+    negatives, unlike in a plain softmax over the batch. Neither is the positive itself, which as a part of
+    the sum weakens the gradient (decoupled contrastive learning, [1]), so a loss below 0 is possible. A user
+    who has seen every item of the batch adds 0 to the mean.
 
     Example:
         >>> import torch
@@ -92,31 +60,23 @@ def unseen(
 
 def egcf(
     final: Embeddings,
-    graph: BipartiteGraph,  # noqa: ARG001 - the signature of all
+    graph: BipartiteGraph,  # noqa: ARG001
     users: Tensor,
     items: Tensor,
     temperature: float,
 ) -> Tensor:
-    r"""Return EGCF's contrast ([1]): users apart, items apart, and a user near its item.
+    r"""Return EGCF's contrast ([1]): users apart, items apart, and a user close to its item.
 
     .. math:: L(U, U) + L(I, I) - \frac{1}{B} \sum_{(u, i)} \log
         \frac{e^{\cos(u, i) / \tau}}{\sum_{i' \in I} e^{\cos(u, i') / \tau}}
 
-    :math:`U, I` are the *distinct* users and items of the batch and :math:`L` is InfoNCE, of a set with
-    itself: no view differs, so it only spreads the set out.
-
-    Args:
-        final: embeddings of all nodes.
-        graph: not looked at.
-        users: ``(B,)`` of the batch's pairs.
-        items: ``(B,)`` their items.
-        temperature: ``tau``.
+    :math:`U, I` are the *distinct* users and items of the batch and :math:`L` is InfoNCE of a set with
+    itself: there is no second view, so it only spreads the set out.
 
     [1] Zhang et al., ACM TOIS 2025, https://doi.org/10.1145/3701230
     """
-    own_users = final.users.index_select(0, users.unique())
     nodes, place = items.unique(return_inverse=True)
-    own_items = final.items.index_select(0, nodes)
+    own_users, own_items = final.rows(users.unique(), nodes)
     parts = [
         info_nce(own_users, own_users, temperature),
         info_nce(own_items, own_items, temperature),
@@ -127,24 +87,17 @@ def egcf(
 
 def lightccf(
     final: Embeddings,
-    graph: BipartiteGraph,  # noqa: ARG001 - the signature of all
+    graph: BipartiteGraph,  # noqa: ARG001
     users: Tensor,
     items: Tensor,
     temperature: float,
 ) -> Tensor:
-    r"""Return LightCCF's neighbourhood aggregation ([1]): away from other pairs, item and user together.
+    r"""Return LightCCF's neighbourhood aggregation ([1]): a pair away from the users and items of others.
 
     .. math:: -\frac{1}{B} \sum_b \log \frac{e^{\cos(u_b, i_b) / \tau}}
         {\sum_c e^{(\cos(u_b, i_c) + \cos(u_b, u_c)) / \tau}}
 
     The sum is over all rows ``c`` of the batch, ``b`` included and repeated nodes too.
-
-    Args:
-        final: embeddings of all nodes.
-        graph: not looked at.
-        users: ``(B,)`` of the batch's pairs.
-        items: ``(B,)`` their items.
-        temperature: ``tau``.
 
     [1] Zhang et al., SIGIR 2025, https://arxiv.org/abs/2504.10113
     """
@@ -154,31 +107,24 @@ def lightccf(
 
 def sccf(
     final: Embeddings,
-    graph: BipartiteGraph,  # noqa: ARG001 - the signature of all
+    graph: BipartiteGraph,  # noqa: ARG001
     users: Tensor,
     items: Tensor,
     temperature: float,
 ) -> Tensor:
-    r"""Return SCCF's loss ([1]), meant to stand alone (``--loss none``).
+    r"""Return SCCF's loss ([1]), meant to be used without a ranking loss.
 
     .. math:: -\frac{1}{B} \sum_b \log s(u_b, i_b) + \log \frac{1}{B^2} \sum_{b, c} s(u_b, i_c), \qquad
         s(u, i) = e^{\cos(u, i) / \tau} + e^{\cos(u, i)^2 / \tau}
 
     Repeated nodes count as often as they occur.
 
-    Args:
-        final: embeddings of all nodes.
-        graph: not looked at.
-        users: ``(B,)`` of the batch's pairs.
-        items: ``(B,)`` their items.
-        temperature: ``tau``.
-
     [1] Wu et al., KDD 2024, https://arxiv.org/abs/2406.13996
     """
     user, item = _unit_rows(final, users, items)
     above = _log_second_order((user * item).sum(1), temperature).mean()
     rows = max(_BLOCK // max(len(item), 1), 1)
-    blocks = [  # each block's matrix is made again for its gradient, so that none is kept
+    blocks = [  # each block's matrix is computed again in the backward pass, so that none is kept
         checkpoint(partial(_log_sum, temperature), part, item, use_reentrant=False, preserve_rng_state=False)
         for part in user.split(rows)
     ]
@@ -198,36 +144,90 @@ def _log_second_order(cosine: Tensor, temperature: float) -> Tensor:
 
 
 def _unit_rows(final: Embeddings, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-    user = unit(final.users.index_select(0, users))
-    return user, unit(final.items.index_select(0, items))
+    user, item = final.rows(users, items)
+    return unit(user), unit(item)
+
+
+FORMS: Mapping[str, Callable[[Embeddings, BipartiteGraph, Tensor, Tensor, float], Tensor]] = {
+    "unseen": unseen,
+    "egcf": egcf,
+    "lightccf": lightccf,
+    "sccf": sccf,
+}
+"""What an interacted pair is compared with; each returns a scalar."""
+
+_FORM = Setting(
+    "neighbour_form", f"What neighbour compares a pair with, as in {', '.join(FORMS)}.", choices=FORMS
+)
+_NEAREST = Setting(
+    "nearest",
+    "Nearest users and items of each, of which nearest draws one.",
+    low=1,
+    search=Span(1, 20, log=True),
+)
+
+
+class Interacted(nn.Module):
+    """Pull the two ends of an interaction together and away from the batch (supervised contrast).
+
+    One pass, on a single view, which the ranking loss acts on too; that of the papers is the graph itself.
+
+    Args:
+        encoder: not used.
+        graph: not used.
+        temperature: ``tau``.
+        form: what a pair is compared with, a name in :data:`FORMS`.
+        generator: not used.
+
+    Raises:
+        SettingError: ``form`` is not a known name.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,  # noqa: ARG002 - the signature of all
+        graph: BipartiteGraph,  # noqa: ARG002
+        *,
+        temperature: Annotated[float, TEMPERATURE] = 0.2,
+        form: Annotated[str, _FORM] = "egcf",
+        generator: Generator | None = None,  # noqa: ARG002
+    ) -> None:
+        super().__init__()
+        check_choice("form", form, FORMS)
+        self.temperature = temperature
+        self.form = form
+
+    def forward(self, step: TrainingStep) -> Contrasted:
+        """Return the embeddings of the view and the loss over the batch's pairs."""
+        final = step.views[0].encode(step.encoder)
+        return Contrasted(
+            final, FORMS[self.form](final, step.graph, step.users, step.items, self.temperature)
+        )
 
 
 class Nearest(nn.Module):
-    r"""Contrast two views with three positives: itself, whom it interacted with, who is like it (NESCL, [1]).
+    r"""Contrast two views with three positives: the node, its other end, and a similar node (NESCL, [1]).
 
     For an anchor ``a`` of the first view, :math:`P` holds, of the second view, ``a`` itself, the other end of
     its pair, and one node drawn from its nearest by the cosine of the training matrix; :math:`N` are the
     distinct nodes of the batch of *both* sides, in the second view:
 
-    .. math:: \text{in:}\; -\log \frac{1}{|P|} \sum_{p \in P} \frac{e^{\cos(a, p) / \tau}}
-        {\sum_{n \in N} e^{\cos(a, n) / \tau}} \qquad
-        \text{out:}\; -\frac{1}{|P|} \sum_{p \in P} \log \frac{e^{\cos(a, p) / \tau}}
+    .. math:: -\log \frac{1}{|P|} \sum_{p \in P} \frac{e^{\cos(a, p) / \tau}}
         {\sum_{n \in N} e^{\cos(a, n) / \tau}}
 
-    Both are means over the users of the batch's pairs plus the same over their items. The drawn node need not
-    be in the batch, so a loss below 0 is possible. A node without neighbours stands in for them itself.
-    Neighbours are all alike: they are not weighted by their cosine, as in the settings the authors publish.
-    The anchor is the query, as in the paper's formulas; the authors' code lets the positives be the queries.
+    The loss is the mean over the users of the batch's pairs plus the same over their items. The drawn node
+    need not be in the batch, so a loss below 0 is possible. A node without neighbours takes their place
+    itself. Neighbours are not weighted by their cosine, as in the settings that the authors publish. The
+    anchor is the query, as in the paper's formulas; in the authors' code the positives are the queries.
 
     Three passes: ranking on the whole graph, and two views. The neighbours are found once.
 
     Args:
-        encoder: not kept.
+        encoder: not used.
         graph: its nearest users and items are found.
         temperature: ``tau``.
         count: how many nearest nodes one is drawn from.
-        form: ``in`` or ``out``, a name in :data:`POSITIVES`.
-        generator: nothing is drawn at the start.
+        generator: not used.
 
     [1] Sun et al., TKDE 2023, https://arxiv.org/abs/2402.11523
     """
@@ -242,31 +242,28 @@ class Nearest(nn.Module):
         encoder: Encoder,  # noqa: ARG002 - the signature of all
         graph: BipartiteGraph,
         *,
-        temperature: float = 0.2,
-        count: int = 5,
-        form: str = "in",
+        temperature: Annotated[float, TEMPERATURE] = 0.2,
+        count: Annotated[int, _NEAREST] = 5,
         generator: Generator | None = None,  # noqa: ARG002
     ) -> None:
         super().__init__()
         self.temperature = temperature
-        self.form = form
         matrix = graph.to_scipy()
         for side, rows in (("user", matrix), ("item", matrix.T.tocsr())):
             table, found = nearest_table(rows, count)
             self.register_buffer(f"near_{side}s", torch.from_numpy(table), persistent=False)
             self.register_buffer(f"{side}_counts", torch.from_numpy(found), persistent=False)
 
-    def forward(self, moment: Moment) -> Contrasted:
+    def forward(self, step: TrainingStep) -> Contrasted:
         """Return the embeddings of the graph itself and the loss over the batch's pairs."""
-        users, items = moment.users, moment.items
-        near_users = _drawn(self.near_users, self.user_counts, users, moment.generator)
-        near_items = _drawn(self.near_items, self.item_counts, items, moment.generator)
-        first, second = (view.encode(moment.encoder) for view in moment.views)
+        users, items = step.users, step.items
+        near_users = _drawn(self.near_users, self.user_counts, users, step.generator)
+        near_items = _drawn(self.near_items, self.item_counts, items, step.generator)
+        first, second = (view.encode(step.encoder) for view in step.views)
         user, item = _unit_rows(first, users, items)
         own_user, own_item = _unit_rows(second, users, items)
         like_user, like_item = _unit_rows(second, near_users, near_items)
         batch = torch.cat(_unit_rows(second, users.unique(), items.unique()))
-        combine = POSITIVES[self.form]
         parts = []
         for anchor, positives in (
             (user, (own_user, own_item, like_user)),
@@ -274,8 +271,8 @@ class Nearest(nn.Module):
         ):
             query = anchor / self.temperature
             above = torch.stack([(query * positive).sum(1) for positive in positives], dim=1)
-            parts.append(mean_log_sum_exp(query, batch) - combine(above).mean())
-        return Contrasted(moment.encoder(moment.graph), torch.stack(parts).sum())
+            parts.append(mean_log_sum_exp(query, batch) - (above - math.log(3.0)).logsumexp(1).mean())
+        return Contrasted(step.encode(), torch.stack(parts).sum())
 
 
 def _drawn(table: Tensor, counts: Tensor, nodes: Tensor, generator: Generator | None) -> Tensor:
@@ -283,23 +280,3 @@ def _drawn(table: Tensor, counts: Tensor, nodes: Tensor, generator: Generator | 
     place = torch.rand(len(nodes), generator=generator, device=nodes.device)
     place = (place * counts[nodes]).long()
     return table[nodes, place.clamp_(max=table.shape[1] - 1)]
-
-
-def _mean_inside(logits: Tensor) -> Tensor:
-    return torch.logsumexp(logits - torch.tensor(float(logits.shape[1])).log().to(logits), 1)
-
-
-def _mean_outside(logits: Tensor) -> Tensor:
-    return logits.mean(1)
-
-
-FORMS: Mapping[str, Callable[[Embeddings, BipartiteGraph, Tensor, Tensor, float], Tensor]] = {
-    "unseen": unseen,
-    "egcf": egcf,
-    "lightccf": lightccf,
-    "sccf": sccf,
-}
-"""What an interacted pair is compared with; each returns a scalar."""
-
-POSITIVES: Mapping[str, Callable[[Tensor], Tensor]] = {"in": _mean_inside, "out": _mean_outside}
-"""How the logits ``(B, P)`` of several positives become one: their mean inside or outside the logarithm."""

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from gclrec.baselines import BASELINES
 from gclrec.common.errors import InputError
-from gclrec.contrast.registry import SSL
+from gclrec.contrast import SSL
 from gclrec.settings.config import CONTRAST, DATA, EVALUATION, LOSS, MODEL, TrainConfig, flag
 from gclrec.views.views import parse_augmentations
 

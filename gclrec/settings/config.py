@@ -12,10 +12,10 @@ from cyclopts import Group, Parameter
 from gclrec.baselines import BASELINES
 from gclrec.common.errors import InputError
 from gclrec.common.schedules import SCHEDULES
+from gclrec.contrast import SSL
+from gclrec.contrast.cl4srec import HISTORY_VIEWS
 from gclrec.contrast.features import FEATURE_VIEWS
-from gclrec.contrast.history_views import HISTORY_VIEWS
 from gclrec.contrast.neighbours import FORMS
-from gclrec.contrast.registry import SSL
 from gclrec.data.splits import SPLITS
 from gclrec.encoders import ENCODERS, HISTORIES, LAYER_WEIGHTS, REFINERS
 from gclrec.evaluation.metrics import METRICS
@@ -34,7 +34,13 @@ TRAINING = Group("Training", sort_key=5)
 EVALUATION = Group("Evaluation", sort_key=6)
 
 
-RETIRED: Mapping[str, Any] = {"mixed_share": None}
+RETIRED: Mapping[str, Any] = {
+    "mixed_share": None,
+    "head_dim": None,
+    "cluster_every": 1,
+    "nearest_form": "in",
+    "ssl_batch": "catalogue",
+}
 """Former settings with their default, the only value that a run folder may hold of them."""
 
 
@@ -260,17 +266,12 @@ class TrainConfig:
     """What infonce compares a node with: batch is the batch's other nodes, all is all others."""
     head_layers: Annotated[int, Parameter(group=CONTRAST)] = 0
     """Layers of a projection head (0 to 3) whose output infonce compares and nothing else sees."""
-    head_dim: Annotated[
-        int | None, Parameter(group=CONTRAST, help="Length of that output. Default: that of an embedding.")
-    ] = None
     momentum: Annotated[float, Parameter(group=CONTRAST)] = 0.99
     """Share of itself that the twin of moco, or the target of byol, keeps when it follows the encoder."""
     num_prototypes: Annotated[int, Parameter(group=CONTRAST)] = 100
     """Clusters of users, and as many of items, of swav and concat."""
     clusters: Annotated[int, Parameter(group=CONTRAST)] = 1000
     """Prototypes that ncl makes of each side by k-means, at most a quarter of its nodes."""
-    cluster_every: Annotated[int, Parameter(group=CONTRAST)] = 1
-    """Epochs from one clustering of ncl to the next."""
     cluster_after: Annotated[int, Parameter(group=CONTRAST)] = 5
     """Epochs before ncl first makes prototypes."""
     prototype_weight: Annotated[float, Parameter(group=CONTRAST)] = 0.1
@@ -291,12 +292,6 @@ class TrainConfig:
     ] = "egcf"
     nearest: Annotated[int, Parameter(group=CONTRAST)] = 5
     """Nearest users and items of each, of which nearest draws one."""
-    nearest_form: Annotated[
-        str,
-        Parameter(
-            group=CONTRAST, help="Whether nearest takes the mean over positives in or out of the logarithm."
-        ),
-    ] = "in"
     feature_views: Annotated[
         str, Parameter(group=CONTRAST, help=f"How features sees fields twice: {options(FEATURE_VIEWS)}.")
     ] = "dropout"
@@ -304,8 +299,6 @@ class TrainConfig:
     """Share of values (and, for dropout, of fields with one value) that views of features drop."""
     ssl_sides: Annotated[str, Parameter(group=CONTRAST)] = "items"
     """Whose fields features contrasts: items, users or both."""
-    ssl_batch: Annotated[str, Parameter(group=CONTRAST)] = "catalogue"
-    """Whether features contrasts nodes of the whole catalogue, drawn uniformly, or those of the batch."""
     history_views: Annotated[
         str,
         Parameter(

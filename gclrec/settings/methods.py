@@ -249,7 +249,6 @@ METHODS: Mapping[str, Method] = {
             "item_weight": 1.5,
             "prototype_weight": 0.1,
             "clusters": 2000,
-            "cluster_every": 1,
             "cluster_after": 5,
         },
         "as for yelp, but prototypes after 5 epochs instead of 20. "
@@ -286,7 +285,6 @@ METHODS: Mapping[str, Method] = {
             "aug": "node_drop:0.3",
             "ssl": "nearest",
             "nearest": 5,
-            "nearest_form": "in",
             "ssl_weight": 0.05,
             "temperature": 0.1,
             "batch_size": 4096,

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from typing import Any
 
-from gclrec.contrast.registry import SSL
+from gclrec.contrast import SSL
 from gclrec.settings.config import TrainConfig, flag
 from gclrec.settings.methods import METHODS
 

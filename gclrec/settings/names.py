@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 
 from gclrec.baselines import BASELINES
 from gclrec.common.schedules import SCHEDULES
+from gclrec.contrast import SSL
 from gclrec.contrast.byol import TARGETS
-from gclrec.contrast.features import FEATURE_VIEWS, SSL_BATCHES, SSL_SIDES
-from gclrec.contrast.neighbours import FORMS, POSITIVES
-from gclrec.contrast.registry import SSL
+from gclrec.contrast.features import FEATURE_VIEWS, SSL_SIDES
+from gclrec.contrast.neighbours import FORMS
 from gclrec.contrast.two_views import NEGATIVE_NODES
 from gclrec.data.splits import SPLITS
 from gclrec.encoders import ATTRIBUTE_USES, ENCODERS, HISTORIES, LAYER_WEIGHTS, REFINERS, USER_VECTORS
@@ -38,10 +38,8 @@ NAMES: Mapping[str, Collection[str]] = {
     "ssl_negatives": NEGATIVE_NODES,
     "ssl_target": TARGETS,
     "neighbour_form": FORMS,
-    "nearest_form": POSITIVES,
     "feature_views": FEATURE_VIEWS,
     "ssl_sides": SSL_SIDES,
-    "ssl_batch": SSL_BATCHES,
     "views_every": ("batch", "epoch"),
     "precision": ("single", "half"),
     "device": ("auto", "cpu", "cuda"),

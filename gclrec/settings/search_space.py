@@ -9,7 +9,7 @@ from typing import Any
 
 from gclrec.baselines import BASELINES
 from gclrec.common.errors import InputError
-from gclrec.contrast.registry import SSL
+from gclrec.contrast import SSL
 from gclrec.losses.ranking_losses import LOSSES
 from gclrec.negatives.registry import NEGATIVES
 from gclrec.settings.choosable import changing_steps, idle_settings, named_values, setting_value

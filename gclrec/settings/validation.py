@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gclrec.baselines import BASELINES
-from gclrec.common.errors import InputError, InputWarning
-from gclrec.contrast.history_views import parse_history_views
-from gclrec.contrast.registry import SSL
+from gclrec.common.errors import InputError, InputWarning, SettingError
+from gclrec.contrast import SSL
+from gclrec.contrast.cl4srec import parse_history_views
 from gclrec.data.splits import Split
 from gclrec.encoders import ENCODERS
 from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS
@@ -203,8 +203,6 @@ def check_negatives(config: TrainConfig) -> None:
 
 def check_ssl(config: TrainConfig) -> None:
     """Refuse a setting that some contrasts take and this one would ignore."""
-    if config.head_dim is not None and config.head_layers == 0:
-        raise InputError("--head-dim: there is no head; ask for one with --head-layers")
     if config.ssl == "none":
         return
     _check_layer(config)
@@ -224,7 +222,10 @@ def check_ssl(config: TrainConfig) -> None:
         if config.feature_views == "dropout" and config.feature_drop == 0:
             raise InputError("--feature-drop: with 0 the two views of dropout are the same")
     if config.ssl == "histories":
-        names = parse_history_views(config.history_views)
+        try:
+            names = parse_history_views(config.history_views)
+        except SettingError as error:
+            raise InputError(f"--history-views: {error.message}") from None
         if config.history == "none" and config.baseline is None:
             raise InputError("--ssl: histories needs --encoder two_tower and --history mean (or attention)")
         if config.history == "mean" and names == ("history_reorder",):

@@ -10,8 +10,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from gclrec.common.errors import InputError, SettingError
+from gclrec.contrast import SSL, build_contrast
 from gclrec.contrast.base import Contrast
-from gclrec.contrast.registry import SSL, build_contrast
 from gclrec.data.schema import Attributes
 from gclrec.encoders import ENCODERS, Encoder, EncoderInputs, Sequences
 from gclrec.graph.bipartite import BipartiteGraph

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.contrast.base import BeginsEpochs, Contrast, FollowsSteps, Moment, Ranks
+from gclrec.contrast.base import BeginsEpochs, Contrast, FollowsSteps, Ranks, TrainingStep
 from gclrec.encoders import Embeddings, Encoder, UsersBefore
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.losses.l2 import l2
@@ -31,7 +31,7 @@ class Objective(nn.Module):
     Args:
         l2_weight: :math:`\lambda_2`.
         ssl_weight: :math:`\lambda`.
-        contrast: an entry of :data:`gclrec.contrast.registry.SSL`, made; ``None`` for none.
+        contrast: an entry of :data:`gclrec.contrast.SSL`, made; ``None`` for none.
         loss: the main loss, a name in :data:`gclrec.losses.ranking_losses.LOSSES`; with ``none`` the
             contrast stands alone.
         loss_settings: its keyword arguments.
@@ -77,8 +77,8 @@ class Objective(nn.Module):
         """
         contrasted = None
         if self.contrast is not None:
-            moment = Moment(encoder, graph, views, batch.users, batch.positives, generator)
-            contrasted = self.contrast(moment)
+            step = TrainingStep(encoder, graph, views, batch.users, batch.positives, generator)
+            contrasted = self.contrast(step)
         # One gather a side: the backward pass of each makes a gradient as large as the whole table.
         chosen = torch.cat([batch.positives, batch.negatives.view(-1)])
         sizes = len(batch.users), batch.negatives.numel()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from gclrec.baselines import BASELINES
 from gclrec.common.schedules import SCHEDULES
+from gclrec.contrast import SSL
 from gclrec.contrast.byol import TARGETS
-from gclrec.contrast.features import FEATURE_VIEWS, SSL_BATCHES, SSL_SIDES
-from gclrec.contrast.history_views import HISTORY_VIEWS
-from gclrec.contrast.neighbours import FORMS, POSITIVES
-from gclrec.contrast.registry import SSL
+from gclrec.contrast.cl4srec import HISTORY_VIEWS
+from gclrec.contrast.features import FEATURE_VIEWS, SSL_SIDES
+from gclrec.contrast.neighbours import FORMS
 from gclrec.contrast.two_views import NEGATIVE_NODES
 from gclrec.data.splits import SPLITS
 from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, ENCODERS, HISTORIES, LAYER_WEIGHTS, REFINERS
@@ -125,11 +125,7 @@ CHOICES = [
     *(("--split", name) for name in SPLITS if name != "given"),
     *(("--aug", name) for name in VIEWS),
     *(("--ssl", name, *needs(name)) for name in SSL),
-    *(
-        (*FEATURES, "--feature-views", views, "--ssl-batch", batch, "--feature-drop", 0.3)
-        for views in FEATURE_VIEWS
-        for batch in SSL_BATCHES
-    ),
+    *((*FEATURES, "--feature-views", views, "--feature-drop", 0.3) for views in FEATURE_VIEWS),
     *((*FEATURES, "--user-attributes", "USERS", "--ssl-sides", sides) for sides in SSL_SIDES),
     *((*FEATURES, "--encoder", name, "--loss", "softmax") for name in ("two_tower", "sage")),
     (*FEATURES, "--feature-views", "random", "--feature-drop", 0, "--loss", "none"),
@@ -137,16 +133,15 @@ CHOICES = [
     ("--method", "two_tower", *TOWERS, "--refiner", "contextnet"),
     ("--ssl", "cross_layer", "--ssl-layer", 2, "--aug", "none"),
     *(("--ssl-negatives", name, "--head-layers", layers) for name in NEGATIVE_NODES for layers in range(4)),
-    ("--head-layers", 2, "--head-dim", 5),
     ("--ssl", "moco", "--momentum", 0.9, "--queue-size", 50),
     ("--ssl", "moco", "--aug", "none", "--encoder", "mf"),
     ("--ssl", "swav", "--num-prototypes", 7),
     ("--ssl", "concat", "--num-prototypes", 7, "--aug", "none"),
-    ("--ssl", "ncl", "--clusters", 4, "--cluster-every", 2, "--cluster-after", 0, "--prototype-weight", 0.5),
+    ("--ssl", "ncl", "--clusters", 4, "--cluster-after", 0, "--prototype-weight", 0.5),
     ("--ssl", "ncl", "--item-weight", 1.5),
     *(("--ssl", "byol", "--ssl-target", name, "--momentum", 0.9) for name in TARGETS),
     *(("--ssl", "neighbour", "--neighbour-form", name) for name in FORMS),
-    *(("--ssl", "nearest", "--nearest", 2, "--nearest-form", name) for name in POSITIVES),
+    ("--ssl", "nearest", "--nearest", 2),
     *(("--select", f"{name}@10") for name in METRICS),
     ("--select", "tail_items/ndcg@50"),
     ("--select", "cold_items/recall@10", "--split", "cold_items", "--score", "calibrated"),
@@ -240,7 +235,6 @@ BAD_FLAGS = {
     "--ssl features --attributes input --feature-drop 1": "--feature-drop",
     "--ssl features --feature-views some": "correlated",
     "--ssl features --ssl-sides left": "both",
-    "--ssl features --ssl-batch none": "catalogue",
     "--feature-views random": "features",
     "--history mean": "give --encoder two_tower",
     "--method two_tower --history mean": "(method two_tower has encoder mf); give --encoder two_tower",

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from gclrec.contrast.base import Moment
+from gclrec.contrast.base import TrainingStep
 from gclrec.contrast.byol import TARGETS, Byol, HistoryTarget, MomentumTarget, distance
 from gclrec.data.interactions import Vocabulary
 from gclrec.encoders import Embeddings, LightGCN
@@ -54,7 +54,7 @@ def test_distance_is_the_formula_and_leaves_targets_alone() -> None:
 
 
 def test_an_unknown_target_is_refused(toy_graph: BipartiteGraph) -> None:
-    with pytest.raises(ValueError, match="target must be one of momentum, history, got 'x'"):
+    with pytest.raises(ValueError, match="target: must be one of momentum, history, got 'x'"):
         byol_of(encoder_of(), toy_graph, target="x")
 
 
@@ -74,7 +74,7 @@ def test_the_loss_over_a_batch_of_pairs(toy_graph: BipartiteGraph) -> None:
         for parameter in byol.target.twin.parameters():
             parameter.mul_(-0.5).add_(0.1)
     views = views_of(toy_graph)
-    main, loss = byol(Moment(encoder, toy_graph, views, USERS, ITEMS))
+    main, loss = byol(TrainingStep(encoder, toy_graph, views, USERS, ITEMS))
 
     online = views[0].encode(encoder)
     slow = views[1].encode(byol.target.twin.encoder)
@@ -98,7 +98,7 @@ def test_history_mixes_what_was_last_seen(toy_graph: BipartiteGraph) -> None:
     with torch.no_grad():
         encoder.users += 0.7
     whole = View(toy_graph)
-    _, loss = byol(Moment(encoder, toy_graph, (whole, whole), USERS, ITEMS))
+    _, loss = byol(TrainingStep(encoder, toy_graph, (whole, whole), USERS, ITEMS))
 
     now = Embeddings(*(x.detach() for x in encoder(toy_graph)))
     user_targets, item_targets = (

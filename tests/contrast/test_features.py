@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gclrec.common.errors import InputError
-from gclrec.contrast.base import Moment
+from gclrec.common.errors import InputError, SettingError
+from gclrec.contrast.base import TrainingStep
 from gclrec.contrast.features import (
     FEATURE_VIEWS,
     SSL_SIDES,
@@ -24,6 +24,7 @@ from gclrec.contrast.two_views import TwoViews
 from gclrec.data.schema import Attributes, Schema
 from gclrec.encoders import Content, FieldTable, LightGCN, TwoTower
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.sampling import distinct
 from gclrec.views.views import make_view, parse_augmentations
 
 COUNT = 60
@@ -60,9 +61,9 @@ def encoder_of(frame: pl.DataFrame = FRAME, *, users: pl.DataFrame | None = None
     return LightGCN(20, len(frame), 6, 2, content=content, generator=seeded())
 
 
-def moment_of(encoder: object, graph: BipartiteGraph, pairs: int = 30, seed: int = 5) -> Moment:
+def step_of(encoder: object, graph: BipartiteGraph, pairs: int = 30, seed: int = 5) -> TrainingStep:
     users, items = graph.edge_index[:, :pairs]
-    return Moment(encoder, graph, (), users, items, seeded(seed))
+    return TrainingStep(encoder, graph, (), users, items, seeded(seed))
 
 
 def test_dropout_drops_values_and_hides_single_ones() -> None:
@@ -179,15 +180,17 @@ def cosine_loops(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 def test_the_loss_and_its_gradient_are_the_formula() -> None:
     """With halves and nothing dropped the two views can be written down by hand."""
     encoder, graph = encoder_of().double(), graph_of()
-    contrast = FieldContrast(encoder, graph, views="random", p=0.0, temperature=0.3, batch="batch")
-    moment = moment_of(encoder, graph)
-    main, loss = contrast(moment)
+    contrast = FieldContrast(encoder, graph, views="random", p=0.0, temperature=0.3)
+    step = step_of(encoder, graph)
+    main, loss = contrast(step)
     assert torch.equal(main.items, encoder(graph).items)
 
-    order = torch.randperm(5, generator=seeded(5))
+    generator = seeded(5)
+    drawn = distinct(30, COUNT, generator=generator).tolist()
+    order = torch.randperm(5, generator=generator)
     masks = [torch.tensor([field in half for field in range(5)]) for half in (order[:2], order[2:])]
     gaps, sums = encoder.field_table("item").missing, []
-    rows = [n for n in sorted(set(moment.items.tolist())) if all(not (gaps[n] | m).all() for m in masks)]
+    rows = [n for n in sorted(drawn) if all(not (gaps[n] | m).all() for m in masks)]
     for mask in masks:
         fields = encoder.content.encoders["item"](encoder.field_table("item"), hidden=mask.expand(COUNT, 5))
         sums.append(torch.stack([fields[n].sum(0) for n in rows]))
@@ -205,20 +208,17 @@ def test_the_loss_and_its_gradient_are_the_formula() -> None:
 
 
 @every_view
-def test_nodes_come_from_the_catalogue_or_the_batch(views: str) -> None:
+def test_nodes_come_from_the_whole_catalogue(views: str) -> None:
     """Ten items are cold and one has no attributes: the catalogue has the ten, never the one."""
     empty = dict.fromkeys(COLUMNS)
     frame = pl.concat([FRAME[:-1], pl.DataFrame({"id": [COUNT - 1], **empty}, schema=FRAME.schema)])
     encoder, graph, seen = encoder_of(frame), graph_of(), set()
     contrast = FieldContrast(encoder, graph, views=views)
     for seed in range(30):
-        rows = contrast._rows("item", moment_of(encoder, graph, seed=seed)).tolist()
+        rows = contrast._rows("item", step_of(encoder, graph, seed=seed)).tolist()
         assert len(rows) == len(set(rows)) == 30
         seen |= set(rows)
     assert seen == set(range(COUNT - 1))
-    own = FieldContrast(encoder, graph, views=views, batch="batch")
-    moment = moment_of(encoder, graph)
-    assert own._rows("item", moment).tolist() == sorted(set(moment.items.tolist()))
 
 
 @every_view
@@ -227,9 +227,7 @@ def test_sides_are_added_up(views: str, sides: str) -> None:
     users = pl.DataFrame({"id": range(20), "age": [n % 5 + 0.5 for n in range(20)], "sex": ["m", "f"] * 10})
     encoder, graph = encoder_of(users=users), graph_of()
     losses = {
-        name: FieldContrast(encoder, graph, views=views, sides=name, p=0.2).loss(
-            moment_of(encoder, graph), 0.2
-        )
+        name: FieldContrast(encoder, graph, views=views, sides=name, p=0.2).loss(step_of(encoder, graph), 0.2)
         for name in ("users", "both", sides)
     }
     assert losses[sides].isfinite()
@@ -247,7 +245,7 @@ def test_beside_graph_views_both_losses_are_added() -> None:
     views = tuple(make_view(chain, graph, generator=seeded(2), num_layers=2) for chain in chains)
     users, items = graph.edge_index[:, :30]
     losses = [
-        contrast(Moment(encoder, graph, views, users, items, seeded(9)))[1]
+        contrast(TrainingStep(encoder, graph, views, users, items, seeded(9)))[1]
         for contrast in (
             WithFields(TwoViews, encoder, graph, temperature=0.4, negatives="all", p=0.2),
             TwoViews(encoder, graph, temperature=0.4, negatives="all"),
@@ -264,7 +262,7 @@ def test_training_on_it_brings_the_views_of_a_node_together() -> None:
     contrast = FieldContrast(encoder, graph, views="dropout", p=0.2)
     optimizer, losses = torch.optim.Adam(encoder.parameters(), lr=0.02), []
     for step in range(60):
-        loss = contrast.loss(moment_of(encoder, graph, seed=step), 0.2)
+        loss = contrast.loss(step_of(encoder, graph, seed=step), 0.2)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -278,7 +276,7 @@ def test_nothing_left_is_no_loss() -> None:
     only = Schema.fit(frame)
     content = Content(Attributes(items=only.encode(frame)), 6)
     encoder = LightGCN(20, COUNT, 6, 2, content=content)
-    loss = FieldContrast(encoder, graph_of(), p=0.99).loss(moment_of(encoder, graph_of(), pairs=1), 0.2)
+    loss = FieldContrast(encoder, graph_of(), p=0.99).loss(step_of(encoder, graph_of(), pairs=1), 0.2)
     assert float(loss.detach()) == 0.0
     loss.backward()
 
@@ -292,6 +290,6 @@ def test_what_cannot_be_contrasted_is_said() -> None:
     one = Content(Attributes(items=Schema(SCHEMA.fields[:1]).encode(FRAME)), 6)
     with pytest.raises(InputError, match=r"one field \(kind\), which cannot be divided"):
         FieldContrast(LightGCN(20, COUNT, 6, content=one), graph, views="random")
-    for wrong in ({"views": "some"}, {"sides": "left"}, {"batch": "none"}):
-        with pytest.raises(ValueError, match="must be one of"):
+    for wrong in ({"views": "some"}, {"sides": "left"}):
+        with pytest.raises(SettingError, match="must be one of"):
             FieldContrast(encoder, graph, **wrong)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gclrec.contrast.base import Moment
+from gclrec.contrast.base import TrainingStep
+from gclrec.contrast.cross_layer import node_contrast
 from gclrec.contrast.heads import Heads, ProjectionHead
-from gclrec.contrast.two_views import TwoViews, node_contrast
+from gclrec.contrast.two_views import TwoViews
 from gclrec.encoders import Embeddings, LightGCN
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.views.views import make_view, parse_augmentations
@@ -15,7 +16,7 @@ from gclrec.views.views import make_view, parse_augmentations
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_head_is_the_formula(layers: int) -> None:
-    head = ProjectionHead(4, layers, out_dim=6, generator=torch.Generator().manual_seed(0)).double()
+    head = ProjectionHead(4, layers, generator=torch.Generator().manual_seed(0)).double()
     x = torch.randn(5, 4, dtype=torch.float64)
     parameters = list(head.parameters())
     assert len(parameters) == 2 * layers
@@ -59,12 +60,12 @@ def test_the_loss_sees_the_head_and_the_ranking_does_not(toy_graph: BipartiteGra
     generator = torch.Generator().manual_seed(5)
     first, second = (make_view(chain, toy_graph, generator=generator, num_layers=2) for _ in range(2))
     users, items = torch.tensor([3, 1, 3, 7]), torch.tensor([2, 2, 9, 0])
-    contrast = TwoViews(encoder, toy_graph, head_layers=2, head_dim=3, temperature=0.3, generator=generator)
-    main, loss = contrast(Moment(encoder, toy_graph, (first, second), users, items))
+    contrast = TwoViews(encoder, toy_graph, head_layers=2, temperature=0.3, generator=generator)
+    main, loss = contrast(TrainingStep(encoder, toy_graph, (first, second), users, items))
     assert torch.equal(main.users, encoder(toy_graph).users)
     assert torch.equal(main.items, encoder(toy_graph).items)
     views = [contrast.heads(view.encode(encoder)) for view in (first, second)]
-    assert views[0].users.shape == (12, 3)
+    assert views[0].users.shape == (12, 4)
     torch.testing.assert_close(loss, node_contrast(*views, users, items, 0.3))
     gradients = torch.autograd.grad(loss, list(contrast.parameters()))
     assert all((gradient != 0).any() for gradient in gradients)

@@ -1,4 +1,4 @@
-"""The queue: order, wrap-around, own keys, no gradient; MoCo's loss in loops, step by step."""
+"""MoCo: the twin, the queue (order, wrap-around, own keys, no gradient) and the loss, step by step."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gclrec.contrast.base import Moment
-from gclrec.contrast.moco import KeyQueue, MomentumContrast, queue_contrast
+from gclrec.contrast.base import TrainingStep
+from gclrec.contrast.moco import KeyQueue, MomentumContrast, Twin, queue_contrast
 from gclrec.encoders import LightGCN
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.views.views import make_view, parse_augmentations
@@ -116,6 +116,26 @@ def test_queue_contrast_is_finite_at_a_small_temperature(scale: float) -> None:
     assert query.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.9, 1.0])
+def test_the_twin_follows_by_the_formula(momentum: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    original = LightGCN(5, 4, 3, 1, layer_weights="learned", generator=generator).double()
+    twin = Twin(original, momentum)
+    assert not any(parameter.requires_grad for parameter in twin.parameters())
+    assert all(parameter.requires_grad for parameter in original.parameters())
+    kept = [parameter.clone() for parameter in twin.parameters()]
+    assert torch.equal(kept[0], original.users)
+    with torch.no_grad():
+        for parameter in original.parameters():
+            parameter.mul_(-2.0).add_(1.0)
+    assert torch.equal(twin.encoder.layer_zero[0], kept[0])  # a copy, not the original under another name
+    for _ in range(2):
+        twin.follow(original)
+        kept = [momentum * m + (1 - momentum) * p for m, p in zip(kept, original.parameters(), strict=True)]
+    for found, expected in zip(twin.parameters(), kept, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
 def test_moco_step_by_step(toy_graph: BipartiteGraph) -> None:
     """Queries by the encoder, keys by the twin as it was; then the twin follows and the keys are pushed."""
     encoder = LightGCN(12, 10, dim=4, num_layers=2, generator=torch.Generator().manual_seed(1)).double()
@@ -127,8 +147,8 @@ def test_moco_step_by_step(toy_graph: BipartiteGraph) -> None:
     held: list[list[tuple[int, torch.Tensor]]] = [[], []]
     for users, items in (([3, 1, 3, 7], [2, 2, 9, 0]), ([3, 4, 0, 7], [2, 5, 9, 1]), ([8], [2])):
         views = tuple(make_view(chain, toy_graph, generator=generator, num_layers=2) for _ in range(2))
-        moment = Moment(encoder, toy_graph, views, torch.tensor(users), torch.tensor(items))
-        main, loss = contrast(moment)
+        step = TrainingStep(encoder, toy_graph, views, torch.tensor(users), torch.tensor(items))
+        main, loss = contrast(step)
         assert torch.equal(main.users, encoder(toy_graph).users)
         expected = 0.0
         queries, keys = views[0].encode(encoder), [side.detach() for side in views[1].encode(twin)]

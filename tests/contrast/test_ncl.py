@@ -8,7 +8,8 @@ import math
 import pytest
 import torch
 
-from gclrec.contrast.base import Moment
+from gclrec.common.errors import SettingError
+from gclrec.contrast.base import TrainingStep
 from gclrec.contrast.ncl import NCL, kmeans
 from gclrec.encoders import LightGCN
 from gclrec.graph.bipartite import BipartiteGraph
@@ -17,10 +18,10 @@ from gclrec.views.views import View
 USERS, ITEMS = torch.tensor([3, 1, 3, 7]), torch.tensor([2, 2, 9, 0])
 
 
-def setting(graph: BipartiteGraph, **settings: object) -> tuple[LightGCN, NCL, Moment]:
+def setting(graph: BipartiteGraph, **settings: object) -> tuple[LightGCN, NCL, TrainingStep]:
     encoder = LightGCN(12, 10, dim=4, num_layers=3, generator=torch.Generator().manual_seed(1)).double()
     ncl = NCL(encoder, graph, generator=torch.Generator().manual_seed(2), **settings)
-    return encoder, ncl, Moment(encoder, graph, (View(graph),), USERS, ITEMS)
+    return encoder, ncl, TrainingStep(encoder, graph, (View(graph),), USERS, ITEMS)
 
 
 def slow_part(anchors: torch.Tensor, keys: torch.Tensor, own: dict[int, int], temperature: float) -> float:
@@ -34,10 +35,10 @@ def slow_part(anchors: torch.Tensor, keys: torch.Tensor, own: dict[int, int], te
 
 def test_both_parts_are_the_formula(toy_graph: BipartiteGraph) -> None:
     own = {"item_weight": 1.5, "prototype_weight": 0.3, "clusters": 3, "after": 0}
-    encoder, ncl, moment = setting(toy_graph, temperature=0.4, **own)
+    encoder, ncl, step = setting(toy_graph, temperature=0.4, **own)
     with torch.no_grad():
         ncl.begin_epoch(1, encoder, toy_graph)
-    main, loss = ncl(moment)
+    main, loss = ncl(step)
     layers = encoder(toy_graph, layers=True).layers
     torch.testing.assert_close(main.users, encoder(toy_graph).users)
 
@@ -55,19 +56,19 @@ def test_both_parts_are_the_formula(toy_graph: BipartiteGraph) -> None:
     assert not ncl.user_centroids.requires_grad
 
 
-def test_prototypes_wait_and_are_made_anew_every_few_epochs(toy_graph: BipartiteGraph) -> None:
-    encoder, ncl, moment = setting(toy_graph, clusters=3, after=2, every=2)
+def test_prototypes_wait_and_are_made_anew_at_every_epoch(toy_graph: BipartiteGraph) -> None:
+    encoder, ncl, step = setting(toy_graph, clusters=3, after=2)
     seen, losses = [], []
     for epoch in range(1, 7):
         with torch.no_grad():
             ncl.begin_epoch(epoch, encoder, toy_graph)
-            losses.append(ncl(moment).loss.item())
+            losses.append(ncl(step).loss.item())
             seen.append(ncl.user_centroids.clone())
             encoder.users += 0.3 * torch.randn(12, 4, generator=torch.Generator().manual_seed(epoch))
     assert not seen[1].any()
     assert seen[2].any()
     new = [not torch.equal(a, b) for a, b in itertools.pairwise(seen)]
-    assert new == [False, True, False, True, False]
+    assert new == [False, True, True, True, True]
     _, without, _ = setting(toy_graph, prototype_weight=0.0, clusters=3, after=0)
     without.begin_epoch(1, encoder, toy_graph)
     assert not without.user_centroids.any()
@@ -91,6 +92,12 @@ def test_kmeans_finds_what_is_there_and_its_seed_decides() -> None:
     assert not torch.equal(first[0], other[0])
 
 
+def test_an_odd_layer_is_refused(toy_graph: BipartiteGraph) -> None:
+    for layer in (0, 1, 3):
+        with pytest.raises(SettingError, match=f"layer: ncl takes an even layer from 2 on, got {layer}"):
+            setting(toy_graph, layer=layer)
+
+
 def test_few_nodes_have_fewer_prototypes(toy_graph: BipartiteGraph) -> None:
     _, ncl, _ = setting(toy_graph, clusters=1000)
     assert ncl.user_centroids.shape == (3, 4)
@@ -99,13 +106,13 @@ def test_few_nodes_have_fewer_prototypes(toy_graph: BipartiteGraph) -> None:
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e15])
 def test_it_is_finite(toy_graph: BipartiteGraph, scale: float) -> None:
-    encoder, ncl, moment = setting(toy_graph, temperature=0.02, clusters=2, after=0)
+    encoder, ncl, step = setting(toy_graph, temperature=0.02, clusters=2, after=0)
     encoder = encoder.float()
     with torch.no_grad():
         encoder.users.mul_(scale)
         encoder.items.fill_(scale)
         ncl.float().begin_epoch(1, encoder, toy_graph)
-    loss = ncl(moment).loss
+    loss = ncl(step).loss
     assert torch.isfinite(loss)
     for gradient in torch.autograd.grad(loss, encoder.layer_zero):
         assert torch.isfinite(gradient).all()

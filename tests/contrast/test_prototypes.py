@@ -11,14 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from gclrec.contrast.base import Moment
-from gclrec.contrast.prototypes import (
-    ClusterContrast,
-    Prototypes,
-    SwappedPrediction,
-    code_cross_entropy,
-    sinkhorn,
-)
+from gclrec.contrast.base import TrainingStep
+from gclrec.contrast.concat import ClusterContrast
+from gclrec.contrast.prototypes import Prototypes, code_cross_entropy, sinkhorn
+from gclrec.contrast.swav import SwappedPrediction
 from gclrec.encoders import LightGCN
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.settings.config import TrainConfig
@@ -124,7 +120,7 @@ def test_swav_predicts_each_view_from_the_other(toy_graph: BipartiteGraph) -> No
     chain, _ = parse_augmentations("edge_drop:0.4")
     generator = torch.Generator().manual_seed(5)
     views = tuple(make_view(chain, toy_graph, generator=generator, num_layers=2) for _ in range(2))
-    main, loss = contrast(Moment(encoder, toy_graph, views, USERS, ITEMS))
+    main, loss = contrast(TrainingStep(encoder, toy_graph, views, USERS, ITEMS))
     assert torch.equal(main.users, encoder(toy_graph).users)
     expected = torch.zeros((), dtype=torch.float64)
     sides = [contrast.prototypes.users.vectors, contrast.prototypes.items.vectors]
@@ -144,7 +140,7 @@ def test_swav_predicts_each_view_from_the_other(toy_graph: BipartiteGraph) -> No
 def test_concat_draws_each_end_of_a_pair_to_the_cluster_of_the_other(toy_graph: BipartiteGraph) -> None:
     encoder = LightGCN(12, 10, dim=4, num_layers=2, generator=torch.Generator().manual_seed(1)).double()
     contrast = ClusterContrast(encoder, toy_graph, temperature=0.3, num_prototypes=3).double()
-    main, loss = contrast(Moment(encoder, toy_graph, (), USERS, ITEMS))
+    main, loss = contrast(TrainingStep(encoder, toy_graph, (), USERS, ITEMS))
     users, items = main
     assert torch.equal(users, encoder(toy_graph).users)
     of_users, of_items = contrast.prototypes.vectors()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gclrec.contrast.base import Moment
-from gclrec.contrast.registry import SSL, build_contrast
-from gclrec.contrast.two_views import CrossLayer, TwoViews, node_contrast
+from gclrec.contrast import SSL, build_contrast
+from gclrec.contrast.base import TrainingStep
+from gclrec.contrast.cross_layer import CrossLayer, node_contrast
+from gclrec.contrast.two_views import TwoViews
 from gclrec.encoders import Content, Embeddings, LightGCN, Sequences, TwoTower
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.views.views import View, make_view, parse_augmentations
@@ -26,7 +27,7 @@ def test_two_views_rank_on_the_whole_graph_and_contrast_its_views(toy_graph: Bip
     encoder = LightGCN(12, 10, dim=4, num_layers=2)
     views = prepared("edge_drop:0.5", toy_graph)
     main, loss = TwoViews(encoder, toy_graph, temperature=0.3)(
-        Moment(encoder, toy_graph, views, USERS, ITEMS)
+        TrainingStep(encoder, toy_graph, views, USERS, ITEMS)
     )
     assert torch.equal(main.users, encoder(toy_graph).users)
     first, second = (view.encode(encoder) for view in views)
@@ -53,7 +54,7 @@ def test_all_nodes_are_the_negatives_of_each_distinct_node_of_the_batch(toy_grap
     encoder = LightGCN(12, 10, dim=4, num_layers=2, generator=torch.Generator().manual_seed(1)).double()
     views = prepared("edge_drop:0.5", toy_graph)
     contrast = TwoViews(encoder, toy_graph, temperature=0.3, negatives="all")
-    _, loss = contrast(Moment(encoder, toy_graph, views, USERS, ITEMS))
+    _, loss = contrast(TrainingStep(encoder, toy_graph, views, USERS, ITEMS))
     expected = torch.zeros((), dtype=torch.float64)
     first, second = (view.encode(encoder) for view in views)
     for a, b, nodes in ((first.users, second.users, [1, 3, 7]), (first.items, second.items, [0, 2, 9])):
@@ -75,9 +76,9 @@ def test_all_nodes_are_the_negatives_of_each_distinct_node_of_the_batch(toy_grap
 
 def test_cross_layer_is_one_pass_and_its_layer(toy_graph: BipartiteGraph) -> None:
     encoder = LightGCN(12, 10, dim=4, num_layers=2, layer_weights="mean_without_0")
-    moment = Moment(encoder, toy_graph, prepared("none", toy_graph, 1), USERS, ITEMS)
+    step = TrainingStep(encoder, toy_graph, prepared("none", toy_graph, 1), USERS, ITEMS)
     for layer in (0, 1, 2):
-        main, loss = CrossLayer(encoder, toy_graph, layer=layer, temperature=0.4)(moment)
+        main, loss = CrossLayer(encoder, toy_graph, layer=layer, temperature=0.4)(step)
         expected = encoder(toy_graph, layers=True)
         torch.testing.assert_close(main.users, expected.users)
         other = Embeddings(*expected.layers[layer])
@@ -98,7 +99,9 @@ def test_every_kind_gives_a_loss_with_a_gradient(toy_graph: BipartiteGraph, name
     contrast = build_contrast(name, encoder, toy_graph, generator=torch.Generator().manual_seed(3))
     views = prepared("edge_drop:0.5", toy_graph, SSL[name].views)
     assert len(views) == SSL[name].views
-    main, loss = contrast(Moment(encoder, toy_graph, views, USERS, ITEMS, torch.Generator().manual_seed(4)))
+    main, loss = contrast(
+        TrainingStep(encoder, toy_graph, views, USERS, ITEMS, torch.Generator().manual_seed(4))
+    )
     assert main.users.shape == (12, 4)
     assert loss.shape == ()
     assert loss.isfinite()

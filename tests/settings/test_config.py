@@ -9,7 +9,7 @@ import tomli_w
 
 from gclrec.common.errors import InputError
 from gclrec.common.files import read_toml
-from gclrec.settings.config import TrainConfig, flag, method_settings
+from gclrec.settings.config import RETIRED, TrainConfig, flag, method_settings
 from gclrec.settings.methods import METHODS
 
 BAD = {
@@ -38,20 +38,17 @@ BAD = {
     "ssl": "byo",
     "ssl_negatives": "some",
     "head_layers": 4,
-    "head_dim": 8,
     "momentum": 1.1,
     "num_prototypes": 1,
     "exposed_share": 1.5,
     "queue_size": 0,
     "clusters": 0,
-    "cluster_every": 0,
     "cluster_after": -1,
     "prototype_weight": -0.1,
     "item_weight": -1.0,
     "ssl_target": "mirror",
     "neighbour_form": "simgcl",
     "nearest": 0,
-    "nearest_form": "beside",
     "negatives": "none",
     "loss": "triplet",
     "score": "angle",
@@ -122,7 +119,6 @@ def test_numbers_must_be_numbers(name: str, value: float) -> None:
         ("logq", {"loss": "ccl", "negatives": "in_batch", "logq": True}),
         ("logq", {"loss": "directau", "logq": True}),
         ("head_layers", {"ssl": "moco", "head_layers": 2}),
-        ("head_dim", {"head_dim": 16}),
         ("ssl_negatives", {"ssl": "swav", "ssl_negatives": "all"}),
         ("ssl_layer", {"ssl_layer": 2}),
         ("momentum", {"ssl": "infonce", "momentum": 0.5}),
@@ -194,6 +190,13 @@ def test_unknown_settings_and_wrong_types_are_refused() -> None:
         TrainConfig.from_dict({"speed": 3}, source="a.toml")
     with pytest.raises(InputError, match=r"a\.toml"):
         TrainConfig.from_dict({"epochs": "many"}, source="a.toml")
+
+
+def test_former_settings_are_read_at_their_default_only() -> None:
+    assert TrainConfig.from_dict(dict(RETIRED), source="a.toml") == TrainConfig()
+    for name in RETIRED:
+        with pytest.raises(InputError, match=f"a.toml: {name} is no longer a setting, got 'other'"):
+            TrainConfig.from_dict({name: "other"}, source="a.toml")
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -13,7 +13,7 @@ import torch
 from torch.nn.utils import parameters_to_vector
 
 from gclrec.common.errors import InputError
-from gclrec.contrast.registry import SSL
+from gclrec.contrast import SSL
 from gclrec.contrast.two_views import TwoViews
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.splits import Split
@@ -246,7 +246,7 @@ REMEMBERING = [
     *({"ssl": ssl} for ssl in SSL),
     {"ssl_negatives": "all", "head_layers": 2},
     {"ssl": "moco", "queue_size": 5},
-    {"ssl": "ncl", "cluster_after": 0, "clusters": 2, "cluster_every": 2},
+    {"ssl": "ncl", "cluster_after": 0, "clusters": 2},
     {"ssl": "byol", "ssl_target": "history", "loss": "none"},
     {"loss": "softmax", "negatives": "queue", "queue_size": 30, "logq": True},
     {"loss": "softmax", "loss_temperature": "learned", "temperature": "learned"},

@@ -1,14 +1,16 @@
-"""Contrast of histories: two changed copies of what a user took, encoded by nothing else (CL4SRec)."""
+"""Contrast of histories: two augmented copies of the items that a user took last (CL4SRec)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Annotated
 
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.common.errors import InputError
-from gclrec.contrast.base import Contrasted, Moment
+from gclrec.common.declaration import Setting, Span
+from gclrec.common.errors import SettingError
+from gclrec.contrast.base import TEMPERATURE, Contrasted, TrainingStep
 from gclrec.encoders import Embeddings, Encoder, TwoTower
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.losses.info_nce import info_nce
@@ -16,25 +18,25 @@ from gclrec.losses.temperature import Temperature, current
 
 
 def history_crop(rows: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
-    """Keep one run of each history, ``1 - p`` of it, from a random place on (item crop, [1]).
+    """Keep one contiguous part of each history, ``1 - p`` of it, at a random position (item crop, [1]).
 
     Args:
         rows: ``(B, n)`` item numbers, the newest last, ``-1`` in front of them; never modified.
-        p: share that goes, in ``[0, 1)``; at least one item stays.
-        generator: all randomness comes from here; the global one if ``None``.
+        p: share that is dropped, in ``[0, 1)``; at least one item is kept.
+        generator: source of randomness; the global one if ``None``.
 
     [1] Xie et al., ICDE 2022, https://arxiv.org/abs/2010.14395
     """
     places, length, front = _layout(rows)
     kept = (length - _share(length, p)).clamp(min=1)
-    shift = _below(length - kept + 1, generator)  # items behind the run
+    shift = _below(length - kept + 1, generator)  # items behind the kept part
     source = places - shift
     held = rows.gather(1, source.clamp(min=0).expand_as(rows))
     return torch.where((places >= front + length - kept) & (length > 0), held, -1)
 
 
 def history_mask(rows: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
-    """Hide ``p`` of each history, at random places, which stay empty (item mask, [1]).
+    """Hide ``p`` of each history, at random positions, which stay empty (item mask, [1]).
 
     Arguments and source are those of :func:`history_crop`.
     """
@@ -45,7 +47,7 @@ def history_mask(rows: Tensor, p: float, *, generator: Generator | None = None) 
 
 
 def history_reorder(rows: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
-    """Shuffle one run of each history, ``p`` of it, from a random place on (item reorder, [1]).
+    """Shuffle one contiguous part of each history, ``p`` of it, at a random position (item reorder, [1]).
 
     Arguments and source are those of :func:`history_crop`.
     """
@@ -58,7 +60,7 @@ def history_reorder(rows: Tensor, p: float, *, generator: Generator | None = Non
 
 
 def _layout(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the places ``(1, n)``, the length of each history and where it begins, ``(B, 1)`` each."""
+    """Return the positions ``(1, n)``, and the length and the start of each history, ``(B, 1)`` each."""
     length = (rows >= 0).sum(1, keepdim=True)
     return torch.arange(rows.shape[1], device=rows.device)[None], length, rows.shape[1] - length
 
@@ -72,7 +74,7 @@ def _noise(rows: Tensor, generator: Generator | None) -> Tensor:
 
 
 def _below(bound: Tensor, generator: Generator | None) -> Tensor:
-    """Return a whole number from 0 below each bound."""
+    """Return a random whole number from 0 below each bound."""
     return (_noise(bound, generator) * bound).floor().long()
 
 
@@ -83,19 +85,33 @@ HISTORY_VIEWS: Mapping[str, Callable[..., Tensor]] = {
 }
 """How a view of histories is made: ``view(rows, p, *, generator)``."""
 
+_VIEWS = Setting(
+    "history_views",
+    f"How histories change a history: names from {', '.join(HISTORY_VIEWS)}, with commas between them; each "
+    "user gets one of them at random.",
+)
+_DROP = Setting(
+    "history_drop",
+    "Share of a history that views of histories cut off, hide or shuffle.",
+    low=0,
+    high=1,
+    closed=False,
+    search=Span(0.1, 0.8),
+)
+
 
 def parse_history_views(text: str) -> tuple[str, ...]:
     """Return the names in :data:`HISTORY_VIEWS` of a text ``A,B``.
 
     Raises:
-        InputError: a name is not known, or stands there twice.
+        SettingError: a name is not known or occurs twice; the argument is called ``views``.
     """
     names = tuple(part.strip() for part in text.split(","))
     for name in names:
         if name not in HISTORY_VIEWS:
-            raise InputError(f"--history-views: {name!r} is not one of {', '.join(HISTORY_VIEWS)}")
+            raise SettingError("views", f"{name!r} is not one of {', '.join(HISTORY_VIEWS)}")
     if len(set(names)) < len(names):
-        raise InputError(f"--history-views: a name stands twice in {text!r}")
+        raise SettingError("views", f"a name occurs twice in {text!r}")
     return names
 
 
@@ -106,19 +122,19 @@ class HistoryContrast(nn.Module):
         \frac{e^{\cos(g(a_k), g(b_k)) / \tau}}{\sum_j e^{\cos(g(a_k), g(b_j)) / \tau}}
 
     over the distinct users of the batch with two items or more, with ``a``, ``b`` two views of their newest
-    items, each by one of ``views``, drawn anew for each user, and ``g`` the tower of a user of whom nothing
-    else is known. The paper also has the other views ``a_j`` among the negatives.
+    items, each by one of ``views``, drawn anew for each user, and ``g`` the tower of a user without id and
+    attributes. In the paper the other views ``a_j`` are negatives too.
 
     Args:
-        encoder: one that encodes histories; only that is looked at here.
-        graph: not kept.
-        temperature: of InfoNCE; a number or :class:`~gclrec.losses.temperature.Learned`.
+        encoder: one that encodes histories.
+        graph: not used.
+        temperature: of InfoNCE.
         views: names in :data:`HISTORY_VIEWS` with commas between them.
         p: share of a history that changes.
-        generator: nothing is drawn.
+        generator: not used.
 
     Raises:
-        InputError: the encoder has no histories, or a name is not known.
+        SettingError: the encoder has no histories, or a name is not known.
 
     [1] Xie et al., ICDE 2022, https://arxiv.org/abs/2010.14395
     """
@@ -128,31 +144,31 @@ class HistoryContrast(nn.Module):
         encoder: Encoder,
         graph: BipartiteGraph,  # noqa: ARG002 - the signature of all
         *,
-        temperature: Temperature = 0.2,
-        views: str = "history_crop,history_mask",
-        p: float = 0.4,
+        temperature: Annotated[Temperature, TEMPERATURE] = 0.2,
+        views: Annotated[str, _VIEWS] = "history_crop,history_mask",
+        p: Annotated[float, _DROP] = 0.4,
         generator: Generator | None = None,  # noqa: ARG002
     ) -> None:
         super().__init__()
         self.temperature, self.p = temperature, p
         self.views = parse_history_views(views)
         if _histories_of(encoder) is None:
-            raise InputError("--ssl histories: the encoder has no histories of users to contrast")
+            raise SettingError("encoder", "it has no histories of users to contrast")
 
-    def forward(self, moment: Moment) -> Contrasted:
+    def forward(self, step: TrainingStep) -> Contrasted:
         """Return the embeddings of the graph itself and InfoNCE between views of histories."""
-        main = moment.encoder(moment.graph)
-        return Contrasted(main, self.loss(moment, main))
+        main = step.encode()
+        return Contrasted(main, self.loss(step, main))
 
-    def loss(self, moment: Moment, main: Embeddings) -> Tensor:
+    def loss(self, step: TrainingStep, main: Embeddings) -> Tensor:
         """Return InfoNCE between two views of histories; zero where no user of the batch has two items."""
-        encoder = _histories_of(moment.encoder)
+        encoder = _histories_of(step.encoder)
         assert encoder is not None
         assert encoder.sequences is not None
-        rows = encoder.sequences.newest(moment.users.unique())
+        rows = encoder.sequences.newest(step.users.unique())
         rows = rows[(rows >= 0).sum(1) > 1]
         anchor, positive = (
-            encoder.encode_history(main.items, self._changed(rows, moment.generator)) for _ in range(2)
+            encoder.encode_history(main.items, self._changed(rows, step.generator)) for _ in range(2)
         )
         if len(rows) == 0:
             return anchor.sum()

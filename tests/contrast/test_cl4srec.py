@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gclrec.common.errors import InputError
-from gclrec.contrast.base import Moment
-from gclrec.contrast.history_views import HISTORY_VIEWS, HistoryContrast, parse_history_views
+from gclrec.contrast.base import TrainingStep
+from gclrec.contrast.cl4srec import HISTORY_VIEWS, HistoryContrast, parse_history_views
 from gclrec.encoders import LightGCN, Sequences, TwoTower
 from gclrec.graph.bipartite import BipartiteGraph
 
@@ -89,7 +89,7 @@ def test_the_loss_and_its_gradient_are_the_formula(toy_graph: BipartiteGraph) ->
     encoder = encoder_of(toy_graph).double()
     contrast = HistoryContrast(encoder, toy_graph, temperature=0.3, views="history_mask", p=0.5)
     users = torch.tensor([3, 1, 3, 7, 0, 11])
-    main, loss = contrast(Moment(encoder, toy_graph, (), users, users, seeded(4)))
+    main, loss = contrast(TrainingStep(encoder, toy_graph, (), users, users, seeded(4)))
     assert torch.equal(main.users, encoder(toy_graph).users)
 
     rows = [
@@ -130,16 +130,16 @@ def test_each_user_gets_one_of_the_views() -> None:
 def test_nobody_with_two_items_is_no_loss(toy_graph: BipartiteGraph) -> None:
     encoder = encoder_of(toy_graph)
     users = torch.tensor([11])
-    _, loss = HistoryContrast(encoder, toy_graph)(Moment(encoder, toy_graph, (), users, users))
+    _, loss = HistoryContrast(encoder, toy_graph)(TrainingStep(encoder, toy_graph, (), users, users))
     assert float(loss.detach()) == 0.0
     loss.backward()
 
 
 def test_what_cannot_be_contrasted_is_said(toy_graph: BipartiteGraph) -> None:
     for encoder in (LightGCN(12, 10, 4), TwoTower(12, 10, None, 4)):
-        with pytest.raises(InputError, match="no histories of users"):
+        with pytest.raises(InputError, match="encoder: it has no histories of users"):
             HistoryContrast(encoder, toy_graph)
     assert parse_history_views("history_crop, history_reorder") == ("history_crop", "history_reorder")
     for text in ("history_drop", "history_crop,history_crop", ""):
-        with pytest.raises(InputError, match="--history-views"):
+        with pytest.raises(InputError, match=r"^views: "):
             parse_history_views(text)

@@ -1,0 +1,64 @@
+"""Contrast of clusters between the two ends of an interaction (ConCat)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Generator, nn
+
+from gclrec.contrast.base import NUM_PROTOTYPES, TEMPERATURE, Contrasted, TrainingStep
+from gclrec.contrast.prototypes import SidePrototypes, code_cross_entropy
+from gclrec.encoders import Encoder
+from gclrec.graph.bipartite import BipartiteGraph
+
+
+class ClusterContrast(nn.Module):
+    """Pull a user to the cluster of its item and an item to that of its user, away from the others (ConCat).
+
+    SwAV's swapped prediction with the two ends of an interaction in place of two views of a node. One pass,
+    no views: from the user of a pair the code of its item over the items' prototypes is predicted, and from
+    the item the code of the user over the users'. Codes are balanced over the distinct nodes of the batch.
+
+    Args:
+        encoder: gives the length of an embedding.
+        graph: not used.
+        temperature: of the prediction; the codes have their own.
+        num_prototypes: of each side.
+        generator: draws the start of the prototypes.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        graph: BipartiteGraph,  # noqa: ARG002 - the signature of all
+        *,
+        temperature: Annotated[float, TEMPERATURE] = 0.2,
+        num_prototypes: Annotated[int, NUM_PROTOTYPES] = 100,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.prototypes = SidePrototypes(encoder, num_prototypes, generator=generator)
+
+    def forward(self, step: TrainingStep) -> Contrasted:
+        """Return the embeddings of the graph and the mean over pairs of users' loss plus that of items'."""
+        main = step.encode()
+        (users, user), (items, item) = (side.unique(return_inverse=True) for side in (step.users, step.items))
+        chosen = main.rows(users, items)
+        vectors, codes = self.prototypes.vectors(), self.prototypes.codes(*chosen)
+        pairs = chosen.rows(user, item)
+        codes = codes[0].index_select(0, user), codes[1].index_select(0, item)
+        losses = [
+            code_cross_entropy(pairs.users, vectors[1], codes[1], self.temperature),
+            code_cross_entropy(pairs.items, vectors[0], codes[0], self.temperature),
+        ]
+        return Contrasted(main, torch.stack(losses).sum())
+
+    def begin_epoch(self, epoch: int, encoder: Encoder, graph: BipartiteGraph) -> None:  # noqa: ARG002
+        """Freeze the prototypes in the first epoch."""
+        self.prototypes.frozen = epoch == 1
+
+    def after_step(self, encoder: Encoder) -> None:  # noqa: ARG002
+        """Normalise the prototypes."""
+        self.prototypes.to_unit_length()
