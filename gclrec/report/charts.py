@@ -148,16 +148,15 @@ def forest(effects: Sequence[Effect], *, label: str, x_label: str, colour: int =
     ax.axvline(0.0, gid="zero", **_ZERO)
     tips = []
     for row, one in enumerate(effects):
-        tip = f"{one.name}: {number(one.value, signed=True)}"
+        between = None
         if one.low is not None and one.high is not None:
-            ax.hlines(row, one.low, one.high, color=SERIES[colour], linewidth=1.5, gid="interval")
-            tip += f" [{number(one.low, signed=True)}, {number(one.high, signed=True)}]"
-        tips.append(tip)
-        fill, size, edge = (SERIES[colour], 9, 0) if one.filled else (PANEL, 7, 2)
-        (mark,) = ax.plot(
-            [one.value], [row], "o", color=SERIES[colour], gid="filled" if one.filled else "open"
-        )
-        mark.set(markerfacecolor=fill, markersize=size, markeredgewidth=edge)
+            between = one.low, one.high
+            ax.hlines(row, *between, color=SERIES[colour], linewidth=1.5, gid="interval")
+        tips.append(_tip(one.name, one.value, between, signed=True))
+        (mark,) = ax.plot([one.value], [row], "o", color=SERIES[colour], markersize=9, markeredgewidth=0)
+        mark.set_gid("filled" if one.filled else "open")
+        if not one.filled:
+            mark.set(markerfacecolor=PANEL, markersize=7, markeredgewidth=2)
     ax.margins(x=0.05)
     ax.set_ylim(len(effects) - 0.5, -0.5)
     ax.set_yticks(range(len(effects)), [one.name for one in effects], color=INK)
@@ -214,13 +213,17 @@ def _draw_series(
         markeredgewidth=0,
         gid="series",
     )
-    tips = []
-    for n in kept if one.marks else ():
-        tip = f"{one.name}: {number(one.y[n], signed=signed)}" if one.name else number(one.y[n])
-        if one.low and not one.band:
-            tip += f" [{number(one.low[n], signed=signed)}, {number(one.high[n], signed=signed)}]"
-        tips.append(f"{tip} {one.notes[n]}" if one.notes else tip)
-    return tips
+    ends = [(low[n], high[n]) if one.low and not one.band else None for n in range(len(x))]
+    notes = [one.notes[n] for n in kept] if one.notes else [""] * len(x)
+    points = zip(y, ends, notes, strict=True) if one.marks else ()
+    return [_tip(one.name, *point, signed=signed) for point in points]
+
+
+def _tip(
+    name: str, value: float, interval: tuple[float, float] | None, note: str = "", *, signed: bool
+) -> str:
+    between = "[{}, {}]".format(*(number(end, signed=signed) for end in interval)) if interval else ""
+    return " ".join(filter(None, (name and f"{name}:", number(value, signed=signed), between, note)))
 
 
 def _set_ticks(axis: Axis, most: int = 6, *, signed: bool = False, whole: bool = False) -> None:

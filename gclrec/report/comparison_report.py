@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import polars as pl
@@ -179,54 +180,38 @@ def _by_popularity(findings: Findings) -> dict[str, str]:
 
 def _space(findings: Findings, folder: ComparisonFolder) -> dict[str, str]:
     """Return learning curves, the plane of alignment and uniformity, and lengths by popularity."""
-    plan = findings.plan
-    curves, plane, norms = [], [], []
-    for name, colour in _colours(findings).items():
+    plan, colours = findings.plan, _colours(findings)
+    curves, plane, norms = [], [], {}
+    for name, colour in colours.items():
         runs = [folder.run(cell) for cell in findings.runs(plan.fractions[0], name)]
-        by_epoch = _validation(runs, f"valid/{plan.common.selected}")
-        if len(by_epoch) > 1:
-            mean, low, high = ([float(of(v)) for v in by_epoch.values()] for of in (np.mean, min, max))
-            marks = len(by_epoch) <= 40
-            curves.append(Series([*by_epoch], mean, low, high, colour, name, marks=marks, band=True))
+        x, *y = _columns(_learning(runs, f"valid/{plan.common.selected}"), "epoch", "mean", "low", "high")
+        if len(x) > 1:
+            curves.append(Series(x, y[0], y[1], y[2], colour, name, marks=len(x) <= 40, band=True))
         shapes = [read_json(run.path / "result.json").get("geometry", {}) for run in runs]
-        points = [
-            (shape["alignment"], (shape["users/uniformity"] + shape["items/uniformity"]) / 2)
-            for shape in shapes
-            if {"alignment", "users/uniformity", "items/uniformity"} <= shape.keys()
-        ]
-        if points:
-            x, y = np.asarray(points, dtype=np.float64).T
-            plane.append(Series(x.tolist(), y.tolist(), colour=colour, line=False, faint=True, name=name))
-            plane.append(Series([float(x.mean())], [float(y.mean())], colour=colour, line=False, name=name))
-        norms.append(_mean_norms(runs, colour, name))
+        shapes = [shape for shape in shapes if {"alignment", "users/uniformity"} <= shape.keys()]
+        if shapes:
+            x = [shape["alignment"] for shape in shapes]
+            uniform = [(shape["users/uniformity"] + shape["items/uniformity"]) / 2 for shape in shapes]
+            plane.append(Series(x, uniform, colour=colour, line=False, faint=True, name=name))
+            plane.append(Series([fmean(x)], [fmean(uniform)], colour=colour, line=False, name=name))
+        lengths = pl.concat([norm_curve(run) for run in runs]).group_by("level")
+        norms[name] = lengths.agg(pl.col("length").mean(), pl.col("items").max()).sort("level")
     select = f"validation {plan.common.select}"
+    where = "plane of alignment and uniformity"
     return {
         "curves": chart(curves, label="validation by epoch", x_label="epoch", y_label=select),
-        "plane": chart(
-            plane, label="plane of alignment and uniformity", x_label="alignment", y_label="uniformity"
-        ),
-        "norms": norm_chart(norms),
+        "plane": chart(plane, label=where, x_label="alignment", y_label="uniformity"),
+        "norms": norm_chart(norms, colours),
     }
 
 
-def _validation(runs: Sequence[RunFolder], column: str) -> dict[float, list[float]]:
-    """Return the validation figures of all runs, by epoch."""
-    by_epoch: dict[float, list[float]] = {}
-    for run in runs:
-        for line in run.metrics():
-            if line["phase"] == "select" and column in line:
-                by_epoch.setdefault(float(line["epoch"]), []).append(line[column])
-    return by_epoch
-
-
-def _mean_norms(runs: Sequence[RunFolder], colour: int, name: str) -> Series:
-    """Return the mean over runs of the lengths of item vectors."""
-    lengths: dict[float, list[float]] = {}
-    for curve in map(norm_curve, runs):
-        for level, length in zip(curve.levels, curve.lengths, strict=True):
-            lengths.setdefault(level, []).append(length)
-    means = {level: float(np.mean(lengths[level])) for level in sorted(lengths)}
-    return Series([*means], [*means.values()], colour=colour, name=name)
+def _learning(runs: Sequence[RunFolder], column: str) -> pl.DataFrame:
+    """Return mean, lowest and highest value over runs of a column of ``metrics.jsonl``, by epoch."""
+    lines = [line for run in runs for line in run.metrics() if line["phase"] == "select" and column in line]
+    values = {"epoch": [line["epoch"] for line in lines], "value": [line[column] for line in lines]}
+    value = pl.col("value")
+    by_epoch = pl.DataFrame(values).group_by("epoch")
+    return by_epoch.agg(mean=value.mean(), low=value.min(), high=value.max()).sort("epoch")
 
 
 def _sparsity(findings: Findings) -> dict[str, str]:

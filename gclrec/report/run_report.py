@@ -33,14 +33,6 @@ class Drawing(NamedTuple):
     names: dict[str, int]
 
 
-class Curve(NamedTuple):
-    """Mean length of item vectors by popularity: level, length over the mean, number of items."""
-
-    levels: list[float]
-    lengths: list[float]
-    counts: list[int]
-
-
 def write_run_page(run: RunFolder) -> Path:
     """Write ``report.html`` into the folder of a finished run.
 
@@ -83,7 +75,7 @@ def run_page(run: RunFolder) -> str:
             {name: f"geometry/{name}" for name in ("alignment", "users/uniformity", "items/uniformity")},
         ),
         popularity=_by_popularity(read_frame(run.path / "per_user.parquet"), k),
-        norms=norm_chart([_norm_series(norm_curve(run))]),
+        norms=norm_chart({"length": norm_curve(run)}, {"length": 2}),
         geometry=[
             [name.replace("_", " "), f"{value:.4f}"] for name, value in result.get("geometry", {}).items()
         ],
@@ -135,36 +127,35 @@ def _by_popularity(scores: pl.DataFrame, k: int) -> str:
     )
 
 
-def norm_curve(run: RunFolder) -> Curve:
-    """Return the mean length of item vectors by popularity.
+def norm_curve(run: RunFolder) -> pl.DataFrame:
+    """Return the mean length of item vectors by popularity: ``level, length, items``.
 
-    Items are grouped by the power of two below their degree. The curve is empty for a run without vectors or
-    whose vectors all have the same length.
+    A level holds the items whose degree has the same power of two below it; 0 is for items without
+    interactions. Lengths are relative to the mean over all items. There are no rows if the run has no vectors
+    or all vectors have the same length.
     """
-    empty = Curve([], [], [])
-    if not (run.path / "embeddings").is_dir():
-        return empty
-    held = read_embeddings(run.path / "embeddings")
-    length = np.linalg.norm(held.item_vectors.astype(np.float64), axis=1)
-    if not len(length) or np.ptp(length) <= 1e-4 * length.mean():
-        return empty
-    level = np.where(held.item_degrees > 0, np.floor(np.log2(np.maximum(held.item_degrees, 1))) + 1, 0)
-    levels, inverse, counts = np.unique(level, return_inverse=True, return_counts=True)
-    means = np.bincount(inverse, length) / counts / length.mean()
-    return Curve(levels.tolist(), means.tolist(), counts.tolist())
+    length, degree = np.empty(0), np.empty(0, dtype=np.int64)
+    if (run.path / "embeddings").is_dir():
+        held = read_embeddings(run.path / "embeddings")
+        norms = np.linalg.norm(held.item_vectors.astype(np.float64), axis=1)
+        if len(norms) and np.ptp(norms) > 1e-4 * norms.mean():
+            length, degree = norms / norms.mean(), held.item_degrees
+    level = np.where(degree > 0, np.floor(np.log2(np.maximum(degree, 1))) + 1, 0)
+    levels, inverse, items = np.unique(level, return_inverse=True, return_counts=True)
+    return pl.DataFrame({"level": levels, "length": np.bincount(inverse, length) / items, "items": items})
 
 
-def _norm_series(curve: Curve) -> Series:
-    notes = [f"({count:,} items)" for count in curve.counts]
-    return Series(curve.levels, curve.lengths, colour=2, name="length", notes=notes)
-
-
-def norm_chart(curves: Sequence[Series]) -> str:
-    """Draw curves over the levels of :func:`norm_curve`; each tick shows the least degree of its level."""
-    levels = sorted({level for curve in curves for level in curve.x})
+def norm_chart(curves: Mapping[str, pl.DataFrame], colours: Mapping[str, int]) -> str:
+    """Draw results of :func:`norm_curve` by name; each tick shows the least degree of its level."""
+    series = []
+    for name, curve in curves.items():
+        level, length, notes = (curve[column].to_list() for column in ("level", "length", "items"))
+        notes = [f"({items:,} items)" for items in notes]
+        series.append(Series(level, length, colour=colours[name], name=name, notes=notes))
+    levels = sorted({level for one in series for level in one.x})
     step = max(1, -(-len(levels) // 8))
     return chart(
-        curves,
+        series,
         label="length of item vectors by popularity",
         x_label="training interactions of an item, at least",
         y_label="length, 1 is the mean",
