@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ ID = (str, int, float, np.generic)
 """Types of a raw id; numbers must be whole."""
 
 _SPARSE = 4  # a lookup table may have this many entries per id
-_BLOCK = 2**20  # rows looked up at a time, so that temporary arrays stay small
+_BLOCK = 2**17  # rows looked up at a time, so that temporary arrays stay small
 
 
 def typed(raw: Any) -> Any:
@@ -46,9 +46,14 @@ def coded(text: pl.Series) -> pl.Series:
     """Return text as an ``Enum`` of its sorted distinct values, which takes 1 to 4 bytes a row.
 
     Args:
-        text: ``String`` or ``Categorical``; missing values stay missing.
+        text: ``String`` or one of :data:`CODED`; missing values stay missing.
     """
-    return text.cast(pl.Enum(distinct_ids(text.drop_nulls())))
+    # Distinct hashes are found 5 times faster than distinct text. The cast fails if two texts share a hash.
+    likely = text.gather(text.hash().arg_unique()).drop_nulls().cast(pl.String)
+    try:
+        return text.cast(pl.Enum(likely.unique().sort()))
+    except pl.exceptions.InvalidOperationError:
+        return text.cast(pl.Enum(distinct_ids(text.drop_nulls())))
 
 
 def distinct_ids(ids: pl.Series) -> pl.Series:
@@ -57,7 +62,9 @@ def distinct_ids(ids: pl.Series) -> pl.Series:
     Args:
         ids: ``Int64``, ``String`` or one of :data:`CODED`, none missing.
     """
-    distinct = ids.unique()
+    if ids.dtype == pl.String:
+        return ids.unique().sort()
+    distinct = ids.gather(ids.to_physical().arg_unique())
     return (distinct.cast(pl.String) if isinstance(ids.dtype, CODED) else distinct).sort()
 
 
@@ -79,8 +86,7 @@ def places_of(wanted: pl.Series, known: pl.Series) -> npt.NDArray[np.int64]:
         known: distinct ids, ``Int64`` or ``String``, in any order.
     """
     if known.dtype == pl.String and len(wanted) > len(known):
-        codes = wanted.cast(pl.Enum(known), strict=False).to_physical()
-        return _filled(codes, lambda block: block.cast(pl.Int64))
+        return _array(wanted.cast(pl.Enum(known), strict=False).to_physical())
     if isinstance(wanted.dtype, CODED):
         wanted = wanted.cast(pl.String)
     wanted = wanted.cast(known.dtype, strict=False)
@@ -90,17 +96,23 @@ def places_of(wanted: pl.Series, known: pl.Series) -> npt.NDArray[np.int64]:
             # Ids from a small range index a table: 0.05 s for 5 million rows, where a join takes 0.5 s.
             table = np.full(high + 2, -1, dtype=np.int64)  # the last entry is for larger ids
             table[known.to_numpy()] = np.arange(len(known))
-            places = pl.Series(table)
-            return _filled(wanted, lambda block: places.gather(block.clip(upper_bound=high + 1)))
+            return _array(wanted, table)
     rows = pl.DataFrame({"id": known, "row": np.arange(len(known), dtype=np.int64)})
-    joined = wanted.to_frame("id").join(rows, on="id", how="left", maintain_order="left")
-    return _filled(joined["row"], lambda block: block)
+    return _array(wanted.to_frame("id").join(rows, on="id", how="left", maintain_order="left")["row"])
 
 
-def _filled(values: pl.Series, change: Callable[[pl.Series], pl.Series]) -> npt.NDArray[np.int64]:
-    """Return changed values as one writable array, ``-1`` where they are missing."""
+def _array(values: pl.Series, table: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+    """Return non-negative values, or what a table holds at them, as a writable array; ``-1`` for missing ones.
+
+    Goes block by block, so that chunked values are not copied as a whole.
+    """
+    if values.null_count():
+        values = values.cast(pl.Int64).fill_null(-1)
     found = np.empty(len(values), dtype=np.int64)
     for start in range(0, len(values), _BLOCK):
-        block = change(values.slice(start, _BLOCK)).fill_null(-1)
-        found[start : start + len(block)] = block.to_numpy()
+        block, out = values.slice(start, _BLOCK).to_numpy(), found[start : start + _BLOCK]
+        if table is None:
+            out[:] = block
+        else:
+            np.take(table, block, out=out, mode="clip")
     return found

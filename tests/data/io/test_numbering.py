@@ -145,3 +145,17 @@ def test_text_of_a_parquet_file_means_the_same_as_ever(tmp_path: Path) -> None:
         path = table(tmp_path / "c.parquet", user_id=["u", bad, "w"], item_id=[1, 2, 3])
         with pytest.raises(InputError, match=r"row 2: found .* in column 'user_id', expected an id"):
             read_interactions(path)
+
+
+def test_texts_with_the_same_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pl.Series, "hash", lambda self: self.str.len_bytes().cast(pl.UInt64))
+    ids = numbering.coded(pl.Series(TEXT))
+    assert ids.cast(pl.String).to_list() == TEXT
+
+
+@pytest.mark.parametrize("dtype", [pl.String, pl.Categorical, pl.Enum(["y", "x", "é", "unused", ""])])
+def test_coded_text_is_the_text_and_its_codes_are_in_order(dtype: pl.DataType) -> None:
+    values = ["x", None, "y", "x", "é", ""]
+    ids = numbering.coded(pl.Series(values, dtype=dtype))
+    assert ids.cast(pl.String).to_list() == values
+    assert ids.dtype == pl.Enum(["", "x", "y", "é"])
