@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 
 from gclrec.common.errors import InputError, InputWarning
-from gclrec.data.catalog.published import CATALOG
 from gclrec.data.interactions import Dataset, IntArray, Interactions, Vocabulary
 from gclrec.data.schema import Schema
 from gclrec.data.splits import Split
@@ -247,31 +246,3 @@ def _kind(dtype: pl.DataType) -> str:
     if isinstance(dtype, pl.List):
         return "categories"
     return "number" if dtype.is_float() else "category"
-
-
-def catalogue_markdown() -> str:
-    """Return the catalogue as a Markdown table and a list of sources: a part of ``docs/datasets.md``."""
-    head = ["name", "users", "items", "interactions", "default split", "download", "what it is"]
-    rows = []
-    for name, entry in CATALOG.items():
-        counts = [f"{number:,}" for number in (entry.users, entry.items, entry.interactions)]
-        download = "made in code" if entry.synthetic else "yes" if entry.downloads else "no"
-        what = f"{entry.title}. {entry.about}"
-        rows.append([f"`{name}`", *counts, f"`{entry.default_split}`", download, what])
-    lines = [head, ["---", "--:", "--:", "--:", "---", "---", "---"], *rows]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    sources = []
-    for name, entry in CATALOG.items():
-        if entry.synthetic:
-            continue
-        files = " or ".join(
-            ", ".join(f"`{file}`" for file in layout.needed.values()) for layout in entry.layouts
-        )
-        folder = f", in folder `{entry.folder}`" if entry.folder else ""
-        optional = sorted({file for layout in entry.layouts for file in layout.optional.values()})
-        also = f"; also read: {', '.join(f'`{file}`' for file in optional)}" if optional else ""
-        sources.append(
-            f"- `{name}`: <{entry.origin}>. Terms: {entry.terms}. Cite: {entry.cite}.\n"
-            f"  Files: {files}{folder}{also}."
-        )
-    return table + "\n\n" + "\n".join(sources) + "\n"

@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from gclrec.data.catalog.entries import catalogue_markdown
 from gclrec.data.catalog.loader import CATALOG, load
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.splits import SPLITS, make_split
 from gclrec.data.statistics import (
     K_CORES,
-    catalogue_markdown,
     describe,
     gini,
     has_clock,

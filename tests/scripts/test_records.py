@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gclrec.common.files import read_toml
-from gclrec.data.catalog.published import CATALOG
+from gclrec.data.catalog.entries import CATALOG
 from gclrec.settings.config import TrainConfig, method_settings
 
 RECORDS = sorted((Path(__file__).parents[2] / "scripts" / "records").glob("*.toml"))

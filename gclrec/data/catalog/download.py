@@ -1,23 +1,20 @@
-"""Files from the web: whole and checked, or not there at all."""
+"""Download files: complete and verified, or not there at all."""
 
 from __future__ import annotations
 
 import os
 import sys
 import tempfile
-import time
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from gclrec.common.errors import InputError
 
 _TIMEOUT = 30.0
-_CHUNK = 1 << 16
 
 
-class _CutOffError(OSError):
-    """The server closed the connection before all bytes had come."""
+class _FinalError(Exception):
+    """A failure that another attempt would not change; pooch does not try again after it."""
 
 
 def fetch(
@@ -26,131 +23,113 @@ def fetch(
     *,
     checksum: str | None = None,
     attempts: int = 3,
-    pause: float = 1.0,
     progress: bool | None = None,
 ) -> Path:
     """Download one file.
 
-    The bytes go to a temporary file beside ``path``, which takes its name only when all of them have come
-    and the checksum is right. So a file at ``path`` is always whole; after a failure nothing is left.
+    The file appears at ``path`` only when it is complete and its checksum is right; a failure leaves nothing
+    behind. A file that is already there is kept unless its checksum is known and wrong.
 
     Args:
         url: an ``http://`` or ``https://`` address.
-        path: where the file goes; its folder is made. A file that is there is replaced only if its checksum
-            is known and wrong.
+        path: where the file goes; its folder is created.
         checksum: ``"md5:..."`` or ``"sha256:..."``; ``None`` if none is published.
-        attempts: tries in all; an address that does not exist is tried once.
-        pause: seconds before the second try, twice as long before the third, and so on.
+        attempts: attempts in all, one and two seconds apart; an address that does not exist is tried once.
         progress: show a bar on stderr; only on a terminal if ``None``.
 
-    Returns:
-        The path.
-
     Raises:
-        InputError: no connection, no such address, a transfer that was cut off each time, or a file that
-            is not the published one.
+        InputError: no connection, no such address, an incomplete transfer, or a wrong checksum.
     """
     import pooch
+    from requests import exceptions
 
     path = Path(path)
     pooch.get_logger().setLevel("WARNING")
+    files = pooch.Pooch(
+        path.parent, "", {path.name: checksum}, {path.name: url}, retry_if_failed=attempts - 1
+    )
     shown = sys.stderr.isatty() if progress is None else progress
-    for attempt in range(1, attempts + 1):
-        try:
-            pooch.retrieve(
-                url, checksum, fname=path.name, path=path.parent, downloader=_Transfer(path.name, shown)
+    try:
+        files.fetch(path.name, downloader=lambda url, file, _: _transfer(url, file, path.name, shown))
+    except _FinalError as error:
+        raise InputError(f"{url}: {error}") from error.__cause__
+    except exceptions.RequestException as error:
+        raise InputError(f"{url}: {_problem(error)}") from error
+    except ValueError as error:  # the checksum
+        problem = "the file is not the published one (its checksum differs); nothing was kept"
+        raise InputError(f"{url}: {problem}") from error
+    return path
+
+
+def _transfer(url: str, file: str, label: str, shown: bool) -> None:
+    """Download to a temporary file by pooch's downloader, with a bar, and check the number of bytes."""
+    from pooch import HTTPDownloader
+    from requests import exceptions
+    from tqdm import tqdm
+
+    plain = {"Accept-Encoding": "identity"}  # the announced length is that of the bytes as sent
+    try:
+        with tqdm(total=1, desc=label, unit="B", unit_scale=True, disable=not shown) as bar:
+            HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=_TIMEOUT, headers=plain)(
+                url, file, None
             )
-            return path
-        except Exception as error:
-            problem, passing = _explain(error)
-            if problem is None:
-                raise
-            if not passing or attempt == attempts:
-                raise InputError(f"{url}: {problem}") from error
-        time.sleep(pause * attempt)
-    raise InputError(f"the number of attempts must be 1 or more, got {attempts}")
+            announced = int(bar.total)
+    except exceptions.HTTPError as error:
+        status = 0 if error.response is None else error.response.status_code
+        if status >= 500 or status == 429:
+            raise
+        raise _FinalError(_problem(error)) from error
+    except ValueError as error:  # malformed addresses; other errors of requests are no ValueError
+        raise _FinalError(f"not an address that can be downloaded ({error})") from error
+    if announced and Path(file).stat().st_size != announced:  # old versions of urllib3 do not notice
+        raise exceptions.ChunkedEncodingError(f"expected {announced:,} bytes")
 
 
-class _Transfer:
-    """One transfer by pooch's downloader, with a bar, that notices when bytes are missing."""
-
-    def __init__(self, label: str, shown: bool) -> None:
-        self.label, self.shown = label, shown
-
-    def __call__(self, url: str, output_file: str, pooch: object) -> None:
-        from pooch import HTTPDownloader
-        from tqdm import tqdm
-
-        # Unpacked on the way, the bytes could not be counted: ask for them as they are.
-        plain = {"Accept-Encoding": "identity"}
-        with tqdm(total=1, desc=self.label, unit="B", unit_scale=True, disable=not self.shown) as bar:
-            HTTPDownloader(progressbar=bar, chunk_size=_CHUNK, timeout=_TIMEOUT, headers=plain)(
-                url, output_file, pooch
-            )
-            announced, received = int(bar.total), Path(output_file).stat().st_size
-        if announced and received != announced:
-            raise _CutOffError(f"{received:,} of {announced:,} bytes")
-
-
-def _explain(error: Exception) -> tuple[str | None, bool]:
-    """Return what went wrong in words (``None``: not our matter), and whether another try may help."""
+def _problem(error: Exception) -> str:
     from requests import exceptions
 
     if isinstance(error, exceptions.HTTPError) and error.response is not None:
-        status = error.response.status_code
-        return f"the server answered {status} {error.response.reason}", status >= 500 or status == 429
-    if isinstance(error, _CutOffError | exceptions.ChunkedEncodingError | exceptions.ContentDecodingError):
-        return "the transfer was cut off before its end", True
+        return f"the server answered {error.response.status_code} {error.response.reason}"
     if isinstance(error, exceptions.Timeout):
-        return f"no answer within {_TIMEOUT:g} seconds", True
+        return f"no answer within {_TIMEOUT:g} seconds"
     if isinstance(error, exceptions.ConnectionError):
-        return "no connection to the server", True
-    if isinstance(error, exceptions.RequestException):
-        return f"not an address that can be downloaded ({error})", False
-    if isinstance(error, ValueError) and "hash" in str(error):
-        return "the file is not the published one (its checksum differs); nothing was kept", True
-    return None, False
+        return "no connection to the server"
+    if isinstance(error, exceptions.ChunkedEncodingError | exceptions.ContentDecodingError):
+        return "the transfer was cut off before its end"
+    return f"the download failed ({error})"
 
 
 def unzip(archive: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
-    """Unpack a zip file into a new folder, all of it or nothing.
+    """Unpack a zip file into a new folder, completely or not at all.
 
-    If everything in the archive lies in one folder, the content of that folder is what is unpacked.
+    If the archive holds a single folder, the content of that folder is unpacked.
 
     Args:
         archive: the zip file; it stays.
-        folder: a folder that does not exist, or is empty.
-
-    Returns:
-        The folder.
+        folder: a folder that does not exist or is empty.
 
     Raises:
-        InputError: the archive is damaged, or a name in it points outside.
+        InputError: the archive is damaged, or a name in it points outside the folder.
     """
     archive, folder = Path(archive), Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as workplace:
+    # pooch.Unzip unpacks in place, so that an interruption would leave a part of the files.
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        unpacked = Path(temporary) / "unpacked"
         try:
             with zipfile.ZipFile(archive) as packed:
-                _refuse_outside(archive, packed.namelist())
-                packed.extractall(workplace)
+                for name in packed.namelist():
+                    parts = PurePosixPath(name.replace("\\", "/")).parts
+                    if ".." in parts or name.startswith(("/", "\\")) or ":" in name:
+                        problem = f"the entry {name!r} points outside the folder; nothing was unpacked"
+                        raise InputError(f"{archive}: {problem}")
+                packed.extractall(unpacked)
         except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
             raise InputError(f"{archive}: not a zip file that can be unpacked ({error})") from error
-        content = list(Path(workplace).iterdir())
-        unpacked = content[0] if len(content) == 1 and content[0].is_dir() else Path(workplace)
-        if unpacked == Path(workplace):
-            unpacked = Path(workplace) / folder.name
-            unpacked.mkdir()
-            for each in content:
-                each.rename(unpacked / each.name)
+        content = list(unpacked.iterdir())
+        if len(content) == 1 and content[0].is_dir():
+            unpacked = content[0]
         if folder.is_dir():
-            folder.rmdir()  # on Windows, a folder does not replace even an empty one
+            folder.rmdir()  # Windows does not replace even an empty folder
         unpacked.rename(folder)
     return folder
-
-
-def _refuse_outside(archive: Path, names: Sequence[str]) -> None:
-    for name in names:
-        parts = PurePosixPath(name.replace("\\", "/")).parts
-        if ".." in parts or name.startswith(("/", "\\")) or ":" in name:
-            raise InputError(f"{archive}: the entry {name!r} points outside the folder; nothing was unpacked")

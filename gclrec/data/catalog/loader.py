@@ -13,7 +13,7 @@ import numpy as np
 
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.catalog.download import fetch, unzip
-from gclrec.data.catalog.published import CATALOG, Entry
+from gclrec.data.catalog.entries import CATALOG, Entry
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.io.columns import Columns
 from gclrec.data.io.folders import find_layout

@@ -102,7 +102,7 @@ def places_of(wanted: pl.Series, known: pl.Series) -> npt.NDArray[np.int64]:
 
 
 def _array(values: pl.Series, table: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
-    """Return non-negative values, or what a table holds at them, as a writable array; ``-1`` for missing ones.
+    """Return values, or what a table holds at these indices, as a writable array; ``-1`` where missing.
 
     Goes block by block, so that chunked values are not copied as a whole.
     """

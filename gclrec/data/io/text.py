@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import re
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,10 +19,6 @@ from gclrec.data.io.tables import first_line, interactions_of, read_text_table
 
 LARGEST_ID = 2**31 - 1
 """The largest id in an adjacency list: ids there are row numbers, which fit 32 bits."""
-
-_BLOCK = 1 << 23
-_SPACE = np.zeros(256, dtype=np.bool_)
-_SPACE[[9, 10, 13, 32]] = True
 
 
 class IntegerLists(NamedTuple):
@@ -50,57 +44,31 @@ def integer_lists(path: Path) -> IntegerLists:
         InputError: the file cannot be read, or holds anything else; names the line.
     """
     data = read_bytes(path)
-    parts, line = [], 1
-    for block in _blocks(data):
-        parts.append(_parse_block(path, block, line))
-        line += block.count(b"\n")
-    ids, counts, values, lines = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return IntegerLists(ids, counts, values, lines)
+    if data.translate(None, b"0123456789 \t\r\n"):
+        raise _bad_number(path, data)
+    # read_csv needs one number of fields in all lines; fromstring takes any whitespace, line ends included.
+    numbers = np.fromstring(data, dtype=np.int64, sep=" ")
+    if (numbers > LARGEST_ID).any():
+        raise _bad_number(path, data)
+    lines = pl.read_csv(data, has_header=False, separator="\0", quote_char=None, infer_schema=False)
+    lengths = lines.to_series().str.count_matches(r"\d+").fill_null(0).to_numpy()
+    filled = np.flatnonzero(lengths)
+    counts = lengths[filled].astype(np.int64)
+    is_head = np.zeros(len(numbers), dtype=np.bool_)
+    is_head[np.cumsum(counts) - counts] = True
+    return IntegerLists(numbers[is_head], counts - 1, numbers[~is_head], filled + 1)
 
 
-def _blocks(data: bytes) -> Iterator[bytes]:
-    """Yield pieces of whole lines, small enough for the arrays made of them to stay small."""
-    start = 0
-    while start < len(data):
-        end = data.find(b"\n", start + _BLOCK) + 1
-        end = end or len(data)
-        yield data[start:end]
-        start = end
-
-
-def _parse_block(path: Path, block: bytes, first_line: int) -> IntegerLists:
-    raw = np.frombuffer(block, dtype=np.uint8)
-    digits = raw - np.uint8(48)  # wraps round: everything but 0..9 becomes larger than 9
-    is_digit = digits < 10
-    if not (is_digit | _SPACE[raw]).all():
-        raise _bad_number(path, block, int(np.argmin(is_digit | _SPACE[raw])), first_line)
-    edges = np.flatnonzero(np.diff(is_digit, prepend=np.False_, append=np.False_))
-    starts, ends = edges[::2], edges[1::2]
-    lengths = ends - starts
-    values = np.zeros(len(starts), dtype=np.int64)
-    for place in range(min(int(lengths.max(initial=0)), 18)):
-        has_place = lengths > place
-        values += np.where(has_place, digits[np.maximum(ends - 1 - place, 0)], 0) * np.int64(10**place)
-    too_large = (values > LARGEST_ID) | (lengths > 18)
-    if too_large.any():
-        raise _bad_number(path, block, int(starts[np.argmax(too_large)]), first_line)
-    newlines = np.flatnonzero(raw == 10)
-    per_line = np.diff(np.searchsorted(starts, np.concatenate([[0], newlines + 1, [len(raw)]])))
-    filled = np.flatnonzero(per_line)
-    heads = np.cumsum(per_line[filled]) - per_line[filled]
-    rest = np.ones(len(values), dtype=np.bool_)
-    rest[heads] = False
-    return IntegerLists(values[heads], per_line[filled] - 1, values[rest], filled + first_line)
-
-
-def _bad_number(path: Path, block: bytes, position: int, first_line: int) -> InputError:
-    start = max(block.rfind(blank, 0, position) for blank in (b" ", b"\t", b"\n", b"\r")) + 1
-    found = re.split(rb"[ \t\r\n]", block[start : position + 64], maxsplit=1)[0].decode(errors="replace")
-    line = first_line + block.count(b"\n", 0, position)
-    return InputError(
-        f"{path}, line {line}: found {found!r}, expected whole numbers from 0 to {LARGEST_ID} "
-        "separated by blanks (user item item ...)"
-    )
+def _bad_number(path: Path, data: bytes) -> InputError:
+    """Return the error for the first word that is no whole number, or one that is too large."""
+    for line, content in enumerate(data.split(b"\n"), start=1):
+        for word in content.split():
+            if not word.isdigit() or int(word[-4300:]) > LARGEST_ID:
+                return InputError(
+                    f"{path}, line {line}: found {word.decode(errors='replace')!r}, expected whole numbers "
+                    f"from 0 to {LARGEST_ID} separated by blanks (user item item ...)"
+                )
+    raise AssertionError("all numbers are as expected")
 
 
 def read_adjacency(path: Path, columns: Columns) -> RawInteractions:
