@@ -138,7 +138,8 @@ class Entry:
         return " or ".join(dict.fromkeys(layout.format for layout in self.layouts)) or "made in code"
 
 
-def _read_catalog(path: Path) -> dict[str, Entry]:
+def read_catalog(path: Path) -> dict[str, Entry]:
+    """Return the data sets of a catalogue file, whose keys are explained at its beginning."""
     catalog = {}
     for name, table in read_toml(path).items():
         known: dict[str, Any] = {
@@ -184,7 +185,7 @@ _ATTRIBUTE_READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     "counted_lists": _counted_attributes,
 }
 
-CATALOG = _read_catalog(Path(__file__).with_name("catalog.toml"))
+CATALOG = read_catalog(Path(__file__).with_name("catalog.toml"))
 """The named data sets."""
 
 

@@ -17,6 +17,7 @@ import pytest
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.catalog import loader as catalog
 from gclrec.data.catalog.download import fetch
+from gclrec.data.catalog.entries import read_catalog
 from gclrec.data.catalog.loader import CATALOG, find, load, locate
 from gclrec.data.io.columns import Columns
 from gclrec.data.splits import SPLITS, make_split
@@ -400,3 +401,52 @@ def test_order_is_told_from_time(tmp_path: Path, file: str, text: str, ordered: 
     lay(tmp_path, {file: text})
     assert load(tmp_path / file).time_is_order == ordered
     assert load(tmp_path).time_is_order == ordered
+
+
+TOY = """
+[toy]
+title = "Toy"
+about = "User plays with a toy."
+origin = "https://example.org"
+terms = "none"
+cite = "nothing"
+split = "random"
+users = 2
+items = 2
+interactions = 3
+downloads = [{ url = "https://example.org/files/plays.csv", checksum = "md5:00" }]
+[[toy.layouts]]
+format = "table"
+needed = { pairs = "plays.csv" }
+optional = { items = ["toys.csv", "toys.tsv"] }
+columns = { user = "child", item = "toy" }
+item_columns = { colour = "paint" }
+"""
+
+
+def test_a_table_of_the_catalogue_is_all_that_a_data_set_needs(tmp_path: Path) -> None:
+    lay(
+        tmp_path,
+        {
+            "catalog.toml": TOY,
+            "plays.csv": "child,toy\n1,2\n1,3\n2,2\n",
+            "toys.tsv": "id\tpaint\tshop\n2\tred\tx\n",
+        },
+    )
+    entry = read_catalog(tmp_path / "catalog.toml")["toy"]
+    assert (entry.format, entry.folder, entry.synthetic) == ("table", None, False)
+    assert [file.filename for file in entry.downloads] == ["plays.csv"]
+    (layout,) = entry.layouts
+    files = layout.files_in(tmp_path)
+    assert files == {"pairs": tmp_path / "plays.csv", "items": tmp_path / "toys.tsv"}
+    dataset = layout.read(files)
+    assert dataset.interactions.to_frame().rows() == [(1, 2), (1, 3), (2, 2)]
+    assert dataset.item_attributes.to_dicts() == [{"id": 2, "colour": "red"}]
+    (tmp_path / "plays.csv").unlink()
+    assert layout.files_in(tmp_path) is None
+
+
+def test_an_unknown_key_of_the_catalogue_is_refused(tmp_path: Path) -> None:
+    lay(tmp_path, {"catalog.toml": TOY.replace("[[toy.layouts]]", "colour = 1\n[[toy.layouts]]")})
+    with pytest.raises(TypeError, match="colour"):
+        read_catalog(tmp_path / "catalog.toml")
