@@ -55,7 +55,7 @@ class FolderLayout:
     format: str
     needed: Mapping[str, str]
     optional: Mapping[str, list[str]] = field(default_factory=dict)
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)
     item_format: str = "auto"
     item_columns: Mapping[str, str] = field(default_factory=dict)
     in_order: bool = False
