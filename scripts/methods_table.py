@@ -13,8 +13,8 @@ import statistics
 from pathlib import Path
 
 from gclrec.cli.compare import main as compare
-from gclrec.runs.checkpoint import write_atomically
-from gclrec.runs.folder import RunFolder, read_json
+from gclrec.common.files import read_json, write_atomically
+from gclrec.runs.folder import RunFolder
 from gclrec.settings.methods import METHODS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,10 +14,11 @@ from gclrec.baselines import Scorer
 from gclrec.cli.console import Json, command, emit_json, main_of, output
 from gclrec.cli.train import figures_table
 from gclrec.common.errors import InputError
+from gclrec.common.files import write_parquet
 from gclrec.encoders import Embeddings
 from gclrec.evaluation.metrics import METRICS
 from gclrec.runs.embeddings import read_embeddings
-from gclrec.runs.folder import RunFolder, write_parquet
+from gclrec.runs.folder import RunFolder
 from gclrec.runs.reading import check_run
 from gclrec.training.fitting import fitted
 from gclrec.training.prepare import config_of

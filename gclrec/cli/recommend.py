@@ -103,9 +103,9 @@ def recommend(
         raise InputError("--user-column names a column of --users-file, and there is none")
     if (item_column or time_column) and not (users_file or candidates):
         raise InputError("--item-column and --time-column name columns of files, and there is none")
+    from gclrec.common.files import check_table_path
     from gclrec.data.io.columns import Columns
     from gclrec.recall.recommender import Recommender
-    from gclrec.recall.tables import check_table_path
     from gclrec.runs.reading import usual_columns
 
     if out is not None:
@@ -181,7 +181,7 @@ def _write(
 ) -> None:
     from rich.progress import track
 
-    from gclrec.recall.tables import write_table
+    from gclrec.common.files import write_table
 
     shown = track(tables, "recommending", total=steps, console=progress_console(), transient=True)
     rows = write_table(out, shown)

@@ -11,12 +11,13 @@ from rich.table import Table
 
 from gclrec.cli.console import Json, command, emit_json, main_of, output
 from gclrec.common.errors import InputError
+from gclrec.common.files import read_json
 from gclrec.contrast import SSL
 from gclrec.evaluation.hardness import HARDEST, embedding_hardness
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.losses.ranking_losses import LOSSES
 from gclrec.runs.embeddings import read_embeddings
-from gclrec.runs.folder import RunFolder, read_json
+from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig, flag
 from gclrec.training.build import chains_of
 from gclrec.training.prepare import config_of

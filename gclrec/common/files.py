@@ -1,15 +1,18 @@
-"""Bytes of plain or gzip'd files, with one clear line for everything that can be wrong with them."""
+"""Files: reading with one-line errors that name the file, and atomic writing."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
+import io
+import json
 import os
 import sys
+import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from gclrec.common.errors import InputError
 
@@ -18,8 +21,15 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+if TYPE_CHECKING:
+    import polars as pl
+
 SAMPLE = 1 << 18
-"""Bytes of a file's beginning that are looked at to tell its format."""
+"""Bytes at the beginning of a file from which its format is guessed."""
+
+TABLE_SUFFIXES = (".parquet", ".csv")
+
+_ROWS = 1_000_000  # rows of a table that are held in memory at a time
 
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
@@ -40,7 +50,7 @@ def read_bytes(path: str | os.PathLike[str], limit: int = -1) -> bytes:
     """Return the content of a file, unpacked if it is gzip'd, without a byte order mark.
 
     Args:
-        path: the file; gzip is told by the file's first bytes, not by its name.
+        path: the file; gzip is recognised by the first bytes, not by the name.
         limit: read only that many bytes (after unpacking); all if negative.
 
     Raises:
@@ -60,7 +70,7 @@ def read_bytes(path: str | os.PathLike[str], limit: int = -1) -> bytes:
 
 
 def open_bytes(path: str | os.PathLike[str]) -> IO[bytes]:
-    """Open a file for reading, unpacking it on the way if it is gzip'd.
+    """Open a file for reading; a gzip file is unpacked on the way.
 
     Raises:
         InputError: the path is a folder.
@@ -71,7 +81,7 @@ def open_bytes(path: str | os.PathLike[str]) -> IO[bytes]:
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path is a folder; not if the system does not let us see it."""
+    """Return whether a path is a folder; false if the system does not tell."""
     try:
         return Path(path).is_dir()
     except OSError:
@@ -96,21 +106,10 @@ def read_sample(path: str | os.PathLike[str]) -> bytes:
 
 
 def unreadable(path: str | os.PathLike[str], error: OSError) -> InputError:
-    """Return the one line for a file that the system does not let us read."""
+    """Return the error for a file that the system refuses to read."""
     if isinstance(error, FileNotFoundError):
         return InputError(f"{path}: no such file")
     return InputError(f"{path}: cannot be read ({error.strerror or error})")
-
-
-@contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Name what is to be written, and not its temporary stand-in, in what the system says against it."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def decoded(path: str | os.PathLike[str], data: bytes) -> str:
@@ -132,7 +131,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file of settings.
 
     Raises:
-        InputError: it is missing or is not TOML; the line is named.
+        InputError: it is missing or is not TOML; the message names the line.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -140,3 +139,167 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: no such file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a TOML file ({error})") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing from the run folder") from None
+    except ValueError as error:
+        raise InputError(f"{path}: damaged or cut off ({error})") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    return values
+
+
+def read_parquet(path: Path) -> pl.DataFrame:
+    """Read a Parquet file.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    import polars as pl
+
+    try:
+        return pl.read_parquet(io.BytesIO(path.read_bytes()))
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing from the run folder") from None
+    except pl.exceptions.PolarsError as error:
+        raise damaged(path, error) from None
+
+
+def damaged(path: Path, error: BaseException) -> InputError:
+    """Return the error for a file that can be read but not used."""
+    return InputError(f"{path}: cannot be used ({' '.join(str(error).split()) or type(error).__name__})")
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
+    """Yield a temporary path; the file or folder made there replaces ``path`` when the block ends.
+
+    At any moment either the former or the new content is at ``path``, even if the process is killed. If the
+    block raises, the former content stays and nothing else is left. The temporary path is on the same file
+    system, in a folder of a unique name: other threads, and processes in other containers, may write the same
+    file. Errors of the file system name ``path`` instead of the temporary one.
+
+    Args:
+        path: file or folder to write; its parent folder is made if needed.
+        overwrite: replace a folder that is there; otherwise that is an error.
+
+    Raises:
+        OSError: the disk is full, the place is not writable, or a folder is in the way.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link and replace its target
+    with _naming(path):
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory
+        with temporary(prefix=f".{path.name}.", dir=path.parent, ignore_cleanup_errors=True) as aside:
+            # The folder is private to its owner; a file made inside it gets the usual permissions.
+            fresh, former = Path(aside, path.name), Path(aside, "former")
+            yield fresh
+            for file in fresh.rglob("*") if fresh.is_dir() else (fresh,):
+                if file.is_file():
+                    with file.open("rb+") as opened:
+                        os.fsync(opened.fileno())
+            if overwrite and fresh.is_dir() and path.exists():
+                path.rename(former)
+            try:
+                fresh.replace(path)
+            except BaseException:
+                if former.exists():
+                    former.rename(path)
+                raise
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file of bytes or UTF-8 text; see :func:`replacing`."""
+    with replacing(path) as fresh:
+        fresh.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_parquet(path: Path, frame: pl.DataFrame) -> None:
+    """Write a Parquet file; see :func:`replacing`.
+
+    It is made in memory, so that a full disk is an ``OSError`` instead of an error of Polars.
+    """
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def write_table(path: str | Path, frames: Iterable[pl.DataFrame]) -> int:
+    """Write many tables, one after the other, to one Parquet or CSV file; see :func:`replacing`.
+
+    Args:
+        path: ends with ``.parquet`` or ``.csv``; its parent folder exists.
+        frames: at least one, all with the same columns; a million rows are held in memory at a time.
+
+    Returns:
+        Number of rows.
+
+    Raises:
+        InputError: see :func:`check_table_path`.
+        OSError: the disk is full, or the place is not writable.
+    """
+    import polars as pl
+
+    path = Path(path)
+    check_table_path(path)
+    with replacing(path) as fresh:
+        rows, total = 0, 0
+        parts: list[Path] = []
+        held: list[pl.DataFrame] = []
+
+        def write_part() -> None:
+            parts.append(fresh.with_name(f"part-{len(parts):09}.parquet"))
+            pl.concat(held).write_parquet(parts[-1])
+
+        try:
+            for frame in frames:
+                held.append(frame)
+                rows += len(frame)
+                if rows >= _ROWS:
+                    write_part()
+                    held, rows, total = [], 0, total + rows
+            if held or not parts:
+                write_part()
+            table = pl.scan_parquet(parts)
+            if path.suffix.lower() == ".csv":
+                table.sink_csv(fresh)
+            else:
+                table.sink_parquet(fresh)
+        except pl.exceptions.PolarsError as error:
+            raise OSError(f"{path}: cannot be written ({' '.join(str(error).split())})") from None
+    return total + rows
+
+
+def check_table_path(path: Path) -> None:
+    """Check where a table is to be written, before the work is done.
+
+    Raises:
+        InputError: the suffix is unknown, the folder is missing, or the path is a folder.
+    """
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise InputError(f"{path}: suffix {path.suffix!r}, expected {' or '.join(TABLE_SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: no such folder, so {path.name} cannot be written there")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, expected a file name")
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put ``path`` into errors of the file system that name a temporary path."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -1,74 +1,57 @@
-"""Folders that are written whole or not at all, and whose files are checked before they are used."""
+"""Folders with a manifest: written atomically, and checked file by file before they are used."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from gclrec.common.errors import InputError
-from gclrec.common.files import naming
+from gclrec.common.files import replacing
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-"""Version of the layout of both folders; a reader refuses a newer one."""
+"""Version of the layout of such a folder; a reader refuses any other."""
 
 
 @contextlib.contextmanager
 def writing(folder: Path, kind: str, values: Mapping[str, Any]) -> Iterator[Path]:
-    """Yield an empty temporary folder; what is put there takes the place of ``folder`` at the end.
+    """Yield an empty temporary folder that replaces ``folder`` at the end (see :func:`replacing`).
 
-    A ``manifest.json`` with ``values`` and the size and SHA-256 of each file is added last. If anything
-    fails, the former folder stays as it was and nothing is left behind.
+    A ``manifest.json`` with ``values`` and the size and SHA-256 of each file is added last.
 
     Args:
         folder: to write; a former folder of the same kind is replaced.
-        kind: what the folder is, such as ``"index"``.
-        values: what the manifest says besides ``kind``, ``format`` and ``files``.
+        kind: what the folder is, such as ``"gclrec index"``.
+        values: contents of the manifest besides ``kind``, ``format`` and ``files``.
 
     Raises:
         InputError: ``folder`` exists and is something else.
         OSError: the disk is full, or the place is not writable.
     """
-    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow a link and replace its target
     _check_replaceable(folder, kind)
-    fresh, former = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("new", "old"))
-    with naming(folder):
-        _remove(fresh)
-        try:
-            fresh.mkdir(parents=True)
-            yield fresh
-            files = {path.name: _stamp(path) for path in sorted(fresh.iterdir())}
-            manifest = {"kind": kind, "format": FORMAT, **values, "files": files}
-            (fresh / MANIFEST).write_text(
-                json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8"
-            )
-            for path in fresh.iterdir():
-                _flush(path)
-            if folder.exists():
-                _remove(former)
-                folder.rename(former)
-            fresh.rename(folder)
-        except BaseException:
-            _remove(fresh)
-            if former.exists() and not folder.exists():
-                former.rename(folder)
-            raise
-    _remove(former)
+    with replacing(folder) as fresh:
+        fresh.mkdir()
+        yield fresh
+        files = {
+            path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+            for path in sorted(fresh.iterdir())
+        }
+        manifest = {"kind": kind, "format": FORMAT, **values, "files": files}
+        text = json.dumps(manifest, indent=2, ensure_ascii=False)
+        (fresh / MANIFEST).write_text(text, encoding="utf-8")
 
 
 def read_manifest(folder: Path, kind: str, *, check: bool = True) -> dict[str, Any]:
     """Return the manifest of a folder after checking every file that it lists, by size and SHA-256.
 
     Args:
-        folder: that :func:`writing` made.
-        kind: what it should be.
-        check: whether to check the files; without, the manifest alone is read.
+        folder: made by :func:`writing`.
+        kind: the expected kind.
+        check: check the files; if false, only the manifest is read.
 
     Raises:
         InputError: the folder or a file is missing, cut off or altered, or the folder is something else.
@@ -91,11 +74,6 @@ def read_manifest(folder: Path, kind: str, *, check: bool = True) -> dict[str, A
     for name, expected in files.items() if check else ():
         _check_file(folder / Path(name).name, expected)
     return cast("dict[str, Any]", manifest)
-
-
-def damaged(path: Path, error: BaseException) -> InputError:
-    """Return the one line for a file whose checksum is right but whose content is not."""
-    return InputError(f"{path}: cannot be used ({' '.join(str(error).split()) or type(error).__name__})")
 
 
 def _check_file(path: Path, expected: Any) -> None:
@@ -126,22 +104,9 @@ def _check_replaceable(folder: Path, kind: str) -> None:
         raise InputError(f"{folder}: {what}, so it is not replaced; remove it and run again")
 
 
-def _stamp(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-
-
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)

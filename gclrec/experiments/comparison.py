@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from gclrec.common.errors import InputError
-from gclrec.runs.checkpoint import write_atomically
-from gclrec.runs.folder import RunFolder, plain_name, read_json
+from gclrec.common.files import read_json, write_atomically
+from gclrec.runs.folder import RunFolder, plain_name
 from gclrec.settings.choosable import idle_settings, named_values, setting_value, variant_settings
 from gclrec.settings.config import TrainConfig, flag, method_settings
 from gclrec.settings.methods import METHODS

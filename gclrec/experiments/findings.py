@@ -12,12 +12,11 @@ import numpy.typing as npt
 import polars as pl
 
 from gclrec.common.errors import InputError
+from gclrec.common.files import read_json, read_parquet
 from gclrec.evaluation.evaluator import DECILES
 from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS
 from gclrec.experiments.comparison import Cell, ComparisonFolder, Plan, choose
 from gclrec.experiments.significance import holm, intervals, paired_test
-from gclrec.runs.embeddings import read_frame
-from gclrec.runs.folder import read_json
 
 COLUMNS = (
     *("train_fraction", "variant", "setting", "group", "metric", "users", "pairs", "seeds"),
@@ -131,7 +130,7 @@ def spaced(group: str) -> str:
 
 def _scores(folder: ComparisonFolder, cell: Cell) -> pl.DataFrame:
     path = folder.run(cell).path / "per_user.parquet"
-    frame = read_frame(path)
+    frame = read_parquet(path)
     if "decile_1/num_relevant" not in frame.columns:
         raise InputError(f"{path}: has no scores by group; it was written by an older gclrec")
     return frame

@@ -18,10 +18,10 @@ import polars as pl
 import tomli_w
 
 from gclrec.common.errors import InputError
+from gclrec.common.files import read_json, write_atomically
 from gclrec.data.splits import Split
 from gclrec.experiments.comparison import same_settings
-from gclrec.runs.checkpoint import write_atomically
-from gclrec.runs.folder import RunFolder, read_json
+from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig, flag
 from gclrec.settings.spaces import Axis, Options
 from gclrec.training.build import pick_device

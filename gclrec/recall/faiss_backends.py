@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gclrec.common.errors import InputError
-from gclrec.common.manifest import damaged
+from gclrec.common.files import damaged
 from gclrec.data.interactions import IntArray
 from gclrec.runs.embeddings import FloatArray
 

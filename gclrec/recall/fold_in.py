@@ -30,7 +30,8 @@ from safetensors.numpy import save as serialize
 from torch import Tensor
 
 from gclrec.common.errors import InputError
-from gclrec.common.manifest import MANIFEST, damaged, read_manifest, writing
+from gclrec.common.files import damaged
+from gclrec.common.manifest import MANIFEST, read_manifest, writing
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import BoolArray, IntArray
 from gclrec.graph.bipartite import BipartiteGraph

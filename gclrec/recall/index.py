@@ -12,14 +12,15 @@ import numpy.typing as npt
 import polars as pl
 
 from gclrec.common.errors import InputError
-from gclrec.common.manifest import MANIFEST, damaged, read_manifest, writing
+from gclrec.common.files import damaged, read_parquet, write_parquet
+from gclrec.common.manifest import MANIFEST, read_manifest, writing
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray, Vocabulary
 from gclrec.evaluation.ranking import top_k
 from gclrec.recall.faiss_backends import Structure, load_structure
 from gclrec.recall.quality import Quality
 from gclrec.recall.selection import best_first, best_of_row, hide, scan
-from gclrec.runs.embeddings import METRIC, FloatArray, Matrix, as_matrix, read_frame, write_frame
+from gclrec.runs.embeddings import METRIC, FloatArray, Matrix, as_matrix
 
 Ids: TypeAlias = Vocabulary | pl.Series | npt.NDArray[Any] | Sequence[Any]
 """Distinct raw ids in row order. (:meth:`Vocabulary.of` sorts them: it suits rows that are sorted too.)"""
@@ -299,7 +300,7 @@ class Index:
         }
         with writing(Path(folder), KIND, values) as fresh:
             np.save(fresh / "vectors.npy", self.vectors, allow_pickle=False)
-            write_frame(fresh / "ids.parquet", pl.DataFrame({"id": self.ids.ids}))
+            write_parquet(fresh / "ids.parquet", pl.DataFrame({"id": self.ids.ids}))
             path = fresh / "items.faiss"
             try:
                 faiss.write_index(content, str(path))
@@ -327,7 +328,7 @@ class Index:
             trials = tuple(Quality(**trial) for trial in manifest["compared"])
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(folder / MANIFEST, error) from None
-        ids = Vocabulary(read_frame(folder / "ids.parquet")["id"])
+        ids = Vocabulary(read_parquet(folder / "ids.parquet")["id"])
         vectors = _mapped(folder / "vectors.npy")
         if vectors.dtype != np.float32 or vectors.shape != shape or len(ids) != shape[0]:
             found = f"{vectors.shape} {vectors.dtype} vectors and {len(ids):,} ids"

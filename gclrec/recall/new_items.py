@@ -13,14 +13,15 @@ import numpy.typing as npt
 import polars as pl
 
 from gclrec.common.errors import InputError, InputWarning
-from gclrec.common.manifest import MANIFEST, damaged, read_manifest, writing
+from gclrec.common.files import damaged, read_parquet, write_parquet
+from gclrec.common.manifest import MANIFEST, read_manifest, writing
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import Vocabulary, normal_ids
 from gclrec.recall.fold_in import FoldIn
 from gclrec.recall.index import Index
 from gclrec.recall.raw_ids import check_columns, known_only, refuse_or_warn, share_of, user_item_columns
 from gclrec.runs.embeddings import KIND as EMBEDDINGS
-from gclrec.runs.embeddings import Embedded, FloatArray, as_matrix, read_embeddings, read_frame, write_frame
+from gclrec.runs.embeddings import Embedded, FloatArray, as_matrix, read_embeddings
 
 Encode = Callable[[pl.DataFrame], npt.NDArray[Any]]
 """From a table of attributes to ``(N, D)`` layer-0 vectors, row by row; a row of NaN says nothing."""
@@ -80,8 +81,8 @@ class AddedItems:
             columns[name] = pl.Series(name, rows, dtype=pl.Array(pl.Float32, dim))
         pairs = {"user": self.audience.values, "item": self.audience.owners()}
         with writing(run / "added", KIND, values) as fresh:
-            write_frame(fresh / "items.parquet", pl.DataFrame(columns))
-            write_frame(fresh / "pairs.parquet", pl.DataFrame(pairs))
+            write_parquet(fresh / "items.parquet", pl.DataFrame(columns))
+            write_parquet(fresh / "pairs.parquet", pl.DataFrame(pairs))
 
     @classmethod
     def load(cls, run: str | Path, embedded: Embedded) -> AddedItems:
@@ -98,7 +99,7 @@ class AddedItems:
         if manifest.get("trained") != _checksum(Path(run)):
             again = f"add the items again: gclrec add-items {run} TABLE --replace"
             raise InputError(f"{folder}: was made from other vectors than the run's; {again}")
-        frame, pairs = (read_frame(folder / f"{name}.parquet") for name in ("items", "pairs"))
+        frame, pairs = (read_parquet(folder / f"{name}.parquet") for name in ("items", "pairs"))
         try:
             vectors, sent = (
                 np.array(frame[name].to_numpy(), dtype=np.float32).reshape(len(frame), dim)

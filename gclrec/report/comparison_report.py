@@ -10,14 +10,14 @@ from statistics import fmean
 import numpy as np
 import polars as pl
 
+from gclrec.common.files import read_json, write_atomically, write_parquet
 from gclrec.experiments.comparison import ComparisonFolder
 from gclrec.experiments.findings import ALPHA, BASELINE, BETTER, WORSE, Findings, spaced
 from gclrec.experiments.summary import caveats, claim_rows, geometry_rows, grid_rows, sentences
 from gclrec.report.charts import Effect, Series, chart, forest
 from gclrec.report.page import render
 from gclrec.report.run_report import PAGE, TENTHS, norm_chart, norm_curve, settings_rows
-from gclrec.runs.checkpoint import write_atomically
-from gclrec.runs.folder import RunFolder, read_json, write_parquet
+from gclrec.runs.folder import RunFolder
 from gclrec.training.prepare import config_of
 
 _VARIED = ("aug", "baseline", "seed")

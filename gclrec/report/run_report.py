@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from gclrec.common.files import read_json, read_parquet, write_atomically
 from gclrec.evaluation.evaluator import DECILES
 from gclrec.experiments.findings import spaced
 from gclrec.report.charts import Series, chart
 from gclrec.report.page import render
-from gclrec.runs.checkpoint import write_atomically
-from gclrec.runs.embeddings import read_embeddings, read_frame
-from gclrec.runs.folder import RunFolder, read_json
+from gclrec.runs.embeddings import read_embeddings
+from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig, flag
 from gclrec.training.prepare import config_of
 
@@ -74,7 +74,7 @@ def run_page(run: RunFolder) -> str:
             "value",
             {name: f"geometry/{name}" for name in ("alignment", "users/uniformity", "items/uniformity")},
         ),
-        popularity=_by_popularity(read_frame(run.path / "per_user.parquet"), k),
+        popularity=_by_popularity(read_parquet(run.path / "per_user.parquet"), k),
         norms=norm_chart({"length": norm_curve(run)}, {"length": 2}),
         geometry=[
             [name.replace("_", " "), f"{value:.4f}"] for name, value in result.get("geometry", {}).items()

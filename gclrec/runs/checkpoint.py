@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from gclrec.common.errors import InputError
-from gclrec.common.files import naming
+from gclrec.common.files import write_atomically
 
 
 def save_state(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
@@ -39,19 +38,3 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(f"{path}: no such file, so there is nothing to resume or load") from None
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise InputError(f"{path}: not a complete gclrec checkpoint ({error})") from None
-
-
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file so that at any moment either the former or the new content is there."""
-    with naming(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise

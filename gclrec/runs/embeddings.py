@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,7 +13,8 @@ import torch
 from torch import Tensor
 
 from gclrec.common.errors import InputError
-from gclrec.common.manifest import MANIFEST, damaged, read_manifest, writing
+from gclrec.common.files import damaged, read_parquet, write_parquet
+from gclrec.common.manifest import MANIFEST, read_manifest, writing
 from gclrec.data.interactions import IntArray, Vocabulary
 
 FloatArray = npt.NDArray[np.float32]
@@ -89,7 +89,7 @@ def write_embeddings(
     }
     with writing(Path(folder), KIND, values) as fresh:
         for name, frame in frames.items():
-            write_frame(fresh / name, frame)
+            write_parquet(fresh / name, frame)
 
 
 def read_embeddings(folder: str | Path) -> Embedded:
@@ -112,7 +112,7 @@ def read_embeddings(folder: str | Path) -> Embedded:
     parts: list[Any] = []
     for side, expected in said.items():
         path = folder / f"{side}.parquet"
-        frame = read_frame(path)
+        frame = read_parquet(path)
         missing = {"id", "vector", "degree"} - set(frame.columns)
         if missing:
             raise InputError(f"{path}: no column {min(missing)!r}, found {', '.join(frame.columns)}")
@@ -145,27 +145,6 @@ def as_matrix(vectors: Matrix, name: str) -> FloatArray:
             f"{name}: row {int(np.argmin(finite))} holds NaN or infinity, expected finite numbers"
         )
     return matrix
-
-
-def write_frame(path: Path, frame: pl.DataFrame) -> None:
-    """Write a Parquet file, so that what goes wrong is an ``OSError`` of the file system."""
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer)
-    path.write_bytes(buffer.getbuffer())
-
-
-def read_frame(path: Path) -> pl.DataFrame:
-    """Read a Parquet file.
-
-    Raises:
-        InputError: it is missing or damaged.
-    """
-    try:
-        return pl.read_parquet(io.BytesIO(path.read_bytes()))
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing from the run folder") from None
-    except pl.exceptions.PolarsError as error:
-        raise damaged(path, error) from None
 
 
 def _frame(ids: Vocabulary, vectors: FloatArray, degrees: npt.NDArray[Any], kind: str) -> pl.DataFrame:

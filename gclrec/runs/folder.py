@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import re
@@ -22,12 +21,17 @@ import torch
 from torch import Tensor
 
 from gclrec.common.errors import InputError
-from gclrec.common.files import naming, read_toml
+from gclrec.common.files import (
+    read_json,
+    read_parquet,
+    read_toml,
+    replacing,
+    write_atomically,
+    write_parquet,
+)
 from gclrec.data.interactions import IntArray, Interactions, Vocabulary
 from gclrec.data.schema import Attributes, Schema
 from gclrec.data.splits import Split
-from gclrec.runs.checkpoint import write_atomically
-from gclrec.runs.embeddings import read_frame
 from gclrec.runs.reading import JOINED, PARTS, REMOVED
 
 if sys.platform != "win32":
@@ -80,19 +84,13 @@ class RunFolder:
             InputError: the folder exists already.
         """
         check_free(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with naming(path):
-            try:
-                run = cls(temporary)
-                write_atomically(temporary / "config.toml", tomli_w.dumps(settings))
-                run._write_split(split)
-                if exposed is not None:
-                    run._write_pairs("exposed", exposed)
-                run._write_attributes(attributes)
-                temporary.rename(path)
-            except OSError:
-                shutil.rmtree(temporary, ignore_errors=True)
-                raise
+        with replacing(path, overwrite=False) as fresh:
+            run = cls(fresh)
+            run.write_settings(settings)
+            run._write_split(split)
+            if exposed is not None:
+                run._write_pairs("exposed", exposed)
+            run._write_attributes(attributes)
         return cls(path)
 
     @classmethod
@@ -176,7 +174,7 @@ class RunFolder:
         write_parquet(self.path / "split" / f"{name}.parquet", frame)
 
     def _read_pairs(self, name: str) -> tuple[IntArray, IntArray, npt.NDArray[np.float64] | None]:
-        frame = read_frame(self.path / "split" / f"{name}.parquet")
+        frame = read_parquet(self.path / "split" / f"{name}.parquet")
         user, item = (frame[side].to_numpy().astype(np.int64, copy=False) for side in ("user", "item"))
         return user, item, frame["time"].to_numpy() if "time" in frame.columns else None
 
@@ -196,7 +194,7 @@ class RunFolder:
         """
         folder = self.path / "split"
         users, items = (
-            Vocabulary(read_frame(folder / f"{side}.parquet")["id"]) for side in ("users", "items")
+            Vocabulary(read_parquet(folder / f"{side}.parquet")["id"]) for side in ("users", "items")
         )
         parts = {part: Interactions(users, items, *self._read_pairs(part)) for part in PARTS}
         how = read_json(folder / "split.json")
@@ -240,14 +238,14 @@ class RunFolder:
             return None
         tables = {}
         for side, schema in schemas.items():
-            raw = read_frame(self.path / "attributes" / f"{side}.parquet")
-            ids = Vocabulary(read_frame(self.path / "split" / f"{side}.parquet")["id"])
+            raw = read_parquet(self.path / "attributes" / f"{side}.parquet")
+            ids = Vocabulary(read_parquet(self.path / "split" / f"{side}.parquet")["id"])
             tables[side] = schema.encode(raw, ids)
         return Attributes(users=tables.get("users"), items=tables.get("items"))
 
     def example_user(self) -> str:
         """Return one raw user id, such as for a command that can be typed as it stands."""
-        return str(read_frame(self.path / "split" / "users.parquet")["id"][0])
+        return str(read_parquet(self.path / "split" / "users.parquet")["id"][0])
 
     # -- figures ---------------------------------------------------------------------------------
 
@@ -302,30 +300,6 @@ def free_name(parent: Path, stem: str) -> Path:
 def plain_name(text: str) -> str:
     """Return a text as a name for a folder: letters, digits and a few marks."""
     return re.sub(r"[^A-Za-z0-9_.+,=-]+", "_", text).strip("_")
-
-
-def write_parquet(path: Path, frame: pl.DataFrame) -> None:
-    """Write a Parquet file at once or not at all."""
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer)
-    write_atomically(path, buffer.getvalue())
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of a run.
-
-    Raises:
-        InputError: it is missing or damaged.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing from the run folder") from None
-    except ValueError as error:
-        raise InputError(f"{path}: damaged or cut off ({error})") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected a JSON object")
-    return values
 
 
 def _lock(descriptor: int, path: Path) -> None:

@@ -10,10 +10,9 @@ import numpy as np
 import polars as pl
 
 from gclrec.common.errors import InputError
-from gclrec.common.files import read_toml
+from gclrec.common.files import read_parquet, read_toml
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray, Vocabulary
-from gclrec.runs.embeddings import read_frame
 
 PARTS = ("train", "valid", "test")
 REMOVED = "removed"  # beside the parts: known pairs that ``train_fraction`` took away
@@ -80,7 +79,7 @@ def checked_parts(seen: Iterable[str], allowed: Sequence[str] = PARTS) -> list[s
 
 def read_pairs(path: Path, users: Vocabulary, items: Vocabulary) -> tuple[IntArray, IntArray]:
     """Return the user and item rows of a part of the split, checked against the vocabularies."""
-    frame = read_frame(path)
+    frame = read_parquet(path)
     columns: list[IntArray] = []
     for name, vocabulary in (("user", users), ("item", items)):
         if name not in frame.columns or not frame[name].dtype.is_integer() or frame[name].null_count():

@@ -108,7 +108,7 @@ def test_a_full_disk(gclrec: Run, run: FakeRun, monkeypatch: pytest.MonkeyPatch)
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "items.faiss")
 
-    monkeypatch.setattr("gclrec.recall.index.write_frame", full)
+    monkeypatch.setattr("gclrec.recall.index.write_parquet", full)
     assert "No space left on device" in gclrec("export", run.path, "--backend", "exact").error
     assert sorted(path.name for path in run.path.iterdir()) == ["embeddings", "split"]
 

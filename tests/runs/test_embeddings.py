@@ -92,7 +92,7 @@ def test_a_failed_write_keeps_the_former(tmp_path: Path, monkeypatch: pytest.Mon
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gclrec.runs.embeddings.write_frame", full)
+    monkeypatch.setattr("gclrec.runs.embeddings.write_parquet", full)
     with pytest.raises(OSError, match="No space"):
         write_embeddings(tmp_path / "e", **arguments(user_degrees=np.array([7, 8])))
     assert read_embeddings(tmp_path / "e").user_degrees.tolist() == [1, 2]
