@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -250,9 +251,10 @@ def _svg(figure: Figure, label: str, tips: Sequence[str]) -> str:
         if isinstance(artist, Text):
             artist.set_parse_math(False)  # a "$" in a name is no formula
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
+    with warnings.catch_warnings(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser chooses the font
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    document = minidom.parseString(re.sub(r"\s+", " ", buffer.getvalue()))
+    document = minidom.parseString(re.sub(r"[\x00-\x20]+", " ", buffer.getvalue()))
     svg = document.documentElement
     assert svg is not None
     svg.removeChild(svg.getElementsByTagName("defs")[0])  # its style sheet would apply to the whole page

@@ -112,6 +112,13 @@ def test_text_is_escaped(name: str) -> None:
     assert name in texts(drawn(forest([Effect(name, 1.0, 0.5, 2.0, filled=True)], label="", x_label="")))
 
 
+@pytest.mark.filterwarnings("error")
+def test_text_of_any_script() -> None:
+    """Neither a character that the drawing font lacks nor one that XML forbids is in the way."""
+    root = drawn(chart([Series([1], [1], name="日本")], label="日本", x_label="日本", y_label="a\x07b"))
+    assert {"日本", "a b"} <= set(texts(root))
+
+
 def test_forest_fills_what_is_sure() -> None:
     svg = forest(
         [
