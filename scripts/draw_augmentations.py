@@ -20,15 +20,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.views.views import (
-    VIEWS,
-    add_noise_,
-    make_view,
-    mask_dimensions,
-    noise_directions,
-    parse_augmentations,
-    view_graph,
-)
+from gclrec.views.perturbations import add_noise_, mask_dimensions, noise_directions
+from gclrec.views.views import VIEWS, make_view, parse_augmentations, view_graph
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "images" / "augmentations"
 USER, ITEM, EDGE, GONE, NEW, INK = "#2f6690", "#e07a2f", "#4a5560", "#b4bcc4", "#1b9e5a", "#2b2f33"

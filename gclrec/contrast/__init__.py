@@ -92,10 +92,7 @@ SSL: Mapping[str, ContrastKind] = {
     "none": ContrastKind(None, "nothing", views=0),
     "infonce": ContrastKind(TwoViews, "two views of a node", differs=True, temperatures=("learned",)),
     "cross_layer": ContrastKind(
-        CrossLayer,
-        "the final embedding and one layer of a single view",
-        views=1,
-        temperatures=("learned",),
+        CrossLayer, "the final embedding and one layer of a single view", views=1, temperatures=("learned",)
     ),
     "moco": ContrastKind(MomentumContrast, "a view and a momentum twin's of another, against a queue"),
     "swav": ContrastKind(SwappedPrediction, "a view and the cluster of another"),

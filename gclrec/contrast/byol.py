@@ -29,7 +29,6 @@ class MomentumTarget(_Target):
 
     Args:
         encoder: the original.
-        graph: not used.
         momentum: of the twin.
     """
 
@@ -117,7 +116,6 @@ class Byol(nn.Module):
 
     Args:
         encoder: gives the length of an embedding, and may be copied.
-        graph: the training graph.
         target: where targets come from, a name in :data:`TARGETS`.
         momentum: share of the former target that is kept.
         generator: draws the start of the predictor.

@@ -127,11 +127,9 @@ class HistoryContrast(nn.Module):
 
     Args:
         encoder: one that encodes histories.
-        graph: not used.
         temperature: of InfoNCE.
         views: names in :data:`HISTORY_VIEWS` with commas between them.
         p: share of a history that changes.
-        generator: not used.
 
     Raises:
         SettingError: the encoder has no histories, or a name is not known.

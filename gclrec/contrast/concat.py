@@ -21,11 +21,8 @@ class ClusterContrast(nn.Module):
     the item the code of the user over the users'. Codes are balanced over the distinct nodes of the batch.
 
     Args:
-        encoder: gives the length of an embedding.
-        graph: not used.
         temperature: of the prediction; the codes have their own.
         num_prototypes: of each side.
-        generator: draws the start of the prototypes.
     """
 
     def __init__(

@@ -21,10 +21,8 @@ class CrossLayer(nn.Module):
 
     Args:
         encoder: a graph encoder of at least ``layer`` layers.
-        graph: not used.
         temperature: of InfoNCE.
         layer: the layer ``l*`` to contrast with, from 0 (the input).
-        generator: not used.
 
     [1] Yu et al., TKDE 2023, https://arxiv.org/abs/2209.02544
     """

@@ -108,12 +108,10 @@ class FieldContrast(nn.Module):
 
     Args:
         encoder: one that encodes attributes.
-        graph: not used.
         temperature: of InfoNCE.
         views: a name in :data:`FEATURE_VIEWS`.
         p: share of values that is dropped.
         sides: a name in :data:`SSL_SIDES`; the losses of two sides are added.
-        generator: not used.
 
     Raises:
         SettingError: a name is not known, the encoder has no attributes of a side, or a side has too few

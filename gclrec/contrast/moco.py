@@ -151,11 +151,9 @@ class MomentumContrast(nn.Module):
 
     Args:
         encoder: the twin starts equal to it.
-        graph: not used.
         temperature: of InfoNCE.
         momentum: of the twin; near 1, so that keys of different steps are comparable.
         queue_size: keys in each queue.
-        generator: not used.
 
     [1] He et al., CVPR 2020, https://arxiv.org/abs/1911.05722
     """

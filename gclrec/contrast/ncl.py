@@ -25,10 +25,7 @@ _ITEM_WEIGHT = Setting(
     search=Span(0.5, 2.0),
 )
 _PROTOTYPE_WEIGHT = Setting(
-    "prototype_weight",
-    "Weight of ncl's prototypes, beside 1 for its layers.",
-    low=0,
-    search=Around(10.0),
+    "prototype_weight", "Weight of ncl's prototypes, beside 1 for its layers.", low=0, search=Around(10.0)
 )
 _CLUSTERS = Setting(
     "clusters",
@@ -53,7 +50,6 @@ class NCL(nn.Module):
 
     Args:
         encoder: a graph encoder of at least ``layer`` layers.
-        graph: not used.
         temperature: of InfoNCE.
         layer: the layer to contrast with layer 0; even and at least 2.
         item_weight: :math:`\alpha`.

@@ -173,11 +173,8 @@ class Interacted(nn.Module):
     One pass, on a single view, which the ranking loss acts on too; that of the papers is the graph itself.
 
     Args:
-        encoder: not used.
-        graph: not used.
         temperature: ``tau``.
         form: what a pair is compared with, a name in :data:`FORMS`.
-        generator: not used.
 
     Raises:
         SettingError: ``form`` is not a known name.
@@ -223,11 +220,9 @@ class Nearest(nn.Module):
     Three passes: ranking on the whole graph, and two views. The neighbours are found once.
 
     Args:
-        encoder: not used.
         graph: its nearest users and items are found.
         temperature: ``tau``.
         count: how many nearest nodes one is drawn from.
-        generator: not used.
 
     [1] Sun et al., TKDE 2023, https://arxiv.org/abs/2402.11523
     """

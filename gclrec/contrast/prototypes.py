@@ -102,7 +102,6 @@ class SidePrototypes(nn.Module):
     of items into every cluster.
 
     Args:
-        encoder: gives the length of an embedding.
         count: prototypes of each side.
         generator: draws the start; the global one if ``None``.
     """

@@ -20,11 +20,8 @@ class SwappedPrediction(nn.Module):
     embeddings, taken without gradient, are predicted from the other view.
 
     Args:
-        encoder: gives the length of an embedding.
-        graph: not used.
         temperature: of the prediction; the codes have their own.
         num_prototypes: of each side.
-        generator: draws the start of the prototypes.
 
     [1] Caron et al., NeurIPS 2020, https://arxiv.org/abs/2006.09882
     """

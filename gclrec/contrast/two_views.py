@@ -39,12 +39,9 @@ class TwoViews(nn.Module):
     view; each is compared with itself and with other nodes of its side in the second.
 
     Args:
-        encoder: gives the length of the head's input.
-        graph: not used.
         temperature: of InfoNCE.
         negatives: one of :data:`NEGATIVE_NODES`. All nodes cost ``(U + I) / B`` times as much.
         head_layers: layers of a projection head, whose output only this loss compares; 0 for none.
-        generator: draws the start of the head.
 
     Raises:
         SettingError: ``negatives`` is not a known name.

@@ -104,10 +104,7 @@ _ATTRIBUTES = Setting(
     choices=("none", *ATTRIBUTE_USES),
 )
 _HISTORY_LENGTH = Setting(
-    "history_length",
-    "Items of a history, at most: the newest ones.",
-    low=1,
-    search=Span(5, 100, log=True),
+    "history_length", "Items of a history, at most: the newest ones.", low=1, search=Span(5, 100, log=True)
 )
 
 

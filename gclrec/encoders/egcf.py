@@ -30,12 +30,7 @@ class EGCF(FreeVectors):
     A user without interactions is the zero vector. Layer 0 of a user is made of its items.
 
     Args:
-        num_users: ``U``.
-        num_items: ``I``.
-        dim: ``D``.
         num_layers: ``L >= 1``.
-        init_std: standard deviation of the normal start of item vectors.
-        generator: draws the start; the global one if ``None``.
 
     Shapes:
         - **edge_index:** ``(2, E)`` int64; row 0 in ``[0, U)``, row 1 in ``[0, I)``

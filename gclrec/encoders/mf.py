@@ -16,13 +16,6 @@ class MF(FreeVectors):
 
     The graph is accepted and ignored, so MF can take the place of any graph encoder.
 
-    Args:
-        num_users: ``U``.
-        num_items: ``I``.
-        dim: ``D``.
-        init_std: standard deviation of the normal start.
-        generator: draws the start; the global one if ``None``.
-
     Shapes:
         - **output:** users ``(U, D)`` and items ``(I, D)``
 

@@ -62,14 +62,9 @@ class PyGEncoder(FreeVectors):
     which is one sparse product (docs/attributes.md has the times).
 
     Args:
-        num_users: ``U``.
-        num_items: ``I``.
         conv: makes the convolution of each layer, such as ``lambda dim: SAGEConv(dim, dim)``.
-        dim: ``D``.
         num_layers: ``L >= 0``.
         layer_weights: one of :data:`~gclrec.encoders.layers.LAYER_WEIGHTS`.
-        init_std: standard deviation of the normal start of layer 0.
-        generator: draws the start, convolutions included; the global one if ``None``.
         content: what attributes add to layer 0; ids alone if ``None``.
 
     Shapes:

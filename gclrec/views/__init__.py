@@ -16,10 +16,8 @@ __all__ = ["VIEWS", "Augment", "augment", "make_view", "parse_augmentations"]
 __getattr__, __dir__ = lazy(
     __name__,
     {
-        "VIEWS": "gclrec.views.views",
         "Augment": "gclrec.views.transform",
         "augment": "gclrec.views.augment",
-        "make_view": "gclrec.views.views",
-        "parse_augmentations": "gclrec.views.views",
+        **dict.fromkeys(("VIEWS", "make_view", "parse_augmentations"), "gclrec.views.views"),
     },
 )

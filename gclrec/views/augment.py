@@ -1,4 +1,4 @@
-"""Augmentations for other people's data: a plain ``edge_index`` or PyG's ``HeteroData``."""
+"""Augmentations of a plain ``edge_index`` or of PyG's ``HeteroData``."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def augment(
     Args:
         data: interactions as ``edge_index (2, E)`` int64 (row 0 users, row 1 items), as a PyG ``HeteroData``
             or as a :class:`~gclrec.graph.bipartite.BipartiteGraph`; never modified. In a ``HeteroData``
-            an edge type that holds the same interactions the other way round changes along, attributes
-            of the edges (tensors, arrays and lists of ``E``) go with them, and all else is taken over.
+            an edge type that holds the same interactions in the other direction changes with them, edge
+            attributes (tensors, arrays and lists of length ``E``) follow, and all else is kept.
         augmentation: a name in :data:`~gclrec.graph.augmentations.AUGMENTATIONS`, or several in sequence
             such as ``"edge_drop:0.2+feature_mask"``.
         p: strength of those that name none.
-        generator: all randomness comes from here; the global one if ``None``.
-        num_users: ``U``, for an ``edge_index`` whose last users have no interaction; else it is inferred.
+        generator: source of randomness; the global one if ``None``.
+        num_users: ``U``, for an ``edge_index`` whose last users have no interaction; inferred if ``None``.
         num_items: ``I``, likewise.
-        edge_type: which edges of a ``HeteroData`` are the interactions, where that is not plain.
+        edge_type: the edges of a ``HeteroData`` that are the interactions, where there are several types.
 
     Raises:
         InputError: the augmentation is not known, does not act on graphs, or cannot be applied to the data.
@@ -117,7 +117,7 @@ def _highest(numbers: Tensor) -> int:
 
 
 def _interactions_of(data: HeteroData) -> EdgeType:
-    """Return the edge type that holds the interactions, if there is no doubt about it."""
+    """Return the edge type that holds the interactions, if it is unambiguous."""
     types = data.edge_types
     forward = [kind for kind in types if not kind[1].startswith("rev_")]
     if EDGE_TYPE in types:
@@ -136,7 +136,7 @@ def _hetero_view(
     for adjacency in ("adj", "adj_t"):
         if adjacency in data[edge_type]:
             raise InputError(
-                f"{edge_type}: holds {adjacency!r}, which would not change along; give edge_index"
+                f"{edge_type}: holds {adjacency!r}, which would not change with it; give edge_index"
             )
     old = data[edge_type].edge_index
     x = {kind: data[kind].x if "x" in data[kind] else None for kind in (user, item)}
@@ -160,13 +160,13 @@ def _hetero_view(
 
 def _num_nodes(data: HeteroData, kind: str) -> int | None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyG warns where it has to guess; here the edges tell
+        warnings.simplefilter("ignore")  # PyG warns where it guesses; the edges are used instead
         count = data[kind].num_nodes
     return None if count is None else int(count)
 
 
 def _places(old: Tensor, new: Tensor, num_items: int) -> Tensor:
-    """Return where each new pair stood among the old ones, ``(E',)``; -1 for one that was not there."""
+    """Return the place of each new pair among the old ones, ``(E',)``; -1 for one that was not there."""
     keys, order = (old[0] * num_items + old[1]).sort()
     wanted = new[0] * num_items + new[1]
     if len(keys) == 0:
@@ -176,7 +176,7 @@ def _places(old: Tensor, new: Tensor, num_items: int) -> Tensor:
 
 
 def _replace(store: Any, edge_index: Tensor, places: Tensor, name: str) -> None:
-    """Give an edge type its new edges; what is known of each edge goes with it."""
+    """Give an edge type its new edges and their attributes."""
     before = store.edge_index.shape[1]
     for key, value in list(store.items()):
         if key == "edge_index" or key.startswith("edge_label"):
@@ -193,7 +193,7 @@ def _replace(store: Any, edge_index: Tensor, places: Tensor, name: str) -> None:
 
 
 def _is_of_edges(value: object, axis: int, count: int) -> bool:
-    """Return whether something is given for each edge, by PyG's own convention: so many of it."""
+    """Return whether a value has one entry for each edge, which by PyG's convention is an edge attribute."""
     if isinstance(value, (Tensor, np.ndarray)):
         return value.ndim > 0 and value.shape[axis] == count
     return isinstance(value, (list, tuple)) and len(value) == count

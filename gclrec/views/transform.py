@@ -18,9 +18,9 @@ class Augment(BaseTransform):  # type: ignore[misc]
         augmentation: a name in :data:`~gclrec.graph.augmentations.AUGMENTATIONS`, or several in sequence
             such as ``"edge_drop:0.2+feature_mask"``.
         p: strength of those that name none.
-        generator: all randomness comes from here; the global one if ``None``. Each worker of a ``DataLoader``
-            goes on from a copy of it that is mixed with the worker's own seed, so no two draw the same.
-        edge_type: which edges are the interactions, where that is not plain.
+        generator: source of randomness; the global one if ``None``. Each worker of a ``DataLoader`` uses a
+            copy of it that is mixed with the worker's own seed, so that no two draw the same.
+        edge_type: the edges that are the interactions, where there are several types.
 
     Raises:
         InputError: the augmentation is not known or does not act on graphs, or a strength is out of range.
@@ -51,7 +51,7 @@ class Augment(BaseTransform):  # type: ignore[misc]
         self.p = p
         self.generator = generator
         self.edge_type = edge_type
-        self._worker: int | None = None  # the seed of the worker that the generator belongs to
+        self._worker: int | None = None  # seed of the worker that has this generator
 
     def forward(self, data: HeteroData) -> HeteroData:
         """Return an augmented copy."""

@@ -1,4 +1,4 @@
-"""What views do to a graph, in figures, so that a strength is chosen with open eyes."""
+"""Statistics of augmented graphs, for choosing the strength of an augmentation."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.views.views import parse_augmentations, view_graph
 
 DEGREES = (5, 20, 100)
-"""Items are told apart by how many interactions they have: up to 5, 6 to 20, 21 to 100, and more."""
+"""Items are grouped by their interactions: up to 5, 6 to 20, 21 to 100, and more."""
 
-_UNTOLD = ("noise", "feature_mask", "svd")
+_NOT_SHOWN = ("noise", "feature_mask", "svd")
 
 
 def view_statistics(
     graph: BipartiteGraph, augmentations: str, p: float = 0.1, *, generator: Generator | None = None
 ) -> dict[str, Any]:
-    """Return what two views, drawn as for one batch, do to a graph, ready for JSON.
+    """Return statistics of two views, drawn as for one batch, ready for JSON.
 
     Args:
         graph: the training interactions.
         augmentations: as for training: ``edge_drop:0.2+feature_mask,random_walk``.
         p: strength of every augmentation that names none.
-        generator: all randomness comes from here; the global one if ``None``.
+        generator: source of randomness; the global one if ``None``.
 
     Returns:
         ``graph`` and ``views`` (a list of two), each with ``interactions``, ``isolated_users``,
         ``isolated_items``, ``components`` (not counting isolated nodes), ``largest_component`` (its number of
         nodes), ``user_degrees`` and ``item_degrees`` (quantiles, mean, Gini index). A view also has
         ``steps``, ``kept`` and ``added`` (interactions), ``kept_share``, ``kept_share_by_item_degree`` and
-        ``untold``: the steps that leave no trace in these figures. ``overlap`` is the Jaccard index of the
-        two views' interactions: 1 when they are the same, 0 when they share none. Of ``layer_edge_drop`` it
-        is one layer that is described.
+        ``untold``: the steps that these figures do not show. ``overlap`` is the Jaccard index of the two
+        views' interactions: 1 when they are the same, 0 when they share none. For ``layer_edge_drop`` one
+        layer is described.
 
     Raises:
         InputError: an augmentation is not known, or its strength is out of range.
@@ -53,7 +53,7 @@ def view_statistics(
                 "added": view.num_edges - kept,
                 "kept_share": kept / max(graph.num_edges, 1),
                 "kept_share_by_item_degree": _kept_by_degree(graph, view),
-                "untold": [str(step) for step in chain if step.name in _UNTOLD],
+                "untold": [str(step) for step in chain if step.name in _NOT_SHOWN],
             }
         )
     both = int(views[0].contains(*views[1].edge_index).sum())
@@ -78,7 +78,7 @@ def _figures(graph: BipartiteGraph) -> dict[str, Any]:
 
 
 def _kept_by_degree(graph: BipartiteGraph, view: BipartiteGraph) -> dict[str, float | None]:
-    """Return the share of the interactions kept of items with few, more and many of them."""
+    """Return the share of interactions kept, by the number of interactions of their items."""
     degree = graph.degrees()[1]
     item = graph.edge_index[1]
     kept = view.contains(*graph.edge_index)

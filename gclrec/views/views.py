@@ -7,12 +7,12 @@ The grammar, the same on the command line, in TOML and in Python::
     edge_drop:0.2+feature_mask    several in sequence
     edge_drop,random_walk         a different one for each view
 
-What is composed with what: first every step that changes the *graph* acts, in the order written; then
-``layer_edge_drop`` draws a graph for each layer from what has come out; then ``svd`` replaces each
-layer's adjacency by the low-rank operator of that very graph; and what changes *embeddings*
-(``noise``, ``feature_mask`` on nodes without attributes) acts while the encoder runs, in the order written.
+The order of composition: first every step that changes the *graph*, in the order written; then
+``layer_edge_drop`` draws a graph for each layer from the result; then ``svd`` replaces each layer's adjacency
+by the low-rank operator of that graph. Steps that change *embeddings* (``noise``, and ``feature_mask`` for
+nodes without attributes) act while the encoder runs, in the order written.
 
-XSimGCL's cross-layer contrast is no view: it compares two outputs of one pass (see ``ssl``).
+The cross-layer contrast of XSimGCL is not a view: it compares two outputs of one pass.
 """
 
 from __future__ import annotations
@@ -20,18 +20,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import torch
 from torch import Generator, Tensor
 
+from gclrec.common.declaration import Setting, Span
 from gclrec.common.errors import InputError
-from gclrec.encoders import Encoder
-from gclrec.encoders.base import Embeddings, GraphLike, Hidden, Perturbation
+from gclrec.encoders.base import Embeddings, Encoder, GraphLike, Hidden, Perturbation
 from gclrec.graph.augmentations import AUGMENTATIONS, Augmentation, edge_drop
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.propagation import Operator
-from gclrec.graph.sampling import bernoulli
+from gclrec.views.perturbations import add_noise_, mask_dimensions, noise_directions
+
+AUG_P = Setting(
+    "aug_p",
+    "Strength of every augmentation that names none: mostly the share that is dropped.",
+    search=Span(0.02, 0.6, log=True),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +46,9 @@ class View:
 
     Args:
         graph: a graph, an operator, or one operator for each layer.
-        perturb: what happens to the layers' embeddings, or ``None``. It draws anew at every pass.
-        hidden: attributes of users ``(U, F)`` and items ``(I, F)`` that read as missing, bool; an encoder
-            without attributes does not look at them.
+        perturb: what changes the embeddings, or ``None``. It draws anew at every pass.
+        hidden: attributes of users ``(U, F)`` and items ``(I, F)`` that read as missing, bool; encoders
+            without attributes ignore it.
     """
 
     graph: GraphLike
@@ -70,9 +76,6 @@ class Step:
         return f"{self.name}:{self.p:g}"
 
 
-_BLOCK = 2**17
-"""Numbers that noise is added to at a time."""
-
 Chain: TypeAlias = "tuple[Step, ...]"
 """Augmentations in sequence."""
 
@@ -83,10 +86,10 @@ class Draft:
 
     Args:
         base: the graph that the view is made from.
-        graph: what the graph augmentations have made of it so far.
+        graph: the result of the graph augmentations so far.
         layer_drops: drop probabilities of ``layer_edge_drop``.
         rank: of ``svd``, or ``None``.
-        perturbations: what happens to the layers' embeddings, one after the other.
+        perturbations: changes of embeddings, in order.
     """
 
     base: BipartiteGraph
@@ -97,13 +100,13 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ViewKind:
     """One entry of :data:`VIEWS`.
 
     Args:
         add: adds one step of a strength to a draft.
         strength: what the number after the colon means.
-        default: the strength of a step that names none; ``None`` for the common one.
+        default: the strength of a step that names none; ``None`` for that of the whole chain.
         lowest: smallest strength allowed.
         below: bound that the strength must stay below.
         whole: whether the strength is a whole number.
@@ -117,7 +120,7 @@ class Kind:
     whole: bool = False
 
 
-def parse_augmentations(text: str, default_p: float = 0.1) -> tuple[Chain, Chain]:
+def parse_augmentations(text: str, default_p: Annotated[float, AUG_P] = 0.1) -> tuple[Chain, Chain]:
     """Return the two chains that a text such as ``edge_drop:0.2+feature_mask,random_walk`` describes.
 
     Args:
@@ -153,11 +156,10 @@ def _step(part: str, text: str, default_p: float) -> Step:
         except ValueError:
             raise InputError(f"{where}: {number!r} behind {name!r} is no number ({kind.strength})") from None
     if not kind.lowest <= p < kind.below or (kind.whole and p != int(p)):
-        kinds = "a whole number" if kind.whole else "a number"
-        bound = (
-            f"at least {kind.lowest:g}" if math.isinf(kind.below) else f"in [{kind.lowest:g}, {kind.below:g})"
-        )
-        raise InputError(f"{where}: {name} takes {kinds} {bound} ({kind.strength}), got {p:g}")
+        number = "a whole number" if kind.whole else "a number"
+        low = f"{kind.lowest:g}"
+        bound = f"at least {low}" if math.isinf(kind.below) else f"in [{low}, {kind.below:g})"
+        raise InputError(f"{where}: {name} takes {number} {bound} ({kind.strength}), got {p:g}")
     return Step(name, p)
 
 
@@ -172,9 +174,9 @@ def make_view(
     """Return one view of a graph; cheap enough to be called twice for every batch.
 
     Args:
-        chain: augmentations, as :func:`parse_augmentations` returns them.
-        graph: never modified; what a chain needs only once for it (``svd``) is kept with it.
-        generator: all randomness comes from here, that of later passes included; the global one if ``None``.
+        chain: augmentations from :func:`parse_augmentations`.
+        graph: never modified; what is needed only once for it (``svd``) is kept with it.
+        generator: source of all randomness, that of later passes included; the global one if ``None``.
         num_layers: ``L`` of the encoder.
         degree_exponent: how the encoder weights edges, see :meth:`BipartiteGraph.weighted`.
     """
@@ -192,7 +194,7 @@ def make_view(
 
 
 def view_graph(chain: Chain, graph: BipartiteGraph, *, generator: Generator | None = None) -> BipartiteGraph:
-    """Return the graph that one layer of such a view propagates over (before ``svd``, if that is in it)."""
+    """Return the graph that one layer of such a view propagates over, before ``svd``."""
     draft = _drafted(chain, graph, generator)
     return _dropped(draft.graph, draft.layer_drops, generator)
 
@@ -224,7 +226,7 @@ def _missing(x: Tensor | None) -> Tensor | None:
 
 
 def _composed(perturbations: tuple[Perturbation, ...]) -> Perturbation | None:
-    """Return one perturbation that does what all do, in their order."""
+    """Return one perturbation that applies all, in order."""
     if len(perturbations) < 2:
         return perturbations[0] if perturbations else None
     inputs = [one.on_input for one in perturbations if one.on_input is not None]
@@ -242,79 +244,8 @@ def _composed(perturbations: tuple[Perturbation, ...]) -> Perturbation | None:
     return Perturbation(on_input if inputs else None, shift if shifts else None)
 
 
-# -- what acts on embeddings ---------------------------------------------------------------------
-
-
 _DIRECTIONS = 2**15
 """Random directions that noise is picked from."""
-
-
-def noise_directions(
-    count: int, dim: int, *, generator: Generator | None = None, like: Tensor | None = None
-) -> Tensor:
-    r"""Return random directions :math:`\delta / \lVert \delta \rVert`, with :math:`\delta \sim U(0, 1)^D`.
-
-    Args:
-        count: how many.
-        dim: ``D``.
-        generator: where they are drawn from; the global one if ``None``.
-        like: a tensor of their type and device; float32 on the CPU if ``None``.
-
-    Returns:
-        ``(count, D)``, each row of length 1, no number negative.
-    """
-    like = torch.empty(0) if like is None else like
-    drawn = torch.rand(count, dim, generator=generator, dtype=torch.float64)
-    return torch.nn.functional.normalize(drawn, dim=1).to(like)
-
-
-def add_noise_(x: Tensor, eps: float, directions: Tensor, *, generator: Generator | None = None) -> Tensor:
-    r"""Add a random vector of length ``eps`` to each row, in the row's own orthant (SimGCL, [1]); in place.
-
-    .. math:: x' = x + \varepsilon \, \mathrm{sign}(x) \odot \frac{\delta}{\lVert \delta \rVert}, \qquad
-        \delta \sim U(0, 1)^D
-
-    Where ``x`` is zero nothing is added. To draw :math:`\delta` for every row would cost more than a
-    propagation, so it is one of many prepared directions: on a CPU blocks of rows take neighbouring ones
-    from a place that is drawn, on a GPU each row draws its own.
-
-    Args:
-        x: the rows; not a tensor that needs a gradient.
-        eps: length of the noise.
-        directions: what :func:`noise_directions` gave.
-        generator: the places are drawn from it; the global one if ``None``.
-
-    Shapes:
-        - **x:** ``(N, D)``
-        - **directions:** ``(P, D)``
-
-    [1] Yu et al., SIGIR 2022, https://arxiv.org/abs/2112.08679
-    """
-    if x.is_cuda:
-        chosen = torch.randint(len(directions), (len(x),), generator=generator, device=x.device)
-        return x.addcmul_(directions[chosen], x.sign(), value=eps)
-    rows = min(max(_BLOCK // max(x.shape[1], 1), 1), len(directions))
-    blocks = x.split(rows)
-    places = torch.randint(len(directions) - rows + 1, (len(blocks),), generator=generator)
-    for block, place in zip(blocks, places.tolist(), strict=True):
-        block.addcmul_(directions[place : place + len(block)], block.sign(), value=eps)
-    return x
-
-
-def mask_dimensions(x: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
-    """Set each number of each row to zero with probability ``p``; the others are not scaled up.
-
-    The attribute masking of GraphCL (https://arxiv.org/abs/2010.13902) for nodes whose only attribute is
-    their embedding: each node loses dimensions of its own, drawn independently of the other nodes'.
-
-    Shapes:
-        - **x:** ``(N, D)``
-        - **output:** ``(N, D)``
-    """
-    hidden = torch.empty(x.shape, dtype=torch.bool, device=x.device)
-    for part in hidden.view(-1).split(_BLOCK):
-        part.copy_(bernoulli(len(part), p, generator=generator, device=x.device))
-    return x.masked_fill(hidden, 0.0)
 
 
 def _noise(draft: Draft, eps: float, generator: Generator | None) -> Draft:
@@ -328,7 +259,7 @@ def _noise(draft: Draft, eps: float, generator: Generator | None) -> Draft:
 
         return draft.base.remember(("noise", rows.shape[1], rows.dtype), drawn)
 
-    def shift(layer: int, users: Tensor, items: Tensor) -> None:  # noqa: ARG001 - every layer alike
+    def shift(layer: int, users: Tensor, items: Tensor) -> None:  # noqa: ARG001 - all layers get the same
         for rows in (users, items):
             add_noise_(rows, eps, directions(rows), generator=generator)
 
@@ -348,9 +279,6 @@ def _feature_mask(draft: Draft, p: float, generator: Generator | None) -> Draft:
 
     perturbations = (*draft.perturbations, Perturbation(on_input=masked))
     return replace(draft, graph=graph, perturbations=perturbations)
-
-
-# -- what acts on the graph, or stands in its place ----------------------------------------------
 
 
 def _on_graph(augment: Augmentation) -> Callable[[Draft, float, Generator | None], Draft]:
@@ -379,13 +307,14 @@ _STRENGTHS = {
     "gca_edge_drop": "share of the interactions that leave, between unpopular ends first",
 }
 
-VIEWS: Mapping[str, Kind] = {
+VIEWS: Mapping[str, ViewKind] = {
     **{
-        name: Kind(_on_graph(augment), _STRENGTHS.get(name, "share of the graph that changes"))
+        name: ViewKind(_on_graph(augment), _STRENGTHS.get(name, "share of the graph that changes"))
         for name, augment in AUGMENTATIONS.items()
     },
-    "feature_mask": Kind(_feature_mask, _STRENGTHS["feature_mask"]),
-    "layer_edge_drop": Kind(_layer_edge_drop, "share of the interactions that leave, anew in each layer"),
-    "noise": Kind(_noise, "length of the noise added to each embedding", below=math.inf),
-    "svd": Kind(_svd, "rank", default=5, lowest=1, below=math.inf, whole=True),
+    "feature_mask": ViewKind(_feature_mask, _STRENGTHS["feature_mask"]),
+    "layer_edge_drop": ViewKind(_layer_edge_drop, "share of the interactions that leave, anew in each layer"),
+    "noise": ViewKind(_noise, "length of the noise added to each embedding", below=math.inf),
+    "svd": ViewKind(_svd, "rank", default=5, lowest=1, below=math.inf, whole=True),
 }
+"""The augmentations of views by name."""

@@ -11,17 +11,8 @@ from gclrec.common.errors import InputError
 from gclrec.encoders import MF, LightGCN
 from gclrec.graph.augmentations import AUGMENTATIONS, edge_drop
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.views.views import (
-    VIEWS,
-    Step,
-    View,
-    add_noise_,
-    make_view,
-    mask_dimensions,
-    noise_directions,
-    parse_augmentations,
-    view_graph,
-)
+from gclrec.views.perturbations import add_noise_, mask_dimensions, noise_directions
+from gclrec.views.views import VIEWS, Step, View, make_view, parse_augmentations, view_graph
 
 every_view = pytest.mark.parametrize("name", VIEWS)
 

@@ -135,10 +135,7 @@ class TwoTower(FreeVectors):
     (:meth:`users_before`), otherwise the target leaks into the input.
 
     Args:
-        num_users: ``U``.
-        num_items: ``I``.
         attributes: of users, items, both or neither.
-        dim: ``D``.
         refiner: a name in :data:`~gclrec.encoders.two_tower.refiners.REFINERS`.
         num_layers: linear layers of each tower's perceptron.
         degrees: training interactions of users ``(U,)`` and items ``(I,)``; a node with none has no free
@@ -148,8 +145,6 @@ class TwoTower(FreeVectors):
         sequences: the users' items in order; users have no history if ``None``.
         history: how they become a vector, a name in
             :data:`~gclrec.encoders.two_tower.histories.HISTORIES`; needed with sequences.
-        init_std: standard deviation of the normal start.
-        generator: draws the start; the global one if ``None``.
 
     Shapes:
         - **output:** users ``(U, D)`` and items ``(I, D)``
