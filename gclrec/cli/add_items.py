@@ -56,14 +56,14 @@ def add_items(
         raise InputError("--user-column and --item-column name columns of TABLE, and there is none")
     from gclrec.data.io.attributes import read_attributes
     from gclrec.data.io.columns import Columns
-    from gclrec.data.io.readers import read_frame
+    from gclrec.data.io.readers import read_raw
     from gclrec.recall.new_items import with_vector_column
     from gclrec.recall.recommender import Recommender
     from gclrec.runs.reading import usual_columns
 
     before = Recommender.load(run, use_index=False, seen=(), with_added=not replace)
     columns = Columns(user=user_column, item=item_column, time="", weight="", usual=usual_columns(run))
-    interactions = None if table is None else read_frame(table, columns=columns)
+    interactions = None if table is None else read_raw(table, columns=columns)
     attributes, encode = None, None
     if vectors is not None:
         attributes = with_vector_column(read_attributes(vectors), vectors)

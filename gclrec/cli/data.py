@@ -20,7 +20,7 @@ from gclrec.data.filters import filtered
 from gclrec.data.interactions import Interactions
 from gclrec.data.io.attributes import with_attribute_files
 from gclrec.data.io.columns import Columns
-from gclrec.data.io.headers import columns_read
+from gclrec.data.io.formats import columns_read
 from gclrec.data.splits import SPLITS, make_split
 from gclrec.data.statistics import describe
 

@@ -119,7 +119,7 @@ def recommend(
     timed = time_column if time_column or recommender.encode_users else ""  # else no time counts
     columns = Columns(user=user_column, item=item_column, time=timed, weight="", usual=usual_columns(run))
     if candidates is not None:
-        from gclrec.data.io.id_lists import read_ids
+        from gclrec.data.io.readers import read_ids
 
         recommender = recommender.within(read_ids(candidates, columns=columns), skip_unknown=skip_unknown)
     if cold_only:
@@ -130,10 +130,10 @@ def recommend(
         given = {"history": list(items)}
         _show("a new user", found, given, json)
     elif users_file is not None:
-        from gclrec.data.io.readers import read_frame
+        from gclrec.data.io.readers import read_raw
 
         began = time.perf_counter()
-        histories = read_frame(users_file, columns=columns)
+        histories = read_raw(users_file, columns=columns)
         table = recommender.recommend_for(histories, k, exclude_seen=exclude_seen, skip_unknown=skip_unknown)
         if out is None:
             _show_table(table, json)

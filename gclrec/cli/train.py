@@ -23,7 +23,7 @@ from gclrec.data.filters import filtered
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.io.attributes import with_attribute_files
 from gclrec.data.io.columns import Columns
-from gclrec.data.io.exposed import read_exposed
+from gclrec.data.io.readers import read_exposed
 from gclrec.data.splits import Split, make_split
 from gclrec.data.statistics import has_clock
 from gclrec.evaluation.evaluator import Evaluation

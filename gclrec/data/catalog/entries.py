@@ -43,7 +43,7 @@ class FolderLayout:
     """One way in which a data set may lie in a folder; each file plain or with ``.gz``.
 
     Args:
-        format: of the interactions: a name in :data:`~gclrec.data.io.readers.FORMATS`, or ``counted_lists``.
+        format: of the interactions: a name in :data:`~gclrec.data.io.formats.FORMATS`, or ``counted_lists``.
         needed: file name by role: ``train``, ``test``, ``valid`` or ``pairs``; ``users``, ``items``.
         optional: names by role of files that may be missing; the first that is found is read.
         columns: of a table, by role, if they should not be guessed.

@@ -17,7 +17,8 @@ from gclrec.data.catalog.entries import CATALOG, Entry
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.io.columns import Columns
 from gclrec.data.io.folders import find_layout
-from gclrec.data.io.readers import GUESSED, detect_format, read_dataset
+from gclrec.data.io.formats import GUESSED, detect_format
+from gclrec.data.io.readers import read_dataset
 from gclrec.data.synthetic import make_synthetic
 
 __all__ = ["CATALOG", "VARIABLE", "Entry", "cache_folder", "find", "load", "locate"]
@@ -87,7 +88,7 @@ def load(
     Args:
         name: name or path.
         columns: names of the columns, where they should not be guessed; for paths only.
-        format: a name in :data:`~gclrec.data.io.readers.FORMATS`; for paths only.
+        format: a name in :data:`~gclrec.data.io.formats.FORMATS`; for paths only.
         test: file of the test part, beside a path.
         valid: file of the validation part, beside a path.
 

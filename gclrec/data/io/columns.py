@@ -13,6 +13,8 @@ import polars as pl
 
 from gclrec.common.errors import InputError, InputWarning
 
+AnyPath = str | PathLike[str]
+
 Place = Callable[[int], str]
 """Names the place of a table row, such as ``ratings.csv, line 7``."""
 

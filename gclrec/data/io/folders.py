@@ -9,10 +9,10 @@ from pathlib import Path
 from gclrec.common.errors import InputError
 from gclrec.common.files import name_parts, unreadable
 
-PARTS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
+PART_STEMS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
 """Beginnings of the names of a published split's files, by part."""
 
-SUFFIXES = (
+INTERACTION_SUFFIXES = (
     *(".txt", ".csv", ".tsv", ".tab", ".dat", ".data", ".parquet", ".pq"),
     *(".npz", ".inter", ".base", ".test"),
 )
@@ -62,11 +62,15 @@ def find_layout(folder: Path, given: Collection[str] = ()) -> Layout:
     except OSError as error:
         raise unreadable(folder, error) from error
     attributes = _attributes(files)
-    readable = [path for path in files if name_parts(path)[1] in SUFFIXES and path not in attributes.values()]
+    readable = [
+        path
+        for path in files
+        if name_parts(path)[1] in INTERACTION_SUFFIXES and path not in attributes.values()
+    ]
     atomic = [path for path in readable if name_parts(path)[1] == ".inter"]
     if len(atomic) == 1:
         return Layout({"train": atomic[0]}, attributes=attributes)
-    parts = {part: found for part in PARTS if (found := _part(folder, atomic or readable, part, given))}
+    parts = {part: found for part in PART_STEMS if (found := _part(folder, atomic or readable, part, given))}
     if "train" in parts:
         return Layout(parts, attributes=attributes)
     whole = [path for path in readable if name_parts(path)[0] in _WHOLE or name_parts(path) == ("u", ".data")]
@@ -89,9 +93,9 @@ def _part(folder: Path, files: Sequence[Path], part: str, given: Collection[str]
     # RecBole writes the part behind the name: ml-100k.train.inter
     named = [(name_parts(path)[0].rpartition(".")[2], path) for path in files]
     exact = [
-        path for name, path in named if name in (*PARTS[part], "validation" if part == "valid" else part)
+        path for name, path in named if name in (*PART_STEMS[part], "validation" if part == "valid" else part)
     ]
-    found = exact or [path for name, path in named if name.startswith(PARTS[part])]
+    found = exact or [path for name, path in named if name.startswith(PART_STEMS[part])]
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         how = f"say which with --{part}-file" if part != "train" else "give the file itself"
@@ -107,7 +111,7 @@ def _attributes(files: Sequence[Path]) -> dict[str, Path]:
             path
             for path in files
             if name_parts(path)[1] == f".{kind}"
-            or (name_parts(path)[0] in stems and name_parts(path)[1] in SUFFIXES)
+            or (name_parts(path)[0] in stems and name_parts(path)[1] in INTERACTION_SUFFIXES)
         ]
         if len(found) == 1:
             attributes[kind] = found[0]

@@ -12,10 +12,11 @@ from gclrec.common.errors import InputError
 from gclrec.data.interactions import Interactions
 from gclrec.data.io.attributes import typed_attributes
 from gclrec.data.io.columns import Columns
-from gclrec.data.io.readers import GUESSED, numbered_interactions
+from gclrec.data.io.formats import GUESSED
+from gclrec.data.io.readers import numbered_interactions
 from gclrec.data.io.tables import read_columns
 
-Column = Callable[[int], pl.Series]
+_Column = Callable[[int], pl.Series]
 
 
 def interactions_from(data: Any, *, columns: Columns = GUESSED, name: str = "data") -> Interactions:
@@ -64,7 +65,7 @@ def attributes_from(data: Any, *, id_column: str | None = None, name: str = "dat
     return typed_attributes(table, id_column, name)
 
 
-def _columns_of(data: Any, name: str) -> tuple[list[str], Column]:
+def _columns_of(data: Any, name: str) -> tuple[list[str], _Column]:
     """Return the names of a table's columns, and a function that returns the column at a position."""
     if isinstance(data, pl.LazyFrame):
         data = data.collect()
@@ -85,7 +86,7 @@ def _columns_of(data: Any, name: str) -> tuple[list[str], Column]:
     )
 
 
-def _from_arrays(names: list[str], values: list[Any], name: str) -> tuple[list[str], Column]:
+def _from_arrays(names: list[str], values: list[Any], name: str) -> tuple[list[str], _Column]:
     series = []
     for each, column in zip(names, values, strict=True):
         try:

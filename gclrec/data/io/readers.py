@@ -1,56 +1,52 @@
-"""Interactions from files and folders, in any of the formats of ``FORMATS``."""
+"""Read interactions from files and folders of any format in ``FORMATS``.
+
+All readers share these arguments:
+
+* ``columns``: names of the columns that should not be guessed from their names;
+* ``format``: a name in :data:`~gclrec.data.io.formats.FORMATS`; ``"auto"`` detects it
+  (:func:`~gclrec.data.io.formats.detect_format`).
+
+Files may be plain or gzip'd. What cannot be read raises :class:`~gclrec.common.errors.InputError`, one line
+that names the file, the line or row, the column, what was found and what was expected.
+"""
 
 from __future__ import annotations
 
-import os
-import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from gclrec.common.errors import InputError, InputWarning
-from gclrec.common.files import is_folder, name_parts, read_sample
+from gclrec.common.files import decoded, is_folder, read_bytes
 from gclrec.data.interactions import Dataset, Interactions, Vocabulary
 from gclrec.data.io.attributes import read_attributes
-from gclrec.data.io.columns import Columns, RawInteractions, guess_column
-from gclrec.data.io.folders import PARTS, Layout, find_layout
+from gclrec.data.io.columns import AnyPath, Columns, RawInteractions, guess_column, id_values
+from gclrec.data.io.folders import PART_STEMS, Layout, find_layout
+from gclrec.data.io.formats import GUESSED, detect_format, header_names, read_file
 from gclrec.data.io.numbering import CODED
 from gclrec.data.io.tables import (
     first_line,
-    has_typed_header,
-    header_fields,
-    read_atomic,
-    read_table,
+    is_parquet,
+    open_parquet,
+    parquet_names,
+    read_text_table,
     sniff_separator,
 )
-from gclrec.data.io.text import read_adjacency, read_movielens, read_npz, read_pairs, read_sequence
-
-AnyPath = str | os.PathLike[str]
-
-GUESSED = Columns()
-"""All columns are guessed from their names."""
 
 
-def read_frame(path: AnyPath, *, columns: Columns = GUESSED, format: str = "auto") -> pl.DataFrame:
+def read_raw(path: AnyPath, *, columns: Columns = GUESSED, format: str = "auto") -> pl.DataFrame:
     """Read the interactions of one file as a table of raw ids.
 
-    Args:
-        path: plain or gzip'd file.
-        columns: names of the columns, where they should not be guessed.
-        format: a name in ``FORMATS``; ``"auto"`` tells it as :func:`detect_format` does.
-
     Returns:
-        Columns ``user``, ``item`` (``Int64`` or ``String``) and, where the file has them, ``time``
-        and ``weight`` (``Float64``); one row an interaction, in file order.
-
-    Raises:
-        InputError: the file cannot be read or holds something else; names the line.
+        Columns ``user``, ``item`` (``Int64`` or ``String``) and, if the file has them, ``time`` and
+        ``weight`` (``Float64``); one row an interaction, in file order.
     """
-    return _with_text(_read(Path(path), columns, format).frame)
+    return _with_text(read_file(Path(path), columns, format).frame)
 
 
 def read_interactions(path: AnyPath, *, columns: Columns = GUESSED, format: str = "auto") -> Interactions:
@@ -58,16 +54,8 @@ def read_interactions(path: AnyPath, *, columns: Columns = GUESSED, format: str 
 
     The vocabularies are the sorted ids of the file, so ids that are 0, 1, 2, ... are their own rows.
     Users without items are kept, with an :class:`~gclrec.InputWarning`.
-
-    Args:
-        path: plain or gzip'd file.
-        columns: names of the columns, where they should not be guessed.
-        format: a name in ``FORMATS``, or ``"auto"``.
-
-    Raises:
-        InputError: as :func:`read_frame`.
     """
-    return numbered_interactions(_read(Path(path), columns, format))
+    return numbered_interactions(read_file(Path(path), columns, format))
 
 
 def read_parts(
@@ -75,45 +63,40 @@ def read_parts(
 ) -> Dataset:
     """Read a published split, one file a part, under one vocabulary of users and one of items.
 
-    Users or items that ``train`` lacks are legal: they count as cold, and an
-    :class:`~gclrec.InputWarning` tells how many there are.
+    Users and items that ``train`` lacks count as cold; an :class:`~gclrec.InputWarning` gives their number.
 
     Args:
         parts: file of ``train`` and of ``test``, ``valid`` or both.
-        columns: names of the columns, where they should not be guessed; the same in all files.
-        format: a name in ``FORMATS``; ``"auto"`` tells it for each file, but reads no file as pairs
-            next to one that is an adjacency list.
+        columns: the same in all files.
+        format: if detected, no file is read as pairs next to an adjacency list.
         name: of the data set; the file of ``train`` if ``None``.
 
     Returns:
         The parts, and the union of their pairs.
-
-    Raises:
-        InputError: as :func:`read_frame`; or ``train`` is not among the parts, or matrices disagree in shape.
     """
     paths = {part: Path(path) for part, path in parts.items()}
-    unknown = sorted(set(paths) - set(PARTS))
-    if unknown or "train" not in paths:
+    if set(paths) - set(PART_STEMS) or "train" not in paths:
         raise InputError(f"found the parts {', '.join(paths) or 'none'}; expected train with test or valid")
     formats = dict.fromkeys(paths, format)
     if format == "auto":
-        detected = {part: detect_format(path) for part, path in paths.items()}
-        if "adjacency" in detected.values():
-            formats = {part: "adjacency" if was == "pairs" else was for part, was in detected.items()}
-    raws = {part: _read(path, columns, formats[part]) for part, path in paths.items()}
+        formats = {part: detect_format(path) for part, path in paths.items()}
+        if "adjacency" in formats.values():
+            formats = {part: "adjacency" if was == "pairs" else was for part, was in formats.items()}
+    raws = {part: read_file(path, columns, formats[part]) for part, path in paths.items()}
     _refuse_other_shapes(paths, raws)
     users = Vocabulary.of(*(_ids(raw, "user") for raw in raws.values()))
     items = Vocabulary.of(*(_ids(raw, "item") for raw in raws.values()))
     _warn_without_items(raws["train"])
     numbered = {
         part: Interactions.from_frame(raws[part].frame, users=users, items=items)
-        for part in PARTS
+        for part in PART_STEMS
         if part in raws
     }
     _warn_between_parts(paths, numbered)
     split = "given" if "test" in numbered else "random"
-    title = name or str(paths["train"])
-    return Dataset(title, _union(list(numbered.values())), numbered, default_split=split)
+    return Dataset(
+        name or str(paths["train"]), _union(list(numbered.values())), numbered, default_split=split
+    )
 
 
 def read_dataset(
@@ -128,16 +111,13 @@ def read_dataset(
 
     Args:
         path: a file, or a folder that :func:`~gclrec.data.io.folders.find_layout` understands.
-        columns: names of the columns, where they should not be guessed.
+        columns: names of the columns that should not be guessed.
         format: a name in ``FORMATS``, or ``"auto"``.
         test: file of the test part.
         valid: file of the validation part.
 
     Returns:
         The interactions, the parts if there are several, and the attributes that a folder holds.
-
-    Raises:
-        InputError: something cannot be read, or a folder holds nothing that can.
     """
     path = Path(path)
     given = {part: Path(file) for part, file in (("test", test), ("valid", valid)) if file is not None}
@@ -153,100 +133,109 @@ def read_dataset(
         dataset = Dataset(str(path), read_interactions(parts["train"], columns=columns, format=format))
     else:
         dataset = Dataset(str(path), Interactions.from_frame(_shards(layout.shards, columns, format)))
-    tables = {kind: read_attributes(file) for kind, file in layout.attributes.items()}
-    return Dataset(
-        dataset.name,
-        dataset.interactions,
-        dataset.parts,
-        tables.get("user"),
-        tables.get("item"),
-        default_split=dataset.default_split,
-    )
+    tables = {f"{side}_attributes": read_attributes(file) for side, file in layout.attributes.items()}
+    return replace(dataset, **tables)  # type: ignore[arg-type]
 
 
-def detect_format(path: AnyPath) -> str:
-    """Tell the format of a file by its suffix and its beginning, a name in ``FORMATS``.
+def read_exposed(
+    path: AnyPath, train: Interactions, *, columns: Columns = GUESSED, format: str = "auto"
+) -> Interactions:
+    """Read pairs that were shown and not clicked, numbered as the training pairs are.
 
-    In this order:
+    Left out, each with an :class:`~gclrec.InputWarning` that gives the number: pairs with an id that
+    ``train`` does not know, and training pairs. A repeated pair counts once.
 
-    1. ``.parquet``, ``.npz``, ``.inter`` by suffix, or by their first bytes or typed header;
-       ``sequence.*`` and ``sequences.*`` are ``sequence``.
-    2. Lines with ``::``, or with four numbers between tabs on every line: ``movielens``.
-    3. ``.csv``, ``.tsv``, ``.tab``, or a first line that names a user and an item column: ``table``.
-    4. Two or three columns on every line: ``pairs`` (so ``1 2 3`` is user 1, item 2, weight 3).
-    5. Whole numbers, with more columns or not the same number on every line: ``adjacency``.
-    6. A first line with commas, semicolons, tabs or ``|``: ``table``.
-
-    Only the first 256 kB are looked at. A list of exactly two items a user on every line cannot be
-    told from pairs with a weight: say ``format="adjacency"``.
+    Args:
+        path: a file in any format of interactions; times and weights are not read.
+        train: the training pairs.
+        columns: names of the columns that should not be guessed.
+        format: a name in ``FORMATS``, or ``"auto"``.
 
     Raises:
-        InputError: the file cannot be read, or is none of these.
+        InputError: also if no pair is left.
     """
-    stem, suffix = name_parts(path)
-    sample = read_sample(path)
-    if suffix in (".jsonl", ".ndjson", ".json") or sample.startswith(b"{"):
-        raise InputError(f"{path}: JSON (or JSON Lines) is not supported; convert it to CSV or Parquet")
-    if suffix in (".parquet", ".pq") or sample.startswith(b"PAR1"):
-        return "table"
-    if suffix == ".npz" or sample.startswith(b"PK\x03\x04"):
-        return "npz"
-    if suffix == ".inter" or has_typed_header(sample):
-        return "atomic"
-    if stem in ("sequence", "sequences") and suffix == ".txt":
-        return "sequence"
-    lines = [line for line in sample.decode(errors="replace").splitlines() if line.strip()]
-    if "::" in lines[0] or all(re.fullmatch(_FOUR_NUMBERS, line) for line in lines):
-        return "movielens"
-    if suffix in (".csv", ".tsv", ".tab") or _is_known_header(sample):
-        return "table"
-    gaps = r"\t+" if "\t" in lines[0] else r"\s+"
-    widths = {len(re.split(gaps, line.strip())) for line in lines}
-    if widths in ({2}, {3}) and not re.search("[,;|]", lines[0]):
-        return "pairs"
-    if all(re.fullmatch(r"[\d\s-]+", line) for line in lines):
-        return "adjacency"
-    if re.search("[,;|\t]", lines[0]):
-        return "table"
-    known = ", ".join(FORMATS)
-    raise InputError(f"{path}: cannot tell the format; say which with --format (one of {known})")
+    frame = read_raw(path, columns=replace(columns, time="", weight=""), format=format)
+    user, item = train.users.rows(frame["user"]), train.items.rows(frame["item"])
+    unknown = (user < 0) | (item < 0)
+    if unknown.any():
+        first = frame.row(int(np.argmax(unknown)), named=True)
+        message = (
+            f"{path}: {np.count_nonzero(unknown):,} of {len(frame):,} pairs left out: their user or item "
+            f"is not in the data (such as {first['user']!r}, {first['item']!r})"
+        )
+        warnings.warn(message, InputWarning, stacklevel=2)
+    keys = np.unique(user[~unknown] * train.num_items + item[~unknown])
+    pairs = Interactions(train.users, train.items, keys // train.num_items, keys % train.num_items)
+    known = pairs.shared_with(train)
+    if known.any():
+        message = f"{path}: {np.count_nonzero(known):,} pairs left out: they are training pairs"
+        warnings.warn(message, InputWarning, stacklevel=2)
+    pairs = pairs.select(~known)
+    if len(pairs) == 0:
+        raise InputError(f"{path}: no pair can be used: all are unknown or training pairs")
+    return pairs
 
 
-_FOUR_NUMBERS = r"\d+\t\d+\t[\d.]+\t\d+\s*"
+def read_ids(path: AnyPath, role: str = "item", *, columns: Columns = GUESSED) -> pl.Series:
+    """Read the distinct ids of a file, in file order.
 
+    Of a Parquet file, or of text whose first line names columns, the column of the role is read: the one
+    that is named or guessed, else ``id``, else the only one. Other text is one id a line; empty lines are
+    skipped.
 
-def format_of(path: Path, columns: Columns, format: str) -> str:
-    """Return the format that a file is read in: the one asked for, or the one that it seems to have.
+    Args:
+        path: the file.
+        role: ``"item"`` or ``"user"``.
+        columns: names of the columns that should not be guessed.
 
     Raises:
-        InputError: there is no such format, or it cannot be told.
+        InputError: also if there is no such column or no id.
     """
-    if format == "auto":
-        format = detect_format(path)
-        if format in ("pairs", "adjacency") and _names_any(read_sample(path), columns):
-            format = "table"
-    if format not in FORMATS:
-        raise InputError(f"unknown format {format!r}; expected auto or one of {', '.join(FORMATS)}")
-    return format
+    path = Path(path)
+    if is_parquet(path):
+        names = parquet_names(path)
+        name = names[_id_position(names, role, path, columns)]
+        column = open_parquet(path, [name])[name]
+        return id_values(column, name, lambda row: f"{path}, row {row + 1}").unique(maintain_order=True)
+    data = read_bytes(path)
+    text = decoded(path, data)
+    names = header_names(data)
+    named = getattr(columns, role)
+    is_named = named in names or (named is not None and len(names) > 1) or columns.usual.get(role) in names
+    has_header = is_named or guess_column(names, role) is not None or "id" in map(str.lower, names)
+    if has_header and len(names) > 1:
+        table = read_text_table(path, data, separator=sniff_separator(first_line(data)), quote='"')
+        at = _id_position(names, role, path, columns)
+        return id_values(table.rows[:, at], names[at], table.place).unique(maintain_order=True)
+    lines = pl.Series("id", text.splitlines()).str.strip_chars()
+    lines = lines.filter(lines != "")[1 if has_header else 0 :]
+    if not len(lines):
+        raise InputError(f"{path}: holds no id")
+    return id_values(lines, "id", lambda row: f"{path}, id {row + 1}").unique(maintain_order=True)
 
 
-def _names_any(sample: bytes, columns: Columns) -> bool:
-    """Return whether the caller names columns, or the first line has names that are usual."""
-    line = first_line(sample)
-    usual = {*columns.usual.values()} & {*header_fields(line, sniff_separator(line), '"')}
-    return bool(columns.user or columns.item or usual)
+def _id_position(names: list[str], role: str, path: Path, columns: Columns) -> int:
+    name = getattr(columns, role)
+    found = ", ".join(names)
+    if name is not None and name not in names:
+        raise InputError(f"{path}: no column {name!r} to read as {role}; the columns are: {found}")
+    name = name or columns.usual.get(role)
+    position = names.index(name) if name in names else guess_column(names, role)
+    plain = [name.lower() for name in names]
+    if position is None and ("id" in plain or len(names) == 1):
+        position = plain.index("id") if "id" in plain else 0
+    if position is None:
+        raise InputError(f"{path}: no column of {role} ids; the columns are: {found}")
+    return position
 
 
-def _is_known_header(sample: bytes) -> bool:
-    line = first_line(sample)
-    names = header_fields(line, sniff_separator(line), '"')
-    return all(guess_column(names, role) is not None for role in ("user", "item"))
-
-
-def _read(path: Path, columns: Columns, format: str) -> RawInteractions:
-    raw = FORMATS[format_of(path, columns, format)](path, columns)
-    unwanted = [role for role in ("time", "weight") if getattr(columns, role) == ""]
-    return replace(raw, frame=raw.frame.drop(unwanted, strict=False))
+def numbered_interactions(raw: RawInteractions) -> Interactions:
+    """Number raw interactions: repeated pairs are dropped and users without items kept, with a warning."""
+    _warn_without_items(raw)
+    users, items = (None if ids is None else Vocabulary.of(ids) for ids in (raw.users, raw.items))
+    pairs = Interactions.from_frame(raw.frame, users=users, items=items, repeats=True)
+    del raw  # finding repeated pairs needs the memory
+    return pairs.deduplicated()
 
 
 def _ids(raw: RawInteractions, role: str) -> pl.Series:
@@ -255,37 +244,24 @@ def _ids(raw: RawInteractions, role: str) -> pl.Series:
 
 
 def _with_text(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a table whose text ids are ``String``, whatever the reader left them as."""
+    """Return a table whose coded ids are ``String``."""
     names = [name for name, dtype in frame.schema.items() if isinstance(dtype, CODED)]
     return frame.with_columns(pl.col(names).cast(pl.String))
 
 
-def numbered_interactions(raw: RawInteractions) -> Interactions:
-    """Number raw interactions: repeated pairs are dropped and users without items kept, with a warning."""
-    _warn_without_items(raw)
-    users, items = (None if ids is None else Vocabulary.of(ids) for ids in (raw.users, raw.items))
-    pairs = Interactions.from_frame(raw.frame, users=users, items=items, repeats=True)
-    del raw  # it would lie beside what is sorted to find repeated pairs
-    return pairs.deduplicated()
-
-
 def _shards(paths: Sequence[Path], columns: Columns, format: str) -> pl.DataFrame:
-    """Return several files that are one table, in the order of their names."""
-    frames = [_with_text(_read(path, columns, format).frame) for path in paths]
+    """Return one table of several files, in the order of their names."""
+    frames = [read_raw(path, columns=columns, format=format) for path in paths]
     for path, frame in zip(paths, frames, strict=True):
         if frame.columns != frames[0].columns:
-            expected = ", ".join(frames[0].columns)
-            raise InputError(
-                f"{path}: found {', '.join(frame.columns)}, expected {expected} as in {paths[0]}"
-            )
-    ids = [
-        pl.col(role).cast(pl.String) for role in ("user", "item") if len({f[role].dtype for f in frames}) > 1
-    ]
-    return pl.concat([frame.with_columns(ids) for frame in frames])
+            expected = f"{', '.join(frames[0].columns)} as in {paths[0]}"
+            raise InputError(f"{path}: found {', '.join(frame.columns)}, expected {expected}")
+    mixed = [role for role in ("user", "item") if len({frame[role].dtype for frame in frames}) > 1]
+    return pl.concat([frame.with_columns(pl.col(mixed).cast(pl.String)) for frame in frames])
 
 
 def _refuse_other_shapes(paths: Mapping[str, Path], raws: Mapping[str, RawInteractions]) -> None:
-    """Raise if a matrix has another shape than its sister, or lacks the rows or columns of another file."""
+    """Raise if matrices differ in shape, or another file has ids outside the matrix."""
     first = next((part for part, raw in raws.items() if raw.shape), None)
     if first is None:
         return
@@ -308,60 +284,42 @@ def _refuse_other_shapes(paths: Mapping[str, Path], raws: Mapping[str, RawIntera
 
 def _warn_without_items(raw: RawInteractions) -> None:
     if raw.without_items:
-        message = (
-            f"{raw.first_without_items}: a user without items ({raw.without_items:,} in all); kept, as cold"
-        )
-        warnings.warn(message, InputWarning, stacklevel=4)
+        found = f"a user without items ({raw.without_items:,} in all); kept, as cold"
+        warnings.warn(f"{raw.first_without_items}: {found}", InputWarning, stacklevel=4)
 
 
 def _warn_between_parts(paths: Mapping[str, Path], parts: Mapping[str, Interactions]) -> None:
-    """Tell what a published split has of cold users and items, pairs in two parts, and missing columns."""
+    """Warn of cold users and items of a published split, of pairs in two parts, and of missing columns."""
     train = parts["train"]
     known_user, known_item = train.user_degrees() > 0, train.item_degrees() > 0
+    messages = []
     for part, pairs in parts.items():
         if part == "train":
             continue
         users = np.count_nonzero((pairs.user_degrees() > 0) & ~known_user)
         items = np.count_nonzero((pairs.item_degrees() > 0) & ~known_item)
         if users or items:
-            message = (
-                f"{paths[part]}: {users:,} users and {items:,} items are not in train (they count as cold)"
-            )
-            warnings.warn(message, InputWarning, stacklevel=3)
+            found = f"{users:,} users and {items:,} items are not in train (they count as cold)"
+            messages.append(f"{paths[part]}: {found}")
         for role in ("time", "weight"):
-            if (getattr(pairs, role) is None) != (getattr(train, role) is None):
-                message = (
-                    f"{paths[part]}: has {'no' if getattr(pairs, role) is None else 'a'} {role}, unlike train"
-                )
-                warnings.warn(f"{message}; all parts together have none", InputWarning, stacklevel=3)
+            here, there = (getattr(each, role) is not None for each in (pairs, train))
+            if here != there:
+                found = f"has {'a' if here else 'no'} {role}, unlike train; all parts together have none"
+                messages.append(f"{paths[part]}: {found}")
     for part in set(parts) - {"test"} if "test" in parts else ():
         shared = np.count_nonzero(parts["test"].shared_with(parts[part]))
         if shared:
-            message = f"{paths['test']}: {shared:,} of its pairs are also in {part}"
-            warnings.warn(message, InputWarning, stacklevel=3)
+            messages.append(f"{paths['test']}: {shared:,} of its pairs are also in {part}")
+    for message in messages:
+        warnings.warn(message, InputWarning, stacklevel=3)
 
 
 def _union(parts: Sequence[Interactions]) -> Interactions:
     """Return the pairs of all parts, each once."""
-    first = parts[0]
-    columns = {}
-    for role in ("time", "weight"):
+    columns: dict[str, Any] = {}
+    for role in ("user", "item", "time", "weight"):
         values = [getattr(part, role) for part in parts]
         columns[role] = None if any(value is None for value in values) else np.concatenate(values)
-    user = np.concatenate([part.user for part in parts])
-    item = np.concatenate([part.item for part in parts])
-    both = Interactions(first.users, first.items, user, item, **columns)
+    both = Interactions(parts[0].users, parts[0].items, **columns)
     _, places = np.unique(both.pair_keys, return_index=True)
     return both if len(places) == len(both) else both.select(np.sort(places))
-
-
-FORMATS: dict[str, Callable[[Path, Columns], RawInteractions]] = {
-    "table": read_table,
-    "atomic": read_atomic,
-    "adjacency": read_adjacency,
-    "sequence": read_sequence,
-    "pairs": read_pairs,
-    "movielens": read_movielens,
-    "npz": read_npz,
-}
-"""Formats of interaction files by name; each reader takes a path and the columns the caller names."""

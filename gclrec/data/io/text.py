@@ -113,7 +113,7 @@ def _read_lists(path: Path, columns: Columns, *, ordered: bool) -> RawInteractio
     )
 
 
-def read_pairs(path: Path, columns: Columns) -> RawInteractions:
+def read_pair_lines(path: Path, columns: Columns) -> RawInteractions:
     """Read lines ``user item`` or ``user item weight`` without a header; ids may be text.
 
     Fields are separated by tabs if the first line has one, else by blanks.

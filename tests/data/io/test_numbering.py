@@ -13,7 +13,7 @@ from gclrec.data.interactions import Vocabulary
 from gclrec.data.io import numbering
 from gclrec.data.io.columns import Columns
 from gclrec.data.io.numbering import distinct_ids, numbered, places_of
-from gclrec.data.io.readers import read_frame, read_interactions
+from gclrec.data.io.readers import read_interactions, read_raw
 from gclrec.data.io.tables import open_parquet, read_parquet
 
 NEAR = [7, 3, 3, 0, 9, 7]
@@ -128,7 +128,7 @@ def test_text_of_a_parquet_file_has_codes(tmp_path: Path) -> None:
     assert coded == [pl.Enum(["a", "b"]), pl.Enum(["x", "y"]), pl.Float64]
     assert read_parquet(path, Columns(weight="")).frame.columns == ["user", "item"]
     assert open_parquet(path).dtypes == [pl.String, pl.String, pl.Int64]
-    frame = read_frame(path)
+    frame = read_raw(path)
     assert frame.dtypes == [pl.String, pl.String, pl.Float64]
     assert frame["user"].to_list() == ["b", "a", "b"]
     pairs = read_interactions(path)

@@ -12,7 +12,7 @@ import pytest
 from scipy import sparse
 
 from gclrec.common.errors import InputError
-from gclrec.data.io.readers import Columns, read_frame, read_interactions, read_parts
+from gclrec.data.io.readers import Columns, read_interactions, read_parts, read_raw
 
 MATRIX = sparse.csr_matrix(np.array([[0, 2, 0], [1, 0, 5]]))
 
@@ -194,14 +194,14 @@ def test_bad_file_gets_one_clear_line(tmp_path, name, content, message):
 def test_npz_that_needs_a_pickle_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", format=np.array([{"evil": 1}], dtype=object), shape=[1, 1])
     with pytest.raises(InputError, match="damaged or is no SciPy sparse matrix"):
-        read_frame(tmp_path / "a.npz")
+        read_raw(tmp_path / "a.npz")
 
 
 def test_npz_whose_indices_point_outside_is_refused(tmp_path):
     parts = {"format": b"csr", "shape": [2, 2], "data": [1, 1], "indices": [0, 9], "indptr": [0, 1, 2]}
     np.savez(tmp_path / "a.npz", **parts)
     with pytest.raises(InputError, match="damaged"):
-        read_frame(tmp_path / "a.npz")
+        read_raw(tmp_path / "a.npz")
 
 
 def test_unreadable_file_is_one_line(tmp_path, monkeypatch):
@@ -212,18 +212,18 @@ def test_unreadable_file_is_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(InputError, match=r"a\.csv: cannot be read \(Permission denied\)"):
-        read_frame(path)
+        read_raw(path)
 
 
 def test_bad_arguments_are_named(tmp_path):
     path = write(tmp_path, "a.csv", b"user,item\n1,2\n")
     with pytest.raises(InputError, match="unknown format 'xml'; expected auto or one of table, atomic"):
-        read_frame(path, format="xml")
+        read_raw(path, format="xml")
     with pytest.raises(InputError, match="no column 'shop' to read as item; the columns are: user, item"):
-        read_frame(path, columns=Columns(item="shop"))
+        read_raw(path, columns=Columns(item="shop"))
     with pytest.raises(InputError, match="2 columns named 'item'"):
-        read_frame(write(tmp_path, "b.csv", b"user,item,item\n1,2,3\n"), columns=Columns(item="item"))
+        read_raw(write(tmp_path, "b.csv", b"user,item,item\n1,2,3\n"), columns=Columns(item="item"))
     with pytest.raises(InputError, match="has no header, so its columns cannot be named"):
-        read_frame(write(tmp_path, "u.data", b"1\t2\t3\t4\n"), columns=Columns(user="who"))
+        read_raw(write(tmp_path, "u.data", b"1\t2\t3\t4\n"), columns=Columns(user="who"))
     with pytest.raises(InputError, match="expected train with test or valid"):
         read_parts({"test": path})

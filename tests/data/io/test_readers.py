@@ -18,12 +18,11 @@ from scipy import sparse
 
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.io.columns import GUESSES
+from gclrec.data.io.formats import FORMATS, detect_format
 from gclrec.data.io.readers import (
-    FORMATS,
     Columns,
-    detect_format,
-    read_frame,
     read_interactions,
+    read_raw,
 )
 
 MATRIX = sparse.csr_matrix(np.array([[0, 2, 0], [1, 0, 5]]))
@@ -113,9 +112,9 @@ def test_every_format_has_an_example():
 def test_example_is_told_and_read(tmp_path, form, name, content, rows, ending):
     path = write(tmp_path, name + ending, content)
     assert detect_format(path) == form
-    frame = read_frame(path)
+    frame = read_raw(path)
     assert frame.rows() == rows
-    assert frame.rows() == read_frame(path, format=form).rows()
+    assert frame.rows() == read_raw(path, format=form).rows()
     assert frame.columns[:2] == ["user", "item"]
     assert set(frame.columns[2:]) <= {"time", "weight"}
 
@@ -125,7 +124,7 @@ def test_content_decides_where_the_suffix_says_nothing(tmp_path, ending):
     for form, name, content, rows in CASES:
         if form != "sequence" and name != "d.csv":
             path = write(tmp_path, f"{Path(name).stem}.data{ending}", content)
-            assert read_frame(path).rows() == rows, name
+            assert read_raw(path).rows() == rows, name
 
 
 @pytest.mark.parametrize("role", ["user", "item", "time", "weight"])
@@ -134,29 +133,29 @@ def test_every_guess_is_found(tmp_path, role):
     for guess in GUESSES[role]:
         names = [guess.title(), *(name for name in others.values() if name)]
         path = write(tmp_path, "a.csv", ",".join(names).encode() + b"\n5" + b",1" * (len(names) - 1) + b"\n")
-        assert read_frame(path)[role].to_list() == [5]
+        assert read_raw(path)[role].to_list() == [5]
 
 
 def test_given_columns_win_over_guesses(tmp_path):
     path = write(tmp_path, "a.csv", b"user,item,who,what,rating,stars\n1,2,3,4,5,6\n")
     with pytest.warns(InputWarning, match="read 'rating' as weight, not 'stars'"):
-        assert read_frame(path, columns=Columns(user="who", item="What")).rows() == [(3, 4, 5.0)]
-    assert read_frame(path, columns=Columns(user="item", weight="stars", item="user")).rows() == [(2, 1, 6.0)]
-    assert read_frame(path, columns=Columns(weight="")).columns == ["user", "item"]
+        assert read_raw(path, columns=Columns(user="who", item="What")).rows() == [(3, 4, 5.0)]
+    assert read_raw(path, columns=Columns(user="item", weight="stars", item="user")).rows() == [(2, 1, 6.0)]
+    assert read_raw(path, columns=Columns(weight="")).columns == ["user", "item"]
     # a guess is never a column that another role was given
     path = write(tmp_path, "b.csv", b"user,user_id,item\n1,2,3\n")
-    assert read_frame(path, columns=Columns(item="user")).rows() == [(2, 1)]
+    assert read_raw(path, columns=Columns(item="user")).rows() == [(2, 1)]
 
 
 def test_given_columns_make_a_headed_text_a_table(tmp_path):
     path = write(tmp_path, "a.txt", b"who\twhat\nann\ttea\n")
     assert detect_format(path) == "pairs"
-    assert read_frame(path, columns=Columns(user="who", item="what")).rows() == [("ann", "tea")]
+    assert read_raw(path, columns=Columns(user="who", item="what")).rows() == [("ann", "tea")]
 
 
 def test_an_empty_name_leaves_a_fixed_column_out(tmp_path):
     path = write(tmp_path, "u.data", b"1\t2\t3\t4\n")
-    assert read_frame(path, columns=Columns(weight="")).columns == ["user", "item", "time"]
+    assert read_raw(path, columns=Columns(weight="")).columns == ["user", "item", "time"]
 
 
 def test_dates_become_unix_seconds(tmp_path):
@@ -169,7 +168,7 @@ def test_dates_become_unix_seconds(tmp_path):
     ]
     rows = "".join(f"1,{n},{text}\n" for n, text in enumerate(texts))
     path = write(tmp_path, "a.csv", b"user,item,date\n" + rows.encode())
-    assert read_frame(path)["time"].to_list() == [moment.timestamp()] * 4
+    assert read_raw(path)["time"].to_list() == [moment.timestamp()] * 4
     zoned = pl.Series([moment, moment + timedelta(milliseconds=250)], dtype=pl.Datetime("ns", "Asia/Tokyo"))
     for values, seconds in [
         (zoned, [moment.timestamp(), moment.timestamp() + 0.25]),
@@ -179,7 +178,7 @@ def test_dates_become_unix_seconds(tmp_path):
         path = write(
             tmp_path, "a.parquet", parquet(pl.DataFrame({"user": [1, 2], "item": [1, 2], "time": values}))
         )
-        assert read_frame(path)["time"].to_list() == seconds
+        assert read_raw(path)["time"].to_list() == seconds
 
 
 @pytest.mark.parametrize(
@@ -197,7 +196,7 @@ def test_dates_become_unix_seconds(tmp_path):
 )
 def test_ids_become_integers_only_where_nothing_is_lost(tmp_path, values, ids):
     path = write(tmp_path, "a.parquet", parquet(pl.DataFrame({"user": values, "item": [1, 2]})))
-    assert read_frame(path)["user"].to_list() == ids
+    assert read_raw(path)["user"].to_list() == ids
 
 
 LINES = st.lists(
@@ -214,9 +213,9 @@ def test_adjacency_equals_a_slow_loop(tmp_path_factory, lines, end):
     path = write(tmp_path_factory.mktemp("lists"), "train.txt", text + end)
     if not pairs:
         with pytest.raises(InputError):
-            read_frame(path, format="adjacency")
+            read_raw(path, format="adjacency")
         return
-    assert read_frame(path, format="adjacency").rows() == pairs
+    assert read_raw(path, format="adjacency").rows() == pairs
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InputWarning)
         read = read_interactions(path, format="adjacency")
@@ -288,7 +287,7 @@ def test_the_examples_of_the_documentation_read_as_it_says(tmp_path, monkeypatch
         example = text.partition(f"### {heading}\n")[2].split("```\n")[1]
         path = write(tmp_path, "example.txt", example.encode())
         assert detect_format(path) == form
-        assert len(read_frame(path)) == rows
+        assert len(read_raw(path)) == rows
     for name in FORMATS:
         assert f"| `{name}` |" in text
 

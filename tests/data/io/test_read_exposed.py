@@ -11,7 +11,7 @@ import pytest
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.io.columns import Columns
-from gclrec.data.io.exposed import read_exposed
+from gclrec.data.io.readers import read_exposed
 
 TRAIN = Interactions(
     Vocabulary(pl.Series(["ann", "bob", "cid"])),

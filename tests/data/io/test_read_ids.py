@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from gclrec.common.errors import InputError
-from gclrec.data.io.id_lists import read_ids
+from gclrec.data.io.readers import read_ids
 
 
 @pytest.mark.parametrize(
