@@ -41,7 +41,7 @@ def test_losses(loss: Callable[..., Tensor]) -> None:
     found = torch.autograd.grad(compiled(loss, called)(*rows), rows, materialize_grads=True)
     torch.testing.assert_close(found, expected)
     assert any("exp" in name for name in called)
-    assert not any("mkldnn" in name for name in called)  # which other backends could not compile
+    assert not any("mkldnn" in name for name in called)  # other backends cannot compile these
 
 
 @pytest.mark.parametrize("make", [LightGCN, EGCF, PyGEncoder])

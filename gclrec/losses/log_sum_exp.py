@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from gclrec.graph.dense import matmul
 from gclrec.graph.functional import differentiable_once
 
 _BLOCK = 2**19
@@ -87,7 +86,7 @@ def _blocks(
     for start, place in zip(starts, places, strict=True):
         part = a[start : start + size]
         rows = slice(start, start + len(part))
-        logits = matmul(part, n.T)
+        logits = part @ n.T
         if log_weight is not None:
             logits += log_weight[rows] if log_weight.dim() == 2 and len(log_weight) == len(a) else log_weight
         if hidden is not None:
@@ -161,9 +160,9 @@ class _MeanLogSumExp(torch.autograd.Function):
         for rows, sums_of_rows, exponentials, sums in _blocks(left, right, hidden=hidden):
             log_sums[rows] = sums_of_rows
             if grad_a is not None:
-                torch.div(matmul(exponentials, right), sums, out=grad_a[rows])
+                torch.div(exponentials @ right, sums, out=grad_a[rows])
             if grad_n is not None:
-                grad_n += matmul((a[rows] / sums).to(right.dtype).T, exponentials).T
+                grad_n += ((a[rows] / sums).to(right.dtype).T @ exponentials).T
         ctx.save_for_backward(grad_a, grad_n)
         ctx.count = max(len(a), 1)
         return cast("Tensor", log_sums.sum() / ctx.count)
@@ -195,5 +194,5 @@ class _LogSumExp(torch.autograd.Function):
         a, n, exponentials, sums = ctx.saved_tensors
         scale = grads[0].unsqueeze(1) / sums
         weighted = (a * scale).to(n.dtype)
-        grad_n = matmul(weighted.T, exponentials).T.to(a.dtype)
-        return matmul(exponentials, n) * scale, grad_n, None, None
+        grad_n = (weighted.T @ exponentials).T.to(a.dtype)
+        return (exponentials @ n) * scale, grad_n, None, None

@@ -130,6 +130,17 @@ def test_separate_blocks_have_one_direction_each() -> None:
     torch.testing.assert_close(LowRank.of(graph.adjacency, 4).values, torch.ones(4))
 
 
+def test_every_copy_of_a_repeated_value_is_found() -> None:
+    """Each of 40 components has the value 1, and many others besides, which a single start vector misses."""
+    inside = torch.rand(40, 10, 8, generator=seeded()) < 0.5
+    block, user, item = inside.nonzero(as_tuple=True)
+    graph = BipartiteGraph(400, 320, torch.stack([block * 10 + user, block * 8 + item]))
+    _, values = best(half(graph.adjacency), 64)
+    assert int((values > 1 - 1e-6).sum()) >= 40
+    low_rank = LowRank.of(graph.adjacency, 64)
+    torch.testing.assert_close(low_rank.values, values, rtol=1e-5, atol=1e-6)
+
+
 def test_found_once_for_each_rank(graph: BipartiteGraph) -> None:
     assert graph.low_rank(3) is graph.low_rank(3)
     assert len(graph.low_rank(2).values) == 2
