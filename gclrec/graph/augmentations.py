@@ -1,4 +1,8 @@
-"""How positives are made: augmentations take a graph and return a view of it."""
+"""Graph augmentations: functions that take a graph and return a view of it.
+
+All have the signature and the contract of :class:`Augmentation`. The exceptions are ``none``, which ignores
+its strength, and ``random_walk``, which has further settings.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +13,38 @@ import torch
 from torch import Generator, Tensor
 
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.checks import check_arguments
 from gclrec.graph.csr import positions
-from gclrec.graph.random_walk import random_walk
+from gclrec.graph.random_walk import RESTART, first_visited, walk
 from gclrec.graph.sampling import RARE, bernoulli, distinct, hits, places_of_hits
 
-_MOST = 0.7
-"""GCA never drops an edge with a higher probability than this (its cut-off probability)."""
+_CUT_OFF = 0.7
+"""GCA's cut-off probability: no edge is dropped with a higher one."""
+
+_STEPS = 32
+_NODES_PER_WALK = 32
 
 
 class Augmentation(Protocol):
-    """A pure function from a graph to a view: the input is untouched, nodes keep their numbers."""
+    """A pure function from a graph to a view; users and items keep their numbers."""
 
     def __call__(
         self, graph: BipartiteGraph, p: float, *, generator: Generator | None = None
     ) -> BipartiteGraph:
-        """Return a view that differs from ``graph`` by strength ``p``; ``p = 0`` is the identity."""
+        """Return a view that differs from the graph by strength ``p``.
+
+        Args:
+            graph: ``E`` interactions; never modified.
+            p: strength in ``[0, 1)``; 0 is the identity.
+            generator: all randomness comes from here; the global one if ``None``.
+
+        Raises:
+            TypeError: ``graph`` is no :class:`~gclrec.graph.bipartite.BipartiteGraph`.
+            ValueError: ``p`` is outside ``[0, 1)``.
+        """
 
 
 def none(graph: BipartiteGraph, p: float = 0.0, *, generator: Generator | None = None) -> BipartiteGraph:  # noqa: ARG001
-    """Return the graph itself: the view of a model without graph augmentation."""
+    """Return the graph itself, for models without graph augmentation."""
     return graph
 
 
@@ -46,39 +62,26 @@ def edge_drop(graph: BipartiteGraph, p: float, *, generator: Generator | None = 
     Returns:
         A view with about ``(1 - p) * E`` interactions.
 
-    Raises:
-        ValueError: ``p`` is outside ``[0, 1)``.
-
     [1] Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783
     """
-    check_arguments(graph, p)
+    _check(graph, p)
     if p == 0.0:
         return graph
     if p <= RARE:
-        return graph.drop_edges(_leaving(graph, p, generator))
+        return graph.drop_edges(places_of_hits(graph.num_edges, p, generator=generator, device=graph.device))
     return graph.keep_edges(_stays(graph.num_edges, p, graph, generator))
 
 
 def node_drop(graph: BipartiteGraph, p: float, *, generator: Generator | None = None) -> BipartiteGraph:
-    """Take all interactions from each user and each item with probability ``p`` (SGL-ND, [1]; GraphCL, [2]).
+    """Drop all interactions of each user and each item with probability ``p`` (SGL-ND, [1]; GraphCL, [2]).
 
-    A dropped node keeps its number and its own embedding; it sends and receives nothing.
-
-    Args:
-        graph: ``E`` interactions; never modified.
-        p: drop probability of a node, in ``[0, 1)``.
-        generator: all randomness comes from here; the global one if ``None``.
-
-    Returns:
-        A view with about ``(1 - p)^2 * E`` interactions, since both ends have to stay.
-
-    Raises:
-        ValueError: ``p`` is outside ``[0, 1)``.
+    A dropped node keeps its number and its own embedding; it sends and receives nothing. The view has about
+    ``(1 - p)^2 * E`` interactions, since both ends have to stay.
 
     [1] Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783
     [2] You et al., NeurIPS 2020, https://arxiv.org/abs/2010.13902
     """
-    check_arguments(graph, p)
+    _check(graph, p)
     if p == 0.0:
         return graph
     users = _stays(graph.num_users, p, graph, generator)
@@ -88,32 +91,23 @@ def node_drop(graph: BipartiteGraph, p: float, *, generator: Generator | None = 
 def edge_perturb(graph: BipartiteGraph, p: float, *, generator: Generator | None = None) -> BipartiteGraph:
     """Replace a share ``p`` of the interactions by pairs that do not exist (edge perturbation, GraphCL, [1]).
 
-    Each interaction leaves with probability ``p``. As many new pairs come in, drawn uniformly from all
-    pairs that are not interactions of ``graph``, without repetition; so the number of interactions stays
-    (unless fewer pairs are missing than were dropped, then all of these come in). A user or an item
-    without any interaction gets none: a random link would teach what only cold nodes have as noise.
-
-    Args:
-        graph: ``E`` interactions; never modified.
-        p: share to replace, in ``[0, 1)``.
-        generator: all randomness comes from here; the global one if ``None``.
-
-    Returns:
-        A view with ``E`` interactions, in the order of user, then item.
-
-    Raises:
-        ValueError: ``p`` is outside ``[0, 1)``.
+    Each interaction leaves with probability ``p``. As many new pairs are drawn uniformly, without
+    repetition, from all pairs that are no interactions, so the view has ``E`` interactions, in the order of
+    user, then item (fewer if fewer pairs are missing than were dropped: then all of these come in). Users
+    and items without interactions get none, since random links would mark the cold nodes.
 
     [1] You et al., NeurIPS 2020, https://arxiv.org/abs/2010.13902
     """
-    check_arguments(graph, p)
+    _check(graph, p)
     if p == 0.0:
         return graph
-    leaving = _leaving(graph, p, generator)
+    leaving = places_of_hits(graph.num_edges, p, generator=generator, device=graph.device)
     users, items = (positions(degree > 0) for degree in graph.degrees())
     pairs = len(users) * len(items)
     all_linked = pairs == graph.num_users * graph.num_items
 
+    # A pair is drawn as one number: the place of its user among the linked ones times their items, plus that
+    # of its item. Where every node is linked this is the key of the edge, and nothing has to be translated.
     def ends(keys: Tensor) -> tuple[Tensor, Tensor]:
         user = torch.div(keys, max(len(items), 1), rounding_mode="floor")
         item = keys - user * len(items)
@@ -136,25 +130,78 @@ def edge_perturb(graph: BipartiteGraph, p: float, *, generator: Generator | None
     return graph.exchange_edges(leaving, *ends(keys))
 
 
+def random_walk(
+    graph: BipartiteGraph,
+    p: float,
+    *,
+    generator: Generator | None = None,
+    restart: float = RESTART,
+    num_walks: int | None = None,
+) -> BipartiteGraph:
+    """Keep the nodes that random walks with restart visit, a share ``1 - p`` of them (GraphCL, [1], [2]).
+
+    Of the ``n`` nodes with interactions ``round((1 - p) * n)`` are kept. Walks start at seeds, drawn without
+    repetition from the nodes not visited yet, and take 32 steps each: to a uniformly drawn neighbour, or
+    with probability ``restart`` back to their seed. New seeds follow until enough nodes are visited; of the
+    last walks the first visits count, step by step, so that the number is exact. The view is the induced
+    subgraph: the interactions between visited nodes.
+
+    It keeps far more interactions than :func:`node_drop` of the same share, since walks visit popular nodes
+    more often and stay within neighbourhoods.
+
+    Args:
+        graph: ``E`` interactions; never modified.
+        p: share of the nodes with interactions that leave, in ``[0, 1)``.
+        generator: all randomness comes from here; the global one if ``None``.
+        restart: probability of a restart at each step, in ``[0, 1]``.
+        num_walks: walks at a time, in random order; ``None`` for one for each 32 nodes to visit, in the order
+            of their seeds. The order matters only where the last walks visit too many nodes.
+
+    Raises:
+        ValueError: an argument is outside its range.
+
+    [1] You et al., NeurIPS 2020, https://arxiv.org/abs/2010.13902
+    [2] Tong et al., ICDM 2006, https://doi.org/10.1109/ICDM.2006.70
+    """
+    _check(graph, p)
+    if num_walks is not None and num_walks < 1:
+        raise ValueError(f"num_walks must be at least 1, got {num_walks}")
+    if p == 0.0:
+        return graph
+    visited = torch.cat([degree == 0 for degree in graph.degrees()])  # isolated nodes need no visit
+    connected = len(visited) - int(torch.count_nonzero(visited))
+    wanted = round((1.0 - p) * connected)
+    together = num_walks or max(wanted // _NODES_PER_WALK, 1)
+    while wanted > 0:
+        unvisited = positions(visited.logical_not())
+        count = min(together, len(unvisited))
+        seeds = unvisited[distinct(count, len(unvisited), generator=generator, device=graph.device)]
+        if num_walks is not None:  # else what is cut off at the end would be the seeds of high numbers
+            seeds = seeds[torch.randperm(count, generator=generator, device=graph.device)]
+        path = walk(graph.edges, seeds, _STEPS, restart=restart, generator=generator)
+        fresh = torch.zeros_like(visited).index_fill_(0, path.flatten(), True) & ~visited
+        found = int(torch.count_nonzero(fresh))
+        if found > wanted:
+            fresh = first_visited(path, fresh, wanted)
+        visited |= fresh
+        wanted -= found
+    return graph.keep_nodes(visited[: graph.num_users], visited[graph.num_users :])
+
+
 def feature_mask(graph: BipartiteGraph, p: float, *, generator: Generator | None = None) -> BipartiteGraph:
     """Hide each attribute of each node with probability ``p`` (attribute masking, GraphCL, [1]).
 
-    A column of ``user_x`` or ``item_x`` is one attribute. A hidden one reads as *missing*: ``NaN`` in
-    floating attributes, ``-1`` in signed integer codes; 0 would be a value like any other. The edges stay. A
-    graph without attributes is returned as it is; there the view of the same name
-    (:mod:`gclrec.views.views`) hides dimensions of the embeddings instead.
-
-    Args:
-        graph: its attributes are never modified.
-        p: probability of each attribute to be hidden, in ``[0, 1)``.
-        generator: all randomness comes from here; the global one if ``None``.
+    A column of ``user_x`` or ``item_x`` is one attribute. A hidden value is *missing*: ``NaN`` for floats,
+    ``-1`` for signed integer codes, since 0 is a value like any other. The edges stay. A graph without
+    attributes is returned as it is; the view of the same name (:mod:`gclrec.views.views`) then hides
+    dimensions of the embeddings instead.
 
     Raises:
-        ValueError: ``p`` is outside ``[0, 1)``, or the attributes are of a kind that has no missing value.
+        ValueError: ``p`` is outside ``[0, 1)``, or the attributes have a type without a missing value.
 
     [1] You et al., NeurIPS 2020, https://arxiv.org/abs/2010.13902
     """
-    check_arguments(graph, p)
+    _check(graph, p)
     if p == 0.0 or (graph.user_x is None and graph.item_x is None):
         return graph
     return graph.with_features(*(_masked(x, p, generator) for x in (graph.user_x, graph.item_x)))
@@ -169,21 +216,13 @@ def degree_edge_drop(
 
     .. math:: \min\left(1, \frac{c}{\sqrt{|N(u)|\,|N(i)|}}\right)
 
-    independently, where ``c`` makes the mean ``1 - p``. So what little is known of rarely seen users and
-    items is kept, which plain :func:`edge_drop` may take away altogether. (The paper draws a fixed
-    number of interactions with these weights, once an epoch.)
-
-    Args:
-        graph: ``E`` interactions; never modified.
-        p: expected share to drop, in ``[0, 1)``.
-        generator: all randomness comes from here; the global one if ``None``.
-
-    Raises:
-        ValueError: ``p`` is outside ``[0, 1)``.
+    independently, where ``c`` makes the mean ``1 - p``. So rarely seen users and items keep the little that
+    is known of them, which :func:`edge_drop` may remove altogether. (The paper draws a fixed number of
+    interactions with these weights, once an epoch.)
 
     [1] Zhou et al., LayerGCN, ICDE 2023, https://arxiv.org/abs/2207.11088
     """
-    check_arguments(graph, p)
+    _check(graph, p)
     if p == 0.0:
         return graph
 
@@ -202,45 +241,38 @@ def gca_edge_drop(graph: BipartiteGraph, p: float, *, generator: Generator | Non
     .. math:: \min\left(c\,(s_{\max} - s_{ui}),\; 0.7\right)
 
     independently, where ``c`` makes the mean ``p`` (the paper leaves it slightly below; the bound is
-    raised where ``p`` itself comes near it). The opposite of :func:`degree_edge_drop`: popular items keep
+    raised where ``p`` comes near it). The opposite of :func:`degree_edge_drop`: popular items keep
     their interactions and the tail loses them.
-
-    Args:
-        graph: ``E`` interactions; never modified.
-        p: expected share to drop, in ``[0, 1)``.
-        generator: all randomness comes from here; the global one if ``None``.
-
-    Raises:
-        ValueError: ``p`` is outside ``[0, 1)``.
 
     [1] Zhu et al., WWW 2021, https://arxiv.org/abs/2010.14945
     """
-    check_arguments(graph, p)
+    _check(graph, p)
     if p == 0.0:
         return graph
 
     def drop_probability() -> Tensor:
         importance = _log_degree(graph)
         highest = importance.max() if len(importance) else 0.0
-        return capped_to_mean(highest - importance, p, max(_MOST, (1.0 + p) / 2.0))
+        return capped_to_mean(highest - importance, p, max(_CUT_OFF, (1.0 + p) / 2.0))
 
     chances = graph.remember(("gca_edge_drop", p), drop_probability)
     return graph.keep_edges(hits(chances, generator=generator).logical_not_())
 
 
 def capped_to_mean(weights: Tensor, mean: float, most: float) -> Tensor:
-    """Return ``min(c * weights, most)`` with the ``c`` that gives it the asked mean.
+    """Return ``min(c * weights, most)`` with the factor ``c`` that gives it a mean.
 
-    Where the weights alone cannot reach it (too many are 0), what is lacking is spread evenly over the
+    Where the weights alone cannot reach the mean (too many are 0), the rest is spread evenly over the
     values below ``most``.
 
     Args:
-        weights: ``(E,)`` not negative.
+        weights: ``(E,)``, not negative.
         mean: in ``[0, most]``.
         most: upper bound of each value.
     """
     full = torch.zeros_like(weights, dtype=torch.bool)
     for _ in range(len(weights)):
+        # What the values below the bound have to sum to; scaling them may push more of them to the bound.
         left = mean * len(weights) - most * float(torch.count_nonzero(full))
         total = float(weights.masked_fill(full, 0.0).sum(dtype=torch.float64))
         scaled = (
@@ -253,9 +285,14 @@ def capped_to_mean(weights: Tensor, mean: float, most: float) -> Tensor:
     return torch.full_like(weights, mean)
 
 
-def _leaving(graph: BipartiteGraph, p: float, generator: Generator | None) -> Tensor:
-    """Return the places of interactions that leave, each with probability ``p``; ascending."""
-    return places_of_hits(graph.num_edges, p, generator=generator, device=graph.device)
+def _check(graph: BipartiteGraph, p: float) -> None:
+    if not isinstance(graph, BipartiteGraph):
+        raise TypeError(
+            f"an augmentation takes a BipartiteGraph, got {type(graph).__name__}; for an edge_index or a "
+            "HeteroData there is gclrec.augment"
+        )
+    if not 0.0 <= p < 1.0:
+        raise ValueError(f"p must lie in [0, 1), got {p}")
 
 
 def _stays(count: int, p: float, graph: BipartiteGraph, generator: Generator | None) -> Tensor:

@@ -1,18 +1,16 @@
-"""The user-item graph: each interaction stored once, everything else derived from it."""
+"""The user-item graph: each interaction is stored once, and everything else is derived from it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gclrec.graph.bounds import ascend, check_edges, check_features, check_range
-from gclrec.graph.csr import SortedEdges, positions
+from gclrec.graph.csr import SortedEdges, check_edges, check_range, positions
 from gclrec.graph.low_rank import LowRank
 from gclrec.graph.propagation import Adjacency
 
@@ -25,16 +23,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_KEEPS_ROWS = 0.8
-"""From this share of the interactions on a view keeps the rows of the graph it comes from."""
-
 EDGE_TYPE = ("user", "interacts", "item")
 """The edge type under which a PyG ``HeteroData`` holds the interactions."""
 
+_SHARES_ROWS = 0.8
+"""A view that keeps at least this share of the interactions uses the rows of the graph that it comes from."""
 
-@dataclass(frozen=True, eq=False)
-class _Patch:
-    """Edges of an arrangement of which those at some places are taken away, and new ones."""
+
+class _Patch(NamedTuple):
+    """What a graph is made from by :meth:`BipartiteGraph.exchange_edges`: edges to remove and to add."""
 
     base: SortedEdges
     dropped: Tensor
@@ -45,20 +42,20 @@ class _Patch:
 class BipartiteGraph:
     """A graph of users and items whose edges are interactions, each stored once.
 
-    The graph never changes: what alters it returns a new graph. Views that only drop edges share the
-    arrangement of the graph they come from until their own is asked for.
+    A graph never changes; methods that alter it return a new one. A view that only drops edges shares the
+    sorted edges of the graph that it comes from until its own are needed.
 
     Args:
         num_users: ``U``.
         num_items: ``I``.
         edge_index: ``(2, E)`` int64, distinct pairs; row 0 users in ``[0, U)``, row 1 items in ``[0, I)``.
-            It is kept as it is, not copied: do not change it afterwards.
-        user_x: node attributes ``(U, F)``, or ``None``.
-        item_x: the same for items.
+            It is not copied, so it must not be changed afterwards.
+        user_x: user attributes ``(U, F)``, or ``None``.
+        item_x: item attributes ``(I, F)``, or ``None``.
 
     Raises:
         ValueError: a number is out of range, the shape is not ``(2, E)``, a pair occurs twice, or
-            attributes have another number of rows.
+            attributes do not have one row for each node.
 
     Example:
         >>> graph = BipartiteGraph(2, 3, torch.tensor([[0, 0, 1], [0, 1, 2]]))
@@ -67,6 +64,17 @@ class BipartiteGraph:
         >>> graph.keep_edges(torch.tensor([True, False, True])).num_edges
         2
     """
+
+    num_users: int
+    num_items: int
+    user_x: Tensor | None
+    item_x: Tensor | None
+    # A view shares the sorted edges of its graph (``_sorted``) and says which of them it keeps.
+    _given: Tensor | None  # ``edge_index`` as given, of all of ``_sorted``; None: in user order
+    _order: Tensor | None  # (E,) places of ``_given`` in user order; None: it is in user order
+    _kept: Tensor | None  # which of ``_sorted`` are in this graph, bool in user order; None: all
+    _patch: _Patch | None  # what ``_sorted`` is made from once it is needed; None: it is there
+    _remembered: dict[Hashable, Any]
 
     def __init__(
         self,
@@ -78,24 +86,19 @@ class BipartiteGraph:
         item_x: Tensor | None = None,
     ) -> None:
         check_edges(edge_index, num_users, num_items)
-        check_features(user_x, num_users, item_x, num_items)
-        self.num_users = num_users
-        self.num_items = num_items
-        self.user_x = user_x
-        self.item_x = item_x
+        _check_attributes(user_x, num_users, item_x, num_items)
+        self.num_users, self.num_items = num_users, num_items
+        self.user_x, self.item_x = user_x, item_x
+        self._given, self._order, self._kept, self._patch = edge_index, None, None, None
+        self._remembered = {}
         user, item = edge_index
         keys = user * num_items + item
-        self._given: Tensor | None = edge_index
-        self._order: Tensor | None = None  # (E,) edges as given, listed by (user, item)
         if len(keys) > 1 and not bool((keys[1:] >= keys[:-1]).all()):
             self._order = torch.argsort(keys, stable=True)
             user, item, keys = (x.index_select(0, self._order) for x in (user, item, keys))
         if bool((keys[1:] == keys[:-1]).any()):
             raise ValueError("edge_index holds a pair twice; an interaction is stored once")
-        self.__dict__["_whole"] = SortedEdges.of(user, item, num_users, num_items)
-        self._kept: Tensor | None = None  # which edges of the whole are here, bool in user order
-        self._patch: _Patch | None = None  # what the whole is made from, if it has to be
-        self._remembered: dict[Hashable, Any] = {}
+        self.__dict__["_sorted"] = SortedEdges.of(user, item, num_users, num_items)
 
     # -- making one ------------------------------------------------------------------------------
 
@@ -106,15 +109,18 @@ class BipartiteGraph:
         for row, (ends, count) in enumerate(zip((interactions.user, interactions.item), counts, strict=True)):
             if len(ends):
                 check_range(int(ends.min()), int(ends.max()), row, count)
-        whole = SortedEdges.of_unsorted(interactions.user, interactions.item, *counts)
-        state = {"num_users": counts[0], "num_items": counts[1], "user_x": None, "item_x": None}
-        return _bare(state | dict.fromkeys(("_given", "_order", "_kept", "_patch")) | {"_whole": whole})
+        edges = SortedEdges.of_unsorted(interactions.user, interactions.item, *counts)
+        return _made_of(num_users=counts[0], num_items=counts[1], user_x=None, item_x=None, _sorted=edges)
 
     @classmethod
     def from_hetero_data(
         cls, data: HeteroData, edge_type: tuple[str, str, str] = EDGE_TYPE
     ) -> BipartiteGraph:
-        """Return the graph of one edge type of a PyG ``HeteroData``; ``x`` of both ends is taken along."""
+        """Return the graph of one edge type of a PyG ``HeteroData``, with the ``x`` of both ends.
+
+        Raises:
+            ValueError: the data have no such edge type.
+        """
         if edge_type not in data.edge_types or "edge_index" not in data[edge_type]:
             raise ValueError(f"edge_type: {edge_type} has no edge_index; the types are {data.edge_types}")
         user, _, item = edge_type
@@ -131,13 +137,13 @@ class BipartiteGraph:
     def from_scipy(cls, matrix: scipy.sparse.sparray | scipy.sparse.spmatrix) -> BipartiteGraph:
         """Return the graph of the non-zero entries of a sparse matrix; rows are users."""
         coo = matrix.tocoo()
-        held = coo.data != 0
-        edge_index = torch.from_numpy(np.stack([coo.row[held], coo.col[held]]).astype(np.int64))
+        nonzero = coo.data != 0
+        edge_index = torch.from_numpy(np.stack([coo.row[nonzero], coo.col[nonzero]]).astype(np.int64))
         return cls(coo.shape[0], coo.shape[1], edge_index)
 
     @classmethod
     def from_networkx(cls, graph: networkx.Graph) -> BipartiteGraph:
-        """Return the graph of nodes ``("user", n)`` and ``("item", n)``, the names of :meth:`to_networkx`."""
+        """Return the graph of nodes ``("user", n)`` and ``("item", n)``; inverts :meth:`to_networkx`."""
         counts = {side: sum(node[0] == side for node in graph) for side in ("user", "item")}
         pairs = sorted((dict((a, b))["user"], dict((a, b))["item"]) for a, b in graph.edges)
         edge_index = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T.contiguous()
@@ -147,10 +153,9 @@ class BipartiteGraph:
 
     @cached_property
     def edge_index(self) -> Tensor:
-        """``(2, E)`` int64 interactions, in the order they were given."""
+        """``(2, E)`` int64 interactions, in the order that they were given in."""
         if self._given is None:
-            user, item = self.edges.user_of, self.edges.user_to
-            return torch.stack([user.long(), item.long()])
+            return torch.stack([self.edges.user_of.long(), self.edges.user_to.long()])
         if self._kept is None:
             return self._given
         return self._given.index_select(1, positions(self._kept_as_given))
@@ -162,23 +167,23 @@ class BipartiteGraph:
             return int(torch.count_nonzero(self._kept))
         if self._patch is not None:
             return self._patch.base.num_edges - len(self._patch.dropped) + len(self._patch.user)
-        return self._whole.num_edges
+        return self._sorted.num_edges
 
     @property
     def device(self) -> torch.device:
-        """Where the edges lie."""
-        return (self._whole if self._patch is None else self._patch.base).user_of.device
-
-    @cached_property
-    def _whole(self) -> SortedEdges:
-        """The arrangement that this graph shares with those it comes from, and of which it may be a part."""
-        assert self._patch is not None
-        return self._patch.base.exchange(self._patch.dropped, self._patch.user, self._patch.item)
+        """Device of the edges."""
+        return (self._sorted if self._patch is None else self._patch.base).user_of.device
 
     @cached_property
     def edges(self) -> SortedEdges:
         """The interactions in compressed rows, by user and by item; made once."""
-        return self._whole if self._kept is None else self._whole.select(self._kept)
+        return self._sorted if self._kept is None else self._sorted.select(self._kept)
+
+    @cached_property
+    def _sorted(self) -> SortedEdges:
+        """Sorted edges of which this graph has those that ``_kept`` says; shared by a graph and its views."""
+        assert self._patch is not None
+        return self._patch.base.exchange(self._patch.dropped, self._patch.user, self._patch.item)
 
     def degrees(self) -> tuple[Tensor, Tensor]:
         """Return the number of interactions of each user ``(U,)`` and of each item ``(I,)``, int64."""
@@ -191,45 +196,45 @@ class BipartiteGraph:
 
     @property
     def adjacency(self) -> Adjacency:
-        """The symmetrically normalised adjacency, by the degrees of this very graph; made once."""
+        """The symmetrically normalised adjacency, by this graph's own degrees; made once."""
         return self.weighted()
 
     def weighted(self, degree_exponent: float = 0.5) -> Adjacency:
         r"""Return the adjacency whose edges have the weight :math:`(d_u d_i)^{-a}`; made once for each ``a``.
 
-        A view that has lost few interactions keeps the rows of the graph it comes from, with weights 0;
-        for one that has lost many new rows pay, since every product is cheaper.
+        A view that has lost few interactions uses the rows of the graph that it comes from, with weight 0
+        for lost ones. A view that has lost many gets rows of its own, which make every product cheaper.
 
         Args:
-            degree_exponent: ``a``; 0.5 is the symmetrically normalised :attr:`adjacency`, 0 that of ones.
+            degree_exponent: ``a``; 0.5 gives the normalised :attr:`adjacency`, 0 gives weights of 1.
         """
         return self.remember(("adjacency", degree_exponent), lambda: self._weighted(degree_exponent))
 
     def _weighted(self, exponent: float) -> Adjacency:
         if "edges" not in self.__dict__:
-            if self._patch is not None and self._kept is None and "_whole" not in self.__dict__:
+            if self._patch is not None and self._kept is None and "_sorted" not in self.__dict__:
                 new = (self._patch.user, self._patch.item)
                 return self._patch.base.patched(self._patch.dropped, new, exponent)
-            if self._kept is not None and self.num_edges >= _KEEPS_ROWS * len(self._kept):
-                return self._whole.patched(self._dropped, exponent=exponent)
+            if self._kept is not None and self.num_edges >= _SHARES_ROWS * len(self._kept):
+                return self._sorted.patched(self._dropped, exponent=exponent)
         return self.edges.adjacency(exponent)
 
     def low_rank(self, rank: int, degree_exponent: float = 0.5) -> LowRank:
-        """Return the best operator of that rank in place of :meth:`weighted`; found once for each."""
+        """Return the best operator of a rank in place of :meth:`weighted`; computed once for each rank."""
         return self.remember(
             ("low_rank", rank, degree_exponent), lambda: LowRank.of(self.weighted(degree_exponent), rank)
         )
 
     def remember(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what ``make()`` gave when it was first asked for under ``key``; it lives with the graph."""
+        """Return what ``make()`` returned when ``key`` was first asked for; kept as long as the graph."""
         if key not in self._remembered:
-            with torch.inference_mode(False), torch.no_grad():  # what is kept serves training as well
+            with torch.inference_mode(False), torch.no_grad():  # tensors made here are used in training too
                 self._remembered[key] = make()
         return cast("T", self._remembered[key])
 
     def contains(self, user: Tensor, item: Tensor) -> Tensor:
-        """Return for each pair, of whatever numbers, whether it is an interaction, ``(B,)`` bool."""
-        keys, wanted = self._whole.keys, user * self.num_items + item
+        """Return for each pair whether it is an interaction, ``(B,)`` bool; false for unknown numbers."""
+        keys, wanted = self._sorted.keys, user * self.num_items + item
         if len(keys) == 0:
             return torch.zeros_like(wanted, dtype=torch.bool)
         place = torch.searchsorted(keys, wanted).clamp_(max=len(keys) - 1)
@@ -239,8 +244,8 @@ class BipartiteGraph:
     def nth_missing_item(self, user: Tensor, n: Tensor) -> Tensor:
         """Return the ``n``-th item (from 0) that the user has *no* interaction with, ``(B,)``.
 
-        With ``n`` uniform in ``[0, I - degree)`` this draws a negative exactly uniformly, without trying
-        again. Item ``n + j`` is the answer when ``j`` of the user's items lie before it.
+        With ``n`` uniform in ``[0, I - degree)`` this draws a negative uniformly, without rejection. The
+        answer is item ``n + j`` where ``j`` of the user's items lie before it.
         """
         wanted = user * self.num_items + n
         before = torch.searchsorted(self.edges.missing_in_row, wanted, right=True)
@@ -249,7 +254,11 @@ class BipartiteGraph:
     # -- other graphs ----------------------------------------------------------------------------
 
     def keep_edges(self, mask: Tensor) -> BipartiteGraph:
-        """Return the graph of the interactions where ``mask (E,)`` is true; nodes keep their numbers."""
+        """Return the graph of the interactions where ``mask (E,)`` is true; nodes keep their numbers.
+
+        Raises:
+            ValueError: the mask is not bool ``(E,)``.
+        """
         if mask.shape != (self.num_edges,) or mask.dtype != torch.bool:
             raise ValueError(f"mask must be bool ({self.num_edges},), got {mask.dtype} {tuple(mask.shape)}")
         if self._kept is not None:
@@ -260,56 +269,51 @@ class BipartiteGraph:
     def drop_edges(self, places: Tensor) -> BipartiteGraph:
         """Return the graph without the interactions at some places; nodes keep their numbers.
 
-        The same as :meth:`keep_edges` with a mask that is false there, and faster where they are few.
+        Equals :meth:`keep_edges` with a mask that is false there, and is faster for few places.
 
         Args:
             places: columns of :attr:`edge_index`, ``(n,)`` int64; ascending ones save a pass.
         """
         mask = torch.ones(self.num_edges, dtype=torch.bool, device=self.device)
         graph = self.keep_edges(mask.index_fill_(0, places, False))
-        if self._order is None and self._kept is None and ascend(places):
+        if self._order is None and self._kept is None and _ascend(places):
             graph.__dict__["_dropped"] = places
         return graph
 
     def keep_nodes(self, users: Tensor, items: Tensor) -> BipartiteGraph:
-        """Return the graph of the interactions of which both ends are kept; nodes keep their numbers.
+        """Return the graph of the interactions whose ends are both kept; nodes keep their numbers.
 
         Args:
             users: ``(U,)`` bool.
             items: ``(I,)`` bool.
         """
-        kept = users.index_select(0, self._whole.user_of)
-        kept &= items.index_select(0, self._whole.user_to)
+        kept = users.index_select(0, self._sorted.user_of)
+        kept &= items.index_select(0, self._sorted.user_to)
         return self._part(kept if self._kept is None else kept & self._kept)
 
     def add_edges(self, edge_index: Tensor) -> BipartiteGraph:
-        """Return the graph with further interactions ``(2, n)``, none of which may be here already."""
+        """Return the graph with further interactions ``(2, n)``, none of which it has already."""
         joined = torch.cat([self.edge_index, edge_index], dim=1)
         return BipartiteGraph(self.num_users, self.num_items, joined, user_x=self.user_x, item_x=self.item_x)
 
     def exchange_edges(self, dropped: Tensor, user: Tensor, item: Tensor) -> BipartiteGraph:
-        """Return the graph of some interactions and of some pairs that are none as yet.
+        """Return the graph without some interactions and with some new ones, sorted by user, then item.
 
-        The same as :meth:`drop_edges` followed by :meth:`add_edges`, but the adjacency is had without
-        sorting anything. The result's interactions are in the order of user, then item.
+        Equals :meth:`drop_edges` followed by :meth:`add_edges`, but its adjacency is made without sorting.
 
         Args:
             dropped: places of the interactions that leave, ``(n,)``, in the order of user, then item.
-            user: ``(n,)`` users of the pairs that come in, which are sorted by user and distinct; none may
-                be an interaction of this graph, kept or not. (This is not checked.)
-            item: ``(n,)`` their items.
+            user: ``(n,)`` users of the new pairs, ascending. The pairs must be distinct, and none may be an
+                interaction of this graph or of the one that it is a view of; this is not checked.
+            item: ``(n,)`` items of the new pairs.
         """
         patch = _Patch(self.edges, dropped, user, item)
-        names = ("num_users", "num_items", "user_x", "item_x")
-        return _bare(
-            {name: getattr(self, name) for name in names}
-            | {"_given": None, "_order": None, "_kept": None, "_patch": patch}
-        )
+        return _made_of(self, ("num_users", "num_items", "user_x", "item_x"), _patch=patch)
 
     def with_features(self, user_x: Tensor | None, item_x: Tensor | None) -> BipartiteGraph:
         """Return the same edges with other node attributes."""
-        check_features(user_x, self.num_users, item_x, self.num_items)
-        return _bare(self.__dict__ | {"user_x": user_x, "item_x": item_x})
+        _check_attributes(user_x, self.num_users, item_x, self.num_items)
+        return _made_of(self, self.__dict__, user_x=user_x, item_x=item_x)
 
     def to(self, device: torch.device | str) -> BipartiteGraph:
         """Return the graph on another device (itself if it is there already)."""
@@ -322,7 +326,7 @@ class BipartiteGraph:
 
     @cached_property
     def _kept_as_given(self) -> Tensor:
-        """Which edges of the whole are here, bool in the order given."""
+        """``_kept`` in the order of ``_given``."""
         assert self._kept is not None
         if self._order is None:
             return self._kept
@@ -330,17 +334,17 @@ class BipartiteGraph:
 
     @cached_property
     def _dropped(self) -> Tensor:
-        """Places of the edges of the whole that are not here, in user order."""
+        """Places where ``_kept`` is false."""
         assert self._kept is not None
         return positions(self._kept.logical_not())
 
     def _part(self, kept: Tensor) -> BipartiteGraph:
-        """Return the graph of those edges of the whole that are kept, bool in user order."""
-        names = ("num_users", "num_items", "user_x", "item_x", "_given", "_order", "_whole")
-        return _bare({name: getattr(self, name) for name in names} | {"_kept": kept, "_patch": None})
+        """Return the graph of the edges of ``_sorted`` that are kept, bool in user order."""
+        names = ("num_users", "num_items", "user_x", "item_x", "_given", "_order", "_sorted")
+        return _made_of(self, names, _kept=kept)
 
     def components(self) -> tuple[int, Tensor, Tensor]:
-        """Return the number of connected components and each user's and item's component number."""
+        """Return the number of connected components and the component of each user and of each item."""
         import scipy.sparse
         import scipy.sparse.csgraph
 
@@ -388,8 +392,21 @@ class BipartiteGraph:
         return f"BipartiteGraph(users={self.num_users:,}, items={self.num_items:,}, edges={self.num_edges:,})"
 
 
-def _bare(state: dict[str, Any]) -> BipartiteGraph:
-    """Return a graph of a known state, without looking at its edges again."""
-    graph = object.__new__(BipartiteGraph)
-    graph.__dict__.update({"_remembered": {}} | state)
-    return graph
+def _made_of(graph: BipartiteGraph | None = None, names: Iterable[str] = (), **state: Any) -> BipartiteGraph:
+    """Return a graph with some attributes of another one and others given, without checking its edges."""
+    made = object.__new__(BipartiteGraph)
+    taken = {name: getattr(graph, name) for name in names}
+    empty: dict[str, Any] = {"_given": None, "_order": None, "_kept": None, "_patch": None, "_remembered": {}}
+    made.__dict__.update(empty | taken | state)
+    return made
+
+
+def _ascend(places: Tensor) -> bool:
+    """Return whether places are distinct, in order, and not counted from the end."""
+    return len(places) == 0 or bool((places[0] >= 0) & (places[1:] > places[:-1]).all())
+
+
+def _check_attributes(user_x: Tensor | None, num_users: int, item_x: Tensor | None, num_items: int) -> None:
+    for name, x, count in (("user_x", user_x, num_users), ("item_x", item_x, num_items)):
+        if x is not None and x.shape[:1] != (count,):
+            raise ValueError(f"{name} must have a row for each of {count} nodes, got {tuple(x.shape)}")

@@ -1,4 +1,4 @@
-r"""The sparse product at the heart of every graph encoder, as one autograd function.
+r"""The sparse product at the heart of every graph encoder, with a backward pass of its own.
 
 The normalised adjacency of a user-item graph,
 
@@ -6,9 +6,9 @@ The normalised adjacency of a user-item graph,
     A = \begin{pmatrix} 0 & R \\ R^\top & 0 \end{pmatrix},
 
 is symmetric, so the gradient of ``A_hat x`` is ``A_hat`` times the incoming gradient: forward and
-backward are the same product. It is kept as its two halves, ``R`` by user and its transpose by item,
-each in compressed rows. On a CPU a half is one ``embedding_bag`` (a gather of rows, weighted and summed
-per bag, without an edge-sized temporary), which is several times faster than PyTorch's own CSR product;
+backward are the same product. It is kept as two matrices in compressed rows, ``R`` by user and its transpose
+by item. On a CPU a product is one ``embedding_bag`` (it gathers, weights and sums the rows of each bag
+without a temporary of the size of the edges), which is several times faster than PyTorch's own CSR product;
 on a GPU it is the CSR product.
 """
 
@@ -24,7 +24,7 @@ from torch.nn import functional
 
 
 class Operator(Protocol):
-    """A symmetric linear operator over users and items, which an encoder applies layer after layer."""
+    """A symmetric linear operator over users and items; encoders apply it once a layer."""
 
     @property
     def num_users(self) -> int:
@@ -35,21 +35,21 @@ class Operator(Protocol):
         """Number of items ``I``."""
 
     def propagate(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the operator applied once to users ``(U, D)`` and items ``(I, D)``."""
+        """Apply the operator once to users ``(U, D)`` and items ``(I, D)``."""
 
     def polynomial(self, users: Tensor, items: Tensor, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
-        """Return the weighted sum of the operator's powers 0, 1, ... applied to users and items."""
+        """Apply the sum of the operator's powers 0, 1, ..., weighted, to users and items."""
 
 
 @dataclass(frozen=True, eq=False)
 class CSRMatrix:
-    """One direction of a bipartite graph in compressed rows.
+    """A sparse matrix in compressed rows: one direction of a bipartite graph.
 
     Args:
-        ptr: ``(R + 1,)`` where each row's neighbours begin, int32 where it fits.
-        to: ``(E,)`` neighbour numbers, the same type.
-        weight: ``(E,)`` normalised edge weights; 0 for an edge that a view has dropped.
-        num_columns: how many nodes the neighbour numbers count.
+        ptr: ``(R + 1,)`` where the entries of each row begin, int32 where it fits.
+        to: ``(E,)`` columns, the same type.
+        weight: ``(E,)`` values; 0 for an edge that a view has dropped.
+        num_columns: ``C``.
     """
 
     ptr: Tensor
@@ -58,7 +58,7 @@ class CSRMatrix:
     num_columns: int
 
     def matmul(self, x: Tensor) -> Tensor:
-        """Return ``(R, D)``, the weighted sum of each row's neighbours in ``x (C, D)``; no gradient."""
+        """Return the product with ``x (C, D)``, ``(R, D)``; no gradient."""
         weight = self.weight.to(x.dtype)
         if x.is_cuda:
             shape = (len(self.ptr) - 1, self.num_columns)
@@ -73,11 +73,11 @@ class CSRMatrix:
 class Adjacency:
     """The symmetrically normalised adjacency of a user-item graph.
 
-    Args:
-        by_user: the half that sends item rows to users, ``R (U, I)``.
-        by_item: its transpose, ``(I, U)``.
-
     Made by :attr:`gclrec.graph.bipartite.BipartiteGraph.adjacency`.
+
+    Args:
+        by_user: ``R (U, I)``, which sends item rows to users.
+        by_item: its transpose, ``(I, U)``.
     """
 
     by_user: CSRMatrix
@@ -104,14 +104,13 @@ class Adjacency:
             - **users:** ``(U, D)``; **items:** ``(I, D)``
             - **output:** users ``(U, D)`` and items ``(I, D)``; zero for a node without edges
         """
-        _check(self, users, items)
-        return _apply(_Product, self, users, items)
+        return self.polynomial(users, items, (0.0, 1.0))
 
     def polynomial(self, users: Tensor, items: Tensor, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
         r"""Return :math:`\sum_l w_l \hat A^l x` for fixed weights, in ``len(weights) - 1`` products.
 
-        Evaluated by Horner's rule, so no layer is kept for the backward pass, which is the same
-        polynomial of the incoming gradient.
+        By Horner's rule, so no layer is kept for the backward pass, which is the same polynomial of the
+        incoming gradient.
 
         Shapes:
             - **users:** ``(U, D)``; **items:** ``(I, D)``
@@ -133,12 +132,12 @@ def layered(
     *,
     change: Change | None = None,
 ) -> tuple[Tensor, Tensor, tuple[tuple[Tensor, Tensor], ...]]:
-    r"""Return the weighted sum of layers that may be shifted, and the layers themselves.
+    r"""Return the weighted sum of layers that may be perturbed, and the layers themselves.
 
     .. math:: x^{(l)} = A_l\, x^{(l-1)} + \delta_l, \qquad y = \sum_{l=0}^{L} w_l\, x^{(l)}
 
-    What is added counts as a constant, so the gradient is a chain of the same products in reverse, into
-    which that of the sum and those of single layers enter as it passes; no layer is kept for it.
+    The perturbation :math:`\delta_l` is a constant for the gradient, which is a chain of the same products in
+    reverse; the gradients of the sum and of single layers are added on the way. No layer is kept for it.
 
     Args:
         operators: :math:`A_1 .. A_L`, each symmetric.
@@ -148,7 +147,7 @@ def layered(
         change: adds :math:`\delta_l`; called for the layers 1 to ``L``.
 
     Returns:
-        The sum's users and items, and each layer's, layer 0 first.
+        Users and items of the sum, and those of each layer, layer 0 first.
     """
     flat = _Layered.apply(tuple(operators), tuple(weights), change, users, items)  # type: ignore[no-untyped-call]
     rows = cast("tuple[Tensor, ...]", flat)
@@ -159,8 +158,8 @@ def layered(
 def of_items(operator: Operator, items: Tensor, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
     r"""Return :math:`\sum_l w_l \hat A^l (0, x_I)`, the polynomial of items alone.
 
-    Every power of the operator has rows on one side only, so half of each product is left out: a power of two
-    steps costs what one step of users and items costs. The gradient is a chain of the same halves in reverse.
+    Each power maps items to one side only, so half of each product is left out, and two powers cost one
+    propagation. The gradient is a chain of the same products in reverse.
 
     Args:
         operator: symmetric.
@@ -178,22 +177,22 @@ def of_items(operator: Operator, items: Tensor, weights: Sequence[float]) -> tup
 
 
 class Product(Protocol):
-    """One direction of a symmetric operator: a matrix that can be multiplied with."""
+    """One direction of a symmetric operator: anything that multiplies like a matrix."""
 
     @property
     def num_columns(self) -> int:
         """Number of columns of the matrix."""
 
     def matmul(self, x: Tensor) -> Tensor:
-        """Return the matrix times ``x (C, D)``; no gradient."""
+        """Return the product with ``x (C, D)``; no gradient."""
 
 
 @dataclass(frozen=True, eq=False)
 class Composed:
-    """An operator from any two products that are each other's transpose; the same as :class:`Adjacency`.
+    """Like :class:`Adjacency`, for any two products that are each other's transpose.
 
     Args:
-        by_user: what sends item rows to users, ``(U, I)``.
+        by_user: ``(U, I)``, which sends item rows to users.
         by_item: its transpose, ``(I, U)``.
     """
 
@@ -211,12 +210,11 @@ class Composed:
         return self.by_user.num_columns
 
     def propagate(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the operator applied once; see :meth:`Adjacency.propagate`."""
-        _check(self, users, items)
-        return _apply(_Product, self, users, items)
+        """See :meth:`Adjacency.propagate`."""
+        return self.polynomial(users, items, (0.0, 1.0))
 
     def polynomial(self, users: Tensor, items: Tensor, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
-        """Return the weighted sum of powers; see :meth:`Adjacency.polynomial`."""
+        """See :meth:`Adjacency.polynomial`."""
         _check(self, users, items)
         return _apply(_Polynomial, self, tuple(weights), users, items)
 
@@ -239,50 +237,30 @@ def _product(adjacency: Adjacency | Composed, users: Tensor, items: Tensor) -> t
     return adjacency.by_user.matmul(items.contiguous()), adjacency.by_item.matmul(users.contiguous())
 
 
-def _horner(
-    adjacency: Adjacency | Composed, weights: tuple[float, ...], users: Tensor, items: Tensor
-) -> tuple[Tensor, Tensor]:
-    users, items = users.contiguous(), items.contiguous()
-    if len(weights) == 1:
-        return users * weights[0], items * weights[0]
-    # The last weight is applied after the first product, to its fresh result, and not to x, which stays.
-    sum_u, sum_i = _product(adjacency, users, items)
-    if weights[-1] != 1.0:
-        sum_u, sum_i = sum_u.mul_(weights[-1]), sum_i.mul_(weights[-1])
-    for weight in reversed(weights[1:-1]):
-        if weight:
-            sum_u, sum_i = sum_u.add_(users, alpha=weight), sum_i.add_(items, alpha=weight)
-        sum_u, sum_i = _product(adjacency, sum_u, sum_i)
-    if weights[0]:
-        sum_u, sum_i = sum_u.add_(users, alpha=weights[0]), sum_i.add_(items, alpha=weights[0])
-    return sum_u, sum_i
-
-
-class _Product(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, adjacency: Adjacency | Composed, users: Tensor, items: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        ctx.adjacency = adjacency
-        return _product(adjacency, users, items)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor]:
-        # Applied through the function itself, so that second derivatives exist too.
-        grad_users, grad_items = _apply(_Product, ctx.adjacency, *grads)
-        return None, grad_users, grad_items
-
-
 class _Polynomial(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, adjacency: Adjacency | Composed, weights: tuple[float, ...], users: Tensor, items: Tensor
     ) -> tuple[Tensor, Tensor]:
         ctx.adjacency, ctx.weights = adjacency, weights
-        return _horner(adjacency, weights, users, items)
+        users, items = users.contiguous(), items.contiguous()
+        if len(weights) == 1:
+            return users * weights[0], items * weights[0]
+        # The last weight multiplies the result of the first product, in place, since x must stay as it is.
+        sum_u, sum_i = _product(adjacency, users, items)
+        if weights[-1] != 1.0:
+            sum_u, sum_i = sum_u.mul_(weights[-1]), sum_i.mul_(weights[-1])
+        for weight in reversed(weights[1:-1]):
+            if weight:
+                sum_u, sum_i = sum_u.add_(users, alpha=weight), sum_i.add_(items, alpha=weight)
+            sum_u, sum_i = _product(adjacency, sum_u, sum_i)
+        if weights[0]:
+            sum_u, sum_i = sum_u.add_(users, alpha=weights[0]), sum_i.add_(items, alpha=weights[0])
+        return sum_u, sum_i
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor, Tensor]:
+        # Through the function itself, so that second derivatives exist too.
         grad_users, grad_items = _apply(_Polynomial, ctx.adjacency, ctx.weights, *grads)
         return None, None, grad_users, grad_items
 
@@ -332,18 +310,18 @@ class _Layered(torch.autograd.Function):
 
 
 class _Outward(torch.autograd.Function):
-    """Sums of the odd powers (users) and the even powers (items) of what items send; :func:`of_items`."""
+    """:func:`of_items`: odd powers end at the users, even powers at the items."""
 
     @staticmethod
     def forward(
         ctx: Any, adjacency: Adjacency | Composed, weights: tuple[float, ...], items: Tensor
     ) -> tuple[Tensor, Tensor]:
         ctx.adjacency, ctx.weights = adjacency, weights
-        halves = adjacency.by_item, adjacency.by_user
+        matrices = adjacency.by_item, adjacency.by_user
         sums = [items.new_zeros(0), items * weights[0]]
         x = items.contiguous()
         for power, weight in enumerate(weights[1:], start=1):
-            x = halves[power % 2].matmul(x)
+            x = matrices[power % 2].matmul(x)
             if power == 1:
                 sums[0] = x * weight
             elif weight:
@@ -359,19 +337,19 @@ class _Outward(torch.autograd.Function):
 
 
 class _Inward(torch.autograd.Function):
-    """The transpose of :class:`_Outward`: from users and items to items."""
+    """The transpose of :class:`_Outward`, from users and items to items."""
 
     @staticmethod
     def forward(
         ctx: Any, adjacency: Adjacency | Composed, weights: tuple[float, ...], users: Tensor, items: Tensor
     ) -> Tensor:
         ctx.adjacency, ctx.weights = adjacency, weights
-        halves = adjacency.by_item, adjacency.by_user
+        matrices = adjacency.by_item, adjacency.by_user
         sides = items, users
         last = len(weights) - 1
         carried = sides[last % 2] * weights[last]
         for power in range(last - 1, -1, -1):
-            carried = halves[power % 2].matmul(carried)
+            carried = matrices[power % 2].matmul(carried)
             if weights[power]:
                 carried.add_(sides[power % 2], alpha=weights[power])
         return carried

@@ -1,4 +1,4 @@
-"""Random draws that cost little: hits with a probability, and distinct numbers."""
+"""Random draws that cost little: events with a probability, and distinct numbers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def bernoulli(
 ) -> Tensor:
     """Return ``(count,)`` bool, each true with probability ``p`` independently.
 
-    On a CPU rare hits are placed by the gaps between them (which are geometric), so that about
-    ``p * count`` random numbers are needed; otherwise 32 random bits decide each place.
+    On a CPU rare hits are placed by the gaps between them, which takes about ``p * count`` random numbers;
+    otherwise 32 random bits decide each place.
     """
     if p <= 0.0 or count == 0:
         return torch.zeros(count, dtype=torch.bool, device=device)
@@ -32,6 +32,7 @@ def bernoulli(
         return torch.ones(count, dtype=torch.bool)
     if p >= 1.0 - RARE:
         return torch.ones(count, dtype=torch.bool).index_fill_(0, _by_gaps(count, 1.0 - p, generator), False)
+    # Each 64-bit draw is read as two signed 32-bit numbers, uniform from -2**31 on.
     bits = torch.empty((count + 1) // 2, dtype=torch.int64).random_(-(2**63), None, generator=generator)
     return bits.view(torch.int32)[:count] < round(p * 2**32) - 2**31
 
@@ -39,15 +40,16 @@ def bernoulli(
 def places_of_hits(
     count: int, p: float, *, generator: Generator | None = None, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Return where :func:`bernoulli` is true, ascending int64; from the same draws."""
+    """Return where :func:`bernoulli` is true with the same draws, ascending int64."""
     if torch.device(device).type == "cpu" and 0.0 < p <= RARE and count > 0:
         return _by_gaps(count, p, generator)
     return positions(bernoulli(count, p, generator=generator, device=device))
 
 
 def _by_gaps(count: int, p: float, generator: Generator | None) -> Tensor:
+    """Return the places of hits: the gaps between them are geometric, ``floor(log U / log(1 - p)) + 1``."""
     expected = p * count
-    draws = math.ceil(expected + 6.0 * math.sqrt(expected) + 16.0)
+    draws = math.ceil(expected + 6.0 * math.sqrt(expected) + 16.0)  # hardly ever too few
     place, found = -1, []
     while place < count - 1:
         uniform = torch.rand(draws, generator=generator, dtype=torch.float64)
@@ -71,17 +73,17 @@ def distinct(
 ) -> Tensor:
     """Return ``count`` distinct numbers of ``[0, population)``, ascending; every such set is equally likely.
 
-    Slightly more numbers than needed are drawn with repetition. The different ones among them are an
-    equally likely set of their size, from which as many are taken out, at random, as are too many. A
-    large part of a small population is cut from a permutation instead.
+    Slightly more numbers than needed are drawn with repetition. The distinct ones among them are a uniform
+    set of their size, from which the surplus is removed at random. A large part of a small population is cut
+    from a permutation instead.
 
     Args:
         count: how many.
         population: bound of the numbers.
         generator: all randomness comes from here; the global one if ``None``.
         device: where the result lies.
-        forbidden: says which of given numbers may not be drawn, bool of the same shape.
-        num_forbidden: how many those are in all.
+        forbidden: returns which of given numbers may not be drawn, bool of the same shape.
+        num_forbidden: how many numbers are forbidden.
 
     Raises:
         ValueError: there are not that many numbers.
@@ -99,7 +101,7 @@ def distinct(
         return ascending(allowed(torch.randperm(population, generator=generator, device=device))[:count])
     found = torch.empty(0, dtype=torch.int64, device=device)
     while len(found) < count:
-        # Among n of N numbers about n^2 / 2N come up again.
+        # Among n draws of N numbers about n^2 / 2N are repetitions.
         wanted = count - len(found) + count * count // usable + 16
         draws = wanted + wanted * num_forbidden * 2 // usable
         more = allowed(torch.randint(population, (draws,), generator=generator, device=device))

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from gclrec.graph.augmentations import random_walk
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.random_walk import random_walk, walk
+from gclrec.graph.random_walk import walk
 
 
 def seeded(seed: int = 3) -> torch.Generator:
