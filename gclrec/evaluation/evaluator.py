@@ -1,4 +1,4 @@
-"""From vectors or ranked lists to a table of figures: every metric, every group, in one ranking pass."""
+"""Evaluation of vectors or ranked lists: every metric for every group, in one ranking pass."""
 
 from __future__ import annotations
 
@@ -22,31 +22,30 @@ from gclrec.evaluation.metrics import CATALOGUE_METRICS, METRICS, BoolArray, Flo
 from gclrec.evaluation.ranking import Vectors, as_vectors, top_k
 
 Pairs: TypeAlias = Interactions | Tensor | tuple[npt.ArrayLike | Tensor, npt.ArrayLike | Tensor]
-"""Interactions, users and items as two arrays or tensors, or both in one ``edge_index (2, E)``."""
+"""Interactions, or users and items as two arrays or tensors, or an ``edge_index (2, E)``."""
 
 ALL_METRICS = (*METRICS, *CATALOGUE_METRICS)
 ALL_GROUPS = (*USER_GROUPS, *ITEM_GROUPS)
 
 DECILES = 10
-"""Parts of popularity in the per-user table; each holds about a tenth of all training interactions."""
+"""Parts of popularity in the table of users; each has about a tenth of all training interactions."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Args:
         values: figures by name, ``group/metric@k``, such as ``all/recall@20``, ``cold_items/ndcg@10`` or
-            ``all/coverage@20``; plain finite floats. A group without cases has no entry.
-        cases: the number of users that each group's figures are averaged over, 0 included.
+            ``all/coverage@20``; finite floats. A group without cases has no entry.
+        cases: the number of users that the figures of each group are averaged over, 0 included.
         pairs: the number of test pairs in each group, 0 included.
-        per_user: one row per user with test pairs, in order of ``user`` (row number), then one column per
-            accuracy metric and cut (``recall@20``, over all items), ``degree`` (training pairs) and
-            ``num_relevant`` (test pairs). For each group of items that was asked for there is its
-            ``GROUP/num_relevant`` and ``GROUP/recall@20`` and so on, null for users without test pairs in
-            it; for each tenth of popularity (see :data:`DECILES`) ``decile_1/num_relevant`` and
-            ``decile_1/hits@20`` (test pairs found) and so on, the most popular first. Without any
-            column where the table was not asked for.
+        per_user: one row for each user with test pairs, in order of ``user`` (the row number). Columns: each
+            accuracy metric and cut over all items (``recall@20``), ``degree`` (training pairs) and
+            ``num_relevant`` (test pairs); for each group of items ``GROUP/num_relevant``,
+            ``GROUP/recall@20`` and so on, null for users without test pairs in it; for each tenth of
+            popularity (:data:`DECILES`, the most popular first) ``decile_1/num_relevant`` and
+            ``decile_1/hits@20`` (test pairs found) and so on. No columns with ``per_user=False``.
         seconds: wall time of the evaluation.
     """
 
@@ -73,26 +72,26 @@ def evaluate(
 ) -> Evaluation:
     """Rank the whole catalogue by inner product for every user with test pairs, and score the lists.
 
-    A user's training items are left out of the lists; nothing else is, unless ``exclude`` says so. Degrees
-    come from ``train`` alone. See :func:`~gclrec.evaluation.ranking.top_k` for the order of equal scores.
+    The lists leave out the user's training items and the pairs in ``exclude``. Degrees come from ``train``
+    alone. See :func:`~gclrec.evaluation.ranking.top_k` for the order of equal scores.
 
-    For a group of users the figures are means over its users with test pairs. For a group of items the
-    relevant items are the user's test items in that group, the ranking is still over the full catalogue, and
-    the mean is over users with at least one such item. Catalogue figures are of all ranked users together.
+    Figures of a group of users are means over its users with test pairs. For a group of items the relevant
+    items are the user's test items in that group; the ranking is still over the full catalogue, and the mean
+    is over users with at least one such item. Catalogue figures are of all ranked users together.
 
     Args:
         user_vectors: ``(U, D)``, on any device.
-        item_vectors: ``(I, D)``, likewise.
+        item_vectors: ``(I, D)``, on the same device.
         train: known pairs, as :class:`~gclrec.data.interactions.Interactions`, as ``(user, item)`` arrays or
-            tensors of whole numbers, or as an ``edge_index (2, E)``.
-        test: pairs to be found; a repeated pair counts once.
+            tensors of row numbers, or as an ``edge_index (2, E)``.
+        test: pairs to find; a repeated pair counts once.
         ks: cuts of the lists.
         metrics: names in ``METRICS`` and ``CATALOGUE_METRICS``.
         groups: names in ``USER_GROUPS`` and ``ITEM_GROUPS``.
         near_cold: users and items with 1 to ``near_cold`` training pairs are near-cold, with more warm.
         exclude: more pairs to leave out of the lists, such as validation pairs while testing.
         block_size: users ranked at a time; chosen by the catalogue's size if ``None``.
-        per_user: build the table :attr:`Evaluation.per_user`; without it the values are the same.
+        per_user: make the table of users, :attr:`Evaluation.per_user`; the figures do not depend on it.
 
     Raises:
         InputError: a name is unknown, a cut is below 1, a pair lies outside the vectors, or the vectors
@@ -130,24 +129,23 @@ def evaluate_ranking(
     near_cold: int = 5,
     per_user: bool = True,
 ) -> Evaluation:
-    """Score ranked lists that were made in any way, as :func:`evaluate` scores those it makes.
+    """Score given ranked lists, as :func:`evaluate` scores those that it makes.
 
-    Nothing is left out of the lists here: that is the business of who ranked. Users without test pairs are
-    skipped.
+    The lists are taken as they are, training items included. Users without test pairs are skipped.
 
     Args:
-        items: ``(B, K)`` item rows, best first, ``K >= max(ks)``; ``-1`` in a place left empty.
+        items: ``(B, K)`` item rows, best first, ``K >= max(ks)``; ``-1`` in an empty place.
         users: ``(B,)`` distinct user rows; row ``b`` of ``items`` is the list of ``users[b]``. Every user
             with test pairs must be among them.
-        train: known pairs; only degrees are taken from them.
-        test: pairs to be found; a repeated pair counts once.
-        num_users: ``U``; read from ``train`` if that is an ``Interactions``.
-        num_items: ``I``; likewise.
-        ks: cuts of the lists.
-        metrics: names in ``METRICS`` and ``CATALOGUE_METRICS``.
-        groups: names in ``USER_GROUPS`` and ``ITEM_GROUPS``.
-        near_cold: users and items with 1 to ``near_cold`` training pairs are near-cold, with more warm.
-        per_user: build the table :attr:`Evaluation.per_user`; without it the values are the same.
+        train: known pairs, for the degrees.
+        test: pairs to find; a repeated pair counts once.
+        num_users: ``U``; not needed if ``train`` is an ``Interactions``.
+        num_items: ``I``; not needed if ``train`` is an ``Interactions``.
+        ks: as for :func:`evaluate`.
+        metrics: as for :func:`evaluate`.
+        groups: as for :func:`evaluate`.
+        near_cold: as for :func:`evaluate`.
+        per_user: as for :func:`evaluate`.
 
     Raises:
         InputError: a name is unknown, a cut is below 1, a number is out of range, a list is too short or
@@ -172,7 +170,7 @@ def evaluate_ranking(
 
 @dataclass(frozen=True)
 class _Wanted:
-    """The options of an evaluation, checked before any work is done."""
+    """The options of an evaluation, checked."""
 
     ks: tuple[int, ...]
     metrics: tuple[str, ...]
@@ -234,7 +232,7 @@ def _score(
     wanted: _Wanted,
     with_table: bool,
 ) -> Evaluation:
-    """Compute all figures of lists whose users all have test pairs; ``seconds`` is left at 0."""
+    """Compute all figures of lists of users with test pairs; ``seconds`` stays 0."""
     user_degrees = np.bincount(train[0], minlength=len(test.per_user))
     item_degrees = np.bincount(train[1], minlength=test.num_items)
     hits = test.contains(users[:, None], items)
@@ -290,7 +288,7 @@ def _scattered(figures: FloatArray, rows: BoolArray) -> pl.Series:
 def _by_decile(
     items: IntArray, users: IntArray, hits: BoolArray, test: _Relevant, decile: IntArray, ks: tuple[int, ...]
 ) -> dict[str, IntArray]:
-    """Return the number of test pairs and of those found at each cut, by user and tenth of popularity."""
+    """Return the number of test pairs, and of those found at each cut, of each user and decile."""
 
     def table(row: IntArray, item: IntArray) -> IntArray:
         counts = np.bincount(row * DECILES + decile[item], minlength=len(users) * DECILES)
@@ -339,7 +337,7 @@ def _whole_numbers(rows: npt.ArrayLike | Tensor, name: str) -> IntArray:
 
 
 def _check_lists(items: IntArray, users: IntArray, test: _Relevant, k: int) -> None:
-    """Say what is wrong with lists that a caller ranked."""
+    """Raise ``InputError`` unless the lists are valid and complete."""
     if items.ndim != 2 or users.shape != items.shape[:1]:
         raise InputError(f"found items {items.shape} and users {users.shape}, expected (B, K) and (B,)")
     if items.shape[1] < k:

@@ -1,4 +1,4 @@
-r"""The shape of an embedding space: are positives near, is the rest spread out, has a part of it collapsed?
+r"""Figures about an embedding space: alignment of positives, uniformity, effective rank, collapse.
 
 With unit vectors :math:`\hat x = x / |x|`, alignment and uniformity ([1]) are
 
@@ -27,13 +27,17 @@ from gclrec.evaluation.groups import popularity_thirds
 from gclrec.evaluation.ranking import Vectors, as_vectors
 
 _ROWS = 2048
-"""Rows whose pairs are all looked at for the uniformity; of more rows, so many are drawn."""
+"""Rows whose pairs are compared for the uniformity; as many are drawn from more."""
+
 _PAIRS = 65536
-"""Positive pairs that are looked at for the alignment; of more pairs, so many are drawn."""
+"""Positive pairs that are compared for the alignment; as many are drawn from more."""
+
 _FLAT = 0.01
-"""A dimension has collapsed where its spread is below this share of the largest dimension's."""
+"""A dimension has collapsed if its spread is below this share of the largest spread."""
+
 _NO_SPREAD = 1e-6
-"""All dimensions have collapsed where even the largest spread is below this share of the length."""
+"""All dimensions have collapsed if the largest spread is below this share of the vectors' length."""
+
 _MIN_RANK, _MAX_COSINE = 1.5, 0.95
 
 
@@ -48,23 +52,23 @@ def geometry(
     """Return figures that describe an embedding space, by name.
 
     ==============================  =================================================================
-    ``alignment``                   of the positive pairs; a drawn part of more than 65,536 pairs
-    ``SIDE/uniformity``             of the distinct pairs; among a drawn part of more than 2,048 rows
+    ``alignment``                   of the positive pairs; of more than 65,536 a random part
+    ``SIDE/uniformity``             of the distinct pairs; of more than 2,048 rows a random part
     ``SIDE/effective_rank``         see :func:`effective_rank`
     ``SIDE/collapsed_dimensions``   see :func:`collapsed_dimensions`
     ``SIDE/mean_cosine``            see :func:`mean_cosine`
     ``items/norm_PART``             mean length of the ``head``, ``mid`` and ``tail`` items
     ==============================  =================================================================
 
-    ``SIDE`` is ``users`` or ``items``. Vectors of length zero have no direction and are left out of what is
-    about directions. A figure that nothing is left for has no entry.
+    ``SIDE`` is ``users`` or ``items``. Vectors of length zero have no direction and do not count in figures
+    about directions. A figure without any case has no entry.
 
     Args:
         user_vectors: ``(U, D)``, on any device.
-        item_vectors: ``(I, D)``, likewise.
+        item_vectors: ``(I, D)``, on any device.
         pairs: positive pairs as ``(E,)`` user rows and ``(E,)`` item rows.
         item_degrees: ``(I,)`` training interactions of each item.
-        seed: of the parts that are drawn.
+        seed: of the random parts.
 
     Raises:
         InputError: a vector is not finite or an array has the wrong shape.
@@ -124,12 +128,12 @@ def uniformity(vectors: Tensor) -> float:
 
 
 def effective_rank(vectors: Tensor) -> float:
-    r"""Return the number of directions that vectors really use: ``exp`` of the entropy of the spectrum ([2]).
+    r"""Return the number of directions that vectors use: ``exp`` of the entropy of the spectrum ([2]).
 
     .. math:: \exp\left(-\sum_k p_k \log p_k\right), \qquad p_k = \sigma_k / \sum_j \sigma_j
 
-    with the singular values :math:`\sigma` of the matrix, not centred. It lies in ``[1, D]``; ``nan`` if all
-    vectors are zero. The singular values come from the ``D x D`` Gram matrix in float64.
+    with the singular values :math:`\sigma` of the uncentred matrix (from its Gram matrix in float64).
+    It lies in ``[1, D]``; ``nan`` if all vectors are zero.
 
     Args:
         vectors: ``(N, D)``.
@@ -145,9 +149,9 @@ def effective_rank(vectors: Tensor) -> float:
 
 
 def collapsed_dimensions(vectors: Tensor) -> float:
-    """Return the share of dimensions that hardly vary: standard deviation below 1 % of the largest one's.
+    """Return the share of dimensions whose standard deviation is below 1 % of the largest one.
 
-    It is 1 where no dimension varies, that is where all vectors are equal; ``nan`` without vectors.
+    It is 1 if all vectors are equal; ``nan`` without vectors.
 
     Args:
         vectors: ``(N, D)``.
@@ -178,11 +182,11 @@ def mean_cosine(vectors: Tensor) -> float:
 
 
 def collapse(figures: Mapping[str, float], dim: int) -> str | None:
-    """Return what has collapsed, in plain words, or ``None`` where nothing has.
+    """Return a sentence that says what has collapsed, or ``None`` if nothing has.
 
-    A side has collapsed if its mean cosine is above 0.95, so that all of it points the same way, or if its
-    effective rank is below 1.5 (below ``dim / 2`` for fewer than 3 dimensions), so that all of it lies on one
-    line. Two opposite tastes that explain the data have an effective rank near 2, which is no collapse.
+    The vectors of a side have collapsed if their mean cosine is above 0.95 (all point the same way) or their
+    effective rank is below 1.5 (all lie on one line; for fewer than 3 dimensions the bound is ``dim / 2``).
+    Two opposite tastes that explain the data have an effective rank near 2, which is no collapse.
 
     Args:
         figures: what :func:`geometry` returned.
@@ -202,10 +206,10 @@ def collapse(figures: Mapping[str, float], dim: int) -> str | None:
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    """Return the directions of the vectors that have one."""
+    """Return the vectors at length 1, without those of length zero."""
     return functional.normalize(vectors[(vectors != 0).any(1)], dim=1, eps=0.0)
 
 
 def _drawn(count: int, limit: int, generator: Generator) -> Tensor:
-    """Return all row numbers, or ``limit`` distinct ones where there are more."""
+    """Return all row numbers, or ``limit`` random ones if there are more."""
     return torch.arange(count) if count <= limit else torch.randperm(count, generator=generator)[:limit]

@@ -1,4 +1,4 @@
-"""Who is warm, near-cold and cold, and which items are head, mid and tail: by training interactions alone."""
+"""Groups of users and items: warm, near-cold, cold, head, mid and tail, by training interactions alone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 Group = Callable[[IntArray, int], BoolArray]
+"""From the degrees of all rows ``(N,)`` and the bound of near-cold to the rows in the group, ``(N,)``."""
 
 
 def everyone(degrees: IntArray, _near_cold: int) -> BoolArray:
@@ -39,21 +40,21 @@ def head(degrees: IntArray, _near_cold: int) -> BoolArray:
 
 
 def mid(degrees: IntArray, _near_cold: int) -> BoolArray:
-    """Return the items that follow the head, up to two thirds of all training interactions."""
+    """Return the items after the head, up to two thirds of all training interactions."""
     return np.asarray(popularity_thirds(degrees) == 1, dtype=np.bool_)
 
 
 def tail(degrees: IntArray, _near_cold: int) -> BoolArray:
-    """Return the remaining items, cold ones included."""
+    """Return the items after the mid, cold ones included."""
     return np.asarray(popularity_thirds(degrees) == 2, dtype=np.bool_)
 
 
 def popularity_thirds(degrees: IntArray) -> IntArray:
-    """Return 0, 1 or 2 for each item: does it lie in the head, the mid or the tail of popularity?
+    """Return for each item whether it lies in the head (0), the mid (1) or the tail (2) of popularity.
 
-    Items are lined up by training interactions, equal ones by number, and the line is cut so that each part
-    receives about a third of all interactions: an item is in the head if the items before it hold less than
-    a third, in the mid if they hold less than two thirds, and in the tail otherwise.
+    Items are sorted by training interactions, equal ones by number, and cut so that each part has about a
+    third of all interactions: the head are the fewest most popular items that hold at least a third, the
+    mid follows up to two thirds, and the tail is the rest, cold items included.
 
     Example:
         >>> popularity_thirds(np.array([1, 4, 2, 1, 1, 0])).tolist()
@@ -63,9 +64,9 @@ def popularity_thirds(degrees: IntArray) -> IntArray:
 
 
 def popularity_parts(degrees: IntArray, parts: int) -> IntArray:
-    """Return the part of popularity in ``[0, parts)`` that each item lies in: 0 is the most popular.
+    """Return the part of popularity in ``[0, parts)`` of each item; 0 is the most popular.
 
-    As :func:`popularity_thirds`, for any number of parts: an item is in the first part if the items before
+    Like :func:`popularity_thirds` for any number of parts: an item is in the first part if the items before
     it hold less than ``1 / parts`` of all interactions, and so on. Items without any are in the last.
 
     Example:
@@ -86,7 +87,6 @@ USER_GROUPS: dict[str, Group] = {
     "near_cold_users": nearly_cold,
     "cold_users": cold,
 }
-"""Groups of users, each ``(degrees (U,), near_cold) -> (U,)`` mask."""
 
 ITEM_GROUPS: dict[str, Group] = {
     "warm_items": warm,
@@ -96,4 +96,3 @@ ITEM_GROUPS: dict[str, Group] = {
     "mid_items": mid,
     "tail_items": tail,
 }
-"""Groups of items, each ``(degrees (I,), near_cold) -> (I,)`` mask."""

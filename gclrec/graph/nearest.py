@@ -1,4 +1,4 @@
-"""Nodes of one side by how many neighbours they share: the cosine between rows of a matrix of ones."""
+"""Nearest rows of a matrix of ones by cosine: nodes of one side by the neighbours that they share."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
 _ROWS = 1024
+"""Rows that are compared with all others at a time."""
 
 
 def nearest_rows(
     matrix: scipy.sparse.csr_array, count: int, *, shrink: float = 0.0
 ) -> tuple[IntArray, IntArray, FloatArray]:
-    r"""Return which rows are nearest to each row of a matrix of ones.
+    r"""Return the rows that are nearest to each row of a matrix of ones.
 
     .. math:: \cos(a, b) = \frac{|A \cap B|}{\sqrt{|A|\,|B|} + \beta}
 
@@ -28,11 +29,11 @@ def nearest_rows(
     Args:
         matrix: ``(R, C)``, in SciPy's CSR form.
         count: rows wanted of each, at most.
-        shrink: :math:`\beta`; the larger, the less a few shared columns count for.
+        shrink: :math:`\beta`; the larger, the less a few shared columns count.
 
     Returns:
-        The near rows, the rows that they are near to (ascending), and their cosines, ``(n,)`` each; of a row
-        the nearest stand first.
+        ``(n,)`` each: the near rows, the rows that they are near to (ascending), and their cosines; of each
+        row the nearest stand first.
     """
     columns: Any = matrix.T.tocsr()
     degrees = np.diff(matrix.indptr).astype(np.float64)
@@ -44,14 +45,11 @@ def nearest_rows(
 
 
 def nearest_table(matrix: scipy.sparse.csr_array, count: int) -> tuple[IntArray, IntArray]:
-    """Return the nearest rows of each row as a table.
-
-    Args:
-        matrix: ``(R, C)`` of ones.
-        count: columns of the table.
+    """Return the nearest rows of each row of ``matrix (R, C)`` as a table.
 
     Returns:
-        ``(R, count)`` row numbers, nearest first, filled up with the row's own, and ``(R,)`` how many differ.
+        ``(R, count)`` row numbers, nearest first and filled up with the row's own, and ``(R,)`` how many are
+        others.
     """
     near, target, _ = nearest_rows(matrix, count)
     rows = np.arange(matrix.shape[0])
@@ -64,7 +62,7 @@ def nearest_table(matrix: scipy.sparse.csr_array, count: int) -> tuple[IntArray,
 def _nearest(
     shared: Any, rows: IntArray, degrees: FloatArray, count: int, shrink: float
 ) -> tuple[IntArray, IntArray, FloatArray]:
-    """Return near rows, the rows that they are near to, and their cosines, from numbers of shared columns."""
+    """Return near rows, the rows that they are near to, and cosines, from the numbers of shared columns."""
     shared.sort_indices()
     row = np.repeat(np.arange(len(rows)), np.diff(shared.indptr))
     item = shared.indices.astype(np.int64)
