@@ -10,16 +10,15 @@ from typing import Any
 
 from bench_common import show, use_threads
 
-from gclrec.cli.train import new_run, prepared_dataset
+from gclrec.api import fit_prepared
 from gclrec.common.files import read_toml
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS
-from gclrec.training.fit import fit
-from gclrec.training.prepare import config_of
+from gclrec.training.prepare import prepare, prepared_dataset
 
 
 class Curve:
-    """A listener that keeps the seconds of training so far and the validation figure of every epoch.
+    """A callback that keeps the seconds of training so far and the validation figure of every epoch.
 
     The seconds of a refit are kept apart.
     """
@@ -28,18 +27,10 @@ class Curve:
         self.figure = f"valid/all/{figure}"
         self.seconds = self.refit_seconds = 0.0
         self.points: list[tuple[int, float, float]] = []
-        self._phase = "select"
 
-    def phase(self, name: str, first_epoch: int, epochs: int) -> None:  # noqa: ARG002
-        """Hear which phase begins."""
-        self._phase = name
-
-    def batch(self, done: int, count: int, loss: dict[str, float]) -> None:
-        """Ignore it."""
-
-    def epoch(self, record: dict[str, Any], best_epoch: int | None) -> None:  # noqa: ARG002
+    def on_epoch_end(self, record: dict[str, Any], best_epoch: int | None) -> None:  # noqa: ARG002
         """Take down an epoch."""
-        if self._phase != "select":
+        if record["phase"] != "select":
             self.refit_seconds += record["train_seconds"]
             return
         self.seconds += record["train_seconds"]
@@ -153,11 +144,11 @@ def run_recipe(
     config: TrainConfig, path: Path, shares: tuple[float, ...], goals: tuple[float, ...]
 ) -> dict[str, Any]:
     """Train one recipe and return its curve, the seconds to each share and goal, and the test figures."""
-    folder, split = new_run(path, config, prepared_dataset(config))
-    if not len(split.valid):
+    data = prepare(config, prepared_dataset(config))
+    if not len(data.split.valid):
         raise SystemExit(f"{config.dataset}: the split has no validation pairs to choose the epoch by")
     curve = Curve(config.select)
-    values = fit(config_of(folder), folder, curve).values
+    values = fit_prepared(data, folder=path, callbacks=[curve]).values
     epoch, _, best = max(curve.points, key=lambda point: point[2])
     print(f"{path.name}: epoch {epoch}, validation {best:.4f}", file=sys.stderr)
     test = {

@@ -127,7 +127,7 @@ def step(
 
 
 def _table(trainer: Trainer) -> Tensor:
-    return torch.cat([x.detach() for x in trainer.encoder.layer_zero])
+    return torch.cat([x.detach() for x in trainer.model.encoder.layer_zero])
 
 
 def _endless(trainer: Trainer) -> Iterator[Batch]:
@@ -137,7 +137,7 @@ def _endless(trainer: Trainer) -> Iterator[Batch]:
 
 def _ours(trainer: Trainer) -> Callable[[], object]:
     batches, views = _endless(trainer), trainer.views()
-    trainer.objective.begin_epoch(1, trainer.encoder, trainer.graph)
+    trainer.model.objective.begin_epoch(1, trainer.model.encoder, trainer.model.graph)
     return lambda: trainer.step(next(batches), next(views))
 
 
@@ -153,8 +153,10 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
 
 def our_gradient(trainer: Trainer, batch: Batch, views: tuple[View, ...]) -> Tensor:
     """Return the gradient of our step at layer 0, ``(U + I, D)``."""
-    loss, _ = trainer.objective(batch, trainer.encoder, trainer.graph, views, generator=trainer.generator)
-    return torch.cat(torch.autograd.grad(loss, list(trainer.encoder.layer_zero)))
+    loss, _ = trainer.model.objective(
+        batch, trainer.model.encoder, trainer.model.graph, views, generator=trainer.generator
+    )
+    return torch.cat(torch.autograd.grad(loss, list(trainer.model.encoder.layer_zero)))
 
 
 def textbook_error(trainer: Trainer, slow: TextbookStep) -> float:

@@ -16,11 +16,12 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from gclrec.cli.train import new_run, prepared_dataset
 from gclrec.experiments.comparison import Cell, ComparisonFolder, make_plan, run_comparison
 from gclrec.experiments.significance import holm, paired_test
+from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig
-from gclrec.training.callbacks import Listener, Silent
+from gclrec.training.prepare import prepare, prepared_dataset
+from gclrec.training.recorder import create_run
 
 GROUPS = ("all", "warm_items", "near_cold_items", "head_items", "mid_items", "tail_items")
 RUNS, DRAWS = 24, 1000
@@ -29,11 +30,11 @@ RUNS, DRAWS = 24, 1000
 class Watch:
     """Prints which run is on."""
 
-    def cell(self, number: int, count: int, cell: Cell, *, held: bool) -> Listener:
+    def cell(self, number: int, count: int, cell: Cell, *, held: bool) -> object:
         """Print it."""
         if not held:
             print(f"run {number} of {count}: {cell.name}", flush=True)
-        return Silent()
+        return None
 
 
 def main(dataset_name: str = "ml-100k", path: str = "comparisons/false-findings") -> None:
@@ -51,7 +52,11 @@ def main(dataset_name: str = "ml-100k", path: str = "comparisons/false-findings"
     plan = dataclasses.replace(plan, cells=tuple(cell for cell in plan.cells if cell.variant == "none"))
     folder = ComparisonFolder(Path(path))
     dataset = prepared_dataset(config)
-    run_comparison(plan, folder, lambda where, settings: new_run(where, settings, dataset)[0], Watch())
+
+    def create(where: Path, settings: TrainConfig) -> RunFolder:
+        return create_run(where, prepare(settings, dataset))
+
+    run_comparison(plan, folder, create, Watch())
 
     frames = [pl.read_parquet(folder.run(cell).path / "per_user.parquet") for cell in plan.cells]
     scores = {}

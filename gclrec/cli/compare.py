@@ -12,9 +12,8 @@ from cyclopts.argument import ArgumentCollection
 from rich.console import Console
 from rich.table import Table
 
-from gclrec.cli.console import Json, command, emit_json, main_of, output
-from gclrec.cli.progress import Bars, Lines, progress_of
-from gclrec.cli.train import describe, new_run, note_given, prepared_dataset, with_config
+from gclrec.cli.console import Json, command, emit_json, main_of, note_given, output, with_config
+from gclrec.cli.train import describe
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.common.files import read_toml
 from gclrec.experiments.comparison import DEFAULT_AUGS, Cell, ComparisonFolder, make_plan, run_comparison
@@ -26,6 +25,9 @@ from gclrec.runs.folder import RunFolder, plain_name
 from gclrec.settings.config import TrainConfig, flag
 from gclrec.settings.methods import METHODS
 from gclrec.training.build import pick_device
+from gclrec.training.prepare import prepare, prepared_dataset
+from gclrec.training.progress import Bars, Lines, progress_of
+from gclrec.training.recorder import create_run
 
 app = command("compare")
 
@@ -140,7 +142,7 @@ def compare(
         with warnings.catch_warnings():
             if any((path / "runs").glob("*/config.toml")):  # what is odd about the split was told already
                 warnings.simplefilter("ignore", InputWarning)
-            return new_run(where, settings, dataset)[0]
+            return create_run(where, prepare(settings, dataset))
 
     try:
         with progress_of(len(plan.cells)) as bars:

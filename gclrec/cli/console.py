@@ -14,14 +14,17 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
 
-from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Parameter, Token, UnusedCliTokensError
+from cyclopts.argument import ArgumentCollection
 from rich.console import Console
 
 from gclrec.common.errors import CollapseWarning, InputError, InputWarning
+from gclrec.common.files import read_toml
+from gclrec.settings.validation import flag
 
 Json = Annotated[bool, Parameter(negative=(), help="Print one JSON object as the last line on stdout.")]
 """The ``--json`` flag of every command: tables then go to stderr, so that stdout is for machines."""
@@ -83,6 +86,56 @@ def main_of(app: App) -> Callable[..., None]:
                 sys.exit(130)
 
     return main
+
+
+def fill(by_name: Mapping[str, Any], settings: Mapping[str, Any], *, source: str) -> None:
+    """Give the values of a file or a method to those arguments of a command that no flag gave."""
+    for name, value in settings.items():
+        key = name.replace("-", "_")
+        if key not in by_name or key in ("config", "resume", "json"):
+            raise InputError(f"{source}: unknown setting {name!r}; see --help")
+        if by_name[key].tokens:
+            continue
+        for part in value if isinstance(value, list) else [value]:
+            text = str(part).lower() if isinstance(part, bool) else str(part)
+            if isinstance(part, bool):
+                by_name[key].append(Token(keyword=flag(key), implicit_value=part, source=source))
+            else:
+                by_name[key].append(Token(keyword=flag(key), value=text, source=source))
+
+
+def named(arguments: ArgumentCollection) -> dict[str, Any]:
+    """Return the arguments of a command by their names, as settings are written."""
+    return {argument.name.removeprefix("--").replace("-", "_"): argument for argument in arguments}
+
+
+def with_config(arguments: ArgumentCollection, apart: Collection[str] = ()) -> dict[str, Any]:
+    """Return the arguments of a command that notes what was given, filled in from ``--config FILE.toml``.
+
+    Args:
+        arguments: of the command.
+        apart: what the file may hold besides settings.
+    """
+    by_name = named(arguments)
+    if by_name["given"].tokens:
+        raise InputError("unknown option --given")
+    if by_name["config"].tokens:
+        path = by_name["config"].tokens[0].value
+        settings = {key: value for key, value in read_toml(Path(path)).items() if key not in apart}
+        fill(by_name, settings, source=path)
+    return by_name
+
+
+def note_given(by_name: Mapping[str, Any], own: Collection[str]) -> None:
+    """Append to the hidden argument ``--given`` the name of each training setting that was asked for.
+
+    Args:
+        by_name: the arguments of a command.
+        own: names of those that are no training settings.
+    """
+    for name, argument in by_name.items():
+        if argument.tokens and name not in {*own, "given"}:
+            by_name["given"].append(Token(keyword="--given", value=name, source="flags"))
 
 
 class Terminated(KeyboardInterrupt):

@@ -12,9 +12,18 @@ from cyclopts.argument import ArgumentCollection
 from rich.console import Console
 from rich.table import Table
 
-from gclrec.cli.console import ConfigFile, Json, command, emit_json, main_of, output
-from gclrec.cli.progress import Bars, Lines, progress_of
-from gclrec.cli.train import describe, fill, new_run, new_split, note_given, prepared_dataset, with_config
+from gclrec.cli.console import (
+    ConfigFile,
+    Json,
+    command,
+    emit_json,
+    fill,
+    main_of,
+    note_given,
+    output,
+    with_config,
+)
+from gclrec.cli.train import describe
 from gclrec.common.errors import InputError
 from gclrec.experiments.tuning import (
     Trial,
@@ -34,6 +43,9 @@ from gclrec.settings.methods import METHODS
 from gclrec.settings.search_space import search_space
 from gclrec.settings.spaces import Span
 from gclrec.training.build import pick_device
+from gclrec.training.prepare import new_split, prepare, prepared_dataset
+from gclrec.training.progress import Bars, Lines, progress_of
+from gclrec.training.recorder import create_run
 
 app = command("tune")
 
@@ -114,7 +126,7 @@ def tune(
         title = describe(dataset.name, dataset)
         split = new_split(tuning.config, dataset)
         selection_only(split)
-        new_run(folder.start.path, tuning.config, dataset, split)
+        create_run(folder.start.path, prepare(tuning.config, dataset, split))
     console = output(json)
     with folder.locked():
         study, curve = folder.study(tuning), curve_on(folder.start)

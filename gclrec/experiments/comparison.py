@@ -17,9 +17,8 @@ from gclrec.runs.folder import RunFolder, plain_name
 from gclrec.settings.choosable import idle_settings, named_values, setting_value, variant_settings
 from gclrec.settings.config import TrainConfig, flag, method_settings
 from gclrec.settings.methods import METHODS
-from gclrec.training.callbacks import Listener
-from gclrec.training.fit import fit
 from gclrec.training.prepare import config_of
+from gclrec.training.recorder import fit_run
 
 Choice: TypeAlias = "dict[tuple[float, str], str]"
 """The setting that was chosen, by share of the training pairs and variant."""
@@ -83,8 +82,8 @@ class Plan:
 class Audience(Protocol):
     """Is told how a comparison goes."""
 
-    def cell(self, number: int, count: int, cell: Cell, *, held: bool) -> Listener:
-        """Hear which run comes next and whether it is there already; return who listens to it."""
+    def cell(self, number: int, count: int, cell: Cell, *, held: bool) -> object:
+        """Hear which run comes next and whether it is there already; return a callback for it."""
 
 
 def make_plan(
@@ -311,7 +310,7 @@ def run_comparison(
             )
         if not held:
             try:
-                fit(config_of(run), run, listener)
+                fit_run(run, callbacks=[listener])
             except InputError:
                 if begun:
                     run.discard_unless_trained()

@@ -24,17 +24,15 @@ from gclrec.experiments.comparison import same_settings
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig, flag
 from gclrec.settings.spaces import Axis, Options
-from gclrec.training.build import pick_device
-from gclrec.training.callbacks import Listener
-from gclrec.training.fit import new_trainer, validated
-from gclrec.training.fitting import fitted
-from gclrec.training.prepare import config_of
+from gclrec.training.callbacks import Callbacks
+from gclrec.training.fit import fitted, new_trainer, validated
+from gclrec.training.prepare import TrainingData, config_of
 from gclrec.training.results import validation_record
 
 if TYPE_CHECKING:
     import optuna
 
-Curve: TypeAlias = "Callable[[TrainConfig, Listener], Iterator[Mapping[str, Any]]]"
+Curve: TypeAlias = "Callable[[TrainConfig, Callbacks], Iterator[Mapping[str, Any]]]"
 """Trains with some settings and yields a record after each epoch, with figures where it was validated."""
 
 _STUDY = "gclrec"
@@ -90,8 +88,8 @@ class Trial:
 class Audience(Protocol):
     """Is told how a search goes."""
 
-    def trial(self, number: int, count: int, settings: Mapping[str, Any]) -> Listener:
-        """Hear which trial comes next; return who listens to it."""
+    def trial(self, number: int, count: int, settings: Mapping[str, Any]) -> object:
+        """Hear which trial comes next; return a callback for it."""
 
 
 class TuningFolder:
@@ -255,21 +253,22 @@ def curve_on(folder: RunFolder) -> Curve:
     Raises:
         InputError: there are no validation pairs.
     """
-    split = selection_only(folder.split())
+    data = TrainingData.read(folder)
+    split = selection_only(data.split)
 
-    def curve(config: TrainConfig, listener: Listener) -> Iterator[Mapping[str, Any]]:
+    def curve(config: TrainConfig, events: Callbacks) -> Iterator[Mapping[str, Any]]:
         if config.baseline is not None:
-            listener.phase("select", 1, 1)
-            scorer = fitted(config, split.train, folder.attributes())
+            events.call("on_phase_start", "select", 1, 1)
+            scorer = fitted(config, split.train, data.attributes)
             yield {"epoch": 1} | validation_record(scorer, split, config)
             return
-        trainer = new_trainer(config, split.train, folder, pick_device(config.device))
-        listener.phase("select", 1, config.epochs)
+        trainer = new_trainer(config, split.train, attributes=data.attributes, exposed=data.exposed)
+        events.call("on_phase_start", "select", 1, config.epochs)
         for epoch in range(1, config.epochs + 1):
-            losses = trainer.run_epoch(epoch, listener.batch)
+            losses = trainer.run_epoch(epoch, lambda *batch: events.call("on_batch_end", *batch))
             record: dict[str, Any] = {"epoch": epoch} | {f"loss/{k}": v for k, v in losses.items()}
             if epoch % config.eval_every == 0 or epoch == config.epochs:
-                record |= validated(trainer, split)[1]
+                record |= validated(trainer.model, split, config)[1]
             yield record
 
     return curve
@@ -308,7 +307,9 @@ def run_trials(tuning: Tuning, study: optuna.Study, count: int, curve: Curve, au
             study.enqueue_trial(tuning.start)
         trial = study.ask(axes)
         try:
-            state, value = _one(tuning, trial, curve, audience.trial(done + 1, count, trial.params))
+            state, value = _one(
+                tuning, trial, curve, Callbacks([audience.trial(done + 1, count, trial.params)])
+            )
         except BaseException:
             study.tell(trial, state=TrialState.FAIL)
             raise
@@ -318,7 +319,7 @@ def run_trials(tuning: Tuning, study: optuna.Study, count: int, curve: Curve, au
             study.tell(trial, state=TrialState.PRUNED)
 
 
-def _one(tuning: Tuning, trial: optuna.Trial, curve: Curve, listener: Listener) -> tuple[str, float | None]:
+def _one(tuning: Tuning, trial: optuna.Trial, curve: Curve, events: Callbacks) -> tuple[str, float | None]:
     """Make one trial; return how it ended and its best figure."""
     config = dataclasses.replace(tuning.config, **trial.params).checked()
     name = f"valid/{config.selected}"
@@ -326,13 +327,13 @@ def _one(tuning: Tuning, trial: optuna.Trial, curve: Curve, listener: Listener) 
     best: tuple[float, int] | None = None
     state, epochs, stale, began = "complete", 0, 0, time.perf_counter()
     try:
-        for record in curve(config, listener):
+        for record in curve(config, events):
             epochs = record["epoch"]
             if name in record:
                 trial.report(record[name], epochs)
                 better = best is None or record[name] > best[0]
                 best, stale = ((record[name], epochs), 0) if better else (best, stale + 1)
-            listener.epoch(dict(record), best[1] if best else None)
+            events.call("on_epoch_end", dict(record), best[1] if best else None)
             if name in record and epochs < last:
                 if trial.should_prune():
                     state = "pruned"

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,8 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import tomli_w
-import torch
-from torch import Tensor
 
 from gclrec.common.errors import InputError
 from gclrec.common.files import (
@@ -30,7 +28,7 @@ from gclrec.common.files import (
     write_parquet,
 )
 from gclrec.data.interactions import IntArray, Interactions, Vocabulary
-from gclrec.data.schema import Attributes, Schema
+from gclrec.data.schema import Schema
 from gclrec.data.splits import Split
 from gclrec.runs.reading import JOINED, PARTS, REMOVED
 
@@ -178,13 +176,18 @@ class RunFolder:
         user, item = (frame[side].to_numpy().astype(np.int64, copy=False) for side in ("user", "item"))
         return user, item, frame["time"].to_numpy() if "time" in frame.columns else None
 
-    def exposed(self) -> Tensor:
-        """Return the pairs that were shown and not clicked, ``(2, X)`` row numbers.
+    def exposed(self) -> Interactions:
+        """Return the pairs that were shown and not clicked.
 
         Raises:
             InputError: the file is missing or damaged.
         """
-        return torch.from_numpy(np.stack(self._read_pairs("exposed")[:2]))
+        users, items = self._vocabularies()
+        return Interactions(users, items, *self._read_pairs("exposed"))
+
+    def _vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
+        users, items = (read_parquet(self.path / "split" / f"{side}.parquet") for side in ("users", "items"))
+        return Vocabulary(users["id"]), Vocabulary(items["id"])
 
     def split(self) -> Split:
         """Return the split that the run was made with.
@@ -193,9 +196,7 @@ class RunFolder:
             InputError: a file of it is missing or damaged.
         """
         folder = self.path / "split"
-        users, items = (
-            Vocabulary(read_parquet(folder / f"{side}.parquet")["id"]) for side in ("users", "items")
-        )
+        users, items = self._vocabularies()
         parts = {part: Interactions(users, items, *self._read_pairs(part)) for part in PARTS}
         how = read_json(folder / "split.json")
         removed = None
@@ -227,25 +228,17 @@ class RunFolder:
             return {}
         return {side: Schema.from_json(fields, source=str(path)) for side, fields in read_json(path).items()}
 
-    def attributes(self) -> Attributes | None:
-        """Return the encoded attributes of the users and items of the split, ``None`` if there are none.
+    def attribute_tables(self) -> dict[str, tuple[Schema, pl.DataFrame]]:
+        """Return schema and raw table of the attributes of ``users`` and ``items``, as far as there are any.
 
         Raises:
             InputError: a file is missing or damaged.
         """
-        schemas = self.schemas()
-        if not schemas:
-            return None
-        tables = {}
-        for side, schema in schemas.items():
-            raw = read_parquet(self.path / "attributes" / f"{side}.parquet")
-            ids = Vocabulary(read_parquet(self.path / "split" / f"{side}.parquet")["id"])
-            tables[side] = schema.encode(raw, ids)
-        return Attributes(users=tables.get("users"), items=tables.get("items"))
-
-    def example_user(self) -> str:
-        """Return one raw user id, such as for a command that can be typed as it stands."""
-        return str(read_parquet(self.path / "split" / "users.parquet")["id"][0])
+        folder = self.path / "attributes"
+        return {
+            side: (schema, read_parquet(folder / f"{side}.parquet"))
+            for side, schema in self.schemas().items()
+        }
 
     # -- figures ---------------------------------------------------------------------------------
 
@@ -270,8 +263,12 @@ class RunFolder:
 
     def keep_metrics(self, lines: int) -> None:
         """Keep the first lines of ``metrics.jsonl``: those of epochs that a checkpoint holds."""
-        kept = [json.dumps(record) + "\n" for record in self.metrics()[:lines]]
-        write_atomically(self.path / "metrics.jsonl", "".join(kept))
+        self.write_metrics(self.metrics()[:lines])
+
+    def write_metrics(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Replace ``metrics.jsonl``."""
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        write_atomically(self.path / "metrics.jsonl", lines)
 
     def write_result(self, result: Mapping[str, Any], per_user: pl.DataFrame) -> None:
         """Write the final figures."""

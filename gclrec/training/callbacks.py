@@ -1,72 +1,173 @@
-"""Those who are told how a run goes."""
+"""Callbacks of a training: any object with one or more of the methods below.
+
+========================================  ===============================================================
+``on_phase_start(phase, epoch, epochs)``  ``select`` or ``refit`` starts at ``epoch``
+``on_batch_end(batch, batches, losses)``  after some batches, with the mean of each loss part so far
+``on_epoch_end(record, best_epoch)``      with the losses, validation figures and seconds of an epoch
+``on_best(tensors, epoch, phase)``        the model at ``epoch`` is the one to keep
+``on_checkpoint(checkpoint)``             after each epoch, with all that the next one depends on
+``on_end(result)``                        after the test part was ranked
+========================================  ===============================================================
+
+A callback ends the phase early by raising :class:`StopTraining` in ``on_epoch_end``; the best epoch so far
+is kept and tested. Any other exception ends the run.
+
+Example:
+    >>> class Stop:
+    ...     def on_epoch_end(self, record, best_epoch):
+    ...         if record["epoch"] - best_epoch >= 3:
+    ...             raise StopTraining
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+from torch import Tensor
 
 from gclrec.common.errors import InputError
 
 
-class Listener(Protocol):
-    """Is told how a run goes, such as a progress bar."""
-
-    def phase(self, name: str, first_epoch: int, epochs: int) -> None:
-        """Hear that ``select`` or ``refit`` begins, at which epoch and up to which."""
-
-    def batch(self, done: int, count: int, loss: dict[str, float]) -> None:
-        """Hear how far the epoch is and the mean loss parts so far."""
-
-    def epoch(self, record: dict[str, Any], best_epoch: int | None) -> None:
-        """Hear what the epoch gave: the line of ``metrics.jsonl``."""
+class StopTraining(Exception):  # noqa: N818 - as StopIteration: not an error
+    """Raised by a callback to end the phase after the current epoch."""
 
 
-class Silent:
-    """A listener that does nothing."""
+class Callbacks:
+    """Passes each event on to those callbacks that have a method for it.
 
-    def phase(self, name: str, first_epoch: int, epochs: int) -> None:
-        """Ignore it."""
+    Args:
+        callbacks: in the order in which they are called.
+    """
 
-    def batch(self, done: int, count: int, loss: dict[str, float]) -> None:
-        """Ignore it."""
+    def __init__(self, callbacks: Iterable[object] = ()) -> None:
+        self._all = tuple(callbacks)
 
-    def epoch(self, record: dict[str, Any], best_epoch: int | None) -> None:
-        """Ignore it."""
+    def wants(self, event: str) -> bool:
+        """Return whether any callback has a method for an event."""
+        return any(hasattr(callback, event) for callback in self._all)
+
+    def call(self, event: str, *arguments: Any) -> None:
+        """Call every callback that has a method for an event.
+
+        Raises:
+            StopTraining: a callback did, after all of them were called.
+        """
+        stop = None
+        for callback in self._all:
+            try:
+                getattr(callback, event, _nothing)(*arguments)
+            except StopTraining as asked:
+                stop = asked
+        if stop is not None:
+            raise stop
 
 
-class Scalars:
-    """Writes every epoch's figures as TensorBoard scalars and passes everything on.
+def _nothing(*_: Any) -> None:
+    """Stand in for a method that a callback does not have."""
+
+
+@dataclass
+class Selection:
+    """The best validation figure so far, and whether to wait for a better one.
+
+    Args:
+        patience: validations without a better one after which to stop; 0 never stops.
+        epoch: of the best figure, ``None`` before the first.
+        value: the best figure.
+        stale: validations since then.
+    """
+
+    patience: int = 0
+    epoch: int | None = None
+    value: float | None = None
+    stale: int = 0
+
+    def update(self, value: float, epoch: int) -> bool:
+        """Take in a figure and return whether it is the best so far; of equal ones the first stands."""
+        if self.value is None or value > self.value:
+            self.epoch, self.value, self.stale = epoch, value, 0
+            return True
+        self.stale += 1
+        return False
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether patience has run out."""
+        return 0 < self.patience <= self.stale
+
+
+@dataclass
+class Progress:
+    """Where a training stands.
+
+    Args:
+        phase: ``select`` or ``refit``.
+        epoch: epochs of the phase that are done.
+        best_epoch: see :class:`Selection`.
+        best_value: likewise.
+        stale: likewise.
+        lines: records of epochs so far, of both phases.
+        warned: whether a collapse of the vectors was reported.
+        settle_seconds: time spent on the exponent of the score after the last epoch.
+    """
+
+    phase: str = "select"
+    epoch: int = 0
+    best_epoch: int | None = None
+    best_value: float | None = None
+    stale: int = 0
+    lines: int = 0
+    warned: bool = False
+    settle_seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as a checkpoint holds them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """All that the next epoch depends on.
+
+    Args:
+        progress: where the training stands.
+        tensors: of the model, the optimiser, the generator and the sampler.
+        best: of the model of the best epoch; ``None`` where there is none yet, or it is of no use any more.
+        history: the record of each epoch.
+        source: where it was read, for messages.
+    """
+
+    progress: Progress
+    tensors: Mapping[str, Tensor]
+    best: Mapping[str, Tensor] | None = None
+    history: Sequence[dict[str, Any]] = field(default_factory=list)
+    source: str = ""
+
+
+class TensorBoard:
+    """Writes the figures of every epoch as TensorBoard scalars; those of a refit below ``refit/``.
 
     Args:
         folder: where the event file goes.
-        following: the listener that hears everything too.
 
     Raises:
         InputError: the package ``tensorboard`` is not installed.
     """
 
-    def __init__(self, folder: Path, following: Listener) -> None:
+    def __init__(self, folder: Path) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise InputError('--tensorboard needs an extra: pip install "gclrec[tensorboard]"') from error
         self._writer: Any = SummaryWriter(str(folder))
-        self._following = following
-        self._phase = ""
 
-    def phase(self, name: str, first_epoch: int, epochs: int) -> None:
-        """Remember the phase: a refit's curves stand beside the others."""
-        self._phase = "refit/" if name == "refit" else ""
-        self._following.phase(name, first_epoch, epochs)
-
-    def batch(self, done: int, count: int, loss: dict[str, float]) -> None:
-        """Pass it on."""
-        self._following.batch(done, count, loss)
-
-    def epoch(self, record: dict[str, Any], best_epoch: int | None) -> None:
-        """Write the figures at this epoch."""
+    def on_epoch_end(self, record: Mapping[str, Any], best_epoch: int | None) -> None:  # noqa: ARG002
+        """Write the figures of an epoch."""
+        prefix = "refit/" if record["phase"] == "refit" else ""
         for name, value in record.items():
             if isinstance(value, float):
-                self._writer.add_scalar(self._phase + name, value, record["epoch"])
+                self._writer.add_scalar(prefix + name, value, record["epoch"])
         self._writer.flush()
-        self._following.epoch(record, best_epoch)

@@ -1,28 +1,32 @@
-"""A whole run: train, choose the best epoch on validation, maybe refit, read the test once."""
+"""A whole run in memory: train, choose the best epoch on validation, maybe refit, read the test once."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from gclrec.baselines import BASELINES, Scorer
 from gclrec.common.errors import InputError
 from gclrec.data.interactions import Interactions
+from gclrec.data.schema import Attributes
 from gclrec.data.splits import Split
-from gclrec.encoders import Embeddings
+from gclrec.encoders import Embeddings, Sequences
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.runs.checkpoint import load_state, save_state
-from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig
 from gclrec.training.build import pick_device
-from gclrec.training.callbacks import Listener, Scalars, Silent
-from gclrec.training.fitting import fit_baseline
+from gclrec.training.callbacks import Callbacks, Checkpoint, Progress, Selection, StopTraining
 from gclrec.training.memory import keep_freed_memory
+from gclrec.training.model import Model
 from gclrec.training.results import (
     Result,
-    finish,
+    finished,
     peak_rss_mb,
     shape_of,
     validation_record,
@@ -32,213 +36,288 @@ from gclrec.training.sequences import sequences_of
 from gclrec.training.trainer import Trainer
 
 
-@dataclass
-class Progress:
-    """Where a run stands; saved with every checkpoint."""
+def fit(
+    config: TrainConfig,
+    split: Split,
+    *,
+    attributes: Attributes | None = None,
+    exposed: Interactions | None = None,
+    callbacks: Iterable[object] = (),
+    resume: Checkpoint | None = None,
+) -> Result:
+    """Train until done and read the test part once; nothing is read from disk or written to it.
 
-    phase: str = "select"
-    epoch: int = 0
-    best_epoch: int | None = None
-    best_value: float | None = None
-    stale: int = 0
-    lines: int = 0
-    warned: bool = False
-    settle_seconds: float = 0.0
-
-
-def fit(config: TrainConfig, folder: RunFolder, listener: Listener | None = None) -> Result:
-    """Train until done, from the folder's last checkpoint if it has one, and write the final figures.
-
-    The best epoch is the one with the highest validation figure ``config.select``; the test part is read
-    once, at the end. With ``config.refit`` the encoder is then trained anew on train and validation pairs
-    for as many epochs. Where there is nothing to validate on, the last epoch stands. With
-    ``config.baseline`` a baseline is fitted instead.
+    The best epoch is the one with the highest validation figure ``config.select``. With ``config.refit`` the
+    model is then trained anew on training and validation pairs for as many epochs. Where there is nothing to
+    validate on, the last epoch is kept. With ``config.baseline`` a baseline is fitted instead.
 
     Args:
         config: the settings.
-        folder: the run folder; its split is what is trained and tested on.
-        listener: told about every batch and epoch.
+        split: what is trained, validated and tested on.
+        attributes: of users and items, for settings that use them.
+        exposed: pairs that were shown and not clicked, for ``exposed`` negatives.
+        callbacks: see :mod:`gclrec.training.callbacks`.
+        resume: where to go on; a baseline starts anew.
 
     Raises:
-        InputError: a file of the folder is damaged, or another process trains there.
+        InputError: the settings do not suit the data, or ``resume`` does not suit the settings.
     """
     keep_freed_memory()
-    with folder.held():
-        return _fit(config, folder, listener or Silent())
-
-
-def _fit(config: TrainConfig, folder: RunFolder, listener: Listener) -> Result:
-    split = folder.split()
-    device = pick_device(config.device)
-    if config.tensorboard:
-        listener = Scalars(folder.path / "tensorboard", listener)
+    events = Callbacks(callbacks)
     if config.baseline is not None:
-        return fit_baseline(config, folder, listener)
-    trainer, progress = _start(config, split, folder, device)
-    if progress.phase == "select":
-        _select(trainer, split, folder, progress, listener)
-        if trainer.scoring.calibrates and progress.best_value is not None:
-            _settle(trainer, split, folder, progress)
-        if config.refit and len(split.valid):
-            progress = replace(progress, phase="refit", epoch=0)
-            trainer = new_trainer(config, split.refit().train, folder, device)
-            trainer.load_scoring(load_state(folder.best_checkpoint)[0])
-    if progress.phase == "refit":
-        _refit(trainer, folder, progress, listener)
-        save_state(folder.best_checkpoint, trainer.model_state(), {"epoch": progress.epoch, "phase": "refit"})
-    return _finish(trainer, split, folder, progress)
+        result = _fit_baseline(config, split, attributes, events)
+    else:
+        result = _Training(config, split, attributes, exposed, events, resume).result()
+    events.call("on_end", result)
+    return result
 
 
-def _start(
-    config: TrainConfig, split: Split, folder: RunFolder, device: torch.device
-) -> tuple[Trainer, Progress]:
-    """Return a trainer where the last checkpoint left it, or a fresh one."""
-    resumed = folder.last_checkpoint.exists()
-    tensors, values = load_state(folder.last_checkpoint) if resumed else ({}, {})
-    progress = Progress(**values)
-    pairs = split.refit().train if progress.phase == "refit" else split.train
-    try:
-        trainer = new_trainer(config, pairs, folder, device)
-        if resumed:
-            trainer.load_state(tensors)
-    except (ValueError, RuntimeError, KeyError) as error:
-        where = f"{folder.path}: " if resumed else ""
-        raise InputError(f"{where}{' '.join(str(error).split())}") from error
-    folder.keep_metrics(progress.lines)
-    return trainer, progress
+def new_trainer(
+    config: TrainConfig,
+    train: Interactions,
+    *,
+    attributes: Attributes | None = None,
+    exposed: Interactions | None = None,
+) -> Trainer:
+    """Return a fresh trainer on some pairs, on the device of the settings."""
+    graph, given = inputs_of(config, train, attributes, pick_device(config.device))
+    shown = None
+    if exposed is not None and config.negatives == "exposed":
+        shown = torch.stack([torch.tensor(exposed.user), torch.tensor(exposed.item)])
+    return Trainer(config, graph, exposed=shown, **given)
 
 
-def new_trainer(config: TrainConfig, train: Interactions, folder: RunFolder, device: torch.device) -> Trainer:
-    """Return a fresh trainer on some pairs, with the shown pairs and the attributes of a run folder."""
+def inputs_of(
+    config: TrainConfig, train: Interactions, attributes: Attributes | None, device: torch.device
+) -> tuple[BipartiteGraph, dict[str, Any]]:
+    """Return the graph of some pairs and, as far as the settings use them, attributes and sequences."""
+    used: Attributes | None = None if config.attributes == "none" else attributes
+    sequences: Sequences | None = None
+    if config.history != "none":
+        sequences = sequences_of(train, config.history_length)
     graph = BipartiteGraph.from_interactions(train).to(device)
-    exposed = folder.exposed() if config.negatives == "exposed" else None
-    attributes = None if config.attributes == "none" else folder.attributes()
-    sequences = None if config.history == "none" else sequences_of(train, config.history_length)
-    return Trainer(config, graph, exposed=exposed, attributes=attributes, sequences=sequences)
+    return graph, {"attributes": used, "sequences": sequences}
 
 
-def _select(
-    trainer: Trainer, split: Split, folder: RunFolder, progress: Progress, listener: Listener
-) -> None:
-    config = trainer.config
-    listener.phase("select", progress.epoch + 1, config.epochs)
-    while progress.epoch < config.epochs and not _out_of_patience(config, progress):
-        record = _train_epoch(trainer, progress, listener)
-        due = progress.epoch % config.eval_every == 0 or progress.epoch == config.epochs
-        if due and len(split.valid):
-            began = time.perf_counter()
-            embeddings, figures = validated(trainer, split)
-            shape = shape_of(embeddings, split.train)
-            record["eval_seconds"] = time.perf_counter() - began
-            record |= figures
-            record |= {f"geometry/{name}": value for name, value in shape.items()}
-            if not progress.warned:
-                progress.warned = warn_of_collapse(
-                    shape, embeddings.users.shape[1], f"epoch {progress.epoch}"
-                )
-            value = figures[f"valid/{config.selected}"]
-            if progress.best_value is None or value > progress.best_value:
-                progress.best_epoch, progress.best_value, progress.stale = progress.epoch, value, 0
-                save_state(
-                    folder.best_checkpoint,
-                    trainer.model_state(),
-                    {"epoch": progress.epoch, "phase": "select"},
-                )
-            else:
-                progress.stale += 1
-        _close_epoch(trainer, folder, progress, record, listener)
-    if progress.best_epoch is None:
-        progress.best_epoch = progress.epoch
-        save_state(
-            folder.best_checkpoint, trainer.model_state(), {"epoch": progress.epoch, "phase": "select"}
-        )
-
-
-def _settle(trainer: Trainer, split: Split, folder: RunFolder, progress: Progress) -> None:
-    """Choose the exponent of the best epoch's score once more, on all users that validation has."""
-    began = time.perf_counter()
-    best, values = load_state(folder.best_checkpoint)
-    trainer.load_model(best)
-    trainer.scoring.settle(trainer.raw_embeddings(), split, trainer.config.selected)
-    save_state(folder.best_checkpoint, trainer.model_state(), values)
-    progress.settle_seconds = time.perf_counter() - began
-
-
-def validated(trainer: Trainer, split: Split) -> tuple[Embeddings, dict[str, float]]:
-    """Rank the validation part, after calibrating a score that asks for it.
-
-    Args:
-        trainer: as far as it is trained.
-        split: its training pairs are left out of the lists.
+def validated(model: Model, split: Split, config: TrainConfig) -> tuple[Embeddings, dict[str, float]]:
+    """Rank the validation part, after calibrating a score that has an exponent.
 
     Returns:
         The embeddings that were ranked by, and the figures by their names in ``metrics.jsonl``.
     """
-    config = trainer.config
     record: dict[str, float] = {}
-    if trainer.scoring.calibrates:
-        raw = trainer.raw_embeddings()
-        record["norm_exponent"] = trainer.scoring.calibrate(raw, split, config.selected)
-    embeddings = trainer.embeddings()
+    if model.scoring.calibrates:
+        record["norm_exponent"] = model.scoring.calibrate(model.raw_embeddings(), split, config.selected)
+    embeddings = model.embeddings()
     return embeddings, record | validation_record(embeddings, split, config)
 
 
-def _out_of_patience(config: TrainConfig, progress: Progress) -> bool:
-    return 0 < config.patience <= progress.stale
+class _Training:
+    """The phases of one run: select, maybe refit, test."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        split: Split,
+        attributes: Attributes | None,
+        exposed: Interactions | None,
+        events: Callbacks,
+        resume: Checkpoint | None,
+    ) -> None:
+        self.config, self.split, self.events = config, split, events
+        self.given: dict[str, Any] = {"attributes": attributes, "exposed": exposed}
+        self.progress = Progress() if resume is None else replace(resume.progress)
+        self.history = [] if resume is None else list(resume.history)
+        self.best = None if resume is None else resume.best
+        self.last = resume
+        progress = self.progress
+        self.selection = Selection(config.patience, progress.best_epoch, progress.best_value, progress.stale)
+        self.stopped = False
+
+    def result(self) -> Result:
+        """Go through the phases that are left."""
+        trainer = self._start()
+        if self.progress.phase == "select":
+            self._select(trainer)
+            if trainer.model.scoring.calibrates and self.selection.value is not None:
+                self._settle(trainer.model)
+            if self.config.refit and len(self.split.valid):
+                self.progress = replace(self.progress, phase="refit", epoch=0)
+                trainer = new_trainer(self.config, self.split.refit().train, **self.given)
+                trainer.model.load_scoring(self._best())
+        if self.progress.phase == "refit":
+            self._refit(trainer)
+        return self._finish(trainer.model)
+
+    def _start(self) -> Trainer:
+        """Return a trainer where the checkpoint left it, or a fresh one."""
+        refit = self.progress.phase == "refit"
+        pairs = self.split.refit().train if refit else self.split.train
+        try:
+            trainer = new_trainer(self.config, pairs, **self.given)
+            if self.last is not None:
+                trainer.load_state(self.last.tensors)
+        except (ValueError, RuntimeError, KeyError) as error:
+            where = f"{self.last.source}: " if self.last is not None and self.last.source else ""
+            raise InputError(f"{where}{' '.join(str(error).split())}") from error
+        return trainer
+
+    def _select(self, trainer: Trainer) -> None:
+        config, progress, valid = self.config, self.progress, self.split.valid
+        self.events.call("on_phase_start", "select", progress.epoch + 1, config.epochs)
+        self.stopped = False
+        while progress.epoch < config.epochs and not (self.selection.exhausted or self.stopped):
+            record = self._train_epoch(trainer)
+            due = progress.epoch % config.eval_every == 0 or progress.epoch == config.epochs
+            if due and len(valid):
+                self._validate(trainer.model, record)
+            self._close_epoch(trainer, record)
+        if self.selection.epoch is None:
+            self.selection.epoch = progress.best_epoch = progress.epoch
+            self._keep(trainer.model)
+
+    def _validate(self, model: Model, record: dict[str, Any]) -> None:
+        progress = self.progress
+        began = time.perf_counter()
+        embeddings, figures = validated(model, self.split, self.config)
+        shape = shape_of(embeddings, self.split.train)
+        record["eval_seconds"] = time.perf_counter() - began
+        record |= figures
+        record |= {f"geometry/{name}": value for name, value in shape.items()}
+        if not progress.warned:
+            progress.warned = warn_of_collapse(shape, embeddings.users.shape[1], f"epoch {progress.epoch}")
+        if self.selection.update(figures[f"valid/{self.config.selected}"], progress.epoch):
+            self._keep(model)
+
+    def _settle(self, model: Model) -> None:
+        """Choose the exponent of the best epoch's score once more, on all users of the validation part."""
+        began = time.perf_counter()
+        model.load(self._best())
+        model.scoring.settle(model.raw_embeddings(), self.split, self.config.selected)
+        self._keep(model, self.selection.epoch)
+        self.progress.settle_seconds = time.perf_counter() - began
+
+    def _refit(self, trainer: Trainer) -> None:
+        progress, epochs = self.progress, self.selection.epoch or self.config.epochs
+        self.events.call("on_phase_start", "refit", progress.epoch + 1, epochs)
+        self.stopped = False
+        while progress.epoch < epochs and not self.stopped:
+            self._close_epoch(trainer, self._train_epoch(trainer))
+        self._keep(trainer.model)
+
+    def _train_epoch(self, trainer: Trainer) -> dict[str, Any]:
+        progress, events = self.progress, self.events
+        began = time.perf_counter()
+        on_batch = partial(events.call, "on_batch_end") if events.wants("on_batch_end") else None
+        try:
+            losses = trainer.run_epoch(progress.epoch + 1, on_batch)
+        except FloatingPointError as error:
+            raise InputError(f"epoch {progress.epoch + 1}: {error}") from error
+        progress.epoch += 1
+        return {
+            "phase": progress.phase,
+            "epoch": progress.epoch,
+            **{f"loss/{name}": value for name, value in losses.items()},
+            "train_seconds": time.perf_counter() - began,
+            "eval_seconds": 0.0,
+            **{f"temperature/{k}": value for k, value in trainer.model.objective.temperatures().items()},
+        }
+
+    def _close_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """Report the epoch, then hand out the checkpoint that makes it count."""
+        record["peak_rss_mb"] = peak_rss_mb()
+        self.history.append(record)
+        progress, chosen = self.progress, self.selection
+        progress.best_epoch, progress.best_value, progress.stale = chosen.epoch, chosen.value, chosen.stale
+        progress.lines = len(self.history)
+        try:
+            self.events.call("on_epoch_end", record, chosen.epoch)
+        except StopTraining:
+            self.stopped = True
+        self.last = Checkpoint(replace(progress), trainer.state(), self.best, self.history)
+        self.events.call("on_checkpoint", self.last)
+
+    def _keep(self, model: Model, epoch: int | None = None) -> None:
+        """Keep a copy of the model, that of the current epoch if none is named, as the one to be tested."""
+        self.best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        self.events.call("on_best", self.best, epoch or self.progress.epoch, self.progress.phase)
+
+    def _best(self) -> Mapping[str, Tensor]:
+        assert self.best is not None
+        return self.best
+
+    def _finish(self, model: Model) -> Result:
+        model.load(self._best())
+        embeddings = model.embeddings()
+        result = finished(
+            self.config,
+            self.split,
+            embeddings,
+            self.history,
+            refitted=self.progress.phase == "refit",
+            further_seconds=self.progress.settle_seconds,
+            epoch=self.selection.epoch,
+            validated=self.selection.value is not None,
+            exponent=float(model.scoring.exponent) if model.scoring.calibrates else None,
+            model=model,
+            best=self.best,
+            last=self.last,
+        )
+        if not self.progress.warned:
+            warn_of_collapse(result.geometry, embeddings.users.shape[1], "at the end")
+        return result
 
 
-def _refit(trainer: Trainer, folder: RunFolder, progress: Progress, listener: Listener) -> None:
-    epochs = progress.best_epoch or trainer.config.epochs
-    listener.phase("refit", progress.epoch + 1, epochs)
-    while progress.epoch < epochs:
-        record = _train_epoch(trainer, progress, listener)
-        _close_epoch(trainer, folder, progress, record, listener)
+def _fit_baseline(
+    config: TrainConfig, split: Split, attributes: Attributes | None, events: Callbacks
+) -> Result:
+    """Fit the baseline of the settings on the CPU, validate it, maybe refit it; a fit counts as an epoch."""
+    history: list[dict[str, Any]] = []
+
+    def fitted_to(split: Split, phase: str) -> Scorer:
+        events.call("on_phase_start", phase, 1, 1)
+        began = time.perf_counter()
+        scorer = fitted(config, split.train, attributes)
+        seconds = {"train_seconds": time.perf_counter() - began, "eval_seconds": 0.0}
+        record: dict[str, Any] = {"phase": phase, "epoch": 1, **seconds}
+        if len(split.valid):
+            began = time.perf_counter()
+            record |= validation_record(scorer, split, config)
+            if scorer.vectors is not None:
+                shape = shape_of(scorer.vectors, split.train)
+                record |= {f"geometry/{name}": value for name, value in shape.items()}
+            record["eval_seconds"] = time.perf_counter() - began
+        record["peak_rss_mb"] = peak_rss_mb()
+        history.append(record)
+        with contextlib.suppress(StopTraining):
+            events.call("on_epoch_end", record, 1)
+        return scorer
+
+    scorer = fitted_to(split, "select")
+    refit = config.refit and len(split.valid) > 0
+    if refit:
+        scorer = fitted_to(split.refit(), "refit")
+    return finished(config, split, scorer, history, refitted=refit, epoch=1, validated=len(split.valid) > 0)
 
 
-def _train_epoch(trainer: Trainer, progress: Progress, listener: Listener) -> dict[str, Any]:
-    began = time.perf_counter()
-    try:
-        losses = trainer.run_epoch(progress.epoch + 1, listener.batch)
-    except FloatingPointError as error:
-        raise InputError(f"epoch {progress.epoch + 1}: {error}") from error
-    progress.epoch += 1
-    return {
-        "phase": progress.phase,
-        "epoch": progress.epoch,
-        **{f"loss/{name}": value for name, value in losses.items()},
-        "train_seconds": time.perf_counter() - began,
-        "eval_seconds": 0.0,
-        **{f"temperature/{name}": value for name, value in trainer.objective.temperatures().items()},
-    }
+def fitted(config: TrainConfig, train: Interactions, attributes: Attributes | None = None) -> Scorer:
+    """Return the baseline of the settings, fitted to some pairs.
 
+    Args:
+        config: the settings; ``baseline`` is set.
+        train: the pairs.
+        attributes: for the baselines that need those of items.
 
-def _close_epoch(
-    trainer: Trainer, folder: RunFolder, progress: Progress, record: dict[str, Any], listener: Listener
-) -> None:
-    """Write the epoch down: its line first, then the checkpoint that makes it count."""
-    record["peak_rss_mb"] = peak_rss_mb()
-    folder.append_metrics(record)
-    progress.lines += 1
-    save_state(folder.last_checkpoint, trainer.state(), vars(progress))
-    listener.epoch(record, progress.best_epoch)
-
-
-def _finish(trainer: Trainer, split: Split, folder: RunFolder, progress: Progress) -> Result:
-    best, _ = load_state(folder.best_checkpoint)
-    trainer.load_model(best)
-    embeddings = trainer.embeddings()
-    result = finish(
-        trainer.config,
-        folder,
-        split,
-        embeddings,
-        fold_in=trainer.fold_in(),
-        epochs=progress.best_epoch,
-        refitted=progress.phase == "refit",
-        validated=progress.best_value is not None,
-        exponent=float(trainer.scoring.exponent) if trainer.scoring.calibrates else None,
-        further_seconds=progress.settle_seconds,
-    )
-    if not progress.warned:
-        warn_of_collapse(result.values["geometry"], embeddings.users.shape[1], "at the end")
-    return result
+    Raises:
+        InputError: there is no pair to fit it to, or it needs attributes that are not there.
+    """
+    if len(train) == 0:
+        raise InputError(f"{config.baseline}: there are no training pairs to fit it to")
+    entry = BASELINES[str(config.baseline)]
+    settings = {name: getattr(config, source) for name, source in entry.settings.items()}
+    graph = BipartiteGraph.from_interactions(train)
+    if not entry.needs_attributes:
+        return entry.fit(graph, **settings)
+    if attributes is None or attributes.items is None:
+        raise InputError(f"{config.baseline}: there are no item attributes to fit it to")
+    return entry.fit(graph, attributes.items, **settings)

@@ -2,8 +2,69 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from gclrec.baselines import BASELINES
+from gclrec.common.errors import InputError, InputWarning
+from gclrec.data.catalog.loader import load, times_are_places
+from gclrec.data.filters import filtered
+from gclrec.data.interactions import Dataset, Interactions
+from gclrec.data.io.attributes import with_attribute_files
+from gclrec.data.io.columns import Columns
+from gclrec.data.io.frames import attributes_from, interactions_from
+from gclrec.data.io.hetero import dataset_of_hetero, is_hetero
+from gclrec.data.io.readers import read_exposed
+from gclrec.data.schema import Attributes, Schema
+from gclrec.data.splits import Split, make_split
 from gclrec.runs.folder import RunFolder
-from gclrec.settings.config import TrainConfig
+from gclrec.settings.config import TrainConfig, flag
+from gclrec.settings.validation import advise_views, check_selection
+
+_MANY_COLD = 0.1  # share of the test pairs from which on a split is one of cold start
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What a run is trained on.
+
+    Args:
+        config: the settings, with the name of the split.
+        split: training, validation and test pairs.
+        exposed: pairs that were shown and not clicked, if any.
+        tables: schema and raw table of the attributes of ``users`` and ``items``, where they are used.
+    """
+
+    config: TrainConfig
+    split: Split
+    exposed: Interactions | None = None
+    tables: Mapping[str, tuple[Schema, pl.DataFrame]] = field(default_factory=dict)
+
+    @cached_property
+    def attributes(self) -> Attributes | None:
+        """The encoded attributes of the users and items of the split, ``None`` where none are used."""
+        if not self.tables:
+            return None
+        ids = {"users": self.split.train.users, "items": self.split.train.items}
+        encoded = {side: schema.encode(table, ids[side]) for side, (schema, table) in self.tables.items()}
+        return Attributes(users=encoded.get("users"), items=encoded.get("items"))
+
+    @classmethod
+    def read(cls, folder: RunFolder) -> TrainingData:
+        """Return what a run folder was made with.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        config, split = config_of(folder), folder.split()
+        exposed = folder.exposed() if config.negatives == "exposed" else None
+        return cls(config, split, exposed, folder.attribute_tables())
 
 
 def config_of(folder: RunFolder) -> TrainConfig:
@@ -13,3 +74,146 @@ def config_of(folder: RunFolder) -> TrainConfig:
         InputError: ``config.toml`` is missing or damaged, or a setting is unknown or out of range.
     """
     return TrainConfig.from_dict(folder.settings(), source=str(folder.path / "config.toml"))
+
+
+def prepare(config: TrainConfig, dataset: Dataset, split: Split | None = None) -> TrainingData:
+    """Return what a run with some settings is trained on.
+
+    Args:
+        config: the settings.
+        dataset: as :func:`prepared_dataset` returns it.
+        split: of the data set; made as the settings say if ``None``.
+
+    Raises:
+        InputError: the data set cannot be divided this way, or lacks attributes that are asked for.
+    """
+    split = new_split(config, dataset) if split is None else split
+    check_selection(config, split)
+    exposed = None
+    if config.exposed is not None:
+        columns = Columns(user=config.user_column, item=config.item_column)
+        exposed = read_exposed(config.exposed, split.train, columns=columns)
+    tables = chosen_attributes(dataset, config)
+    advise_attributes(dataset, config, split)
+    advise_views(config)
+    return TrainingData(replace(config, split=split.name), split, exposed, tables)
+
+
+def prepared_dataset(
+    config: TrainConfig, dataset: Dataset | None = None, tables: Mapping[str, Any] | None = None
+) -> Dataset:
+    """Return the data set that the settings name, with attributes and filtered as they say.
+
+    Args:
+        config: the settings.
+        dataset: take this one instead of the one that is named.
+        tables: attributes of ``user`` and ``item`` in memory, in place of those of the data set.
+
+    Raises:
+        InputError: the data cannot be found or read, or nothing is left.
+    """
+    if dataset is None:
+        columns = columns_of(config)
+        files = {"test": config.test_file, "valid": config.valid_file}
+        dataset = load(config.dataset, columns=columns, format=config.format, **files)
+    for side, table in (tables or {}).items():
+        given: dict[str, Any] = {f"{side}_attributes": attributes_from(table, name=f"{side}_attributes")}
+        dataset = replace(dataset, **given)
+    dataset = with_attribute_files(dataset, config.user_attributes, config.item_attributes)
+    return filtered(dataset, min_rating=config.min_rating, k_core=config.k_core)
+
+
+def columns_of(config: TrainConfig) -> Columns:
+    """Return the names of the columns that the settings give."""
+    return Columns(
+        user=config.user_column, item=config.item_column, time=config.time_column, weight=config.weight_column
+    )
+
+
+def dataset_of(data: Any, config: TrainConfig) -> Dataset:
+    """Return a data set of data in memory.
+
+    Args:
+        data: a :class:`Dataset`, a PyG ``HeteroData``, or what
+            :func:`~gclrec.data.io.frames.interactions_from` takes.
+        config: settings, for names of columns.
+
+    Raises:
+        InputError: the data cannot be read, or a setting is about files.
+    """
+    for name, default in (("format", "auto"), ("test_file", None), ("valid_file", None)):
+        if getattr(config, name) != default:
+            raise InputError(f"{flag(name)}: is about data in files, and this is in memory")
+    if isinstance(data, Dataset):
+        return data
+    if is_hetero(data):
+        return dataset_of_hetero(data)
+    pairs = interactions_from(data, columns=columns_of(config))
+    return Dataset(type(data).__name__, pairs, time_is_order=times_are_places(pairs))
+
+
+def new_split(config: TrainConfig, dataset: Dataset) -> Split:
+    """Return the split that the settings ask for.
+
+    An :class:`~gclrec.InputWarning` says which part has no pairs.
+    """
+    split = make_split(
+        dataset,
+        config.split,
+        valid=config.valid_share,
+        test=config.test_share,
+        shots=config.shots,
+        cold_share=config.cold_share,
+        train_fraction=config.train_fraction,
+        seed=config.seed if config.split_seed is None else config.split_seed,
+    )
+    for part, what in (("valid", "choose the best epoch by"), ("test", "report on")):
+        if len(getattr(split, part)) == 0:
+            message = f"split {split.name} leaves no {part} pairs, so there is nothing to {what}"
+            warnings.warn(message, InputWarning, stacklevel=2)
+    return split
+
+
+def chosen_attributes(dataset: Dataset, config: TrainConfig) -> dict[str, tuple[Schema, pl.DataFrame]]:
+    """Return schema and table of the attributes of ``users`` and ``items`` that the settings use.
+
+    The schema is fitted to all rows of a table, items without interactions included: attributes are not
+    interactions, and those of a cold item are known when it appears.
+
+    Args:
+        dataset: with its attribute tables.
+        config: the settings.
+
+    Raises:
+        InputError: attributes are asked for and there are none, or none is left to use.
+    """
+    tables = {"users": dataset.user_attributes, "items": dataset.item_attributes}
+    if config.baseline is not None:
+        wanted = ["items"] if BASELINES[config.baseline].needs_attributes else []
+    else:
+        wanted = [] if config.attributes == "none" else list(tables)
+    found = {side: table for side in wanted if (table := tables[side]) is not None}
+    if wanted and not found:
+        what = config.baseline or f"--attributes {config.attributes}"
+        flags = " or ".join(f"--{side.removesuffix('s')}-attributes FILE" for side in reversed(wanted))
+        raise InputError(f"{what}: {dataset.name} has no attributes of {' or '.join(wanted)}; give {flags}")
+    chosen = {}
+    for side, table in found.items():
+        source = f"{side.removesuffix('s')} attributes"
+        chosen[side] = Schema.fit(table, min_count=config.attribute_min_count, source=source), table
+    return chosen
+
+
+def advise_attributes(dataset: Dataset, config: TrainConfig, split: Split) -> None:
+    """Issue an :class:`~gclrec.InputWarning` if attributes are not used although many nodes are cold."""
+    if config.baseline is not None or config.attributes != "none" or len(split.test) == 0:
+        return
+    for side, cold, rows, table in (
+        ("item", split.cold_items, split.test.item, dataset.item_attributes),
+        ("user", split.cold_users, split.test.user, dataset.user_attributes),
+    ):
+        share = float(np.isin(rows, cold).mean())
+        if table is not None and share >= _MANY_COLD:
+            why = f"{share:.0%} of the test pairs have a cold {side}, of which ids know nothing"
+            message = f"{why}; --attributes input uses the attributes of {side}s"
+            warnings.warn(message, InputWarning, stacklevel=2)

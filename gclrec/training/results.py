@@ -1,151 +1,181 @@
-"""How every run ends, trained or fitted: figures, the shape of its vectors, and the files that hold them."""
+"""What a run gives, and how its vectors are ranked and measured."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import polars as pl
+from torch import Tensor
 
 from gclrec.baselines import Scorer
 from gclrec.common.errors import CollapseWarning
 from gclrec.common.ragged import Ragged
-from gclrec.data.interactions import Interactions
+from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
 from gclrec.evaluation.evaluator import Evaluation, evaluate, evaluate_ranking
 from gclrec.evaluation.geometry import collapse, geometry
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
-from gclrec.runs.embeddings import write_embeddings
-from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig
+from gclrec.training.callbacks import Checkpoint
+from gclrec.training.model import Model
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Result:
-    """What a run gave.
-
-    Args:
-        values: what ``train --json`` prints.
-        evaluation: test figures by group, with the number of cases.
-        validated: whether there was anything to choose the epoch by.
-    """
-
-    values: dict[str, Any]
-    evaluation: Evaluation
-    validated: bool
-
-
-def finish(
-    config: TrainConfig,
-    folder: RunFolder,
-    split: Split,
-    ranker: Embeddings | Scorer,
-    *,
-    fold_in: FoldIn | None = None,
-    epochs: int | None,
-    refitted: bool,
-    validated: bool,
-    exponent: float | None = None,
-    further_seconds: float = 0.0,
-) -> Result:
-    """Rank the test part, the one time that it is read, and write vectors and figures.
+    """A finished run, in memory.
 
     Args:
         config: the settings.
-        folder: the run folder, whose ``metrics.jsonl`` is complete.
-        split: its split.
-        ranker: final embeddings, or a fitted baseline.
-        fold_in: what an encoder keeps for new users and items; made from the vectors alone if ``None``.
-        epochs: the chosen number of epochs.
-        refitted: whether the validation pairs were trained on.
-        validated: whether there was anything to choose the epoch by.
-        exponent: that of a calibrated score, to be written down.
-        further_seconds: what went into choosing beside the epochs of ``metrics.jsonl``.
+        split: what was trained, validated and tested on.
+        ranker: final embeddings, or a baseline that ranks without vectors.
+        evaluation: test figures by group, with the number of cases.
+        history: the record of each epoch: losses, validation figures, geometry, seconds.
+        epoch: the chosen epoch.
+        validated: whether it was chosen by validation; otherwise it is the last one.
+        refitted: whether the model was trained again on training and validation pairs.
+        exponent: of a calibrated score, ``None`` for others.
+        geometry: alignment, uniformity and so on of the vectors; empty without vectors.
+        seconds: of training and validation.
+        model: the trained model, ``None`` for a baseline.
+        best: the tensors of that model.
+        last: the state after the last epoch, to go on from.
     """
-    whole, split = split, split.refit() if refitted else split
-    train = split.train
+
+    config: TrainConfig
+    split: Split
+    ranker: Embeddings | Scorer
+    evaluation: Evaluation
+    history: Sequence[dict[str, Any]]
+    epoch: int | None
+    validated: bool
+    refitted: bool
+    seconds: float
+    geometry: Mapping[str, float]
+    exponent: float | None = None
+    model: Model | None = None
+    best: Mapping[str, Tensor] | None = None
+    last: Checkpoint | None = None
+
+    @property
+    def vectors(self) -> Embeddings | None:
+        """Vectors of users and items by row; the score of a pair is their inner product."""
+        return vectors_of(self.ranker)
+
+    @cached_property
+    def train(self) -> Interactions:
+        """The pairs that the final model was trained on."""
+        return self.split.refit().train if self.refitted else self.split.train
+
+    @cached_property
+    def fold_in(self) -> FoldIn | None:
+        """What gives vectors to new users and items; ``None`` without vectors."""
+        if self.model is not None:
+            return self.model.fold_in()
+        if self.vectors is None:
+            return None
+        users, items = self.vectors
+        return FoldIn.of_vectors(BipartiteGraph.from_interactions(self.train), users.cpu(), items.cpu())
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The figures as ``result.json`` has them."""
+        return {
+            "epochs": self.epoch,
+            "epochs_trained": sum(record["phase"] == "select" for record in self.history),
+            "seconds": self.seconds,
+            **({} if self.exponent is None else {"norm_exponent": self.exponent}),
+            "metrics": {f"test/{name}": value for name, value in self.evaluation.values.items()},
+            "cases": {f"test/{name}": count for name, count in self.evaluation.cases.items()},
+            "geometry": dict(self.geometry),
+        }
+
+
+def finished(
+    config: TrainConfig,
+    split: Split,
+    ranker: Embeddings | Scorer,
+    history: Sequence[dict[str, Any]],
+    *,
+    refitted: bool,
+    further_seconds: float = 0.0,
+    **others: Any,
+) -> Result:
+    """Rank the test part, the only time that it is read, and return the result of a run.
+
+    Args:
+        config: the settings.
+        split: the split.
+        ranker: final embeddings, or a fitted baseline.
+        history: the record of each epoch.
+        refitted: whether the validation pairs were trained on.
+        further_seconds: time spent on choosing, beside that of the epochs.
+        others: of :class:`Result`.
+    """
+    final = split.refit() if refitted else split
     vectors = vectors_of(ranker)
-    if vectors is not None:
-        fold_in = fold_in or FoldIn.of_vectors(
-            BipartiteGraph.from_interactions(train), vectors.users.cpu(), vectors.items.cpu()
-        )
-        parts = ("train", folder.joined(whole)) if refitted else ("train",)
-        replace(fold_in, trained_on=parts).save(folder.path / "fold_in")
-        write_embeddings(
-            folder.path / "embeddings",
-            user_ids=train.users,
-            user_vectors=vectors.users.cpu().numpy(),
-            user_degrees=train.user_degrees(),
-            item_ids=train.items,
-            item_vectors=vectors.items.cpu().numpy(),
-            item_degrees=train.item_degrees(),
-        )
-    figures = evaluate_on(ranker, split, "test", config)
-    lines = folder.metrics()
-    values = {
-        "run": str(folder.path),
-        "epochs": epochs,
-        "epochs_trained": sum(line["phase"] == "select" for line in lines),
-        "seconds": sum((line["train_seconds"] + line["eval_seconds"] for line in lines), further_seconds),
-        **({} if exponent is None else {"norm_exponent": exponent}),
-        "metrics": {f"test/{name}": value for name, value in figures.values.items()},
-        "cases": {f"test/{name}": count for name, count in figures.cases.items()},
-        "geometry": {} if vectors is None else shape_of(vectors, train),
-    }
-    raw = train.users.raw(figures.per_user["user"].to_numpy())
-    folder.write_result(values, figures.per_user.with_columns(pl.Series("user", raw)))
-    return Result(values, figures, validated=validated)
+    return Result(
+        config,
+        split,
+        ranker,
+        evaluate_on(ranker, final, "test", config),
+        history,
+        refitted=refitted,
+        seconds=sum((each["train_seconds"] + each["eval_seconds"] for each in history), further_seconds),
+        geometry={} if vectors is None else shape_of(vectors, final.train),
+        **others,
+    )
 
 
 def validation_record(ranker: Embeddings | Scorer, split: Split, config: TrainConfig) -> dict[str, float]:
-    """Return the validation figures as ``metrics.jsonl`` names them; what chooses the epoch stands first."""
-    values = evaluate_on(ranker, split, "valid", config).values
+    """Return the validation figures as ``metrics.jsonl`` names them, the one that chooses the epoch first."""
+    values = evaluate_on(ranker, split, "valid", config, per_user=False).values
     names = sorted(values, key=lambda name: name != config.selected)
     return {f"valid/{name}": values[name] for name in names}
 
 
 def evaluate_on(
-    ranker: Embeddings | Scorer,
-    split: Split,
-    part: str,
-    config: TrainConfig,
+    ranker: Embeddings | Scorer, split: Split, part: str, config: TrainConfig, *, per_user: bool = True
 ) -> Evaluation:
-    """Rank the whole catalogue for every user with pairs in ``valid`` or ``test``, what else he has left out.
+    """Rank the whole catalogue for every user with pairs in ``valid`` or ``test``, without their other items.
 
-    Where ``ranker`` was refitted, ``split`` is that of the refit.
+    Args:
+        ranker: final embeddings, or a fitted baseline.
+        split: its training pairs, and those that are no candidates, are left out of the lists. Where
+            ``ranker`` was refitted, it is the split of the refit.
+        part: ``valid`` or ``test``.
+        config: cut-offs, metrics and the bound of near-cold.
+        per_user: build the table of single users too.
     """
     train, targets, exclude = split.train, getattr(split, part), split.no_candidates(part)
+    how: Any = {
+        "ks": config.ks,
+        "metrics": config.metrics,
+        "near_cold": config.near_cold,
+        "per_user": per_user,
+    }
     vectors = vectors_of(ranker)
     if vectors is not None:
-        return evaluate(
-            vectors.users,
-            vectors.items,
-            train,
-            targets,
-            ks=config.ks,
-            metrics=config.metrics,
-            near_cold=config.near_cold,
-            exclude=exclude,
-        )
+        return evaluate(vectors.users, vectors.items, train, targets, exclude=exclude, **how)
     assert not isinstance(ranker, Embeddings)
     known = [train] if exclude is None else [train, exclude]
     user, item = (np.concatenate([getattr(part, side) for part in known]) for side in ("user", "item"))
     users = np.unique(targets.user)
     seen = Ragged.from_pairs(user, item, train.num_users).take(users)
-    return evaluate_ranking(
-        ranker.top_k(users, max(config.ks), seen).numpy(),
-        users,
-        train,
-        targets,
-        ks=config.ks,
-        metrics=config.metrics,
-        near_cold=config.near_cold,
-    )
+    lists = ranker.top_k(users, max(config.ks), seen).numpy()
+    return evaluate_ranking(lists, users, train, targets, **how)
+
+
+def raw_scores(evaluation: Evaluation, users: Vocabulary) -> pl.DataFrame:
+    """Return the scores of single users with their raw ids."""
+    scores = evaluation.per_user
+    return scores.with_columns(pl.Series("user", users.raw(scores["user"].to_numpy())))
 
 
 def vectors_of(ranker: Embeddings | Scorer) -> Embeddings | None:
@@ -159,7 +189,7 @@ def shape_of(vectors: Embeddings, train: Interactions) -> dict[str, float]:
 
 
 def warn_of_collapse(shape: Mapping[str, float], dim: int, when: str) -> bool:
-    """Say with a :class:`~gclrec.CollapseWarning` what has collapsed; return whether anything has.
+    """Issue a :class:`~gclrec.CollapseWarning` if users or items have collapsed; return whether they have.
 
     Args:
         shape: what :func:`shape_of` returned.

@@ -1,4 +1,4 @@
-"""New users and items, as the encoder of a run sees them."""
+"""The trained model of a run folder, and new users and items as it encodes them."""
 
 from __future__ import annotations
 
@@ -14,22 +14,39 @@ import torch
 from gclrec.common.errors import InputError
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray
+from gclrec.data.schema import Schema
+from gclrec.recall.index import Index
 from gclrec.recall.new_users import EncodeUsers
 from gclrec.recall.recommender import Recommender
 from gclrec.runs.checkpoint import load_state
-from gclrec.runs.embeddings import FloatArray
+from gclrec.runs.embeddings import FloatArray, as_matrix
 from gclrec.runs.folder import RunFolder
-from gclrec.runs.reading import PARTS, check_run, reads_histories
-from gclrec.settings.config import TrainConfig
-from gclrec.training.fit import new_trainer
-from gclrec.training.prepare import config_of
-from gclrec.training.trainer import Trainer
+from gclrec.runs.reading import PARTS, check_run, checked_parts, reads_histories
+from gclrec.training.fit import inputs_of
+from gclrec.training.model import Model, build_model
+from gclrec.training.prepare import TrainingData, config_of
+from gclrec.training.results import Result
+
+
+def load_model(folder: RunFolder) -> Model:
+    """Return the model of the chosen epoch of a run, on the CPU.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    tensors, values = load_state(folder.best_checkpoint)
+    data = TrainingData.read(folder)
+    train = data.split.refit().train if values.get("phase") == "refit" else data.split.train
+    graph, given = inputs_of(data.config, train, data.attributes, torch.device("cpu"))
+    model = build_model(data.config, graph, **given)
+    model.load(tensors)
+    return model
 
 
 def load_recommender(
     run: str | Path, *, use_index: bool = True, seen: Iterable[str] = PARTS, with_added: bool = True
 ) -> Recommender:
-    """Return what answers for users of a run and new ones, with the run's own encoder where one is needed.
+    """Return the recommender of a run, with the run's own encoder of users where it has one.
 
     :meth:`Recommender.load` with ``encode_users`` filled in; all arguments are those of it.
 
@@ -42,12 +59,46 @@ def load_recommender(
     return Recommender.load(run, use_index=use_index, seen=seen, with_added=with_added, encode_users=encode)
 
 
-def item_encoder(folder: RunFolder) -> Callable[[pl.DataFrame], npt.NDArray[Any]]:
-    """Return what makes vectors of a table of new items' attributes, with the trained encoder of a run.
+def recommender_of(result: Result, *, seen: Iterable[str] = PARTS) -> Recommender:
+    """Return the recommender of a run in memory.
 
-    The vectors are those that ``Recommender.add_items(attributes=table, encode=...)`` takes, so that a new
-    item ends with the vector that an item of the catalogue with the same attributes and no interaction has.
-    A row of NaN where a table says nothing of an item.
+    Args:
+        result: of a run with vectors.
+        seen: parts of the split whose pairs count as known.
+
+    Raises:
+        InputError: the method ranks without vectors.
+    """
+    train, vectors = result.train, result.vectors
+    if vectors is None:
+        raise InputError(f"{result.config.baseline} ranks without vectors, so it cannot recommend")
+    users, items = (as_matrix(rows, "vectors") for rows in vectors)
+    names = checked_parts(seen)
+    parts = [getattr(result.split, name) for name in names]
+    if "train" in names and result.split.removed is not None:
+        parts.append(result.split.removed)
+    parts = parts or [train.select(np.empty(0, dtype=np.int64))]
+    user, item = (np.concatenate([getattr(part, side) for part in parts]) for side in ("user", "item"))
+    encode = None
+    if result.model is not None and result.config.history != "none":
+        encode = users_by(result.model)
+    return Recommender(
+        train.users,
+        users,
+        Index.exact(items, train.items),
+        Ragged.from_pairs(user, item, len(train.users), distinct=True),
+        item_degrees=train.item_degrees(),
+        encode_users=encode,
+        fold_in=result.fold_in,
+        trained_on=Ragged.from_pairs(train.user, train.item, len(train.users), distinct=True),
+    )
+
+
+def item_encoder(folder: RunFolder) -> Callable[[pl.DataFrame], npt.NDArray[Any]]:
+    """Return the ``encode`` of ``Recommender.add_items``, with the trained encoder of a run.
+
+    It turns a table of new items' attributes into vectors: the vector that an item of the catalogue with
+    the same attributes and no interaction has; NaN where the table has no value for an item.
 
     Args:
         folder: of a run that uses attributes of items.
@@ -61,7 +112,11 @@ def item_encoder(folder: RunFolder) -> Callable[[pl.DataFrame], npt.NDArray[Any]
             f"{folder.path}: was trained without attributes of items, so they tell nothing of new ones; "
             "train with --attributes input (or nodes)"
         )
-    trainer = _trained(config, folder)
+    return items_by(load_model(folder), schema)
+
+
+def items_by(model: Model, schema: Schema) -> Callable[[pl.DataFrame], npt.NDArray[Any]]:
+    """Return what :func:`item_encoder` does, of a model in memory and the schema of its items."""
 
     def encode(table: pl.DataFrame) -> npt.NDArray[Any]:
         if not any(known.name in table.columns for known in schema.fields):
@@ -71,7 +126,7 @@ def item_encoder(folder: RunFolder) -> Callable[[pl.DataFrame], npt.NDArray[Any]
                 f"the attributes of new items: found fields {found}, expected some of {expected}"
             )
         encoded = schema.encode(table)
-        vectors = trainer.cold_items(encoded).numpy()
+        vectors = model.cold_items(encoded).cpu().numpy()
         vectors[encoded.missing.all(axis=1)] = np.nan
         return vectors
 
@@ -79,10 +134,10 @@ def item_encoder(folder: RunFolder) -> Callable[[pl.DataFrame], npt.NDArray[Any]
 
 
 def history_encoder(folder: RunFolder) -> EncodeUsers | None:
-    """Return what ``Recommender.load(run, encode_users=...)`` takes: the run's own encoder of histories.
+    """Return the ``encode_users`` of ``Recommender.load``; ``None`` for a run without histories.
 
-    A user of the run is encoded by his id, his attributes and the last items of what he was trained on and
-    has come to since; a new one by the last items that he has. ``None`` for a run without histories.
+    A user of the run is encoded by id, attributes and the newest items of training and since; a new one by
+    the newest items given.
 
     Args:
         folder: of the run.
@@ -93,19 +148,14 @@ def history_encoder(folder: RunFolder) -> EncodeUsers | None:
     config = config_of(folder)
     if config.baseline is not None or config.history == "none":
         return None
-    trainer = _trained(config, folder)
+    return users_by(load_model(folder))
+
+
+def users_by(model: Model) -> EncodeUsers:
+    """Return what :func:`history_encoder` does, of a model in memory."""
 
     def encode(rows: IntArray, given: Ragged, items: FloatArray) -> npt.NDArray[Any]:
-        return trainer.users_by_histories(rows, given, torch.from_numpy(items)).numpy()
+        vectors = torch.from_numpy(items).to(model.graph.device)
+        return model.users_by_histories(rows, given, vectors).cpu().numpy()
 
     return encode
-
-
-def _trained(config: TrainConfig, folder: RunFolder) -> Trainer:
-    """Return the trainer of the run's best epoch."""
-    tensors, values = load_state(folder.best_checkpoint)
-    split = folder.split()
-    train = split.refit().train if values.get("phase") == "refit" else split.train
-    trainer = new_trainer(config, train, folder, torch.device("cpu"))
-    trainer.load_model(tensors)
-    return trainer

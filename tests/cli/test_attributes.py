@@ -13,6 +13,7 @@ from gclrec.common.errors import InputWarning
 from gclrec.data.interactions import Interactions
 from gclrec.evaluation.metrics import METRICS
 from gclrec.runs.folder import RunFolder
+from gclrec.training.prepare import TrainingData
 from gclrec.training.sequences import sequences_of
 
 from .conftest import Outcome
@@ -66,14 +67,14 @@ def test_the_folder_alone_is_enough(
     again = gclrec("evaluate", tmp_path / "whole", "--json")
     assert again.values["metrics"] == pytest.approx(whole.values["metrics"])
     assert gclrec("export", tmp_path / "whole").code == 0
-    user = RunFolder(tmp_path / "whole").example_user()
+    user = RunFolder(tmp_path / "whole").split().train.users.ids[0]
     assert gclrec("recommend", tmp_path / "whole", "--user", user).code == 0
 
     folder = RunFolder.open(tmp_path / "whole")
     assert {side: len(schema.fields) for side, schema in folder.schemas().items()} == {"users": 2, "items": 2}
     stored = pl.read_parquet(tmp_path / "whole" / "attributes" / "items.parquet")
     assert len(stored) == 55  # those that nobody has seen are kept, for later
-    table = folder.attributes().items
+    table = TrainingData.read(folder).attributes.items
     assert table.num_rows == 50
     gaps = np.array([item % 9 == 0 for item in range(50)])
     np.testing.assert_array_equal(table.columns[0].missing, gaps)
@@ -185,7 +186,7 @@ def untold(pairs: Interactions) -> list[list[int]]:
 def test_runs_without_attributes_keep_none(gclrec: Run, tmp_path: Path) -> None:
     assert gclrec("train", *SYNTHETIC, *QUICK, "--run", tmp_path / "run").code == 0
     assert not (tmp_path / "run" / "attributes").exists()
-    assert RunFolder(tmp_path / "run").attributes() is None
+    assert RunFolder(tmp_path / "run").attribute_tables() == {}
 
 
 def test_a_damaged_schema_is_one_line(gclrec: Run, tmp_path: Path) -> None:

@@ -189,9 +189,9 @@ def test_an_interrupted_comparison_goes_on(
     """Stopped in the third run, between two epochs; the same command ends with what one go ends with."""
     whole = compare("--json").values
     (tmp_path / "out").rename(tmp_path / "whole")
-    fit, calls, appended = comparison.fit, [], RunFolder.append_metrics
+    fit_run, calls, appended = comparison.fit_run, [], RunFolder.append_metrics
 
-    def stopped(config: object, folder: RunFolder, listener: object) -> None:
+    def stopped(folder: RunFolder, callbacks: list[object]) -> None:
         calls.append(folder.path.name)
 
         def append(self: RunFolder, record: dict[str, object]) -> None:
@@ -201,9 +201,9 @@ def test_an_interrupted_comparison_goes_on(
 
         if len(calls) == 3:
             monkeypatch.setattr(RunFolder, "append_metrics", append)
-        fit(config, folder, listener)  # type: ignore[arg-type]
+        fit_run(folder, callbacks=callbacks)
 
-    monkeypatch.setattr(comparison, "fit", stopped)
+    monkeypatch.setattr(comparison, "fit_run", stopped)
     outcome = compare()
     assert outcome.code == 130
     assert "the same command goes on" in outcome.out

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from gclrec.cli.console import Terminated, sigterm_raises
-from gclrec.cli.progress import Bars, Lines, _validation, progress_of
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig
-from gclrec.training.fit import fit
+from gclrec.training.progress import Bars, Lines, _validation, progress_of
+from gclrec.training.recorder import fit_run
 from tests.training.test_training import SMALL, checkerboard
 
 from .conftest import Run
@@ -41,15 +41,15 @@ def record(valid: float) -> dict[str, object]:
 
 def test_long_epochs_have_lines_of_their_own(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     lines = Lines(clock=clock)
-    lines.phase("select", 3, 9)
+    lines.on_phase_start("select", 3, 9)
     for done in (10, 20, 30, 40, 100):
         clock.now += 20
-        lines.batch(done, 100, {"total": 0.7})
+        lines.on_batch_end(done, 100, {"total": 0.7})
     clock.now += 5
-    lines.epoch(record(0.25), 3)
-    lines.phase("refit", 1, 3)
+    lines.on_epoch_end(record(0.25), 3)
+    lines.on_phase_start("refit", 1, 3)
     clock.now += 31
-    lines.epoch({"phase": "refit", "loss/total": 0.4}, 3)
+    lines.on_epoch_end({"phase": "refit", "loss/total": 0.4}, 3)
     assert capsys.readouterr().err.splitlines() == [
         "epoch 3/9: batch 20/100, loss 0.7000, 160 s left",
         "epoch 3/9: batch 40/100, loss 0.7000, 120 s left",
@@ -63,14 +63,14 @@ def test_short_epochs_share_a_line_and_short_runs_have_none(
 ) -> None:
     lines = Lines(2, clock=clock)
     lines.run(1, "none, seed 0")
-    lines.phase("select", 1, 9)
+    lines.on_phase_start("select", 1, 9)
     for _ in range(2):
         clock.now += 14
-        lines.epoch(record(0.1), 1)
+        lines.on_epoch_end(record(0.1), 1)
     assert capsys.readouterr().err == ""
     for _ in range(4):
         clock.now += 14
-        lines.epoch(record(0.1), 1)
+        lines.on_epoch_end(record(0.1), 1)
     told = capsys.readouterr().err.splitlines()
     assert [line.partition(": ")[0] for line in told] == [
         "run 1/2 (none, seed 0), epoch 3/9",
@@ -84,7 +84,7 @@ def test_what_chooses_the_epoch_stands_first(tmp_path: Path, method: dict[str, s
     """So the line that progress prints is about that."""
     config = TrainConfig(**{**SMALL, **method, "epochs": 1, "select": select})
     folder = RunFolder.create(tmp_path / "run", config.to_dict(), checkerboard())
-    fit(config, folder)
+    fit_run(folder)
     record = folder.metrics()[0]
     names = [name for name in record if name.startswith("valid/")]
     assert names[0] == ("valid/all/ndcg@5" if select == "ndcg@5" else f"valid/{select}")
@@ -101,8 +101,8 @@ def test_bars_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_lines_go_with_a_real_run(
     gclrec: Run, clicks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every listener call of a run is understood; stdout stays one JSON object."""
-    monkeypatch.setattr("gclrec.cli.progress.QUIET_SECONDS", 0.0)
+    """Every event of a run is understood; stdout stays one JSON object."""
+    monkeypatch.setattr("gclrec.training.progress.QUIET_SECONDS", 0.0)
     flags = ("--dim", 8, "--epochs", 2, "--batch-size", 16, "--aug", "none", "--refit")
     outcome = gclrec("train", "--dataset", clicks, "--run", tmp_path / "run", *flags, "--json")
     assert len(outcome.out.splitlines()) == 1

@@ -213,10 +213,10 @@ def test_kill_minus_nine_then_resume_changes_nothing(gclrec: Run, clicks: Path, 
 
 
 def test_interrupting_says_how_to_go_on(train: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gclrec.cli.train.fit", interrupted)
+    monkeypatch.setattr("gclrec.cli.train.fit_created", interrupted)
     outcome = train()
     assert outcome.code == 130
     assert f"gclrec train --resume {tmp_path / 'run'}" in outcome.err

@@ -118,9 +118,9 @@ def test_the_test_part_is_never_looked_at(
     """All that is ranked for are the validation pairs, and no test pair is at hand anywhere."""
     looked: list[Any] = []
 
-    def evaluate(ranker: Any, split: Any, part: str, config: Any) -> Any:
+    def evaluate(ranker: Any, split: Any, part: str, config: Any, **how: Any) -> Any:
         looked.append(getattr(split, part).pair_keys.tolist())
-        return evaluate_on(ranker, split, part, config)
+        return evaluate_on(ranker, split, part, config, **how)
 
     def selection_only(split: Any) -> Any:
         left = select(split)
@@ -134,7 +134,7 @@ def test_the_test_part_is_never_looked_at(
     select, evaluate_on = tuning.selection_only, results.evaluate_on
     monkeypatch.setattr(tuning, "selection_only", selection_only)
     monkeypatch.setattr(results, "evaluate_on", evaluate)
-    monkeypatch.setattr(fit, "finish", finish)
+    monkeypatch.setattr(fit, "finished", finish)
     assert tune("--method", method).code == 0
     split = RunFolder(tmp_path / "out" / "start").split()
     assert len(split.test) > 0

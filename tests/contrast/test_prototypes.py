@@ -165,7 +165,7 @@ def test_prototypes_stand_still_in_the_first_epoch_and_keep_their_length(
 ) -> None:
     config = TrainConfig(ssl=ssl, dim=4, num_layers=1, batch_size=16, num_prototypes=5, learning_rate=0.1)
     trainer = Trainer(config, toy_graph)
-    prototypes = trainer.objective.contrast.prototypes
+    prototypes = trainer.model.objective.contrast.prototypes
     start = [side.vectors.clone() for side in (prototypes.users, prototypes.items)]
     trainer.run_epoch(1)
     for before, side in zip(start, (prototypes.users, prototypes.items), strict=True):

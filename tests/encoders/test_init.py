@@ -23,7 +23,7 @@ from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.runs.checkpoint import load_state
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig
-from gclrec.training.fit import fit
+from gclrec.training.recorder import fit_run
 from gclrec.training.trainer import Trainer
 from tests.training.test_training import SMALL, checkerboard, pairs_of
 
@@ -32,7 +32,7 @@ from tests.training.test_training import SMALL, checkerboard, pairs_of
 def test_a_start_is_determined_by_its_seed(toy_graph: BipartiteGraph, name: str) -> None:
     def started(seed: int) -> torch.Tensor:
         trainer = Trainer(TrainConfig(init=name, seed=seed, **SMALL), toy_graph)
-        return torch.cat([rows.detach() for rows in trainer.encoder.layer_zero])
+        return torch.cat([rows.detach() for rows in trainer.model.encoder.layer_zero])
 
     assert torch.equal(started(3), started(3))
     assert not torch.equal(started(3), started(4))  # also spectral: user 11 has no interaction
@@ -50,7 +50,7 @@ def test_xavier_has_its_deviation() -> None:
 @pytest.mark.parametrize("name", STARTS)
 def test_a_start_without_vectors_of_users_is_that_of_items(toy_graph: BipartiteGraph, name: str) -> None:
     egcf, lightgcn = (
-        Trainer(TrainConfig(init=name, encoder=encoder, **SMALL), toy_graph).encoder.layer_zero
+        Trainer(TrainConfig(init=name, encoder=encoder, **SMALL), toy_graph).model.encoder.layer_zero
         for encoder in ("egcf", "lightgcn")
     )
     assert not egcf[0].any()
@@ -179,7 +179,7 @@ def test_the_chosen_exponent_is_the_one_the_test_is_read_with(
         monkeypatch.setattr(scoring_module, "MOST_USERS", 4)
         monkeypatch.setattr(Scoring, "calibrate", lambda *given: calibrate(*given, most_users=4))
     monkeypatch.setattr(Scoring, "settle", lambda *given: settled.append(settle(*given)) or settled[-1])
-    fit(config, folder)
+    fit_run(folder)
     lines = [line for line in folder.metrics() if line["phase"] == "select"]
     best, values = load_state(folder.best_checkpoint)
     chosen = max(lines, key=lambda line: (line[f"valid/all/{config.select}"], -line["epoch"]))

@@ -25,7 +25,7 @@ from gclrec.experiments.tuning import (
 )
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.spaces import Options, Span
-from gclrec.training.callbacks import Listener, Silent
+from gclrec.training.callbacks import Callbacks
 
 EPOCHS = 8
 SPACE = {
@@ -44,9 +44,9 @@ class Told:
     def __init__(self) -> None:
         self.numbers: list[tuple[int, int]] = []
 
-    def trial(self, number: int, count: int, settings: Mapping[str, Any]) -> Silent:
+    def trial(self, number: int, count: int, settings: Mapping[str, Any]) -> object:
         self.numbers.append((number, count))
-        return Silent()
+        return object()
 
 
 def quality(config: TrainConfig) -> float:
@@ -54,7 +54,7 @@ def quality(config: TrainConfig) -> float:
     return float(np.exp(-(np.log10(config.learning_rate / 0.01) ** 2))) + 1e-3 * config.num_layers
 
 
-def curve(config: TrainConfig, listener: Listener) -> Iterator[Mapping[str, Any]]:
+def curve(config: TrainConfig, events: Callbacks) -> Iterator[Mapping[str, Any]]:
     for epoch in range(1, config.epochs + 1):
         yield {"epoch": epoch, "valid/all/recall@20": quality(config) * epoch / config.epochs}
 
@@ -98,10 +98,10 @@ def test_in_pieces_it_makes_the_same_trials_as_in_one_go(search: Search) -> None
     """Stopped at every third call of the curve, in the middle of a trial."""
     calls = 0
 
-    def fragile(config: TrainConfig, listener: Listener) -> Iterator[Mapping[str, Any]]:
+    def fragile(config: TrainConfig, events: Callbacks) -> Iterator[Mapping[str, Any]]:
         nonlocal calls
         calls += 1
-        for record in curve(config, listener):
+        for record in curve(config, events):
             if calls % 3 == 0 and record["epoch"] == 2:
                 raise KeyboardInterrupt
             yield record

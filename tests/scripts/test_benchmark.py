@@ -96,11 +96,10 @@ def test_time_to_quality(bench: Bench, tmp_path: Path) -> None:
 
 def test_seconds_to_a_value() -> None:
     curve = Curve("recall@20")
-    curve.phase("select", 1, 3)
     for number, value in enumerate((0.1, 0.3, 0.2), start=1):
-        curve.epoch({"epoch": number, "train_seconds": 2.0, "valid/all/recall@20": value}, None)
-    curve.phase("refit", 1, 3)
-    curve.epoch({"epoch": 1, "train_seconds": 2.0}, None)
+        record = {"phase": "select", "epoch": number, "train_seconds": 2.0, "valid/all/recall@20": value}
+        curve.on_epoch_end(record, None)
+    curve.on_epoch_end({"phase": "refit", "epoch": 1, "train_seconds": 2.0}, None)
     assert [curve.seconds_to(value) for value in (0.05, 0.15, 0.3, 0.4)] == [2.0, 4.0, 4.0, None]
     assert (curve.seconds, curve.refit_seconds) == (6.0, 2.0)
 

@@ -48,14 +48,16 @@ def made(method: str, graph: BipartiteGraph) -> tuple[Trainer, Batch, tuple[View
     small |= {"num_prototypes": 3} if "num_prototypes" in METHODS[method].settings else {}
     settings: dict[str, Any] = {**METHODS[method].settings, **small}
     trainer = Trainer(dataclasses.replace(TrainConfig(), **settings), graph)
-    trainer.objective.begin_epoch(10, trainer.encoder, graph)
+    trainer.model.objective.begin_epoch(10, trainer.model.encoder, graph)
     return trainer, next(iter(trainer.batches)), next(trainer.views())
 
 
 def gradients(trainer: Trainer, batch: Batch, views: tuple[View, ...]) -> list[Tensor]:
     """The loss and its gradient at every parameter."""
-    loss, _ = trainer.objective(batch, trainer.encoder, trainer.graph, views, generator=trainer.generator)
-    parameters = [p for p in trainer.modules.parameters() if p.requires_grad]
+    loss, _ = trainer.model.objective(
+        batch, trainer.model.encoder, trainer.model.graph, views, generator=trainer.generator
+    )
+    parameters = [p for p in trainer.model.parameters() if p.requires_grad]
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
     assert any(grad is not None and bool((grad != 0).any()) for grad in found)
     return [loss.detach(), *(grad for grad in found if grad is not None)]
@@ -148,7 +150,11 @@ def test_fast_paths_have_the_gradient_of_their_formulas(
 
 def matrices(view: View, trainer: Trainer) -> list[Tensor]:
     """The matrix of each layer of a view: from its edges where it has any, else from its operators."""
-    count, users, items = trainer.config.num_layers, trainer.graph.num_users, trainer.graph.num_items
+    count, users, items = (
+        trainer.config.num_layers,
+        trainer.model.graph.num_users,
+        trainer.model.graph.num_items,
+    )
     if isinstance(view.graph, BipartiteGraph):
         return [normalised(view.graph.edge_index, users, items)] * count
     operators = view.graph if isinstance(view.graph, list) else [view.graph] * count
@@ -162,7 +168,7 @@ def test_the_step_has_the_gradient_of_the_textbook(method: str, toy_graph: Bipar
     state = trainer.generator.get_state()
     loss, *ours = gradients(trainer, batch, views)
     trainer.generator.set_state(state)
-    start = torch.cat([x.detach() for x in trainer.encoder.layer_zero]).requires_grad_()
+    start = torch.cat([x.detach() for x in trainer.model.encoder.layer_zero]).requires_grad_()
     users = toy_graph.num_users
     layers = 0 if trainer.config.encoder == "mf" else trainer.config.num_layers
     adjacency = normalised(toy_graph.edge_index, users, toy_graph.num_items)
@@ -204,7 +210,7 @@ def test_info_nce_of_equal_rows_is_log_b() -> None:
 def test_a_textbook_step_learns(method: str, toy_graph: BipartiteGraph) -> None:
     trainer, batch, _ = made(method, toy_graph)
     assert covers(trainer.config)
-    start = torch.cat([x.detach() for x in trainer.encoder.layer_zero])
+    start = torch.cat([x.detach() for x in trainer.model.encoder.layer_zero])
     step = TextbookStep(trainer.config, toy_graph.edge_index, start, toy_graph.num_users)
     step(batch)
     first = step.views

@@ -14,8 +14,8 @@ from gclrec.common.errors import CollapseWarning
 from gclrec.data.splits import Split
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig
-from gclrec.training.fit import fit
 from gclrec.training.objective import Objective
+from gclrec.training.recorder import fit_run
 from gclrec.training.trainer import Trainer
 
 from .test_training import pairs_of
@@ -46,7 +46,7 @@ def collapsing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def patched(self, *arguments, **more):
         before(self, *arguments, **more)
-        self.objective = AlignmentOnly()
+        self.model.objective = AlignmentOnly()
 
     monkeypatch.setattr(Trainer, "__init__", patched)
 
@@ -57,7 +57,7 @@ def test_a_collapsing_run_says_so_once(tmp_path: Path, refit: bool) -> None:
     config = TrainConfig(epochs=40, learning_rate=0.1, refit=refit, **SETTINGS)
     folder = RunFolder.create(tmp_path / "run", config.to_dict(), connected())
     with pytest.warns(CollapseWarning) as caught:
-        result = fit(config, folder)
+        result = fit_run(folder)
     told = [str(w.message) for w in caught if w.category is CollapseWarning]
     assert len(told) == 1
     assert "epoch" in told[0]
@@ -68,7 +68,7 @@ def test_a_collapsing_run_says_so_once(tmp_path: Path, refit: bool) -> None:
 
     with warnings.catch_warnings():  # told already: a finished run that is opened again stays quiet
         warnings.simplefilter("error", CollapseWarning)
-        fit(config, folder)
+        fit_run(folder)
 
 
 def test_a_healthy_run_says_nothing(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_healthy_run_says_nothing(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", config.to_dict(), connected())
     with warnings.catch_warnings():
         warnings.simplefilter("error", CollapseWarning)
-        result = fit(config, folder)
+        result = fit_run(folder)
     assert result.values["geometry"]["users/effective_rank"] > 2
     for name in ("alignment", "users/uniformity", "items/collapsed_dimensions", "items/norm_head"):
         assert f"geometry/{name}" in folder.metrics()[0]
@@ -91,7 +91,7 @@ def test_bootstrapping_does_not_collapse(tmp_path: Path, target: str) -> None:
     own = {"loss": "none", "ssl": "byol", "ssl_target": target, "momentum": 0.9, "ssl_weight": 1.0}
     config = TrainConfig(epochs=40, learning_rate=0.1, **SETTINGS, **own)
     folder = RunFolder.create(tmp_path / "run", config.to_dict(), connected())
-    fit(config, folder)
+    fit_run(folder)
     last = folder.metrics()[-1]
     assert last["loss/ssl"] < folder.metrics()[0]["loss/ssl"]
     for side in ("users", "items"):

@@ -11,7 +11,7 @@ from gclrec.common.errors import InputError
 from gclrec.runs.checkpoint import load_state
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig
-from gclrec.training.fit import fit
+from gclrec.training.recorder import fit_run
 
 from .test_training import SMALL, StopAfter, checkerboard, pairs_of
 
@@ -37,11 +37,11 @@ def test_a_run_goes_on_from_its_folder_alone(tmp_path: Path, phase: str, setting
         loss="softmax", epochs=5, learning_rate=0.02, aug="none", refit=True, **(SMALL | settings)
     ).checked()
     exposed = shown() if config.negatives == "exposed" else None
-    straight = fit(config, RunFolder.create(tmp_path / "a", config.to_dict(), checkerboard(), exposed))
+    straight = fit_run(RunFolder.create(tmp_path / "a", config.to_dict(), checkerboard(), exposed))
     broken = RunFolder.create(tmp_path / "b", config.to_dict(), checkerboard(), exposed)
     with pytest.raises(KeyboardInterrupt):
-        fit(config, broken, StopAfter({"select": 3, "refit": 1}[phase], phase))
-    resumed = fit(config, RunFolder.open(broken.path))
+        fit_run(broken, callbacks=[StopAfter({"select": 3, "refit": 1}[phase], phase)])
+    resumed = fit_run(RunFolder.open(broken.path))
     assert resumed.values["metrics"] == straight.values["metrics"]
     first, second = (load_state(tmp_path / name / "checkpoint" / "last.safetensors")[0] for name in "ab")
     assert first.keys() == second.keys()
@@ -51,7 +51,7 @@ def test_a_run_goes_on_from_its_folder_alone(tmp_path: Path, phase: str, setting
     if config.negatives == "exposed":
         (broken.path / "split" / "exposed.parquet").unlink()
         with pytest.raises(InputError, match=r"exposed\.parquet"):
-            fit(config, broken)
+            fit_run(broken)
 
 
 def straight_lines(path: Path) -> list[dict[str, float]]:

@@ -16,7 +16,7 @@ from gclrec.recall.recommender import Recommender
 from gclrec.runs.embeddings import read_embeddings
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig
-from gclrec.training.fit import fit
+from gclrec.training.recorder import fit_run
 
 
 @pytest.mark.parametrize("refit", [False, True])
@@ -28,7 +28,7 @@ def test_removed_pairs_are_in_no_list(tmp_path: Path, kind: dict[str, str], refi
         dim=8, epochs=2, refit=refit, aug="none", train_fraction=0.25, ks=(5,), select="recall@5", **kind
     )
     folder = RunFolder.create(tmp_path / "run", config.to_dict(), thin)
-    result = fit(config, folder)
+    result = fit_run(folder)
 
     read = folder.split()
     assert read.removed is not None

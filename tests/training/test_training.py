@@ -26,9 +26,9 @@ from gclrec.runs.folder import RunFolder, free_name
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS
 from gclrec.training.batches import Batch, KnownItems, PairBatches
-from gclrec.training.fit import fit
 from gclrec.training.objective import Objective
 from gclrec.training.prepare import config_of
+from gclrec.training.recorder import fit_run
 from gclrec.training.trainer import Trainer
 from gclrec.views.views import VIEWS, make_view, parse_augmentations
 from tests.encoders.content.test_content import BOTH
@@ -166,7 +166,7 @@ def test_every_loss_learns_from_every_kind_of_negatives(loss: str, negatives: st
     trainer = Trainer(config, graph, exposed=shown)
     losses = [trainer.run_epoch(epoch) for epoch in range(1, 31)]
     assert losses[-1][loss] < losses[0][loss]
-    users, items = trainer.embeddings()
+    users, items = trainer.model.embeddings()
     user, item = torch.from_numpy(split.test.user), torch.from_numpy(split.test.item)
     scores = users @ items.T
     other = (torch.arange(24)[:, None] + torch.arange(16)) % 2 == 1
@@ -196,7 +196,7 @@ def test_contrasts_that_know_the_interactions_learn_without_a_ranking_loss(
     losses = [trainer.run_epoch(epoch) for epoch in range(1, 31)]
     assert losses[0].keys() == {"total", "l2", "ssl"}
     assert losses[-1]["ssl"] < losses[0]["ssl"]
-    users, items = trainer.embeddings()
+    users, items = trainer.model.embeddings()
     scores = users @ items.T
     user, item = torch.from_numpy(split.test.user), torch.from_numpy(split.test.item)
     other = (torch.arange(24)[:, None] + torch.arange(16)) % 2 == 1
@@ -207,10 +207,10 @@ def test_contrasts_that_know_the_interactions_learn_without_a_ranking_loss(
 @pytest.mark.parametrize("aug", [f"{a}+{b}" for a, b in itertools.product(VIEWS, repeat=2)])
 def test_every_composition_trains_from_python(toy_graph: BipartiteGraph, aug: str) -> None:
     trainer = Trainer(TrainConfig(aug=aug, aug_p=0.3, learning_rate=0.05, **SMALL).checked(), toy_graph)
-    before = trainer.embeddings()
+    before = trainer.model.embeddings()
     for epoch in (1, 2):
         assert all(map(math.isfinite, trainer.run_epoch(epoch).values()))
-    after = trainer.embeddings()
+    after = trainer.model.embeddings()
     assert (after.users != before.users).any(1).sum() >= 11  # user 11 has no interaction
     assert torch.isfinite(after.items).all()
 
@@ -222,9 +222,9 @@ def test_half_precision_trains_every_method(method: str, toy_graph: BipartiteGra
     losses, moved = [], []
     for precision in ("single", "half"):
         trainer = Trainer(TrainConfig(**settings, precision=precision), toy_graph)
-        before = parameters_to_vector(trainer.encoder.parameters()).detach().clone()
+        before = parameters_to_vector(trainer.model.encoder.parameters()).detach().clone()
         losses.append(trainer.run_epoch(1)["total"])
-        moved.append(parameters_to_vector(trainer.encoder.parameters()).detach() - before)
+        moved.append(parameters_to_vector(trainer.model.encoder.parameters()).detach() - before)
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
     assert float(torch.cosine_similarity(*moved, dim=0)) > 0.9
 
@@ -235,7 +235,7 @@ def test_same_seed_same_numbers(toy_graph: BipartiteGraph, aug: str, encoder: st
     def trained(seed: int) -> torch.Tensor:
         trainer = Trainer(TrainConfig(aug=aug, encoder=encoder, seed=seed, **SMALL), toy_graph)
         trainer.run_epoch(1)
-        return trainer.embeddings().users
+        return trainer.model.embeddings().users
 
     assert torch.equal(trained(0), trained(0))
     assert not torch.equal(trained(0), trained(1))
@@ -296,7 +296,7 @@ def test_checkerboard_is_solved(tmp_path: Path, aug: str) -> None:
     """Every user's held-out item has the colour of the others, so it must be ranked first."""
     config = TrainConfig(aug=aug, epochs=40, learning_rate=0.05, **SMALL)
     folder = RunFolder.create(tmp_path / "run", config.to_dict(), checkerboard())
-    result = fit(config, folder)
+    result = fit_run(folder)
     assert result.values["metrics"]["test/all/recall@1"] == 1.0
     assert result.validated
 
@@ -304,7 +304,7 @@ def test_checkerboard_is_solved(tmp_path: Path, aug: str) -> None:
 def test_losses_fall(tmp_path: Path) -> None:
     config = TrainConfig(epochs=15, ssl_weight=0.1, learning_rate=0.05, **SMALL)
     folder = RunFolder.create(tmp_path / "run", config.to_dict(), checkerboard())
-    fit(config, folder)
+    fit_run(folder)
     lines = folder.metrics()
     assert [line["epoch"] for line in lines] == list(range(1, 16))
     for part in ("total", "bpr", "ssl"):
@@ -314,19 +314,19 @@ def test_losses_fall(tmp_path: Path) -> None:
 
 
 class StopAfter:
-    """A listener that interrupts a run in the middle of an epoch, as Ctrl-C does."""
+    """A callback that interrupts a run in the middle of an epoch, as Ctrl-C does."""
 
     def __init__(self, epoch: int, phase: str = "select") -> None:
         self.stop, self.where, self.at = epoch, phase, ""
 
-    def phase(self, name: str, first_epoch: int, epochs: int) -> None:
-        self.at, self.now = name, first_epoch
+    def on_phase_start(self, phase: str, epoch: int, epochs: int) -> None:
+        self.at, self.now = phase, epoch
 
-    def batch(self, done: int, count: int, loss: dict[str, float]) -> None:
+    def on_batch_end(self, batch: int, batches: int, losses: dict[str, float]) -> None:
         if (self.at, self.now) == (self.where, self.stop):
             raise KeyboardInterrupt
 
-    def epoch(self, record: dict[str, object], best_epoch: int | None) -> None:
+    def on_epoch_end(self, record: dict[str, object], best_epoch: int | None) -> None:
         self.now += 1
 
 
@@ -337,14 +337,14 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     tmp_path: Path, phase: str, epoch: int, refit: bool
 ) -> None:
     config = TrainConfig(epochs=6, learning_rate=0.02, aug="edge_drop:0.2", refit=refit, **SMALL)
-    straight = fit(config, RunFolder.create(tmp_path / "a", config.to_dict(), checkerboard()))
+    straight = fit_run(RunFolder.create(tmp_path / "a", config.to_dict(), checkerboard()))
 
     broken = RunFolder.create(tmp_path / "b", config.to_dict(), checkerboard())
     with pytest.raises(KeyboardInterrupt):
-        fit(config, broken, StopAfter(epoch, phase))
+        fit_run(broken, callbacks=[StopAfter(epoch, phase)])
     with (broken.path / "metrics.jsonl").open("a") as file:
         file.write('{"phase": "select", "epoch": 99}\n{"phase"')  # what a kill in the middle may leave
-    resumed = fit(config, RunFolder.open(broken.path))
+    resumed = fit_run(RunFolder.open(broken.path))
 
     assert resumed.values["metrics"] == straight.values["metrics"]
     first, second = RunFolder(tmp_path / "a"), RunFolder(tmp_path / "b")
@@ -362,7 +362,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
 def test_best_epoch_is_chosen_on_validation_and_patience_stops(tmp_path: Path) -> None:
     config = TrainConfig(epochs=60, learning_rate=0.05, patience=3, **SMALL)
     folder = RunFolder.create(tmp_path / "run", config.to_dict(), checkerboard())
-    result = fit(config, folder)
+    result = fit_run(folder)
     lines = folder.metrics()
     values = [line["valid/all/recall@5"] for line in lines]
     assert result.values["epochs"] == values.index(max(values)) + 1
@@ -373,7 +373,7 @@ def test_refit_trains_on_validation_pairs_too_for_the_chosen_length(tmp_path: Pa
     config = TrainConfig(epochs=5, learning_rate=0.02, refit=True, **SMALL)
     split = checkerboard()
     folder = RunFolder.create(tmp_path / "run", config.to_dict(), split)
-    result = fit(config, folder)
+    result = fit_run(folder)
     refitted = [line for line in folder.metrics() if line["phase"] == "refit"]
     assert len(refitted) == result.values["epochs"]
     assert not any(name.startswith("valid/") for line in refitted for name in line)
@@ -388,7 +388,7 @@ def test_without_validation_the_last_epoch_stands(tmp_path: Path) -> None:
     folder = RunFolder.create(
         tmp_path / "run", config.to_dict(), Split(split.train, nothing, split.test, name="random")
     )
-    result = fit(config, folder)
+    result = fit_run(folder)
     assert not result.validated
     assert result.values["epochs"] == 3
 

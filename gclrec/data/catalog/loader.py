@@ -141,7 +141,7 @@ def _read_path(
     if dataset.interactions.time is None:
         return dataset
     ordered = format == "sequence" or (format == "auto" and _first_format(path) == "sequence")
-    return replace(dataset, time_is_order=ordered or _times_are_places(dataset.interactions))
+    return replace(dataset, time_is_order=ordered or times_are_places(dataset.interactions))
 
 
 def _first_format(path: Path) -> str:
@@ -149,7 +149,7 @@ def _first_format(path: Path) -> str:
     return detect_format(files[0])
 
 
-def _times_are_places(pairs: Interactions) -> bool:
+def times_are_places(pairs: Interactions) -> bool:
     """Return whether each user's times are just 0, 1, 2 and so on, or 1, 2, 3 and so on."""
     if pairs.time is None or len(pairs) == 0:
         return False

@@ -1,10 +1,10 @@
-"""How far a training command is: bars on a terminal, a line now and then where nobody watches."""
+"""Progress of trainings as a callback: bars on a terminal or in a notebook, else a line now and then."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
 
@@ -18,23 +18,31 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from gclrec.cli.console import progress_console
-
 QUIET_SECONDS = 30.0
-"""Time that passes before a line is written where bars cannot be drawn, so that short runs stay quiet."""
+"""Seconds before a line is written where bars cannot be drawn, so that short runs stay quiet."""
 
 
 def progress_of(runs: int | None = None) -> Bars | Lines:
-    """Return what shows progress on stderr: bars on a terminal, else lines.
+    """Return what shows progress: bars on a terminal (stderr) or in a notebook, else lines on stderr.
 
     Args:
         runs: how many runs there are, where a command makes several.
     """
-    return Bars(progress_console(), runs) if sys.stderr.isatty() else Lines(runs)
+    return Bars(Console(stderr=True), runs) if sys.stderr.isatty() or in_notebook() else Lines(runs)
+
+
+def in_notebook() -> bool:
+    """Return whether the code runs in a notebook that can show widgets."""
+    return Console().is_jupyter
 
 
 class Bars:
-    """Progress on a terminal: a bar for the epochs, one for the batches of the epoch, maybe one for runs."""
+    """A bar for the epochs, one for the batches of the epoch, and maybe one for the runs.
+
+    Args:
+        console: where to draw.
+        runs: how many runs there are, where a command makes several.
+    """
 
     def __init__(self, console: Console, runs: int | None = None) -> None:
         self._progress = Progress(
@@ -64,36 +72,36 @@ class Bars:
         if self._runs is not None:
             self._progress.update(self._runs, completed=number - 1, figures=name)
 
-    def phase(self, name: str, first_epoch: int, epochs: int) -> None:
+    def on_phase_start(self, phase: str, epoch: int, epochs: int) -> None:
         """Begin the bar of a phase."""
-        name = {"select": "epochs", "refit": "refit on train + valid"}[name]
-        self._progress.reset(self._epochs, total=epochs, completed=first_epoch - 1, description=name)
+        name = {"select": "epochs", "refit": "refit on train + valid"}[phase]
+        self._progress.reset(self._epochs, total=epochs, completed=epoch - 1, description=name)
         self._began = time.perf_counter()
 
-    def batch(self, done: int, count: int, loss: dict[str, float]) -> None:
+    def on_batch_end(self, batch: int, batches: int, losses: Mapping[str, float]) -> None:
         """Move the bar of the epoch."""
-        if done <= 10:
+        if batch <= 10:
             self._began = time.perf_counter()
-        speed = (done - 10) / max(time.perf_counter() - self._began, 1e-9)
-        parts = "  ".join(f"{name} {value:.4f}" for name, value in loss.items())
-        figures = f"{parts}  {speed:.1f} batches/s" if done > 10 else parts
-        self._progress.update(self._batches, total=count, completed=done, figures=figures)
+        speed = (batch - 10) / max(time.perf_counter() - self._began, 1e-9)
+        parts = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
+        figures = f"{parts}  {speed:.1f} batches/s" if batch > 10 else parts
+        self._progress.update(self._batches, total=batches, completed=batch, figures=figures)
 
-    def epoch(self, record: dict[str, Any], best_epoch: int | None) -> None:
+    def on_epoch_end(self, record: Mapping[str, Any], best_epoch: int | None) -> None:
         """Move the bar of the run."""
         best = f"  best epoch {best_epoch}" if best_epoch else ""
         self._progress.update(self._epochs, advance=1, figures="".join(_validation(record)) + best)
 
 
 class Lines:
-    """Progress where no bars can be drawn: lines on stderr, for what takes longer than half a minute.
+    """Lines on stderr, for what takes longer than half a minute.
 
-    A line for each epoch that takes so long, one within it every half minute, and one every half minute for
-    shorter epochs. What is done sooner writes nothing.
+    One for each epoch that takes so long, one within it every half minute, and one every half minute for
+    shorter epochs. A run that ends sooner writes nothing.
 
     Args:
         runs: how many runs there are, where a command makes several.
-        clock: tells the seconds.
+        clock: returns seconds.
     """
 
     def __init__(self, runs: int | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -106,27 +114,27 @@ class Lines:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """There is nothing to clear away."""
+        """Do nothing."""
 
     def run(self, number: int, name: str) -> None:
         """Begin a run of several."""
         self._where = f"run {number}/{self._runs} ({name}), "
 
-    def phase(self, name: str, first_epoch: int, epochs: int) -> None:
+    def on_phase_start(self, phase: str, epoch: int, epochs: int) -> None:
         """Begin a phase."""
-        self._phase = {"select": "epoch", "refit": "refit on train + valid, epoch"}[name]
-        self._epoch, self._count = first_epoch, epochs
+        self._phase = {"select": "epoch", "refit": "refit on train + valid, epoch"}[phase]
+        self._epoch, self._count = epoch, epochs
         self._began = self._clock()
 
-    def batch(self, done: int, count: int, loss: dict[str, float]) -> None:
-        """Tell how far the epoch is, if nothing was told for long."""
+    def on_batch_end(self, batch: int, batches: int, losses: Mapping[str, float]) -> None:
+        """Write how far the epoch is, if nothing was written for long."""
         now = self._clock()
-        if done < count and now - self._told >= QUIET_SECONDS:
-            left = (now - self._began) / done * (count - done)
-            self._tell([f"batch {done:,}/{count:,}", f"loss {loss['total']:.4f}", f"{left:.0f} s left"])
+        if batch < batches and now - self._told >= QUIET_SECONDS:
+            left = (now - self._began) / batch * (batches - batch)
+            self._tell([f"batch {batch:,}/{batches:,}", f"loss {losses['total']:.4f}", f"{left:.0f} s left"])
 
-    def epoch(self, record: dict[str, Any], best_epoch: int | None) -> None:  # noqa: ARG002
-        """Tell what the epoch gave, if it took long or nothing was told for long."""
+    def on_epoch_end(self, record: Mapping[str, Any], best_epoch: int | None) -> None:  # noqa: ARG002
+        """Write what the epoch gave, if it took long or nothing was written for long."""
         now = self._clock()
         if max(now - self._began, now - self._told) >= QUIET_SECONDS:
             loss = [f"loss {record['loss/total']:.4f}"] if "loss/total" in record else []
@@ -135,11 +143,12 @@ class Lines:
 
     def _tell(self, parts: list[str]) -> None:
         place = f"{self._where}{self._phase} {self._epoch}/{self._count}"
-        print(f"{place}: {', '.join(parts)}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"{place}: {', '.join(parts)}\n")
+        sys.stderr.flush()
         self._told = self._clock()
 
 
-def _validation(record: dict[str, Any]) -> list[str]:
-    """Return the figure that chooses the epoch, which stands first, of one that was validated."""
+def _validation(record: Mapping[str, Any]) -> list[str]:
+    """Return the figure that chooses the epoch, which stands first, if the epoch was validated."""
     figures = (f"{name} {value:.4f}" for name, value in record.items() if name.startswith("valid/"))
     return list(islice(figures, 1))

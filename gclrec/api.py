@@ -1,0 +1,396 @@
+"""Train from Python and use what was trained; the commands call the same functions."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from gclrec.baselines import Scorer
+from gclrec.common.errors import InputError
+from gclrec.common.files import read_json
+from gclrec.data.splits import Split
+from gclrec.encoders import Embeddings
+from gclrec.evaluation.evaluator import Evaluation
+from gclrec.recall.recommender import Recommender
+from gclrec.report.run_report import write_run_page
+from gclrec.runs.embeddings import Embedded, as_matrix, read_embeddings
+from gclrec.runs.folder import RunFolder
+from gclrec.runs.reading import PARTS, check_run
+from gclrec.settings.config import TrainConfig
+from gclrec.settings.layers import layered_config
+from gclrec.training.fit import fit as fit_in_memory
+from gclrec.training.fit import fitted
+from gclrec.training.prepare import TrainingData, config_of, dataset_of, prepare, prepared_dataset
+from gclrec.training.progress import in_notebook, progress_of
+from gclrec.training.recorder import continued_data, create_run, fit_run, save_run
+from gclrec.training.results import Result, evaluate_on
+from gclrec.training.trained import load_recommender, recommender_of
+
+
+def fit(
+    data: Any = None,
+    *,
+    method: str | None = None,
+    config: str | Path | Mapping[str, Any] | None = None,
+    folder: str | Path | None = None,
+    progress: bool | object | None = None,
+    callbacks: Iterable[object] = (),
+    **settings: Any,
+) -> Run:
+    """Train on interactions and test once, as ``gclrec train`` does with the same settings.
+
+    Settings given here go before those of ``config``, which go before those of ``method``.
+
+    Args:
+        data: a file or folder, a name of the catalogue, a polars or pandas table, a PyG ``HeteroData``,
+            :class:`~gclrec.data.interactions.Interactions` or a
+            :class:`~gclrec.data.interactions.Dataset`; that of the setting ``dataset`` if ``None``.
+        method: name of a published model or baseline; ``gclrec methods`` lists them.
+        config: TOML file of settings, or a mapping.
+        folder: run folder to make; with ``None`` everything stays in memory.
+        progress: whether to show progress, or a callback that does; ``None`` shows it in a notebook only.
+        callbacks: objects with methods that are called as training goes; see
+            :mod:`gclrec.training.callbacks`.
+        settings: named as the flags of ``gclrec train``, with underscores. ``user_attributes`` and
+            ``item_attributes`` may be tables too.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        InputError: the data cannot be read, a setting is unknown, out of range or does not suit the data,
+            or ``folder`` exists.
+
+    Example:
+        >>> run = fit("synthetic-60x40x600", aug="edge_drop", epochs=2, dim=8)
+        >>> sorted(run.metrics)[:3], len(run.history)
+        (['all', 'cold_items', 'cold_users'], 2)
+    """
+    tables = {
+        side: settings.pop(f"{side}_attributes")
+        for side in ("user", "item")
+        if not isinstance(settings.get(f"{side}_attributes"), (str, Path, type(None)))
+    }
+    named = isinstance(data, (str, Path))
+    values = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    if named:
+        values["dataset"] = str(data)
+    elif data is not None:
+        values["dataset"] = IN_MEMORY
+    # Tables count as given, so that settings that would ignore them are refused.
+    values |= {f"{side}_attributes": IN_MEMORY for side in tables}
+    made = layered_config(values, config=config, method=method)
+    no_files: dict[str, Any] = {f"{side}_attributes": None for side in tables}
+    made = dataclasses.replace(made, **no_files)
+    dataset = None if named or data is None else dataset_of(data, made)
+    prepared = prepared_dataset(made, dataset, tables)
+    with _shown(progress) as shown:
+        return fit_prepared(prepare(made, prepared), folder=folder, callbacks=[*shown, *callbacks])
+
+
+IN_MEMORY = "in-memory"
+"""The setting ``dataset`` of a run whose data came as a table."""
+
+
+def fit_prepared(
+    data: TrainingData, *, folder: str | Path | None = None, callbacks: Iterable[object] = ()
+) -> Run:
+    """Train on data that :func:`~gclrec.training.prepare.prepare` returned.
+
+    Args:
+        data: settings, split and attributes.
+        folder: run folder to make; with ``None`` everything stays in memory.
+        callbacks: see :mod:`gclrec.training.callbacks`.
+
+    Raises:
+        InputError: the settings do not suit the data, or ``folder`` exists. Nothing is left behind.
+    """
+    if folder is not None:
+        return fit_created(create_run(Path(folder), data), data, callbacks=callbacks)
+    if data.config.tensorboard:
+        raise InputError("tensorboard: its files go into a run folder; give folder=")
+    result = fit_in_memory(
+        data.config, data.split, attributes=data.attributes, exposed=data.exposed, callbacks=callbacks
+    )
+    return Run(data.config, result=result, data=data)
+
+
+def fit_created(folder: RunFolder, data: TrainingData, *, callbacks: Iterable[object] = ()) -> Run:
+    """Train into a run folder that was just made; it is removed if the settings do not suit the data."""
+    try:
+        return go_on(folder, data, callbacks=callbacks)
+    except InputError:
+        folder.discard_unless_trained()
+        raise
+
+
+def resume(
+    folder: str | Path,
+    *,
+    epochs: int | None = None,
+    progress: bool | object | None = None,
+    callbacks: Iterable[object] = (),
+) -> Run:
+    """Go on with an interrupted run, to the numbers that it would have had.
+
+    Args:
+        folder: the run folder.
+        epochs: train for more epochs than the run was made for.
+        progress: see :func:`fit`.
+        callbacks: see :mod:`gclrec.training.callbacks`.
+
+    Raises:
+        InputError: the folder is not there or damaged, or its number of epochs cannot change.
+    """
+    made = RunFolder.open(Path(folder))
+    data = continued_data(made, epochs)
+    with _shown(progress) as shown:
+        return go_on(made, data, callbacks=[*shown, *callbacks])
+
+
+def go_on(folder: RunFolder, data: TrainingData, *, callbacks: Iterable[object] = ()) -> Run:
+    """Train in a run folder from its last checkpoint, if it has one, and write its page."""
+    result = fit_run(folder, data, callbacks=callbacks)
+    write_run_page(folder)
+    return Run(data.config, result=result, data=data, folder=folder)
+
+
+def load_run(folder: str | Path) -> Run:
+    """Return a run of a folder; its parts are read when they are first used.
+
+    Raises:
+        InputError: it is not there, or its settings are damaged.
+    """
+    made = RunFolder.open(Path(folder))
+    return Run(config_of(made), folder=made)
+
+
+@contextlib.contextmanager
+def _shown(progress: bool | object | None) -> Iterator[list[object]]:
+    """Yield the callback that shows progress, if any."""
+    if progress is None:
+        progress = in_notebook()
+    if progress is True:
+        with progress_of() as bars:
+            yield [bars]
+    else:
+        yield [] if progress is False else [progress]
+
+
+class Run:
+    """A finished run, in memory or in a folder; printing it shows its test figures by group.
+
+    Returned by :func:`fit` and :func:`load_run`.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        *,
+        result: Result | None = None,
+        data: TrainingData | None = None,
+        folder: RunFolder | None = None,
+    ) -> None:
+        self.config = config
+        """All settings."""
+        self.result = result
+        """What training returned; ``None`` for a run that was loaded."""
+        self.folder = folder
+        """The run folder; ``None`` for a run in memory."""
+        self._data = data
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """Test figures, cases, geometry, seconds and the chosen epoch, as ``result.json`` has them.
+
+        Raises:
+            InputError: the run is not finished, or the file is damaged.
+        """
+        where = {} if self.folder is None else {"run": str(self.folder.path)}
+        if self.result is not None:
+            return {**where, **self.result.values}
+        path = self._folder.path
+        if not (path / "result.json").is_file():
+            raise InputError(f"{path}: its training did not finish; go on with gclrec train --resume {path}")
+        return read_json(path / "result.json")
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Test figures by group: ``run.metrics["cold_items"]["recall@20"]``; empty for one without cases."""
+        found: dict[str, dict[str, float]] = {group: {} for group in self.cases}
+        for name, value in self.figures.items():
+            group, _, figure = name.partition("/")
+            found[group][figure] = value
+        return found
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Test figures by ``GROUP/METRIC@K``."""
+        return {name.removeprefix("test/"): value for name, value in self.values["metrics"].items()}
+
+    @property
+    def cases(self) -> dict[str, int]:
+        """Users that the figures of each group are averaged over."""
+        return {name.removeprefix("test/"): count for name, count in self.values["cases"].items()}
+
+    @property
+    def history(self) -> pl.DataFrame:
+        """A row an epoch: phase, losses, validation figures, geometry and seconds."""
+        records = self._folder.metrics() if self.result is None else self.result.history
+        return pl.DataFrame(records, infer_schema_length=None)
+
+    @cached_property
+    def split(self) -> Split:
+        """Training, validation and test pairs, with the raw ids of users and items."""
+        return self._folder.split() if self._data is None else self._data.split
+
+    @cached_property
+    def embeddings(self) -> Embedded:
+        """Final vectors of users and items with their raw ids; the score of a pair is their inner product.
+
+        Raises:
+            InputError: the method ranks without vectors, or the run is not finished.
+        """
+        if self.result is None:
+            check_run(self._folder.path)
+            return read_embeddings(self._folder.path / "embeddings")
+        vectors, train = self.result.vectors, self.result.train
+        if vectors is None:
+            raise InputError(f"{self.config.baseline} ranks without vectors, so there are no embeddings")
+        return Embedded(
+            train.users,
+            as_matrix(vectors.users, "user vectors"),
+            train.user_degrees(),
+            train.items,
+            as_matrix(vectors.items, "item vectors"),
+            train.item_degrees(),
+        )
+
+    def recommender(self, *, seen: Iterable[str] = PARTS, use_index: bool = True) -> Recommender:
+        """Return what recommends items to users of the run and to new ones.
+
+        Args:
+            seen: parts of the split whose pairs are left out of a user's list.
+            use_index: search with the exported index of the run folder, if there is one.
+
+        Raises:
+            InputError: the method ranks without vectors, or a file of the run is damaged.
+        """
+        if self.result is None or self.folder is not None:
+            return load_recommender(self._folder.path, seen=seen, use_index=use_index)
+        return recommender_of(self.result, seen=seen)
+
+    def evaluate(
+        self,
+        part: str = "test",
+        *,
+        ks: Sequence[int] | None = None,
+        metrics: Sequence[str] | None = None,
+        near_cold: int | None = None,
+    ) -> Evaluation:
+        """Rank the whole catalogue again for every user with pairs in a part of the split.
+
+        Args:
+            part: ``test`` or ``valid``.
+            ks: cut-offs; those of the run if ``None``.
+            metrics: names of figures; likewise.
+            near_cold: highest degree of near-cold users and items; likewise.
+
+        Raises:
+            InputError: a name is unknown, the part has no pairs, or the run was trained on them.
+        """
+        given: dict[str, Any] = {
+            "ks": None if ks is None else tuple(ks),
+            "metrics": None if metrics is None else tuple(metrics),
+            "near_cold": near_cold,
+        }
+        config = dataclasses.replace(
+            self.config, **{name: value for name, value in given.items() if value is not None}
+        )
+        k = config.ks[0] if config.ks else 0
+        config = dataclasses.replace(config, select=f"{next(iter(config.metrics), '')}@{k}").checked()
+        where = "the run" if self.folder is None else self.folder.path
+        if part == "valid" and config.refit:
+            raise InputError(f"{where}: was refitted on its validation pairs, so they cannot be evaluated on")
+        split = self.split.refit() if config.refit else self.split
+        if len(getattr(split, part)) == 0:
+            other = "valid" if part == "test" else "test"
+            instead = f"; --part {other} has some" if len(getattr(split, other)) else ""
+            raise InputError(f"{where}: its split has no {part} pairs to evaluate on{instead}")
+        return evaluate_on(self._ranker(split), split, part, config)
+
+    def _ranker(self, split: Split) -> Embeddings | Scorer:
+        if self.result is not None:
+            return self.result.ranker
+        if self.config.baseline and not (self._folder.path / "embeddings").exists():
+            # Without vectors to read: it is fitted again, to the same numbers.
+            return fitted(self.config, split.train, TrainingData.read(self._folder).attributes)
+        held = self.embeddings
+        return Embeddings(torch.from_numpy(held.user_vectors), torch.from_numpy(held.item_vectors))
+
+    def save(self, path: str | Path) -> None:
+        """Write a run that is in memory into a run folder, as ``gclrec train`` would have.
+
+        Raises:
+            InputError: the folder exists, or the run is in a folder already.
+        """
+        if self.result is None or self._data is None or self.folder is not None:
+            raise InputError(f"{path}: the run is in a folder already, {self._folder.path}")
+        folder = create_run(Path(path), self._data)
+        save_run(folder, self.result)
+        write_run_page(folder)
+        self.folder = folder
+        self.__dict__.pop("values", None)
+
+    @property
+    def _folder(self) -> RunFolder:
+        assert self.folder is not None
+        return self.folder
+
+    def __repr__(self) -> str:
+        console = Console(file=io.StringIO(), width=110, highlight=False)
+        console.print(figures_table(self.figures, self.cases))
+        kept = "" if self.folder is None else f", {str(self.folder.path)!r}"
+        what = self.config.baseline or f"{self.config.encoder}, aug {self.config.aug}"
+        text: str = console.file.getvalue()  # type: ignore[attr-defined]
+        return f"Run({self.config.dataset!r}, {what}{kept})\n{text}"
+
+
+def figures_table(
+    values: Mapping[str, float],
+    cases: Mapping[str, int],
+    *,
+    pairs: Mapping[str, int] | None = None,
+    title: str = "test",
+) -> Table:
+    """Return figures as a table with a row a group: recall, ndcg and hit at cut-off 20, or the middle one.
+
+    Args:
+        values: figures by ``GROUP/METRIC@K``.
+        cases: users of each group.
+        pairs: held-out pairs of each group.
+        title: head of the first column.
+    """
+    names = dict.fromkeys(tuple(name.partition("/")[2].split("@")) for name in values)
+    metrics, ks = dict.fromkeys(metric for metric, _ in names), sorted({int(k) for _, k in names})
+    k = 20 if 20 in ks or not ks else ks[len(ks) // 2]
+    shown = [name for name in ("recall", "ndcg", "hit") if name in metrics] or list(metrics)[:3]
+    counts = {"users": cases} if pairs is None else {"users": cases, "pairs": pairs}
+    table = Table(title, *counts, *(f"{name}@{k}" for name in shown))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for group in cases:
+        found = [values.get(f"{group}/{name}@{k}") for name in shown]
+        cells = ["-" if value is None else f"{value:.4f}" for value in found]
+        table.add_row(group.replace("_", " "), *(f"{count[group]:,}" for count in counts.values()), *cells)
+    return table
