@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gclrec.graph.bipartite import BipartiteGraph
     from gclrec.losses.info_nce import info_nce
     from gclrec.losses.ranking_losses import bpr
+    from gclrec.recall.build_index import build_index
     from gclrec.recall.index import Index
     from gclrec.recall.recommender import Recommender
     from gclrec.training.trained import load_recommender
@@ -43,6 +44,7 @@ __all__ = [
     "Vocabulary",
     "augment",
     "bpr",
+    "build_index",
     "info_nce",
     "load_dataset",
     "load_recommender",
@@ -65,6 +67,7 @@ __getattr__, __dir__ = lazy(
         "Vocabulary": "gclrec.data.interactions",
         "augment": "gclrec.views.augment",
         "bpr": "gclrec.losses.ranking_losses",
+        "build_index": "gclrec.recall.build_index",
         "info_nce": "gclrec.losses.info_nce",
         "load_dataset": "gclrec.data.catalog.loader:load",
         "load_recommender": "gclrec.training.trained",

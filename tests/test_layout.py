@@ -68,6 +68,31 @@ def test_imports_point_down(path: Path) -> None:
         assert FLOORS[there] < FLOORS[here] or (here, there) in SIDEWAYS, f"{here} imports {there}"
 
 
+def modules_imported(path: Path) -> set[str]:
+    """Return what a file imports, in functions and for type checking as well; more names than modules."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+def test_no_import_circles() -> None:
+    """Two modules that import each other, directly or not, cannot be understood one at a time."""
+    names = {".".join(("gclrec", *path.relative_to(ROOT).with_suffix("").parts)): path for path in FILES}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    left = {name: modules_imported(path) & set(names) - {name} for name, path in names.items()}
+    while True:  # remove modules that import none of those left, and modules that none of those left imports
+        used = set().union(*left.values())
+        circles = {name: needed & set(left) for name, needed in left.items() if needed and name in used}
+        if circles == left:
+            break
+        left = circles
+    assert not left, f"circles: {left}"
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_file_is_a_warehouse(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 420

@@ -39,7 +39,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Build RUN/index from the vectors of a run and its added items, tuned to a recall and measured."""
-    from gclrec.recall.index import Index
+    from gclrec.recall.build_index import build_index
     from gclrec.recall.new_items import read_catalogue
     from gclrec.report.run_report import write_run_page
     from gclrec.runs.folder import RunFolder
@@ -49,14 +49,14 @@ def export(
     catalogue = read_catalogue(run)
     read_parts(run, PARTS, catalogue.embedded.users, catalogue.embedded.items)  # service needs them
     with progress_console().status("reading the embeddings") as status:
-        index = Index.build(
+        index = build_index(
             catalogue.vectors,
             catalogue.items,
             backend=backend,
             queries=catalogue.embedded.user_vectors,
             target_recall=target_recall,
             seed=seed,
-            say=status.update,
+            progress=status.update,
         )
         index.save(run / "index")
     if (run / "result.json").is_file():

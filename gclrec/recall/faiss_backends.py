@@ -55,7 +55,7 @@ class Structure(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Graph:
+class HnswGraph:
     r"""Hierarchical navigable small-world graph (HNSW, [1]), laid out for inner products.
 
     A graph whose links follow raw inner products misses much when the lengths of the vectors are skewed: the
@@ -89,7 +89,7 @@ class Graph:
     tried: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def build(cls, vectors: FloatArray, layout: str, *, seed: int) -> Graph:
+    def build(cls, vectors: FloatArray, layout: str, *, seed: int) -> HnswGraph:
         """Return the graph of ``(I, D)`` vectors; one thread, so that the seed decides all."""
         faiss = _faiss()
         rest = _without_longest(vectors, head_size(len(vectors)) if layout == "head" else 0)
@@ -104,7 +104,7 @@ class Graph:
         return cls.of(graph, layout, rest, vectors)
 
     @classmethod
-    def of(cls, graph: Any, layout: str, rest: IntArray, vectors: FloatArray) -> Graph:
+    def of(cls, graph: Any, layout: str, rest: IntArray, vectors: FloatArray) -> HnswGraph:
         """Put a faiss graph of the items ``rest`` together with the vectors that it does not hold."""
         faiss = _faiss()
         head_rows = np.setdiff1d(np.arange(len(vectors)), rest)
@@ -144,7 +144,7 @@ class Graph:
         """Return the graph; its numbers are item rows."""
         return self.graph
 
-    def extended(self, vectors: FloatArray, known: int) -> Graph:
+    def extended(self, vectors: FloatArray, known: int) -> HnswGraph:
         """Scan further items one by one while that are few, with the head at most 4,096; else link them.
 
         An item longer than all that the ``reduced`` layout was lifted for cannot be linked: it is scanned.
@@ -162,7 +162,7 @@ class Graph:
             with _one_thread():
                 graph.add_with_ids(body, fresh)
             rest = faiss.vector_to_array(graph.id_map)
-        return replace(Graph.of(graph, self.layout, rest, vectors), tried=self.tried)
+        return replace(HnswGraph.of(graph, self.layout, rest, vectors), tried=self.tried)
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,7 +259,7 @@ def load_structure(path: Path, backend: str, vectors: FloatArray, settings: Mapp
             and len(np.unique(rest)) == len(rest) == len(vectors) - settings.get("head", 0)
             and 0 <= rest.min() <= rest.max() < len(vectors)
         ):
-            return replace(Graph.of(index, layout, rest, vectors), tried=settings.get("tried", {}))
+            return replace(HnswGraph.of(index, layout, rest, vectors), tried=settings.get("tried", {}))
     elif backend != "hnsw" and isinstance(index, faiss.IndexIVF) and (index.ntotal, index.d) == vectors.shape:
         return InvertedLists(index, backend == "ivfpq")
     raise InputError(f"{path}: {index.ntotal:,} vectors of dimension {index.d} do not fit the manifest")

@@ -1,8 +1,8 @@
-"""The index: top-k items by inner product, with whatever must not be shown left out, however much it is."""
+"""The index: top-k items by inner product, without the items that a query must not get."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,40 +18,64 @@ from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray, Vocabulary
 from gclrec.evaluation.ranking import top_k
 from gclrec.recall.faiss_backends import Structure, load_structure
-from gclrec.recall.quality import Quality
-from gclrec.recall.selection import best_first, best_of_row, hide, scan
+from gclrec.recall.top_k import best_first, best_of_row, hide, scan
 from gclrec.runs.embeddings import METRIC, FloatArray, Matrix, as_matrix
 
 Ids: TypeAlias = Vocabulary | pl.Series | npt.NDArray[Any] | Sequence[Any]
-"""Distinct raw ids in row order. (:meth:`Vocabulary.of` sorts them: it suits rows that are sorted too.)"""
+"""Distinct raw ids in row order. (:meth:`Vocabulary.of` sorts them: it fits rows that are sorted too.)"""
 
 KIND = "gclrec index"
 
 TUNED_K = 100
 """List length that the effort of a structure is tuned for."""
 
-_FEW = 32  # queries that are scanned one by one; more make a matrix product worth its preparation
+_FEW = 32  # up to so many queries, one scan each is faster than preparing a matrix product
 _BLOCK = 2**23  # numbers gathered at a time to score proposals
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Measured figures of an index.
+
+    Args:
+        backend: name of the backend.
+        recall: share of the exact ``k`` best that it finds, mean over queries.
+        k: length of the lists.
+        queries_per_second: one query at a time, median.
+        queries_per_second_batched: 256 queries at a time, median.
+        build_seconds: from vectors to a tuned index.
+        bytes: of vectors and structure.
+        queries: number of queries behind ``recall``.
+    """
+
+    backend: str
+    recall: float
+    k: int
+    queries_per_second: float
+    queries_per_second_batched: float
+    build_seconds: float
+    bytes: int
+    queries: int
 
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Items of a catalogue, searched by inner product.
+    """Items of a catalogue, searched by inner product; :func:`gclrec.build_index` chooses and tunes one.
 
-    A structure (graph or inverted lists) proposes items; their scores are then computed in float32 from the
-    stored vectors, and sorted, equal scores by item row. So a score is always the true inner product, and
-    only *which* items are found is approximate; ``quality`` says how well, measured.
+    A structure (a graph or inverted lists) proposes items. Their scores are then computed in float32 from the
+    stored vectors and sorted, equal scores by item row. So a score is always the true inner product; only
+    *which* items are found is approximate, as measured in ``quality``.
 
-    Searching changes nothing in the index: threads may share one.
+    An index is immutable, so threads may share one.
 
     Args:
-        ids: raw item ids by row; a list of them will do.
+        ids: raw item ids by row.
         vectors: ``(I, D)`` float32.
         backend: a name in ``gclrec.recall.build_index.BACKENDS``, except ``auto``.
         structure: what proposes items; ``None`` for exact search.
-        effort: how hard the structure looks (``ef_search`` of a graph, ``nprobe`` of lists).
+        effort: how hard the structure looks (``efSearch`` of a graph, ``nprobe`` of inverted lists).
         quality: figures measured when it was built; ``None`` if it was not measured.
-        trials: figures of all that was compared with it then, exact search first.
+        trials: figures of all backends that were compared then, exact search first.
 
     Raises:
         InputError: there is not one id for each vector.
@@ -79,50 +103,17 @@ class Index:
 
     @classmethod
     def exact(cls, vectors: Matrix, ids: Ids) -> Index:
-        """Return an index that looks at every item; nothing is built or measured.
+        """Return an index that scans every item; nothing is built or measured.
 
         Args:
             vectors: ``(I, D)`` item vectors, an array or a tensor.
             ids: raw item ids by row.
 
         Raises:
-            InputError: the shape is wrong, a vector is not finite, there is not one id for each, an id
-                stands twice, or there is no item.
+            InputError: the shape is wrong, a vector is not finite, there is not one id for each, an id occurs
+                twice, or there is no item.
         """
         return cls(_in_order(ids), as_matrix(vectors, "item vectors"))
-
-    @classmethod
-    def build(
-        cls,
-        vectors: Matrix,
-        ids: Ids,
-        *,
-        backend: str = "auto",
-        queries: Matrix | None = None,
-        target_recall: float = 0.95,
-        seed: int = 0,
-        say: Callable[[str], None] | None = None,
-    ) -> Index:
-        """Build an index, tune it until its measured recall@100 reaches a target, and measure it.
-
-        Args:
-            vectors: ``(I, D)`` item vectors.
-            ids: raw item ids by row.
-            backend: a name in ``BACKENDS``. ``auto`` takes exact search where that is fast, else the
-                fastest among the backends that reach the target.
-            queries: ``(Q, D)`` vectors of users, to tune and measure with (on different ones); the item
-                vectors stand in if ``None``, which tells less.
-            target_recall: share of the exact 100 best that must be found on average.
-            seed: decides the structure and the sample of queries.
-            say: called with one line about what is being done.
-
-        Raises:
-            InputError: the arguments do not fit.
-        """
-        from gclrec.recall.build_index import build_index
-
-        bare = cls.exact(vectors, ids)
-        return build_index(bare, backend, queries=queries, target_recall=target_recall, seed=seed, say=say)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -143,12 +134,11 @@ class Index:
         Args:
             queries: ``(B, D)`` user vectors.
             k: length of the lists, at least 1.
-            exclude: list ``b`` holds the item rows that query ``b`` must not get, none twice. Proposals are
-                drawn until enough of them are left, at last by exact search.
+            exclude: list ``b`` holds the distinct item rows that query ``b`` must not get, however many.
 
         Returns:
-            Item rows ``(B, k)`` int64 and scores ``(B, k)`` float32, best first; row ``-1`` with score
-            ``-inf`` in the places left where fewer than ``k`` items are not excluded.
+            Item rows ``(B, k)`` int64 and scores ``(B, k)`` float32, best first. Where fewer than ``k`` items
+            are allowed, the list ends with row ``-1`` and score ``-inf``.
 
         Raises:
             InputError: shapes do not fit, a query is not finite, or ``k`` is below 1.
@@ -176,7 +166,7 @@ class Index:
         return exclude
 
     def _search_exactly(self, queries: FloatArray, k: int, exclude: Ragged) -> tuple[IntArray, FloatArray]:
-        """Rank all items: a lone query by a scan, more with the code that evaluates."""
+        """Rank all items: few queries by one scan each, many with the code that evaluates."""
         if len(queries) > _FEW:
             found, values = top_k(queries, self.vectors, k, seen=exclude)
             return found.numpy(), values.numpy()
@@ -191,14 +181,14 @@ class Index:
     def _search_structure(
         self, structure: Structure, queries: FloatArray, k: int, exclude: Ragged
     ) -> tuple[IntArray, FloatArray]:
-        """Ask for as many proposals as are surely enough, and for twice as many where they were not."""
+        """Draw proposals, twice as many a round, until each query has ``k`` items that are allowed."""
         hidden = exclude.lengths
         wanted = np.minimum(k, len(self) - hidden)
         if not len(exclude.values):
             count = np.full(len(queries), k)
         else:
             count = k << np.ceil(np.log2((k + hidden) / k)).astype(np.int64)
-        # Beyond this a structure is slower than looking at everything.
+        # Beyond so many proposals a structure is slower than exact search.
         limit = max(256, len(self) // 100)
         rows, scores = _blank(len(queries), k)
         left = np.arange(len(queries))
@@ -208,20 +198,14 @@ class Index:
                 rows[left], scores[left] = self._search_exactly(queries[left], k, exclude.take(left))
                 break
             now = left[count[left] == size]
-            if len(now) == len(queries):
-                rows, scores = self._ask(structure, queries, k, size, exclude)
-            else:
-                part = exclude.take(now)
-                rows[now], scores[now] = self._ask(structure, queries[now], k, size, part)
+            part = exclude if len(now) == len(queries) else exclude.take(now)
+            rows[now], scores[now] = self._ask(structure, queries[now], k, size, part)
             count[now] *= 2
             left = left[(rows[left] >= 0).sum(axis=1) < wanted[left]]
         return rows, scores
 
     def search_once(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
-        """Return the best of a single round of proposals: what a structure finds when nothing steps in.
-
-        Where that are fewer than ``k``, :meth:`search` asks for more, and at last searches exactly.
-        """
+        """Return the best of one round of proposals, which may be fewer than ``k``; this tunes the effort."""
         if self.structure is None:
             return self.search(queries, k)
         return self._ask(self.structure, queries, k, k, self._checked(None, len(queries)))
@@ -229,12 +213,15 @@ class Index:
     def _ask(
         self, structure: Structure, queries: FloatArray, k: int, count: int, exclude: Ragged
     ) -> tuple[IntArray, FloatArray]:
-        """Return the best ``k`` of ``count`` proposals that are not excluded."""
+        """Return the best ``k`` of ``count`` proposals, without excluded ones.
+
+        The effort was tuned for lists of ``TUNED_K`` items and grows with longer ones.
+        """
         effort = min(structure.efforts[1], -(-self.effort * max(count, TUNED_K) // TUNED_K))
         return self._score(queries, hide(structure.propose(queries, count, effort), exclude, len(self)), k)
 
     def _score(self, queries: FloatArray, proposed: IntArray, k: int) -> tuple[IntArray, FloatArray]:
-        """Return the best ``k`` of ``(B, n)`` proposed rows (``-1``: none) by their true inner products."""
+        """Return the best ``k`` of ``(B, n)`` proposed rows (``-1``: none) by inner product."""
         rows, scores = _blank(len(queries), k)
         block = max(1, _BLOCK // max(1, proposed.shape[1] * self.dim))
         for start in range(0, len(queries), block):
@@ -246,20 +233,19 @@ class Index:
         return rows, scores
 
     def directions(self) -> Index:
-        """Return an exact index of the same items at unit length; a vector of zeros stays one."""
+        """Return an exact index of the vectors at unit length; a zero vector stays zero."""
         lengths = np.linalg.norm(self.vectors, axis=1, keepdims=True)
         unit = np.divide(self.vectors, lengths, out=np.zeros_like(self.vectors), where=lengths > 0)
         return Index(self.ids, unit)
 
     def extended(self, vectors: Matrix, ids: pl.Series) -> Index:
-        """Return an index with further items behind those that are here, found as these are.
+        """Return an index with further items appended.
 
-        Ragged take them in; a graph scans them one by one while they are few, and links them when they are
-        many. The figures stay those of the build.
+        The structure takes them in without being rebuilt; ``quality`` keeps the figures of the build.
 
         Args:
             vectors: ``(N, D)`` float32.
-            ids: ``(N,)`` raw ids, none of which is here, of the type of those here.
+            ids: ``(N,)`` new raw ids, of the type of the present ones.
 
         Raises:
             InputError: the shape is wrong, or a vector is not finite.
@@ -273,9 +259,9 @@ class Index:
         return replace(self, ids=together, vectors=whole, structure=structure)
 
     def save(self, folder: str | Path) -> None:
-        """Write the index to a folder, whole or not at all.
+        """Write the index to a folder, atomically.
 
-        ``items.faiss`` holds the faiss index (its numbers are item rows), ``vectors.npy`` the vectors,
+        ``items.faiss`` holds the faiss index, numbered by item row, ``vectors.npy`` the vectors,
         ``ids.parquet`` the raw ids and ``manifest.json`` the rest.
 
         Raises:
@@ -309,9 +295,9 @@ class Index:
 
     @classmethod
     def load(cls, folder: str | Path) -> Index:
-        """Return an index that :meth:`save` wrote; nothing is unpickled, and every file is checked.
+        """Return an index that :meth:`save` wrote; every file is checked and nothing is unpickled.
 
-        The vectors stay on the disk and are read when needed; processes that load the same index share them.
+        The vectors are mapped from the disk, so processes that load the same index share them.
 
         Raises:
             InputError: a file is missing, cut off or altered (it is named), or the folder is something else.
@@ -348,7 +334,7 @@ def _blank(count: int, k: int) -> tuple[IntArray, FloatArray]:
 
 
 def _mapped(path: Path) -> FloatArray:
-    """Return an array that stays on the disk; changes to it are never written."""
+    """Return an array that is mapped from the disk; changes to it are never written."""
     try:
         return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
     except FileNotFoundError:

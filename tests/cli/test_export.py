@@ -21,7 +21,7 @@ Run = Callable[..., Outcome]
 
 @pytest.fixture(autouse=True)
 def _short_timings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gclrec.recall.quality._TIMED_SECONDS", 0.005)
+    monkeypatch.setattr("gclrec.recall.build_index._TIMED_SECONDS", 0.005)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gclrec.recall.index import Index
+from gclrec.recall.build_index import build_index
 from gclrec.recall.recommender import Recommender
 from gclrec.runs.reading import PARTS
 from tests.recall.fake_run import FakeRun, write_run
@@ -84,7 +84,7 @@ def test_some_users_to_a_file(gclrec: Run, run: FakeRun, tmp_path: Path) -> None
 def test_uses_the_index_unless_told_not_to(gclrec: Run, run: FakeRun) -> None:
     user = f"--user={run.users.ids[5]}"
     before = gclrec("recommend", run.path, user, "--json").values
-    Index.build(run.item_vectors, run.items, backend="ivfflat").save(run.path / "index")
+    build_index(run.item_vectors, run.items, backend="ivfflat").save(run.path / "index")
     found = gclrec("recommend", run.path, user, "--json").values
     assert set(found["items"]) & set(before["items"])
     assert gclrec("recommend", run.path, user, "--exact", "--json").values == before

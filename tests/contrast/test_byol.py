@@ -16,6 +16,7 @@ from gclrec.data.interactions import Vocabulary
 from gclrec.encoders import Embeddings, LightGCN
 from gclrec.evaluation.evaluator import evaluate
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.recall.build_index import build_index
 from gclrec.recall.index import Index
 from gclrec.views.views import View, make_view, parse_augmentations
 
@@ -135,7 +136,7 @@ def test_the_longer_vectors_give_the_score(toy_graph: BipartiteGraph, tmp_path: 
         user_vectors, item_vectors, (nobody, nobody), (np.arange(12), best), ks=(1,), metrics=("recall",)
     )
     assert hits.values["all/recall@1"] == 1.0
-    index = Index.build(
+    index = build_index(
         item_vectors.numpy(), Vocabulary(pl.Series([f"i{n}" for n in range(10)])), backend="exact"
     )
     index.save(tmp_path / "index")

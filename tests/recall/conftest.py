@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gclrec.recall.build_index import BACKENDS
+from gclrec.recall.build_index import BACKENDS, build_index
 from gclrec.recall.index import Index
 
 from .catalogue import ITEMS, QUERIES, VECTORS, numbered
@@ -18,7 +18,7 @@ from .fake_run import FakeRun, write_run
 def _short_timings() -> Iterator[None]:
     """Measure speed for a moment only: the tests do not compare speeds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gclrec.recall.quality._TIMED_SECONDS", 0.005)
+        patch.setattr("gclrec.recall.build_index._TIMED_SECONDS", 0.005)
         yield
 
 
@@ -32,7 +32,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> FakeRun:
 def built(_short_timings: None) -> dict[str, Index]:
     """Every backend on the same items, built once."""
     return {
-        name: Index.build(VECTORS, numbered(ITEMS), backend=name, queries=QUERIES, seed=3)
+        name: build_index(VECTORS, numbered(ITEMS), backend=name, queries=QUERIES, seed=3)
         for name in BACKENDS
     }
 

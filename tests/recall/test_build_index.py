@@ -1,16 +1,18 @@
-"""Building: the target is met or missed aloud, the seed decides all, tiny catalogues work."""
+"""Building: the target is met or missed with a warning, the seed decides all; figures are measured right."""
 
 from __future__ import annotations
 
+import time
 import warnings
 
 import numpy as np
+import polars as pl
 import pytest
 
 from gclrec.common.errors import InputError, InputWarning
-from gclrec.recall import build_index as building
-from gclrec.recall.build_index import BACKENDS
-from gclrec.recall.faiss_backends import GRAPH_LAYOUTS, Graph, InvertedLists
+from gclrec.data.interactions import Vocabulary
+from gclrec.recall.build_index import BACKENDS, BATCH, build_index, kth_scores, measure, rate, recalls
+from gclrec.recall.faiss_backends import GRAPH_LAYOUTS, HnswGraph, InvertedLists, size_in_bytes
 from gclrec.recall.index import Index
 
 from .catalogue import DIM, ITEMS, QUERIES, VECTORS, clustered, numbered, slow_search
@@ -22,7 +24,7 @@ def test_skewed_lengths_reach_the_target_or_say_so(backend: str, skew: float) ->
     vectors, queries = clustered(4_000, 1, skew=skew), clustered(300, 2, skew=0.1)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        index = Index.build(vectors, numbered(4_000), backend=backend, queries=queries)
+        index = build_index(vectors, numbered(4_000), backend=backend, queries=queries)
     exact = np.argsort(-(queries @ vectors.T), axis=1)[:, :100]
     found = np.mean([np.isin(a, b).mean() for a, b in zip(index.search(queries, 100)[0], exact, strict=True)])
     assert index.quality is not None
@@ -37,7 +39,7 @@ def test_layouts_of_a_graph_agree_on_what_they_find() -> None:
     vectors = clustered(3_000, 1, skew=1.0)
     exact = slow_search(vectors, QUERIES[:50], 20)
     for layout in GRAPH_LAYOUTS:
-        graph = Graph.build(vectors, layout, seed=0)
+        graph = HnswGraph.build(vectors, layout, seed=0)
         rows, _ = Index(numbered(3_000), vectors, "hnsw", graph, effort=3_000).search(QUERIES[:50], 20)
         overlap = np.mean([np.isin(a, b).mean() for a, b in zip(rows, exact, strict=True)])
         assert overlap > 0.9, layout
@@ -46,7 +48,7 @@ def test_layouts_of_a_graph_agree_on_what_they_find() -> None:
 def test_an_unreachable_target_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(InvertedLists, "efforts", (12, 12))
     with pytest.warns(InputWarning, match="below the target"):
-        index = Index.build(VECTORS, numbered(ITEMS), backend="ivfflat", queries=QUERIES, target_recall=1.0)
+        index = build_index(VECTORS, numbered(ITEMS), backend="ivfflat", queries=QUERIES, target_recall=1.0)
     assert index.quality is not None
     assert index.quality.recall < 1
 
@@ -58,7 +60,7 @@ def test_the_seed_decides_all(backend: str) -> None:
     vectors = clustered(1_100, 1)
 
     def content(seed: int) -> bytes:
-        index = Index.build(vectors, numbered(1_100), backend=backend, seed=seed)
+        index = build_index(vectors, numbered(1_100), backend=backend, seed=seed)
         assert index.structure is not None
         return faiss.serialize_index(index.structure.faiss_index()).tobytes()
 
@@ -68,7 +70,7 @@ def test_the_seed_decides_all(backend: str) -> None:
 
 def test_auto_takes_the_fastest_that_reaches_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gclrec.recall.build_index.FAST_ENOUGH", float("inf"))
-    index = Index.build(VECTORS, numbered(ITEMS), backend="auto", queries=QUERIES)
+    index = build_index(VECTORS, numbered(ITEMS), backend="auto", queries=QUERIES)
     assert [trial.backend for trial in index.trials] == ["exact", "ivfflat", "hnsw", "ivfpq"]
     enough = [trial for trial in index.trials if trial.recall >= 0.95]
     best = max(enough, key=lambda trial: trial.queries_per_second * trial.queries_per_second_batched)
@@ -79,7 +81,7 @@ def test_auto_takes_the_fastest_that_reaches_the_target(monkeypatch: pytest.Monk
 
 def test_auto_is_content_with_exact_where_that_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gclrec.recall.build_index.FAST_ENOUGH", 0.0)
-    index = Index.build(VECTORS, numbered(ITEMS), backend="auto", queries=QUERIES)
+    index = build_index(VECTORS, numbered(ITEMS), backend="auto", queries=QUERIES)
     assert index.backend == "exact"
     assert [trial.backend for trial in index.trials] == ["exact"]
 
@@ -102,7 +104,7 @@ def test_auto_is_content_with_exact_where_that_is_fast(monkeypatch: pytest.Monke
 )
 def test_bad_arguments(changes, said: str) -> None:
     with pytest.raises(InputError) as caught:
-        Index.build(**{"vectors": VECTORS, "ids": numbered(ITEMS), "queries": QUERIES} | changes)
+        build_index(**{"vectors": VECTORS, "ids": numbered(ITEMS), "queries": QUERIES} | changes)
     assert said in str(caught.value)
 
 
@@ -115,7 +117,7 @@ def test_tiny_catalogues(
     vectors = clustered(items, 4)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        index = Index.build(vectors, numbered(items), backend=backend)
+        index = build_index(vectors, numbered(items), backend=backend)
     rows, _ = index.search(vectors[:5], items + 2)
     expected = slow_search(vectors, vectors[:5], items)
     assert np.array_equal(np.sort(rows[:, :items]), np.sort(expected))
@@ -126,11 +128,85 @@ def test_tiny_catalogues(
 
 
 def test_a_graph_tries_its_layouts_on_a_sample_of_many_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "_LAYOUT_ITEMS", 300)
+    monkeypatch.setattr("gclrec.recall.build_index._LAYOUT_ITEMS", 300)
     vectors = np.random.default_rng(3).normal(size=(900, 8)).astype(np.float32)
     said: list[str] = []
-    index = Index.build(vectors, [f"item {i}" for i in range(900)], backend="hnsw", say=said.append)
+    index = build_index(vectors, [f"item {i}" for i in range(900)], backend="hnsw", progress=said.append)
     assert any("on 300 items" in line for line in said)
     assert (len(index), index.backend) == (900, "hnsw")
     assert index.quality is not None
     assert index.quality.recall > 0.9
+
+
+# -- measuring -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def catalogue() -> tuple[Index, np.ndarray]:
+    random = np.random.default_rng(0)
+    vectors, queries = random.normal(size=(900, 8)), random.normal(size=(70, 8)).astype(np.float32)
+    return Index.exact(vectors, Vocabulary(pl.Series("id", np.arange(900)))), queries
+
+
+def test_recall_by_counting(catalogue) -> None:
+    exact, queries = catalogue
+    blind = Index(
+        exact.ids, exact.vectors, "ivfflat", InvertedLists.build(exact.vectors, False, seed=0), effort=8
+    )
+    found, right = blind.search(queries, 20)[0], exact.search(queries, 20)[0]
+    counted = [len(set(a) & set(b)) / 20 for a, b in zip(found.tolist(), right.tolist(), strict=True)]
+    assert 0.3 < np.mean(counted) < 0.99  # or the test would show nothing
+    shares = recalls(blind.search(queries, 20)[1], kth_scores(exact, queries, 20))
+    np.testing.assert_allclose(shares, counted)
+    assert measure(blind, queries, exact, 20).recall == pytest.approx(np.mean(counted))
+
+
+def test_an_item_that_ties_counts() -> None:
+    exact = Index.exact(np.ones((6, 1)), Vocabulary(pl.Series("id", np.arange(6))))
+    kth = kth_scores(exact, np.ones((1, 1)), 2)
+    assert recalls(np.array([[1.0, 1.0]], dtype=np.float32), kth).tolist() == [
+        1.0
+    ]  # whichever items they are
+    assert recalls(np.array([[1.0, 0.9]], dtype=np.float32), kth).tolist() == [0.5]
+    assert recalls(np.array([[1.0, -np.inf]], dtype=np.float32), kth).tolist() == [0.5]
+
+
+def test_figures_of_exact_search(catalogue) -> None:
+    exact, queries = catalogue
+    figures = measure(exact, queries, exact, build_seconds=1.5)
+    assert figures.backend == "exact"
+    assert (figures.recall, figures.k, figures.queries) == (1.0, 100, 70)
+    assert figures.build_seconds == 1.5
+    assert figures.bytes == 900 * 8 * 4
+    assert figures.queries_per_second > 0
+    assert figures.queries_per_second_batched > 0
+
+
+def test_lists_are_no_longer_than_the_catalogue() -> None:
+    exact = Index.exact(np.eye(5), Vocabulary(pl.Series("id", np.arange(5))))
+    assert measure(exact, np.eye(5), exact).k == 5
+
+
+def test_no_query(catalogue) -> None:
+    exact, queries = catalogue
+    with pytest.raises(InputError, match="found no query"):
+        measure(exact, queries[:0], exact)
+
+
+def test_rate_counts_queries_not_calls() -> None:
+    asked: list[int] = []
+
+    def search(start: int) -> None:
+        asked.append(start)
+        time.sleep(0.01)
+
+    assert 1 / 0.01 < rate(search, BATCH) <= BATCH / 0.01
+    assert asked[:3] == [0, 0, BATCH]  # a first call that is not timed, then other queries each time
+
+
+def test_size_is_that_of_the_file(catalogue, tmp_path) -> None:
+    import faiss
+
+    index = InvertedLists.build(catalogue[0].vectors, False, seed=0).faiss_index()
+    faiss.write_index(index, str(tmp_path / "index"))
+    assert size_in_bytes(index) == (tmp_path / "index").stat().st_size

@@ -11,7 +11,7 @@ import pytest
 
 from gclrec.common.errors import InputError
 from gclrec.recall.candidates import CandidateSet
-from gclrec.recall.faiss_backends import GRAPH_LAYOUTS, Graph
+from gclrec.recall.faiss_backends import GRAPH_LAYOUTS, HnswGraph
 from gclrec.recall.index import Index
 
 from .catalogue import DIM, ITEMS, QUERIES, VECTORS, clustered, lists, numbered, slow_search
@@ -54,12 +54,12 @@ def test_many_new_items_are_linked(layout: str, monkeypatch: pytest.MonkeyPatch,
     """Beyond what a scan is good for, except those too long for a graph that was lifted."""
     monkeypatch.setattr("gclrec.recall.faiss_backends.HEAD_ITEMS", 30)
     exact = Index.exact(VECTORS, numbered(ITEMS))
-    graph = Graph.build(VECTORS, layout, seed=0)
+    graph = HnswGraph.build(VECTORS, layout, seed=0)
     longest = np.linalg.norm(VECTORS, axis=1).max()
     new = NEW.copy()
     new[:3] = 2 * longest * new[:3] / np.linalg.norm(new[:3], axis=1, keepdims=True)
     index = replace(exact, backend="hnsw", structure=graph, effort=200).extended(new, NEW_IDS)
-    assert isinstance(index.structure, Graph)
+    assert isinstance(index.structure, HnswGraph)
     scanned = set(index.structure.head_rows[:-1].tolist())
     head = set(graph.head_rows[:-1].tolist())
     assert scanned == (head | {ITEMS, ITEMS + 1, ITEMS + 2} if layout == "reduced" else head)

@@ -13,7 +13,8 @@ from gclrec.common.errors import InputError
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import Vocabulary
 from gclrec.evaluation.ranking import top_k
-from gclrec.recall.faiss_backends import Graph, InvertedLists
+from gclrec.recall.build_index import build_index
+from gclrec.recall.faiss_backends import HnswGraph, InvertedLists
 from gclrec.recall.index import Index
 
 from .catalogue import DIM, ITEMS, QUERIES, VECTORS, clustered, lists, numbered, slow_search
@@ -106,7 +107,10 @@ def test_exclusion(built, backend: str, k: int, seen: list[int], favourites: boo
 
 def test_ties_among_proposals_go_by_row(built: dict[str, Index]) -> None:
     twins = np.repeat(clustered(60, 5), 20, axis=0)  # every vector twenty times
-    for structure in (Graph.build(twins, "inner product", seed=0), InvertedLists.build(twins, False, seed=0)):
+    for structure in (
+        HnswGraph.build(twins, "inner product", seed=0),
+        InvertedLists.build(twins, False, seed=0),
+    ):
         index = Index(numbered(1200), twins, "any", structure, effort=1000)
         rows, scores = index.search(QUERIES[:8], 40)
         level = scores[:, :-1] == scores[:, 1:]
@@ -116,7 +120,7 @@ def test_ties_among_proposals_go_by_row(built: dict[str, Index]) -> None:
 
 def test_zero_and_negative_scores() -> None:
     vectors = np.array([[0.0], [-1.0], [-0.0], [-2.0], [1.0]], dtype=np.float32)
-    structure = Graph.build(vectors, "inner product", seed=0)
+    structure = HnswGraph.build(vectors, "inner product", seed=0)
     rows, scores = Index(numbered(5), vectors, "hnsw", structure, effort=5).search(np.ones((1, 1)), 6)
     assert rows.tolist() == [[4, 0, 2, 1, 3, -1]]
     assert scores.tolist() == [[1, 0, 0, -1, -2, -np.inf]]
@@ -149,7 +153,7 @@ def test_ids_name_the_rows_in_the_order_given() -> None:
     names = ["tea", "rice", "milk"]
     eye = np.eye(3, dtype=np.float32)
     for ids in (names, tuple(names), np.array(names), pl.Series(names), Vocabulary.in_order(names)):
-        for index in (Index.exact(eye, ids), Index.build(eye, ids, backend="exact"), Index(ids, eye)):
+        for index in (Index.exact(eye, ids), build_index(eye, ids, backend="exact"), Index(ids, eye)):
             rows, _ = index.search(np.array([[0.1, 0.3, 0.2]]), 2)
             assert index.ids.raw(rows[0]).to_list() == ["rice", "milk"]
     assert Index.exact(eye, [30, 10, 20]).ids.ids.to_list() == [30, 10, 20]
@@ -161,7 +165,7 @@ def test_ids_name_the_rows_in_the_order_given() -> None:
     [(["a", "b"], "2 ids and 3"), (["a", "b", "a"], "'a' stands twice"), (["a", None, "b"], "missing")],
 )
 def test_ids_that_do_not_name_the_rows(ids: list, said: str) -> None:
-    for make in (Index.exact, Index.build, lambda vectors, ids: Index(ids, vectors)):
+    for make in (Index.exact, build_index, lambda vectors, ids: Index(ids, vectors)):
         with pytest.raises(InputError, match=said):
             make(np.eye(3, dtype=np.float32), ids)
 

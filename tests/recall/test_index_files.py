@@ -13,7 +13,8 @@ import pytest
 from gclrec.common.errors import InputError
 from gclrec.common.manifest import MANIFEST
 from gclrec.data.interactions import Vocabulary
-from gclrec.recall.faiss_backends import GRAPH_LAYOUTS, Graph
+from gclrec.recall.build_index import build_index
+from gclrec.recall.faiss_backends import GRAPH_LAYOUTS, HnswGraph
 from gclrec.recall.index import Index
 
 from .catalogue import DIM, ITEMS, QUERIES, VECTORS, clustered, lists, numbered
@@ -40,7 +41,7 @@ def test_round_trip(index: Index, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layout", GRAPH_LAYOUTS)
 def test_round_trip_of_each_layout(layout: str, tmp_path: Path) -> None:
-    index = Index(numbered(ITEMS), VECTORS, "hnsw", Graph.build(VECTORS, layout, seed=0), effort=100)
+    index = Index(numbered(ITEMS), VECTORS, "hnsw", HnswGraph.build(VECTORS, layout, seed=0), effort=100)
     index.save(tmp_path / "index")
     again = Index.load(tmp_path / "index")
     for ours, theirs in zip(index.search(QUERIES, 30), again.search(QUERIES, 30), strict=True):
@@ -49,7 +50,7 @@ def test_round_trip_of_each_layout(layout: str, tmp_path: Path) -> None:
 
 def test_text_ids_survive(tmp_path: Path) -> None:
     ids = Vocabulary(pl.Series("id", [f"ítem {n}" for n in range(300)]))
-    Index.build(clustered(300, 1), ids, backend="exact").save(tmp_path / "index")
+    build_index(clustered(300, 1), ids, backend="exact").save(tmp_path / "index")
     assert Index.load(tmp_path / "index").ids == ids
 
 

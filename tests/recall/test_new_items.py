@@ -10,7 +10,7 @@ import pytest
 
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.common.ragged import Ragged
-from gclrec.recall.build_index import BACKENDS
+from gclrec.recall.build_index import BACKENDS, build_index
 from gclrec.recall.fold_in import FoldIn
 from gclrec.recall.index import Index
 from gclrec.recall.recommender import Recommender
@@ -193,7 +193,7 @@ def test_added_items_count_in_histories(run: FoldedRun) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_tomorrows_process_sees_them(backend: str, tmp_path: Path) -> None:
     run = folded_run(tmp_path / "run", num_items=1200, ids="string")
-    index = Index.build(
+    index = build_index(
         run.item_vectors, run.items, backend=backend, queries=run.user_vectors, target_recall=0.97
     )
     index.save(run.path / "index")

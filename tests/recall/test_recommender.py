@@ -13,7 +13,7 @@ import pytest
 from gclrec.common.errors import InputError
 from gclrec.common.ragged import Ragged
 from gclrec.evaluation.ranking import top_k
-from gclrec.recall.build_index import BACKENDS
+from gclrec.recall.build_index import BACKENDS, build_index
 from gclrec.recall.index import Index
 from gclrec.recall.recommendation import Recommendation
 from gclrec.recall.recommender import Recommender
@@ -25,7 +25,7 @@ from .folded_run import folded_run
 
 
 def export(run: FakeRun, backend: str) -> None:
-    index = Index.build(
+    index = build_index(
         run.item_vectors, run.items, backend=backend, queries=run.user_vectors, target_recall=0.97
     )
     index.save(run.path / "index")
@@ -295,7 +295,7 @@ def test_users_and_their_vectors_go_together(run: FakeRun) -> None:
 
 
 def test_an_index_of_other_vectors_is_refused(run: FakeRun) -> None:
-    other = Index.build(run.item_vectors[::-1].copy(), run.items, backend="exact")
+    other = build_index(run.item_vectors[::-1].copy(), run.items, backend="exact")
     other.save(run.path / "index")
     refused(run, f"export again: gclrec export {run.path}")
     assert Recommender.load(run.path, use_index=False)
@@ -303,7 +303,7 @@ def test_an_index_of_other_vectors_is_refused(run: FakeRun) -> None:
 
 def test_an_index_of_other_ids_is_refused(run: FakeRun) -> None:
     other = type(run.items)(run.items.ids.reverse())
-    Index.build(run.item_vectors, other, backend="exact").save(run.path / "index")
+    build_index(run.item_vectors, other, backend="exact").save(run.path / "index")
     refused(run, "export again")
 
 
