@@ -22,7 +22,7 @@ from gclrec.data.io.attributes import with_attribute_files
 from gclrec.data.io.columns import Columns
 from gclrec.data.io.formats import columns_read
 from gclrec.data.splits import SPLITS, make_split
-from gclrec.data.statistics import describe
+from gclrec.data.statistics import dataset_statistics
 
 app = command("data", help="List and describe data sets.")
 
@@ -155,7 +155,7 @@ def describe_command(
             )
     for warning in caught:
         warnings.warn(warning.message, stacklevel=1)
-    figures = describe(dataset, split)
+    figures = dataset_statistics(dataset, split)
     figures["catalogue"] = _known(name)
     figures["columns"] = None
     if name not in CATALOG and Path(name).expanduser().exists():

@@ -1,4 +1,4 @@
-"""Leave out weak ratings and rare users and items, before any split."""
+"""Remove low ratings and rare users and items, before any split."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from gclrec.data.interactions import Dataset, Interactions
 def filtered(dataset: Dataset, *, min_rating: float | None = None, k_core: int | None = None) -> Dataset:
     """Return the data set without ratings below a minimum, then reduced to its k-core.
 
-    Published parts are reduced to the pairs that stay; users and items are numbered anew. An
-    :class:`~gclrec.InputWarning` tells how much a k-core keeps.
+    Published parts keep the pairs that remain; users and items are numbered anew. An
+    :class:`~gclrec.InputWarning` gives the size of the k-core.
 
     Args:
-        dataset: what to filter; not modified.
-        min_rating: least rating of a pair that stays; all stay if ``None``.
-        k_core: least number of interactions of every user and item; no limit if ``None``.
+        dataset: the data set; not modified.
+        min_rating: smallest rating that is kept; ``None`` keeps all.
+        k_core: smallest number of interactions of a user or item; ``None`` sets no limit.
 
     Raises:
         InputError: there are no ratings, nothing is left, or a published part is empty afterwards.
@@ -31,7 +31,7 @@ def filtered(dataset: Dataset, *, min_rating: float | None = None, k_core: int |
             pairs = pairs.with_min_rating(min_rating)
         if k_core is not None:
             before, pairs = pairs, pairs.k_core(k_core)
-            _tell_of_core(k_core, before, pairs)
+            _warn_of_core(k_core, before, pairs)
     except InputError as error:
         raise InputError(f"{dataset.name}: {error}") from error
     parts = {name: _restricted(part, dataset.interactions, pairs) for name, part in dataset.parts.items()}
@@ -41,7 +41,7 @@ def filtered(dataset: Dataset, *, min_rating: float | None = None, k_core: int |
     return replace(dataset, interactions=pairs, parts=parts)
 
 
-def _tell_of_core(k: int, before: Interactions, after: Interactions) -> None:
+def _warn_of_core(k: int, before: Interactions, after: Interactions) -> None:
     if len(after) < len(before):
         sizes = ((part.num_users, part.num_items, len(part)) for part in (after, before))
         kept = [
@@ -52,7 +52,7 @@ def _tell_of_core(k: int, before: Interactions, after: Interactions) -> None:
 
 
 def _restricted(part: Interactions, before: Interactions, after: Interactions) -> Interactions:
-    """Return the pairs of a part of ``before`` that ``after`` still holds, in the numbers of ``after``."""
+    """Return the pairs of a part of ``before`` that are in ``after``, numbered as ``after``."""
     new_user = after.users.rows(before.users.ids)[part.user]
     new_item = after.items.rows(before.items.ids)[part.item]
     moved = replace(part, users=after.users, items=after.items, user=new_user, item=new_item)

@@ -1,4 +1,4 @@
-"""Who interacted with what: raw ids outside, row numbers inside."""
+"""User-item interactions: raw ids at the interface, row numbers inside."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ class Vocabulary:
 
     @classmethod
     def in_order(cls, ids: pl.Series | npt.NDArray[Any] | Sequence[Any]) -> Vocabulary:
-        """Return ids in the very order given, so that row ``r`` is ``ids[r]``.
+        """Return a vocabulary in the order of the ids, so that row ``r`` is ``ids[r]``.
 
         Raises:
-            InputError: an id is missing or stands twice.
+            InputError: an id is missing or occurs twice.
         """
         series = normal_ids(ids if isinstance(ids, pl.Series) else pl.Series("id", ids, strict=False))
         if series.n_unique() < len(series):
@@ -73,10 +73,10 @@ class Vocabulary:
     __hash__ = None  # type: ignore[assignment]
 
     def rows(self, raw: pl.Series | Sequence[Any]) -> IntArray:
-        """Return the row numbers of raw ids, ``-1`` for an id that is not here.
+        """Return the row numbers of raw ids, ``-1`` for unknown ids.
 
         Raises:
-            InputError: something is no id: neither a number nor text.
+            InputError: an id is neither a number nor text.
         """
         series = raw if isinstance(raw, pl.Series) else listed_ids(raw)
         if len(series) == 0:
@@ -87,10 +87,10 @@ class Vocabulary:
         return places_of(wanted, self.ids)
 
     def row(self, raw: object, *, kind: str = "id") -> int:
-        """Return the row of one raw id; a string is read as a number where the ids are numbers.
+        """Return the row of one raw id; a string is read as a number if the ids are numbers.
 
         Raises:
-            InputError: the id is not here.
+            InputError: the id is unknown.
         """
         if not isinstance(raw, ID):
             raise InputError(f"{kind}: found {raw!r}, expected one id (a number or text)")
@@ -108,10 +108,10 @@ class Vocabulary:
 
 
 def normal_ids(ids: pl.Series) -> pl.Series:
-    """Return ids as ``Int64`` or ``String``, the two kinds a vocabulary holds.
+    """Return ids as ``Int64`` or ``String``, the types of a vocabulary.
 
     Raises:
-        InputError: an id is missing, is a fractional number, or is neither number nor text.
+        InputError: an id is missing, is a fraction, or is neither number nor text.
     """
     if missing := ids.null_count():
         counted = f"{missing:,} id{' is' if missing == 1 else 's are'} missing in {len(ids):,} rows"
@@ -130,13 +130,13 @@ def normal_ids(ids: pl.Series) -> pl.Series:
 
 
 def _plain_ids(ids: pl.Series) -> pl.Series:
-    """Return ids as :func:`normal_ids` does, but leave coded text, which is quicker to number."""
+    """Return ids as :func:`normal_ids` does, but leave coded text, which is faster to number."""
     kept = isinstance(ids.dtype, CODED) and ids.null_count() == 0
     return ids if kept else normal_ids(ids)
 
 
 def _numbered(ids: pl.Series, vocabulary: Vocabulary | None) -> tuple[Vocabulary, IntArray]:
-    """Return a vocabulary, that of the ids themselves if none is given, and the row of each id in it."""
+    """Return the vocabulary, made of the ids if ``None``, and the row of each id."""
     if vocabulary is not None:
         rows = vocabulary.rows(ids)
         if len(rows) and rows.min() < 0:
@@ -147,7 +147,7 @@ def _numbered(ids: pl.Series, vocabulary: Vocabulary | None) -> tuple[Vocabulary
 
 
 _BLOCK = 2**20
-"""Pairs that are worked on at a time, so that what lies between stays in the caches."""
+"""Pairs that are processed at a time, so that intermediate values stay in the caches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,8 +159,8 @@ class Interactions:
         items: raw item ids by row number; likewise.
         user: ``(E,)`` user rows in ``[0, U)``.
         item: ``(E,)`` item rows in ``[0, I)``.
-        time: ``(E,)`` float64, seconds or any number that grows with time; ``None`` if unknown.
-        weight: ``(E,)`` float32, such as a rating; ``None`` if pairs carry none.
+        time: ``(E,)`` float64, seconds or any number that grows with time; ``None`` without times.
+        weight: ``(E,)`` float32, such as a rating; ``None`` without weights.
     """
 
     users: Vocabulary
@@ -181,19 +181,19 @@ class Interactions:
     ) -> Interactions:
         """Number a table with the columns ``user``, ``item`` and optionally ``time``, ``weight``.
 
-        A pair that occurs more than once is kept once, at its first time (or place), since recall is
-        about pairs that are new; an :class:`~gclrec.InputWarning` tells how many were dropped.
+        A repeated pair is kept once, at its first time (its first row without times), since recall is about
+        new pairs; an :class:`~gclrec.InputWarning` gives the number of dropped rows.
 
         Args:
-            frame: one row an interaction; ids of any type.
-            users: vocabulary to number by; made from the table if ``None``.
-            items: the same for items.
+            frame: one row for each interaction; ids of any type.
+            users: vocabulary of the users; made from the table if ``None``.
+            items: vocabulary of the items; likewise.
             repeats: keep repeated pairs; :meth:`deduplicated` drops them later.
 
         Raises:
             InputError: an id is missing or is not in the given vocabulary.
         """
-        with ThreadPoolExecutor(2) as pool:  # both sides at the same time
+        with ThreadPoolExecutor(2) as pool:  # users and items at the same time
             (users, user), (items, item) = pool.map(_numbered, (frame["user"], frame["item"]), (users, items))
         columns = frame.columns
         time = frame["time"].cast(pl.Float64).to_numpy() if "time" in columns else None
@@ -216,7 +216,7 @@ class Interactions:
 
     @cached_property
     def pair_keys(self) -> IntArray:
-        """``(E,)`` one number a pair, ``user * I + item``: equal pairs have equal keys."""
+        """``(E,)`` key of each pair, ``user * I + item``."""
         return self._new_keys()
 
     def _new_keys(self) -> IntArray:
@@ -236,7 +236,7 @@ class Interactions:
         return np.bincount(self.item, minlength=self.num_items)
 
     def select(self, which: BoolArray | IntArray) -> Interactions:
-        """Return some of the pairs, by mask or by position, under the same vocabularies."""
+        """Return the pairs at a mask or at positions, with the same vocabularies."""
         return replace(
             self,
             user=self.user[which],
@@ -246,11 +246,11 @@ class Interactions:
         )
 
     def without(self, other: Interactions) -> Interactions:
-        """Return the pairs that ``other`` (same vocabularies) does not hold."""
+        """Return the pairs that are not in ``other`` (same vocabularies)."""
         return self.select(~self.shared_with(other))
 
     def shared_with(self, other: Interactions) -> BoolArray:
-        """Return whether ``other`` (same vocabularies) holds each pair, ``(E,)``."""
+        """Return whether each pair is in ``other`` (same vocabularies), ``(E,)``."""
         return _is_in(self.pair_keys, np.sort(other.pair_keys))
 
     def joined(self, other: Interactions) -> Interactions:
@@ -269,9 +269,9 @@ class Interactions:
         return self.select(np.argsort(self.pair_keys, kind="stable"))
 
     def deduplicated(self) -> Interactions:
-        """Return each pair once, at its first time (first place where times are unknown or equal)."""
+        """Return each pair once, at its first time (its first row if times are unknown or equal)."""
         ordered = self._new_keys()
-        _sort(ordered)  # np.unique would hash, which is far slower
+        _sort(ordered)  # np.unique hashes, which is slower
         parts = (ordered[start : start + _BLOCK + 1] for start in range(0, len(ordered), _BLOCK))
         if not any((part[1:] == part[:-1]).any() for part in parts):
             return self
@@ -289,7 +289,7 @@ class Interactions:
         return self.select(stays)
 
     def compacted(self) -> Interactions:
-        """Return the same pairs, numbered without users and items that have none."""
+        """Return the same pairs without the users and items that have none."""
         users, user = np.unique(self.user, return_inverse=True)
         items, item = np.unique(self.item, return_inverse=True)
         return replace(
@@ -316,9 +316,9 @@ class Interactions:
         return kept.compacted()
 
     def k_core(self, k: int) -> Interactions:
-        """Return the largest part where every user and item has at least ``k`` interactions.
+        """Return the largest subset in which every user and item has at least ``k`` interactions.
 
-        Users and items below ``k`` leave, which may bring others below ``k``, until a fixed point.
+        Users and items below ``k`` are removed, which may bring others below ``k``, until a fixed point.
 
         Raises:
             InputError: ``k`` is not positive, or nothing is left.
@@ -334,7 +334,7 @@ class Interactions:
         raise InputError(f"the {k}-core is empty: no group of users and items has {k} interactions each")
 
     def to_frame(self) -> pl.DataFrame:
-        """Return the pairs in raw ids: ``user``, ``item`` and, where known, ``time``, ``weight``."""
+        """Return the pairs in raw ids: ``user``, ``item`` and, if known, ``time``, ``weight``."""
         columns: dict[str, Any] = {"user": self.users.raw(self.user), "item": self.items.raw(self.item)}
         if self.time is not None:
             columns["time"] = self.time
@@ -344,7 +344,7 @@ class Interactions:
 
 
 def _sort(keys: IntArray) -> None:
-    """Sort in place, of many numbers the smaller half and the larger one at the same time."""
+    """Sort in place; large arrays in two halves at the same time."""
     if len(keys) <= _BLOCK:
         keys.sort()
         return
@@ -355,26 +355,25 @@ def _sort(keys: IntArray) -> None:
 
 
 def _is_in(keys: IntArray, ordered: IntArray) -> BoolArray:
-    """Return whether each key is among the sorted ones; np.isin would hash, which is far slower."""
+    """Return whether each key is among the sorted ones; np.isin hashes, which is slower."""
     found: BoolArray = np.append(ordered, -1)[np.searchsorted(ordered, keys)] == keys
     return found
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A named set of interactions with what was published beside it.
+    """Interactions with a name, their published parts and attributes.
 
     Args:
-        name: catalogue name, or the path it was read from.
-        interactions: all pairs, those of every published part included.
-        parts: published ``train``, ``test`` and maybe ``valid`` pairs (under the vocabularies of
-            ``interactions``); empty where no split was published. ``valid`` may lie inside ``train``.
-        user_attributes: a table whose first column ``id`` holds raw user ids; ``None`` if there is none.
+        name: name in the catalogue, or the path.
+        interactions: all pairs, including those of all parts.
+        parts: published ``train``, ``test`` and maybe ``valid`` pairs, with the vocabularies of
+            ``interactions``; empty without a published split. ``valid`` may be a subset of ``train``.
+        user_attributes: a table whose first column ``id`` holds raw user ids; ``None`` without one.
         item_attributes: the same for items.
         default_split: the name in ``SPLITS`` that is used when none is asked for.
-        synthetic: made by code, not by people.
-        time_is_order: times are places in each user's own sequence (0, 1, 2 ...), not a clock that all
-            users share.
+        synthetic: whether the data is generated.
+        time_is_order: whether times are positions in each user's sequence (0, 1, 2 ...) and no common clock.
     """
 
     name: str

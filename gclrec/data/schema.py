@@ -1,15 +1,15 @@
-"""Attributes as numbers: a schema fitted to a table once, and tables encoded by it, row by row.
+"""Encode attribute tables as numbers with a schema that is fitted once.
 
-A :class:`Schema` says what each column of an attribute table is and which values it knows. It is fitted
-to a whole table, items without interactions included, since attributes are no interactions; it goes into
-the run folder as JSON, so that items that come later are encoded in the same way.
+A :class:`Schema` holds the kind of each column and its known values. It is fitted to the whole table,
+including items without interactions, and saved in the run folder as JSON, so that items that come later are
+encoded in the same way.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -19,29 +19,27 @@ import polars as pl
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.interactions import BoolArray, IntArray, Vocabulary
 
-FloatArray = npt.NDArray[np.float32]
-
 KINDS = ("category", "categories", "words", "number", "vector")
-"""What a field can be: one value of a list, several, the words of a text, a number, or several numbers."""
+"""Kinds of a field: one category, several categories, the words of a text, a number, or a vector."""
 
 MAX_VALUES = 100_000
-"""Values that a field keeps, the most frequent ones."""
+"""Most values of a field; the most frequent ones are kept."""
 
-_BOUND = 5.0  # standard deviations beyond which a number is not told apart
+_BOUND = 5.0  # standardised numbers are clipped here
 _WORD = r"[\w']+"
 
 
 @dataclass(frozen=True)
 class Field:
-    """One attribute, and what was learned of it from a table.
+    """One attribute and what was fitted to its column.
 
     Args:
         name: of the column.
         kind: one of :data:`KINDS`.
         values: known values of a category, categories or words, in order of their codes, the most frequent
-            first: all strings or all integers.
-        mean: of a number, or of each number of a vector.
-        scale: standard deviation by which they are divided.
+            first; all strings or all integers.
+        mean: mean of a number, or of each number of a vector.
+        scale: standard deviation by which numbers are divided.
     """
 
     name: str
@@ -52,7 +50,7 @@ class Field:
 
     @property
     def width(self) -> int:
-        """Numbers of a vector (1 for a number), or known values of the other kinds."""
+        """Length of a vector (1 for a number), or number of known values of the other kinds."""
         return len(self.values) if self.kind in KINDS[:3] else len(self.mean)
 
 
@@ -61,11 +59,11 @@ class Column:
     """The values of one field for ``N`` rows.
 
     Args:
-        field: what the numbers mean.
-        missing: ``(N,)`` bool, where nothing is known.
-        ptr: ``(N + 1,)`` where each row's codes begin; ``None`` for numbers and vectors. A row of a
+        field: the field.
+        missing: ``(N,)`` bool, rows without a value.
+        ptr: ``(N + 1,)`` offsets of each row's codes; ``None`` for numbers and vectors. A row of a
             ``category`` has one code or none.
-        codes: ``(M,)`` places in ``field.values``, ascending in each row; ``None`` likewise.
+        codes: ``(M,)`` indices into ``field.values``, ascending in each row; ``None`` likewise.
         numbers: ``(N, width)`` float32, standardised, 0 where missing; ``None`` for the other kinds.
     """
 
@@ -73,16 +71,16 @@ class Column:
     missing: BoolArray
     ptr: IntArray | None = None
     codes: IntArray | None = None
-    numbers: FloatArray | None = None
+    numbers: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class AttributeTable:
-    """Attributes of ``N`` users or items, aligned to row numbers.
+    """Attributes of ``N`` users or items in row order.
 
     Args:
         num_rows: ``N``.
-        columns: one a field, in the order of the schema.
+        columns: one for each field, in the order of the schema.
     """
 
     num_rows: int
@@ -95,17 +93,17 @@ class AttributeTable:
 
     @property
     def missing(self) -> BoolArray:
-        """``(N, F)`` bool, where nothing is known of a field."""
+        """``(N, F)`` bool, whether a field has no value."""
         empty: BoolArray = np.zeros((self.num_rows, 0), dtype=np.bool_)
         return np.column_stack([empty, *(column.missing for column in self.columns)])
 
 
 @dataclass(frozen=True)
 class Schema:
-    """What the columns of an attribute table are.
+    """Kinds and known values of the columns of an attribute table.
 
     Args:
-        fields: one a column that is used.
+        fields: one for each column that is used.
 
     Example:
         >>> films = pl.DataFrame({"id": [7, 9, 4], "genre": ["war", None, "war"], "length": [90.0, 110, 130]})
@@ -128,21 +126,21 @@ class Schema:
         max_values: int = MAX_VALUES,
         source: str = "attributes",
     ) -> Schema:
-        """Return the schema of a table as :func:`gclrec.data.io.attributes.read_attributes` returns it.
+        """Fit a schema to a table as :func:`gclrec.data.io.attributes.read_attributes` returns it.
 
-        Text of which less than half the rows share a value with another is read as ``words`` if most of
-        it has several, such as titles; if not, it names rows as an id does and is left out with an
-        :class:`~gclrec.InputWarning`. So is a column without any value. Numbers and vectors are
-        standardised by the rows that have them.
+        A text column in which fewer than half of the rows share their value with another row is read as
+        ``words`` if most of its texts have several words, as titles have. If not, it identifies rows and is
+        left out with an :class:`~gclrec.InputWarning`, as is a column without any value. Numbers and
+        vectors are standardised over the rows that have them.
 
         Args:
-            frame: column ``id``, then one column an attribute.
-            min_count: rows that a value must occur in to be known; a rarer one reads as missing.
+            frame: column ``id``, then one column for each attribute.
+            min_count: rows in which a value must occur; rarer values count as missing.
             max_values: values of a field that are kept, the most frequent ones.
-            source: what to call the table in messages.
+            source: names the table in messages.
 
         Raises:
-            InputError: no column is left, vectors differ in length, or a column is of a type that is no
+            InputError: no column is left, vectors differ in length, or a column has a type that is no
                 attribute.
         """
         if min_count < 1 or max_values < 1:
@@ -172,18 +170,18 @@ class Schema:
         return cls(tuple(found))
 
     def encode(self, frame: pl.DataFrame, ids: Vocabulary | None = None) -> AttributeTable:
-        """Return the numbers of a table; what this schema does not know reads as missing.
+        """Encode a table; unknown values count as missing.
 
-        A column that is not in the table is missing in every row, one that the schema lacks is not looked at.
+        A column that the table lacks is missing in every row; a column that the schema lacks is ignored.
 
         Args:
             frame: with a column ``id`` if ``ids`` is given.
-            ids: the ids of the rows wanted: row ``r`` of the result belongs to ``ids.ids[r]`` and is all
-                missing where the table has no row for it. The rows of ``frame`` as they are if ``None``.
+            ids: row ``r`` of the result belongs to ``ids.ids[r]``, and is missing if the table has no row for
+                it. ``None`` encodes the rows of ``frame`` in their order.
 
         Raises:
-            InputError: a column is not of the kind that it was in the table that the schema was fitted to,
-                or an id occurs twice.
+            InputError: a column has another kind than in the table that the schema was fitted to, or an id
+                occurs twice.
         """
         place = np.arange(len(frame))
         if ids is not None:
@@ -203,16 +201,16 @@ class Schema:
         return AttributeTable(count, tuple(columns))
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Return the fields as plain values."""
+        """Return the fields as JSON values."""
         names = [part.name for part in fields(Field)]
         return [{name: _listed(getattr(known, name)) for name in names} for known in self.fields]
 
     @classmethod
     def from_json(cls, values: Sequence[Mapping[str, Any]], *, source: str) -> Schema:
-        """Return the schema that :meth:`to_json` gave.
+        """Return the schema of the values of :meth:`to_json`.
 
         Raises:
-            InputError: it is something else; ``source`` is named.
+            InputError: they are something else; names ``source``.
         """
         try:
             found = tuple(
@@ -238,8 +236,8 @@ class Attributes:
     """The encoded attributes of both sides.
 
     Args:
-        users: ``U`` rows, or ``None`` where nothing is known of users.
-        items: ``I`` rows, or ``None``.
+        users: ``U`` rows; ``None`` without user attributes.
+        items: ``I`` rows; ``None`` without item attributes.
     """
 
     users: AttributeTable | None = None
@@ -248,26 +246,24 @@ class Attributes:
 
 @dataclass(frozen=True, eq=False)
 class _Values:
-    """The values that a column has, one after the other.
+    """The values of a column in long form.
 
     Args:
-        kind: what they look like.
-        row: ``(M,)`` the row of each.
+        kind: one of :data:`KINDS`.
+        row: ``(M,)`` row of each value.
         of: ``(M,)`` integers, strings or numbers, or lists of numbers.
-        texts: whether they are whole texts or single values of strings.
     """
 
     kind: str
     row: IntArray
     of: pl.Series
-    texts: bool = field(default=False)
 
     def __len__(self) -> int:
         return len(self.of)
 
 
 def _plain(column: pl.Series, where: str, known: Field | None = None) -> _Values:
-    """Return the values of a column, as what ``known`` says it is where that is given."""
+    """Return the values of a column, of the kind of ``known`` if that is given."""
     dtype = column.dtype
     if isinstance(dtype, pl.Array):
         column = column.arr.to_list()
@@ -301,7 +297,7 @@ def _plain(column: pl.Series, where: str, known: Field | None = None) -> _Values
     value = value.cast(pl.Int64 if integral else pl.String, strict=False)
     here = value.is_not_null() if integral else value.is_not_null() & (value != "")
     here = here.fill_null(value=False)
-    return _Values(wanted, row[here.to_numpy()], value.filter(here), texts=wanted != "categories")
+    return _Values(wanted, row[here.to_numpy()], value.filter(here))
 
 
 def _vectors(listed: pl.DataFrame, where: str) -> _Values:
@@ -317,7 +313,7 @@ def _vectors(listed: pl.DataFrame, where: str) -> _Values:
 
 
 def _learned(name: str, values: _Values, min_count: int, where: str) -> Field | None:
-    """Return what there is to know of a column, ``None`` if it is left out."""
+    """Fit a field to the values of a column; ``None`` if the column is left out."""
     if values.kind == "number":
         numbers = values.of.to_numpy()
         return Field(name, "number", mean=(float(numbers.mean()),), scale=float(numbers.std()) or 1.0)
@@ -344,7 +340,7 @@ def _learned(name: str, values: _Values, min_count: int, where: str) -> Field | 
 
 
 def _counted(row: IntArray, of: pl.Series) -> pl.DataFrame:
-    """Return each value with the number of rows that it occurs in, the most frequent first."""
+    """Return each value with the number of rows in which it occurs, the most frequent first."""
     pairs = pl.DataFrame({"row": row, "value": of}).unique()
     counts = pairs.group_by("value").agg(pl.len().alias("count"))
     return counts.sort(["count", "value"], descending=[True, False])
@@ -357,10 +353,10 @@ def _words(values: _Values) -> _Values:
 
 
 def _encoded(known: Field, row: IntArray, of: pl.Series, count: int) -> Column:
-    """Return the column of some values; ``row`` names the row of the result that each belongs to."""
+    """Return values as a column of ``count`` rows; ``row`` is the row of each value."""
     missing: BoolArray = np.ones(count, dtype=np.bool_)
     if known.kind in ("number", "vector"):
-        numbers: FloatArray = np.zeros((count, known.width), dtype=np.float32)
+        numbers: npt.NDArray[np.float32] = np.zeros((count, known.width), dtype=np.float32)
         if len(row):
             found = np.stack(of.to_list()) if known.kind == "vector" else of.to_numpy()[:, None]
             if found.shape[1] != known.width:

@@ -1,4 +1,4 @@
-"""Training, validation and test pairs: every way to divide a data set, by name in ``SPLITS``."""
+"""Split a data set into training, validation and test pairs; the ways to do so are listed in ``SPLITS``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy.typing as npt
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.interactions import BoolArray, Dataset, IntArray, Interactions
 
-Parts = tuple[Interactions, Interactions, Interactions]
+SplitParts = tuple[Interactions, Interactions, Interactions]
 Label = npt.NDArray[np.int8]
 TRAIN, VALID, TEST = 0, 1, 2
 
-# One stream of random numbers for each decision, so that no decision moves another.
+# One random stream for each decision, so that one does not change another.
 _SHARE, _NODES, _SHOTS, _ORDER, _THIN = range(5)
 
 
@@ -25,14 +25,14 @@ class Split:
     """Three disjoint sets of pairs under the same vocabularies.
 
     Args:
-        train: pairs to learn from.
-        valid: pairs to choose by; never a test pair.
-        test: pairs to report on.
+        train: pairs to train on.
+        valid: pairs to select on; no test pair is among them.
+        test: pairs to report.
         name: name in ``SPLITS``.
-        train_fraction: the share of the training pairs that was kept.
-        seed: what the split was drawn with.
-        removed: known pairs that ``train_fraction`` took away, ``None`` where it took none. Nobody learns
-            from them, and they are no candidates either: every share is ranked against the same items.
+        train_fraction: share of the training pairs that was kept.
+        seed: seed of the split.
+        removed: training pairs that ``train_fraction`` removed, ``None`` without any. They are not learnt
+            from and are no candidates either, so that all shares are ranked against the same items.
 
     Shapes:
         - **cold_users:** rows of users in ``[0, U)`` with no training pair, ascending
@@ -49,19 +49,18 @@ class Split:
 
     @property
     def cold_users(self) -> IntArray:
-        """Rows of the users that no training pair mentions."""
+        """Rows of the users without a training pair."""
         return np.flatnonzero(self.train.user_degrees() == 0)
 
     @property
     def cold_items(self) -> IntArray:
-        """Rows of the items that no training pair mentions."""
+        """Rows of the items without a training pair."""
         return np.flatnonzero(self.train.item_degrees() == 0)
 
     def refit(self) -> Split:
-        """Return the split for the last training run: ``train`` with ``valid``, and an empty ``valid``.
+        """Return the split for the final training: ``valid`` joins ``train`` and is empty.
 
-        Where the training pairs were thinned, the validation pairs that join them are thinned to the
-        same share, so that a sparsity study stays one.
+        Of the validation pairs the same share joins as was kept of the training pairs.
         """
         joining, left = self.joining()
         train, removed = self.train.joined(joining), _together(self.removed, left)
@@ -72,7 +71,7 @@ class Split:
         return _thinned(self.valid, self.train_fraction, self.seed)
 
     def no_candidates(self, part: str) -> Interactions | None:
-        """Return the pairs that lists for ``valid`` or ``test`` leave out besides the training pairs."""
+        """Return the pairs besides ``train`` that rankings for ``valid`` or ``test`` leave out."""
         return self.removed if part == "valid" else _together(self.valid, self.removed)
 
 
@@ -99,27 +98,26 @@ def make_split(
     train_fraction: float = 1.0,
     seed: int = 0,
 ) -> Split:
-    """Divide the pairs of a data set into training, validation and test pairs.
+    """Split the pairs of a data set into training, validation and test pairs.
 
-    The same arguments give the same split, whatever the order of the rows in the file; where the order
-    of rows has a meaning (ties in time), it decides.
+    The result does not depend on the order of the rows in the file, except for pairs at the same time, of
+    which the later row is the later pair.
 
     Args:
-        dataset: what to divide; not modified.
-        name: name in ``SPLITS``; the data set's own default if ``None``.
-        valid: share of the pairs for validation, in ``[0, 1)``. For ``given`` it is the share of the
-            training part, and used only where no validation part was published.
-        test: share of the pairs for test, in ``[0, 1)``; ``valid + test < 1``. With 0 there is no test
-            part, which ``given`` refuses; else ``given`` and ``leave_one_out`` do not use it.
-        shots: training pairs that a cold item (or user) keeps at most; 0 makes it truly cold. For
-            ``cold_items`` and ``cold_users`` only.
+        dataset: the data set; not modified.
+        name: name in ``SPLITS``; the default of the data set if ``None``.
+        valid: share of the pairs for validation, in ``[0, 1)``. ``given`` takes it of the training part, and
+            only if no validation part was published.
+        test: share of the pairs for test, in ``[0, 1)``; ``valid + test < 1``. With 0 there is no test part,
+            which ``given`` refuses; ``given`` and ``leave_one_out`` make no other use of it.
+        shots: most training pairs that a cold item (or user) keeps; for ``cold_items`` and ``cold_users``.
         cold_share: share of the items (or users) that is cold, in ``(0, 1)``.
-        train_fraction: share of the training pairs that is kept, in ``(0, 1]``: a sparsity study. Smaller
-            shares are subsets of larger ones; validation and test pairs stay as they are.
-        seed: decides every random choice; at least 0.
+        train_fraction: share of the training pairs that is kept, in ``(0, 1]``. Smaller shares are subsets of
+            larger ones; validation and test pairs do not change.
+        seed: seed of all random choices; at least 0.
 
     Raises:
-        InputError: an argument is out of range, or the data set cannot be divided this way.
+        InputError: an argument is out of range, or the data set cannot be split this way.
     """
     name = dataset.default_split if name is None else name
     if name not in SPLITS:
@@ -160,11 +158,12 @@ def _check(
         raise InputError(f"the seed must be 0 or more, got {seed}")
 
 
-def given(dataset: Dataset, request: _Request) -> Parts:
-    """Return the published parts; validation pairs are taken out of train.
+def given(dataset: Dataset, request: _Request) -> SplitParts:
+    """Return the published parts.
 
-    Without a published validation part, the share ``valid`` of each user's training pairs is held out.
-    A published training pair that is also a test pair is taken out of train, with a notice.
+    Validation pairs are removed from train. Without a published validation part, the share ``valid`` of each
+    user's training pairs is held out. A training pair that is also a test pair is removed from train, with a
+    warning.
     """
     parts = dataset.parts
     others = ", ".join(name for name in SPLITS if name != "given")
@@ -193,18 +192,18 @@ def given(dataset: Dataset, request: _Request) -> Parts:
     return kept.select(label == TRAIN), kept.select(label == VALID), test
 
 
-def random(dataset: Dataset, request: _Request) -> Parts:
-    """Return a random share of each user's pairs for validation and test; each user keeps a training pair."""
+def random(dataset: Dataset, request: _Request) -> SplitParts:
+    """Hold out a random share of each user's pairs; each user keeps a training pair."""
     pairs = dataset.interactions
     return _by_label(pairs, _per_user_label(pairs, request.valid, request.test, request))
 
 
-def leave_one_out(dataset: Dataset, request: _Request) -> Parts:
-    """Return each user's last pair for test and the one before it for validation.
+def leave_one_out(dataset: Dataset, request: _Request) -> SplitParts:
+    """Hold out each user's last pair for test and the one before it for validation.
 
-    Users with fewer than three pairs stay in train. With a share of 0 for one part the other gets the last
-    pair. Of pairs at the same time the later row is the later pair. Where no times are known the order of a
-    user's pairs is random, with a notice.
+    Users with fewer than three pairs stay in train. If the share of one part is 0, the other part gets the
+    last pair. Of pairs at the same time the later row is the later pair. Without times the order of a user's
+    pairs is random, with a warning.
     """
     pairs = dataset.interactions
     if pairs.time is None:
@@ -225,11 +224,10 @@ def leave_one_out(dataset: Dataset, request: _Request) -> Parts:
     return _by_label(pairs, label)
 
 
-def temporal(dataset: Dataset, request: _Request) -> Parts:
-    """Return the earliest pairs for training, the next for validation, the latest for test.
+def temporal(dataset: Dataset, request: _Request) -> SplitParts:
+    """Use the earliest pairs for training, the next for validation, the latest for test.
 
-    The cuts are quantiles of all times. Pairs at exactly the time of a cut go to the later side, all of
-    them, so no moment is on both sides.
+    The cuts are quantiles of all times. All pairs at the time of a cut go to the later part.
     """
     pairs = dataset.interactions
     if pairs.time is None:
@@ -252,12 +250,12 @@ def temporal(dataset: Dataset, request: _Request) -> Parts:
     return _by_label(pairs, label)
 
 
-def cold_items(dataset: Dataset, request: _Request) -> Parts:
-    """Return a split where a random share of the items is cold: its pairs are for validation or test only.
+def cold_items(dataset: Dataset, request: _Request) -> SplitParts:
+    """Make a random share of the items cold: their pairs are for validation or test only.
 
-    Half of the cold items is for validation, half for test. With ``shots`` each keeps at most so many
-    training pairs (the earliest, where times on one clock are known). The pairs of the other items are
-    divided per user like ``random``.
+    Half of the cold items is for validation, half for test. With ``shots`` each keeps at most that many
+    training pairs, the earliest if there are times on one clock. The pairs of the other items are split for
+    each user as ``random`` does.
     """
     pairs = dataset.interactions
     when = None if dataset.time_is_order else pairs.time
@@ -266,8 +264,8 @@ def cold_items(dataset: Dataset, request: _Request) -> Parts:
     )
 
 
-def cold_users(dataset: Dataset, request: _Request) -> Parts:
-    """Return a split where a random share of the users is cold; the mirror of :func:`cold_items`."""
+def cold_users(dataset: Dataset, request: _Request) -> SplitParts:
+    """Make a random share of the users cold, as :func:`cold_items` does with items."""
     pairs = dataset.interactions
     label = _cold_label(dataset.name, "users", pairs, pairs.user, pairs.user_degrees(), pairs.time, request)
     return _by_label(pairs, label)
@@ -282,7 +280,7 @@ def _cold_label(
     when: npt.NDArray[np.float64] | None,
     request: _Request,
 ) -> Label:
-    """Label pairs where some nodes (``node`` names each pair's item or user) are cold."""
+    """Label pairs if some nodes are cold; ``node`` is the item or user of each pair."""
     if request.valid + request.test == 0:
         raise InputError(f"split 'cold_{kind}' needs a validation or a test share above 0")
     present = np.flatnonzero(degree)
@@ -311,10 +309,10 @@ def _cold_label(
 
 
 def _per_user_label(pairs: Interactions, valid: float, test: float, request: _Request) -> Label:
-    """Label each user's pairs at random: about ``test`` and ``valid`` of them, at least one for training.
+    """Hold out shares of each user's pairs at random, so that each user keeps a training pair.
 
-    A user with ``n`` pairs has ``(valid + test) * n`` held-out pairs on average: the part after the decimal
-    point is rounded up with that probability. So the shares hold for users with few pairs too.
+    Of ``n`` pairs ``(valid + test) * n`` are held out on average: the fractional part is rounded up with that
+    probability, so that the shares also hold for users with few pairs.
     """
     generator = request.generator(_SHARE)
     degree = pairs.user_degrees()
@@ -330,14 +328,14 @@ def _per_user_label(pairs: Interactions, valid: float, test: float, request: _Re
 
 
 def _noise(pairs: Interactions, generator: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Return a random number for each pair that does not depend on the order of the rows."""
+    """Return a random number for each pair, whatever the order of the rows."""
     noise = np.empty(len(pairs))
     noise[np.argsort(pairs.pair_keys, kind="stable")] = generator.random(len(pairs))
     return noise
 
 
 def _rank(group: IntArray, value: npt.NDArray[np.float64]) -> IntArray:
-    """Return each row's place, from 0, among the rows of its group in order of value, then of row."""
+    """Return each row's rank, from 0, in its group by value, then by row."""
     order = np.lexsort((value, group))
     ordered = group[order]
     starts = np.searchsorted(ordered, ordered, side="left")
@@ -347,12 +345,12 @@ def _rank(group: IntArray, value: npt.NDArray[np.float64]) -> IntArray:
 
 
 def _cut(ordered: npt.NDArray[np.float64], share: float) -> float:
-    """Return the first time that lies after the earliest ``share`` of all pairs."""
+    """Return the first time after the earliest ``share`` of all pairs."""
     place = round(share * len(ordered))
     return float(ordered[place]) if place < len(ordered) else np.inf
 
 
-def _by_label(pairs: Interactions, label: Label) -> Parts:
+def _by_label(pairs: Interactions, label: Label) -> SplitParts:
     return pairs.select(label == TRAIN), pairs.select(label == VALID), pairs.select(label == TEST)
 
 
@@ -362,7 +360,7 @@ def _none_of(pairs: Interactions) -> Interactions:
 
 
 def _thinned(pairs: Interactions, fraction: float, seed: int) -> tuple[Interactions, Interactions | None]:
-    """Return a random share of the pairs, a smaller share being a subset of a larger one, and the others."""
+    """Return a random share of the pairs, and the others; smaller shares are subsets of larger ones."""
     if fraction == 1.0 or len(pairs) == 0:
         return pairs, None
     noise = _noise(pairs, np.random.default_rng([seed, _THIN]))
@@ -377,7 +375,7 @@ def _together(one: Interactions | None, other: Interactions | None) -> Interacti
     return one.joined(other)
 
 
-SPLITS: dict[str, Callable[[Dataset, _Request], Parts]] = {
+SPLITS: dict[str, Callable[[Dataset, _Request], SplitParts]] = {
     "given": given,
     "random": random,
     "leave_one_out": leave_one_out,

@@ -1,4 +1,4 @@
-"""What a data set looks like, in figures that can be printed, plotted or sent on as JSON."""
+"""Statistics of a data set, as JSON values."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from gclrec.data.schema import Schema
 from gclrec.data.splits import Split
 
 K_CORES = (2, 5, 10)
-"""The cores whose sizes are told."""
+"""The k-cores whose sizes are reported."""
 
 _QUANTILES = {"min": 0, "q10": 10, "q25": 25, "median": 50, "q75": 75, "q90": 90, "q99": 99, "max": 100}
-_FEW = 20  # as many distinct ratings are counted one by one
+_FEW = 20  # up to this many distinct ratings are counted one by one
 _CLOCK = (1e8, 2e10)  # seconds since 1970 that are dates from 1973 to 2603
 
 
-def describe(dataset: Dataset, split: Split | None = None) -> dict[str, Any]:
-    """Return what there is to know of a data set before training on it, ready for JSON.
+def dataset_statistics(dataset: Dataset, split: Split | None = None) -> dict[str, Any]:
+    """Return sizes, degrees, times, ratings and attributes of a data set, and the sizes of its parts.
 
     Args:
-        dataset: what to describe.
-        split: a split of it whose parts and cold rows are told as well.
+        dataset: the data set.
+        split: a split of it, whose parts and cold rows are described as well.
 
     Returns:
         ``name``, ``synthetic``, ``users``, ``items``, ``interactions``, ``density`` (share of all pairs),
         ``users_without_interactions``, ``items_without_interactions``, ``user_degrees`` and
         ``item_degrees`` (quantiles, mean, Gini index), ``k_cores``, ``time``, ``ratings``,
-        ``user_attributes``, ``item_attributes``, ``default_split``, ``parts`` (published) and ``split``. What
-        is not known is ``None``.
+        ``user_attributes``, ``item_attributes``, ``default_split``, ``parts`` (published) and ``split``;
+        ``None`` for what the data set lacks.
     """
     pairs = dataset.interactions
     user_degrees, item_degrees = pairs.user_degrees(), pairs.item_degrees()
@@ -61,24 +61,22 @@ def describe(dataset: Dataset, split: Split | None = None) -> dict[str, Any]:
 
 
 def degree_figures(degrees: IntArray) -> dict[str, float]:
-    """Return quantiles, mean and Gini index of numbers of interactions.
-
-    The Gini index is 0 where all have the same number and near 1 where one has them all.
-    """
+    """Return quantiles, mean and Gini index of numbers of interactions."""
     if len(degrees) == 0:
         return dict.fromkeys([*_QUANTILES, "mean", "gini"], 0.0)
     figures = {name: float(np.percentile(degrees, share)) for name, share in _QUANTILES.items()}
     figures["mean"] = float(degrees.mean())
-    figures["gini"] = gini(degrees)
+    figures["gini"] = gini_index(degrees)
     return figures
 
 
-def gini(counts: IntArray) -> float:
+def gini_index(counts: IntArray) -> float:
     r"""Return the Gini index of counts.
 
     .. math:: \frac{2 \sum_k k\, x_{(k)}}{n \sum_k x_k} - \frac{n + 1}{n}
 
-    with the counts :math:`x_{(1)} \le x_{(2)} \le \dots` in ascending order.
+    with the counts :math:`x_{(1)} \le x_{(2)} \le \dots` in ascending order: 0 if all are equal, near 1 if
+    one has nearly all.
     """
     total, number = int(counts.sum()), len(counts)
     if total == 0:
@@ -88,7 +86,7 @@ def gini(counts: IntArray) -> float:
 
 
 def part_figures(parts: dict[str, Interactions]) -> dict[str, dict[str, Any]]:
-    """Return the size of each part and how much of it is cold: without any pair in ``train``.
+    """Return the size of each part, and how much of it is cold: without a pair in ``train``.
 
     Returns:
         For each part ``interactions``, ``users``, ``items``; for those besides train also ``cold_users``,
@@ -116,17 +114,17 @@ def part_figures(parts: dict[str, Interactions]) -> dict[str, dict[str, Any]]:
 
 
 def item_dispersion(train: Interactions, part: Interactions) -> float | None:
-    r"""Return how unevenly a part takes pairs from the items, 1 for one that was drawn at random.
+    r"""Return how unevenly a part takes pairs from the items; about 1 if it was drawn at random.
 
     .. math:: \frac{1}{n - 1} \sum_i \frac{(o_i - p\, d_i)^2}{d_i\, p\, (1 - p)}
 
-    over the ``n`` items that have pairs in either, with :math:`o_i` of its :math:`d_i` pairs in the part and
-    the part's share :math:`p` of all: Pearson's statistic over its degrees of freedom. Where it is well above
-    1 for the test part, a validation part that was drawn at random is not like it, and what is best on one
-    need not be best on the other.
+    over the ``n`` items with pairs in either, of which item ``i`` has :math:`d_i`, :math:`o_i` of them in the
+    part, and the part has the share :math:`p` of all pairs: Pearson's statistic divided by its degrees of
+    freedom. If it is well above 1 for the test part, a random validation part does not resemble the test
+    part, and what is best on one need not be best on the other.
 
     Returns:
-        ``None`` where there is nothing to compare: a part is empty, or there is one item.
+        ``None`` if a part is empty or there is a single item.
     """
     held = part.item_degrees()
     pool = train.without(part).item_degrees() + held
@@ -157,7 +155,7 @@ def _core_size(pairs: Interactions, k: int) -> dict[str, int]:
 
 
 def has_clock(dataset: Dataset) -> bool:
-    """Return whether times are known, are no mere order, and look like seconds since 1970."""
+    """Return whether the data set has times that look like seconds since 1970 and are no mere order."""
     time = dataset.interactions.time
     if time is None or dataset.time_is_order or len(time) == 0:
         return False
@@ -199,7 +197,7 @@ def _rating_figures(pairs: Interactions) -> dict[str, Any] | None:
 
 
 def _attribute_figures(table: pl.DataFrame | None, vocabulary: Vocabulary) -> list[dict[str, Any]] | None:
-    """Return kind, coverage and variety of each field; coverage is over the users or items with rows."""
+    """Return kind, coverage (share of the vocabulary with a value) and variety of each field."""
     if table is None:
         return None
     rows = vocabulary.rows(table["id"])
@@ -210,7 +208,7 @@ def _attribute_figures(table: pl.DataFrame | None, vocabulary: Vocabulary) -> li
 
 
 def _texts(table: pl.DataFrame) -> set[str]:
-    """Return the names of the columns that training reads as words."""
+    """Return the names of the columns that a schema reads as words."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InputWarning)
         try:

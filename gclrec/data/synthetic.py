@@ -1,4 +1,4 @@
-"""The data set that is made in code: a small world with known causes. It is synthetic, and says so."""
+"""A synthetic data set with known causes: interests, popularity, prices, release dates."""
 
 from __future__ import annotations
 
@@ -11,61 +11,60 @@ import polars as pl
 from gclrec.common.errors import InputError
 from gclrec.data.interactions import Dataset, IntArray, Interactions, Vocabulary
 
-FloatArray = npt.NDArray[np.float64]
+_Floats = npt.NDArray[np.float64]
 
 START = 1_640_995_200.0
-"""First moment of the synthetic world: 1 January 2022, 00:00 UTC, in unix seconds."""
+"""First time: 1 January 2022, 00:00 UTC, in unix seconds."""
 SPAN = 2 * 365 * 86_400.0
-"""Length of its two years in seconds."""
+"""Length of two years in seconds."""
 
-_LEAST = 5  # pairs of each user
+_LEAST = 5  # fewest pairs of a user
 _TAGS_PER_INTEREST = 3
-_OFF_INTEREST = 0.12  # share of draws that follow popularity alone (before taste runs out)
-_NOVELTY = 90 * 86_400.0  # seconds in which an item's newness fades
-_MISSING = 0.04  # share of attribute values that are not known
-_ROUNDS = 20
+_OFF_INTEREST = 0.12  # share of draws by popularity alone; grows in later rounds
+_NOVELTY = 90 * 86_400.0  # seconds over which the preference for new items decays
+_MISSING = 0.04  # share of missing attribute values
+_ROUNDS = 20  # of drawing and rejecting
 
 
 @dataclass(frozen=True)
 class _World:
-    """What decides who takes what; only the attribute tables show some of it."""
+    """The causes of the interactions; the attribute tables show them with noise."""
 
     interest: IntArray  # (I,) the one interest of each item
-    popularity: FloatArray  # (I,) Zipf weights
-    price: FloatArray  # (I,) log price, about standard normal
-    release: FloatArray  # (I,) seconds since the start
-    taste: FloatArray  # (U, K) shares of the interests of each user
-    budget: FloatArray  # (U,) the log price each user likes best
-    joined: FloatArray  # (U,) seconds since the start
+    popularity: _Floats  # (I,) Zipf weights
+    price: _Floats  # (I,) log price, about standard normal
+    release: _Floats  # (I,) seconds since the start
+    taste: _Floats  # (U, K) shares of the interests of each user
+    budget: _Floats  # (U,) the log price each user likes best
+    joined: _Floats  # (U,) seconds since the start
 
 
 def make_synthetic(
     num_users: int = 2000, num_items: int = 3000, num_interactions: int = 60_000, *, seed: int = 0
 ) -> Dataset:
-    """Make a synthetic data set: interests, popularity, activity, attributes and time.
+    """Generate a synthetic data set with interests, popularity, activity, attributes and times.
 
-    Every item belongs to one latent interest and every user to a few. A pair comes about when a user, at
-    a moment after joining, draws one of his interests and then one of its items by popularity (Zipf), takes
-    it only if it is released, more gladly if it is new and if its price fits his budget. Activity is
-    log-normal. A small share of pairs follows popularity alone.
+    Every item belongs to one latent interest, every user to a few. For each pair a time after the user joined
+    is drawn, then one of the user's interests, then one of its items by popularity (Zipf). The item is
+    accepted if it is released, with a probability that is higher for new items and for prices near the user's
+    budget. Activity is log-normal. A small share of the pairs follows popularity alone.
 
-    The attributes are noisy pictures of these causes, so they tell something about items and users
-    without a single interaction: ``category`` (of the interest), ``tags`` (several) and ``price`` for items;
-    ``segment`` (category of the strongest interest), ``likes`` (several tags) and ``budget`` for users. About
-    4 % of the values are missing.
+    The attributes show these causes with noise, so that they are informative for cold users and items:
+    ``category`` (of the interest), ``tags`` (several) and ``price`` for items; ``segment`` (category of the
+    strongest interest), ``likes`` (several tags) and ``budget`` for users. About 4 % of values are missing.
 
     Args:
         num_users: ``U``, ids ``u0001`` and so on.
         num_items: ``I``, ids ``i0001`` and so on; some rare items may have no interaction.
-        num_interactions: exact number of distinct pairs; at least 5 a user, at most half of ``U * I``.
-        seed: decides everything; at least 0.
+        num_interactions: exact number of distinct pairs; at least 5 for each user, at most half of ``U * I``.
+        seed: seed of all random numbers; at least 0.
 
     Returns:
         A data set named ``synthetic`` with ``synthetic=True``, times in unix seconds over two years, and
         pairs in order of time.
 
     Raises:
-        InputError: the numbers do not fit together.
+        InputError: a number is out of its range.
     """
     _check(num_users, num_items, num_interactions, seed)
     generator = np.random.default_rng(seed)
@@ -135,7 +134,7 @@ def _activity(num_users: int, num_items: int, total: int, generator: np.random.G
         share = left * np.where(room > 0, weight, 0.0)
         share /= np.where(room > 0, weight, 0.0).sum()
         added = np.minimum(share.astype(np.int64), room)
-        if not added.any():  # less than one each: the most active get one
+        if not added.any():  # the shares are all below 1: the most active users get one
             added[np.argsort(-share, kind="stable")[: min(left, np.count_nonzero(room))]] = 1
         counts += added
     return counts
@@ -143,11 +142,11 @@ def _activity(num_users: int, num_items: int, total: int, generator: np.random.G
 
 def _draw_pairs(
     world: _World, counts: IntArray, generator: np.random.Generator
-) -> tuple[IntArray, IntArray, FloatArray]:
-    """Draw ``counts[u]`` distinct items and a moment for each, by drawing and rejecting in rounds.
+) -> tuple[IntArray, IntArray, _Floats]:
+    """Draw ``counts[u]`` distinct items and a time for each, by rejection sampling in rounds.
 
-    In later rounds, only users are left who have taken much of what suits them: they follow popularity
-    more and more.
+    Users who remain in later rounds have most of the items of their interests, so the share that is drawn by
+    popularity alone grows.
     """
     num_items = len(world.interest)
     draw_item = _ItemSampler(world)
@@ -176,16 +175,16 @@ def _draw_pairs(
 
 
 def _merged(
-    keys: IntArray, values: FloatArray, more_keys: IntArray, more_values: FloatArray
-) -> tuple[IntArray, FloatArray]:
-    """Return both sets of keys in ascending order with their values."""
+    keys: IntArray, values: _Floats, more_keys: IntArray, more_values: _Floats
+) -> tuple[IntArray, _Floats]:
+    """Return the union of two sets of keys in ascending order, with their values."""
     keys, values = np.concatenate([keys, more_keys]), np.concatenate([values, more_values])
     order = np.argsort(keys, kind="stable")
     return keys[order], values[order]
 
 
 class _ItemSampler:
-    """Draws items by a user's taste: an interest of the user, then an item of it by popularity."""
+    """Draws an interest of each user by taste, then an item of that interest by popularity."""
 
     def __init__(self, world: _World) -> None:
         num_users, num_interests = world.taste.shape
@@ -216,12 +215,12 @@ class _ItemSampler:
 
 
 def _filled_up(
-    world: _World, keys: IntArray, moments: FloatArray, missing: IntArray, generator: np.random.Generator
-) -> tuple[IntArray, FloatArray]:
-    """Give users who are still short the most popular items that they do not have."""
+    world: _World, keys: IntArray, moments: _Floats, missing: IntArray, generator: np.random.Generator
+) -> tuple[IntArray, _Floats]:
+    """Give users who still lack pairs popular items that they do not have."""
     num_items = len(world.interest)
     added, when = [np.empty(0, dtype=np.int64)], [np.empty(0)]
-    for user in np.flatnonzero(missing):  # a handful, and only in very dense worlds
+    for user in np.flatnonzero(missing):  # very few, and only in very dense data
         start, stop = np.searchsorted(keys, [user * num_items, (user + 1) * num_items])
         liking = world.popularity * generator.exponential(size=num_items)
         liking[keys[start:stop] - user * num_items] = -1.0
@@ -233,7 +232,7 @@ def _filled_up(
 
 
 def _attributes(world: _World, generator: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return noisy pictures of the world: the tables of users and of items, without ids."""
+    """Return the attributes of users and of items, with noise and without ids."""
     num_interests = world.taste.shape[1]
     num_categories = -(-num_interests // 3)
     favourite = world.taste.argmax(axis=1)
@@ -259,7 +258,7 @@ def _noisy_category(true: IntArray, number: int, right: float, generator: np.ran
     return _names("category-", number).gather(shown)
 
 
-def _drawn_interests(taste: FloatArray, number: int, generator: np.random.Generator) -> IntArray:
+def _drawn_interests(taste: _Floats, number: int, generator: np.random.Generator) -> IntArray:
     """Return ``(U, number)`` interests drawn from each user's taste."""
     shares = np.cumsum(taste, axis=1)
     drawn = generator.random((len(taste), number))
@@ -270,7 +269,7 @@ def _drawn_interests(taste: FloatArray, number: int, generator: np.random.Genera
 def _tag_lists(
     interests: IntArray, num_interests: int, right: float, generator: np.random.Generator
 ) -> pl.Series:
-    """Return up to as many distinct tags a row as it has interests; most are tags of the interest."""
+    """Return at most as many distinct tags for each row as it has interests, most of them theirs."""
     num_rows, most = interests.shape
     number = num_interests * _TAGS_PER_INTEREST
     home = interests * _TAGS_PER_INTEREST + generator.integers(0, _TAGS_PER_INTEREST, interests.shape)
@@ -283,12 +282,12 @@ def _tag_lists(
     return long.unique().sort("row", "tag").group_by("row", maintain_order=True).agg("tag")["tag"]
 
 
-def _prices(log_price: FloatArray, noise: float, generator: np.random.Generator) -> pl.Series:
+def _prices(log_price: _Floats, noise: float, generator: np.random.Generator) -> pl.Series:
     return pl.Series(20.0 * np.exp(log_price + generator.normal(0.0, noise, len(log_price)))).round(2)
 
 
 def _with_gaps(table: pl.DataFrame, generator: np.random.Generator) -> pl.DataFrame:
-    """Return the table with a few values missing."""
+    """Return the table with some values missing."""
     known = {name: generator.random(len(table)) >= _MISSING for name in table.columns}
     return table.select(
         pl.when(pl.lit(pl.Series(known[name]))).then(pl.col(name)).otherwise(None).alias(name)
@@ -297,7 +296,7 @@ def _with_gaps(table: pl.DataFrame, generator: np.random.Generator) -> pl.DataFr
 
 
 def _names(prefix: str, number: int) -> pl.Series:
-    """Return ``number`` ids that sort as they count, such as ``u0001``."""
+    """Return ``number`` zero-padded ids, such as ``u0001``, whose order is that of their numbers."""
     return (
         pl.Series(np.arange(1, number + 1))
         .cast(pl.String)

@@ -16,8 +16,8 @@ from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.splits import SPLITS, make_split
 from gclrec.data.statistics import (
     K_CORES,
-    describe,
-    gini,
+    dataset_statistics,
+    gini_index,
     has_clock,
     item_dispersion,
     part_figures,
@@ -33,13 +33,13 @@ def made() -> Dataset:
 
 
 def test_everything_is_json(made: Dataset) -> None:
-    figures = describe(made, make_split(made))
+    figures = dataset_statistics(made, make_split(made))
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
     assert figures["synthetic"]
 
 
 def test_counts(made: Dataset) -> None:
-    figures = describe(made)
+    figures = dataset_statistics(made)
     assert (figures["users"], figures["items"], figures["interactions"]) == (120, 150, 1500)
     assert figures["density"] == pytest.approx(1500 / (120 * 150))
     degrees = [int((made.interactions.item == item).sum()) for item in range(150)]
@@ -59,7 +59,7 @@ def test_counts(made: Dataset) -> None:
 
 
 def test_an_empty_core_is_zeros() -> None:
-    figures = describe(load("synthetic-5x10x25"))
+    figures = dataset_statistics(load("synthetic-5x10x25"))
     assert figures["k_cores"]["10"] == {"users": 0, "items": 0, "interactions": 0}
 
 
@@ -67,11 +67,11 @@ def test_an_empty_core_is_zeros() -> None:
 def test_gini_is_half_the_mean_difference(counts: list[int]) -> None:
     differences = [abs(one - other) for one in counts for other in counts]
     expected = np.mean(differences) / (2 * np.mean(counts))
-    assert gini(np.array(counts)) == pytest.approx(expected)
+    assert gini_index(np.array(counts)) == pytest.approx(expected)
 
 
 def test_gini_of_nothing() -> None:
-    assert gini(np.zeros(3, dtype=np.int64)) == 0.0
+    assert gini_index(np.zeros(3, dtype=np.int64)) == 0.0
 
 
 @pytest.mark.parametrize("name", SPLITS)
@@ -81,7 +81,7 @@ def test_cold_counts_of_a_split(name: str, made: Dataset) -> None:
         made, parts={"train": whole.select(whole.item % 5 > 0), "test": whole.select(whole.item % 5 == 0)}
     )
     split = make_split(dataset, name)
-    figures = describe(dataset, split)["split"]
+    figures = dataset_statistics(dataset, split)["split"]
     train_users, train_items = set(split.train.user.tolist()), set(split.train.item.tolist())
     assert figures["name"] == name
     assert figures["cold_items"] == 150 - len(train_items)
@@ -155,22 +155,22 @@ def pairs(**columns: list[float]) -> Interactions:
 )
 def test_times(times: list[float] | None, order: bool, expected: dict[str, object] | None) -> None:
     dataset = Dataset("x", pairs(**({} if times is None else {"time": times})), time_is_order=order)
-    assert describe(dataset)["time"] == expected
+    assert dataset_statistics(dataset)["time"] == expected
     assert has_clock(dataset) == (expected is not None and expected["kind"] == "clock")
 
 
 def test_ratings_one_by_one_or_in_spans() -> None:
-    few = describe(Dataset("x", pairs(weight=[1.0, 5.0, 5.0])))["ratings"]
+    few = dataset_statistics(Dataset("x", pairs(weight=[1.0, 5.0, 5.0])))["ratings"]
     assert few["histogram"] == [
         {"from": 1.0, "to": 1.0, "interactions": 1},
         {"from": 5.0, "to": 5.0, "interactions": 2},
     ]
     assert few["mean"] == pytest.approx(11 / 3)
     frame = pl.DataFrame({"user": range(50), "item": range(50), "weight": np.arange(50.0)})
-    many = describe(Dataset("x", Interactions.from_frame(frame)))["ratings"]
+    many = dataset_statistics(Dataset("x", Interactions.from_frame(frame)))["ratings"]
     assert many["distinct"] == 50
     assert [bar["interactions"] for bar in many["histogram"]] == [5] * 10
-    assert describe(Dataset("x", pairs()))["ratings"] is None
+    assert dataset_statistics(Dataset("x", pairs()))["ratings"] is None
 
 
 def test_attributes_by_field() -> None:
@@ -184,7 +184,7 @@ def test_attributes_by_field() -> None:
             "vector": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]],
         }
     )
-    fields = describe(Dataset("x", pairs(), item_attributes=table))["item_attributes"]
+    fields = dataset_statistics(Dataset("x", pairs(), item_attributes=table))["item_attributes"]
     assert fields == [
         {"field": "colour", "kind": "category", "coverage": 0.5, "distinct": 1},
         {"field": "shape", "kind": "category", "coverage": 1.0, "distinct": 1},
@@ -199,7 +199,7 @@ def test_attributes_of_nobody_here() -> None:
         {"id": [99], "tags": [["a"]], "size": [1.0], "vector": [[1.0]]},
         schema_overrides={"vector": pl.List(pl.Float64)},
     )
-    fields = describe(Dataset("x", pairs(), user_attributes=table))["user_attributes"]
+    fields = dataset_statistics(Dataset("x", pairs(), user_attributes=table))["user_attributes"]
     assert [field["coverage"] for field in fields] == [0.0, 0.0, 0.0]
     json.dumps(fields, allow_nan=False)
 
@@ -208,14 +208,14 @@ def test_texts_are_told_from_categories() -> None:
     titles = [f"The {name} of the {other}" for name, other in zip("abcd", "efgh", strict=True)]
     table = pl.DataFrame({"id": range(4), "title": titles, "shelf": ["of the A", "of the B"] * 2})
     pairs = Interactions.from_frame(pl.DataFrame({"user": [0, 1, 2, 3], "item": [0, 1, 2, 3]}))
-    figures = describe(Dataset("x", pairs, item_attributes=table))["item_attributes"]
+    figures = dataset_statistics(Dataset("x", pairs, item_attributes=table))["item_attributes"]
     assert [field["kind"] for field in figures] == ["words", "category"]
-    alone = describe(Dataset("x", pairs, item_attributes=table.select("id")))["item_attributes"]
+    alone = dataset_statistics(Dataset("x", pairs, item_attributes=table.select("id")))["item_attributes"]
     assert alone == []
 
 
 def test_the_docs_have_the_catalogue_as_it_is() -> None:
-    """Make it anew with ``python tests/data/test_describe.py`` after a change of the catalogue."""
+    """Make it anew with ``python tests/data/test_statistics.py`` after a change of the catalogue."""
     begin, end = "<!-- catalogue -->\n", "<!-- end of catalogue -->"
     text = DOCS.read_text(encoding="utf-8")
     assert text.partition(begin)[2].partition(end)[0] == catalogue_markdown()

@@ -1,4 +1,4 @@
-"""Named data sets: where they come from, their terms, how they are found, fetched and read."""
+"""Find, download and read data sets by name; read others by path."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from gclrec.data.synthetic import make_synthetic
 __all__ = ["CATALOG", "VARIABLE", "Entry", "cache_folder", "find", "load", "locate"]
 
 VARIABLE = "GCLREC_DATASETS"
-"""Environment variable with the folder that holds a folder for each data set."""
+"""Environment variable with the path of a folder that has a subfolder for each data set."""
 
 
 def locate(name: str) -> Path | None:
-    """Return the folder where a data set of the catalogue lies complete on this machine, if it does.
+    """Return the folder of a data set on this machine, ``None`` if it is not there.
 
-    Looked in: ``$GCLREC_DATASETS/<name>``, then the user's cache.
+    ``$GCLREC_DATASETS/<name>`` comes first, then the cache.
 
     Raises:
         InputError: the name is not in the catalogue, or its folder in ``$GCLREC_DATASETS`` is not complete.
@@ -45,11 +45,11 @@ def locate(name: str) -> Path | None:
 
 
 def find(name: str) -> Path:
-    """Return the folder of a data set, downloading it into the user's cache if it is nowhere here.
+    """Return the folder of a data set; download it into the cache if it is not on this machine.
 
     Raises:
-        InputError: it is not here and has no public address, or the download failed; says where to get it
-            and where to put it.
+        InputError: it has no public address, or the download failed; says where to get it and where to put
+            it.
     """
     entry = _entry(name)
     if entry.synthetic:
@@ -79,15 +79,15 @@ def load(
     test: str | os.PathLike[str] | None = None,
     valid: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    """Return a data set by its name in ``CATALOG``, or read one from a file or folder.
+    """Load a data set by its name in ``CATALOG``, or from a file or folder.
 
-    A name of the catalogue comes first; write ``./name`` for a file or folder of the same name.
-    ``synthetic-500x800x9000`` is a synthetic data set of 500 users, 800 items and 9,000 interactions, and
-    ``synthetic-500x800x9000-7`` the same with seed 7.
+    Names come before paths; ``./name`` is a file or folder of that name. ``synthetic-500x800x9000`` is a
+    synthetic data set of 500 users, 800 items and 9,000 interactions, ``synthetic-500x800x9000-7`` the same
+    with seed 7.
 
     Args:
         name: name or path.
-        columns: names of the columns, where they should not be guessed; for paths only.
+        columns: names of the columns that should not be guessed; for paths only.
         format: a name in :data:`~gclrec.data.io.formats.FORMATS`; for paths only.
         test: file of the test part, beside a path.
         valid: file of the validation part, beside a path.
@@ -119,7 +119,7 @@ def load(
             if len(dataset.interactions) != entry.interactions:
                 counts = f"{len(dataset.interactions):,} interactions and not {entry.interactions:,}"
                 warnings.warn(f"{folder}: {counts}; another version of {text}?", InputWarning, stacklevel=2)
-            # The original files of a published split may come without it.
+            # The original files of a published split may lack it.
             usable = entry.default_split != "given" or "test" in dataset.parts
             return replace(dataset, name=text, default_split=entry.default_split if usable else "random")
     raise InputError(f"{folder}: not a complete {text}; expected {_wanted(entry)}")
@@ -150,7 +150,7 @@ def _first_format(path: Path) -> str:
 
 
 def times_are_places(pairs: Interactions) -> bool:
-    """Return whether each user's times are just 0, 1, 2 and so on, or 1, 2, 3 and so on."""
+    """Return whether the times of all users are 0, 1, 2, ... or of all users 1, 2, 3, ..."""
     if pairs.time is None or len(pairs) == 0:
         return False
     order = np.lexsort((pairs.time, pairs.user))
@@ -174,14 +174,14 @@ def _unknown(name: str) -> InputError:
 
 
 def cache_folder() -> Path:
-    """Return the folder of this user where downloaded data sets are kept, one folder for each."""
+    """Return the user's folder of downloaded data sets, with a subfolder for each."""
     import pooch
 
     return Path(pooch.os_cache("gclrec"))
 
 
 def _places(name: str, entry: Entry) -> list[Path]:
-    """Return the folders where a data set may lie; the cache comes last."""
+    """Return the possible folders of a data set; the cache is the last."""
     roots = [Path(root).expanduser() for root in [os.environ.get(VARIABLE)] if root]
     return [root / (entry.folder or name) for root in [*roots, cache_folder()]]
 
@@ -192,7 +192,7 @@ def _wanted(entry: Entry) -> str:
 
 
 def _download(entry: Entry, folder: Path) -> None:
-    """Fetch what is missing; files that came before stay, so that a second call goes on."""
+    """Fetch missing files, so that a second call continues after a failure."""
     for download in entry.downloads:
         if not download.filename.endswith(".zip"):
             if not (folder / download.filename).is_file():

@@ -1,4 +1,4 @@
-"""Attributes of users and items, read into one table whose column types say what they are."""
+"""Read attributes of users and items into a table whose column types say what they are."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _GENRES = (
 
 
 def read_attributes(path: str | os.PathLike[str], *, id_column: str | None = None) -> pl.DataFrame:
-    """Read attributes of users or items, one row an id.
+    """Read attributes of users or items, one row for each id.
 
-    The type of a column says what kind of attribute it is, and ``null`` says that it is missing:
+    The type of a column is the kind of the attribute; a missing value is ``null``:
 
     ==========================  =====================================================
     ``String``, ``Int64``       a category
@@ -54,18 +54,18 @@ def read_attributes(path: str | os.PathLike[str], *, id_column: str | None = Non
     ``List(Float64)``           a vector
     ==========================  =====================================================
 
-    Read are CSV, TSV and Parquet with a header (text with ``|`` in it, or written ``[1, 2]``, is a
-    list); RecBole's ``.user`` and ``.item`` files, whose header gives the types; MovieLens's
-    ``users.dat``, ``movies.dat``, ``u.user`` and ``u.item``; and lines ``id attribute attribute ...``,
-    which become a list column ``attributes``. Each may be gzip'd.
+    The formats are CSV, TSV and Parquet with a header (text with ``|`` or such as ``[1, 2]`` is a list);
+    RecBole's ``.user`` and ``.item`` files, whose header gives the types; MovieLens's ``users.dat``,
+    ``movies.dat``, ``u.user`` and ``u.item``; and lines ``id attribute attribute ...``, which become a list
+    column ``attributes``.
 
     Args:
-        path: the file.
+        path: plain or gzip'd file.
         id_column: column of the ids; guessed if ``None`` (a user or item column, ``id``, else the first).
 
     Returns:
-        A table whose first column ``id`` (``Int64`` or ``String``) holds the raw ids. Another
-        column of that name is renamed to ``id_``.
+        A table whose first column ``id`` (``Int64`` or ``String``) holds the raw ids. Another column of that
+        name becomes ``id_``.
 
     Raises:
         InputError: the file cannot be read, or an id is missing or occurs twice; names the line.
@@ -118,10 +118,10 @@ def with_attribute_files(
     user_attributes: str | os.PathLike[str] | None,
     item_attributes: str | os.PathLike[str] | None,
 ) -> Dataset:
-    """Return the data set with the attribute tables of files in place of its own.
+    """Return the data set with attributes from files in place of its own.
 
     Raises:
-        InputError: a file cannot be read, or has a row for none of the users (or items).
+        InputError: a file cannot be read, or has no row for any of the users (or items).
     """
     for side, path in (("user", user_attributes), ("item", item_attributes)):
         if path is None:
@@ -140,7 +140,7 @@ def with_attribute_files(
 
 
 def infer_attribute(text: pl.Series) -> pl.Series:
-    """Return text as what it looks like: whole numbers, numbers, lists, or text.
+    """Convert text to whole numbers, numbers or lists if all of it looks so.
 
     Example:
         >>> infer_attribute(pl.Series(["Drama|War", "", "Comedy"])).to_list()
@@ -164,7 +164,7 @@ def infer_attribute(text: pl.Series) -> pl.Series:
 
 
 def _as_numbers(text: pl.Series) -> pl.Series | None:
-    """Return text as ``Int64`` or ``Float64`` (NaN is missing), ``None`` if some of it is neither."""
+    """Return text as ``Int64`` or ``Float64`` (NaN is missing), or ``None`` if some of it is no number."""
     for dtype in (pl.Int64, pl.Float64):
         numbers = text.cast(dtype, strict=False)
         if numbers.null_count() == text.null_count():
@@ -174,7 +174,7 @@ def _as_numbers(text: pl.Series) -> pl.Series | None:
 
 
 def _lists(text: pl.Series, separator: str, strip: str) -> pl.Series:
-    """Split text into lists of whole numbers, of numbers or of text; an empty list is missing."""
+    """Split text into lists of whole numbers, numbers or text; an empty list is missing."""
     frame = text.to_frame("value").with_row_index("row").drop_nulls()
     frame = frame.with_columns(pl.col("value").str.replace_all(separator, "\0").str.split("\0")).explode(
         "value"
@@ -188,7 +188,7 @@ def _lists(text: pl.Series, separator: str, strip: str) -> pl.Series:
 
 
 def _gathered(rows: pl.Series, values: pl.Series, length: int) -> pl.Series:
-    """Return values as one list a row, ``null`` for rows without any."""
+    """Return values as one list for each row, ``null`` for rows without values."""
     frame = pl.DataFrame({"row": rows.cast(pl.UInt32), "value": values})
     lists = frame.group_by("row", maintain_order=True).agg("value")
     every = pl.DataFrame({"row": np.arange(length, dtype=np.uint32)})
@@ -244,7 +244,7 @@ def _read_movielens(path: Path, separator: str) -> pl.DataFrame:
 
 
 def _genre_names(path: Path) -> tuple[str, ...]:
-    """Return the genres in the order of the flags in ``u.item``, from ``u.genre`` if it lies beside it."""
+    """Return the genres in the order of the flags of ``u.item``, from ``u.genre`` beside it if it exists."""
     for beside in (path.with_name("u.genre"), path.with_name("u.genre.gz")):
         if beside.is_file():
             lines = read_bytes(beside).decode("latin-1").split()
@@ -255,7 +255,7 @@ def _genre_names(path: Path) -> tuple[str, ...]:
 
 
 def _has_header(path: Path, sample: bytes) -> bool:
-    """Return whether a file is a table with a header, not lines of ``id attribute attribute ...``."""
+    """Return whether a file has a header and is not lines of ``id attribute attribute ...``."""
     if name_parts(path)[1] in (".csv", ".tsv", ".tab"):
         return True
     line = first_line(sample)
@@ -266,7 +266,7 @@ def _has_header(path: Path, sample: bytes) -> bool:
 
 
 def _by_kind(table: TextTable, at: int, kind: str) -> pl.Series:
-    """Return one column of an atomic file in the type that its header names."""
+    """Return a column of an atomic file in the type of its header."""
     text = table.rows[:, at].str.strip_chars().alias(table.names[at])
     text = text.set(text == "", None)
     if kind == "token":
@@ -289,7 +289,7 @@ def _by_kind(table: TextTable, at: int, kind: str) -> pl.Series:
 
 
 def _plain_types(frame: pl.DataFrame, path: str | Path) -> pl.DataFrame:
-    """Return the columns of a Parquet table in the types that :func:`read_attributes` promises."""
+    """Return the columns of a typed table in the types of :func:`read_attributes`."""
     columns = []
     for column in frame:
         dtype = column.dtype
@@ -333,7 +333,7 @@ def _id_name(names: list[str], id_column: str | None, path: str | Path) -> str:
 
 
 def _by_id(frame: pl.DataFrame, name: str, place: Place) -> pl.DataFrame:
-    """Return a table with its id column first, checked, and its vectors of one length."""
+    """Return a table with its id column first; ids must be distinct and vectors of one length."""
     ids = id_values(frame[name], name, place).alias("id")
     twice = ~ids.is_first_distinct()
     if twice.any():

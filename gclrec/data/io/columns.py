@@ -1,4 +1,4 @@
-"""Which columns of a table are meant, and what their values say: ids, numbers, times."""
+"""Find the columns of a table, and convert their values to ids, numbers and times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gclrec.common.errors import InputError, InputWarning
 AnyPath = str | PathLike[str]
 
 Place = Callable[[int], str]
-"""Names the place of a table row, such as ``ratings.csv, line 7``."""
+"""Returns the place of a table row, such as ``ratings.csv, line 7``."""
 
 _ISO = "an ISO date such as 2024-01-05 10:00:00"
 _DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%#z")
@@ -24,17 +24,16 @@ _DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Names of the columns to read, where the caller does not want them guessed.
+    """Names of the columns that should not be guessed.
+
+    Files without a header have fixed columns, of which only ``""`` has an effect.
 
     Args:
         user: column of user ids.
         item: column of item ids.
-        time: column of times; ``""`` reads none even if one could be guessed.
+        time: column of times; ``""`` reads none.
         weight: column of ratings or other weights; ``""`` reads none.
-        usual: names of columns by their roles, such as those of another file, which are taken without a
-            guess where a table has them.
-
-    Files without a header have fixed columns; there only ``""`` means something.
+        usual: column names by role, such as those of another file, which are taken before any guess.
     """
 
     user: str | None = None
@@ -46,14 +45,14 @@ class Columns:
 
 @dataclass(frozen=True, eq=False)
 class RawInteractions:
-    """What one file holds, in raw ids.
+    """Interactions of one file in raw ids.
 
     Args:
-        frame: columns ``user``, ``item`` and, where known, ``time``, ``weight``; in file order.
-        users: all user ids that the file names, where that is more than ``frame["user"]``.
+        frame: columns ``user``, ``item`` and, if known, ``time``, ``weight``; in file order.
+        users: all user ids of the file, if there are more than in ``frame["user"]``.
         items: the same for items.
-        shape: rows and columns of the file's matrix, ``None`` if it is no matrix.
-        without_items: how many users are there without any item.
+        shape: shape of the file's matrix, ``None`` if it is no matrix.
+        without_items: number of users without an item.
         first_without_items: the place of the first of them.
     """
 
@@ -68,12 +67,11 @@ class RawInteractions:
 def pick_columns(names: Sequence[str], columns: Columns, path: str | PathLike[str]) -> dict[str, int]:
     """Return the positions of the ``user``, ``item``, ``time`` and ``weight`` columns of a table.
 
-    A name the caller gives must be there (upper or lower case); the others are guessed from
-    ``GUESSES``, where the earlier name wins; an :class:`~gclrec.InputWarning` tells where several
-    fit. Time and weight may be absent.
+    Given names must exist, in upper or lower case. The others are guessed from :data:`GUESSES`, where the
+    earlier name wins, with an :class:`~gclrec.InputWarning` if several fit. Time and weight may be absent.
 
     Raises:
-        InputError: a given name is not there or is there twice, or user or item cannot be guessed.
+        InputError: a given name does not exist or exists twice, or user or item cannot be guessed.
     """
     found = ", ".join(names)
     picked: dict[str, int] = {}
@@ -95,7 +93,7 @@ def pick_columns(names: Sequence[str], columns: Columns, path: str | PathLike[st
             fitting = fitting_columns(names, role, taken=picked.values())
             if fitting:
                 picked[role] = fitting[0]
-                _tell_of_others([names[position] for position in fitting], role, path)
+                _warn_of_others([names[position] for position in fitting], role, path)
     missing = [role for role in ("user", "item") if role not in picked]
     if missing:
         flags = " and ".join(f"--{role}-column" for role in missing)
@@ -105,35 +103,34 @@ def pick_columns(names: Sequence[str], columns: Columns, path: str | PathLike[st
 
 
 def guess_column(names: Sequence[str], role: str, taken: Iterable[int] = ()) -> int | None:
-    """Return the position of the column that is most likely the role, ``None`` if no name fits."""
+    """Return the position of the most likely column of a role, ``None`` if no name fits."""
     return next(iter(fitting_columns(names, role, taken)), None)
 
 
 def fitting_columns(names: Sequence[str], role: str, taken: Iterable[int] = ()) -> list[int]:
-    """Return the positions of the columns that may be the role by their names, the likeliest first."""
+    """Return the positions of the columns whose names fit a role, the most likely first."""
     plain = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in names]
     used = set(taken)
     fits = (plain.index(guess) for guess in GUESSES[role] if guess in plain)
     return [position for position in fits if position not in used]
 
 
-def _tell_of_others(fitting: Sequence[str], role: str, path: str | PathLike[str]) -> None:
+def _warn_of_others(fitting: Sequence[str], role: str, path: str | PathLike[str]) -> None:
     if len(fitting) > 1:
         message = f"{path}: read {fitting[0]!r} as {role}, not {' or '.join(map(repr, fitting[1:]))}"
         warnings.warn(f"{message}; name another with --{role}-column", InputWarning, stacklevel=4)
 
 
 def typed_interactions(raw: pl.DataFrame, names: Mapping[str, str], place: Place) -> pl.DataFrame:
-    """Return a table of raw values with ids, times and weights in their own types.
+    """Convert raw values to ids, times and weights.
 
     Args:
         raw: columns ``user``, ``item`` and maybe ``time``, ``weight``, as read.
-        names: what those columns are called in the file.
-        place: names the place of a row, for error messages.
+        names: their names in the file, for error messages.
+        place: returns the place of a row, for error messages.
 
     Returns:
-        The same rows; ids ``Int64`` or ``String`` (or coded text, where they came so), time and weight
-        ``Float64``.
+        The same rows; ids ``Int64`` or ``String`` (coded text stays coded), time and weight ``Float64``.
 
     Raises:
         InputError: an id is missing or fractional, or a time or weight is no finite number.
@@ -149,10 +146,10 @@ def typed_interactions(raw: pl.DataFrame, names: Mapping[str, str], place: Place
 
 
 def id_values(values: pl.Series, name: str, place: Place) -> pl.Series:
-    """Return ids as ``Int64`` where all are whole numbers, else as ``String`` (or the coded text given).
+    """Return ids as ``Int64`` if all are whole numbers, else as ``String`` (coded text stays coded).
 
-    Text such as ``007`` is kept as text; ``7.0``, as tables write whole numbers next to missing
-    ones, is the number 7.
+    Text such as ``007`` is kept as text. If all ids end in ``.0``, as tables write whole numbers next to
+    missing ones, they are whole numbers.
 
     Raises:
         InputError: an id is missing, is a fraction, or is neither number nor text.
@@ -184,7 +181,7 @@ def id_values(values: pl.Series, name: str, place: Place) -> pl.Series:
 def number_values(
     values: pl.Series, name: str, place: Place, *, expected: str = "a finite number"
 ) -> pl.Series:
-    """Return finite numbers as ``Float64``; ``expected`` is what an error says that they should be.
+    """Return finite numbers as ``Float64``; an error says that ``expected`` was expected.
 
     Raises:
         InputError: a value is missing, is text, NaN or infinite.
@@ -200,8 +197,8 @@ def number_values(
 def time_values(values: pl.Series, name: str, place: Place) -> pl.Series:
     """Return times as ``Float64``: numbers as they are, dates as seconds since 1970 (UTC).
 
-    Dates are those of a Parquet table, or ISO text such as ``2020-02-01`` or
-    ``2020-02-01T10:00:00Z``; a date without a time zone is taken as UTC.
+    Dates have a date type or are ISO text such as ``2020-02-01`` or ``2020-02-01T10:00:00Z``; without a time
+    zone they are UTC.
 
     Raises:
         InputError: a time is missing, is neither number nor date, NaN or infinite.
@@ -223,7 +220,9 @@ def time_values(values: pl.Series, name: str, place: Place) -> pl.Series:
 def _iso_moments(text: pl.Series) -> pl.Series:
     plain = text.str.strip_chars().str.replace(" UTC", "Z", literal=True).str.replace(" ", "T", literal=True)
     parsed = {form: _moments(plain.head(1), form) for form in _DATE_FORMATS}
-    likely = sorted(_DATE_FORMATS, key=lambda form: parsed[form].null_count())  # the first value's form leads
+    likely = sorted(
+        _DATE_FORMATS, key=lambda form: parsed[form].null_count()
+    )  # the first value's format first
     moments = _moments(plain, likely[0])
     for form in likely[1:]:
         if moments.null_count():
@@ -239,7 +238,6 @@ def _as_integers(text: pl.Series) -> pl.Series | None:
     """Return text as ``Int64`` if that loses nothing, else ``None``."""
     numbers = text.cast(pl.Int64, strict=False)
     if numbers.null_count():
-        # 7.0 is how whole numbers are written beside missing ones
         return _as_integers(text.str.strip_suffix(".0")) if text.str.ends_with(".0").all() else None
     padded = text.str.starts_with("0") & (text.str.len_bytes() > 1)
     return None if (padded | text.str.starts_with("+") | text.str.starts_with("-0")).any() else numbers
@@ -259,48 +257,25 @@ def _refuse(bad: pl.Series, values: pl.Series, name: str, place: Place, expected
     raise InputError(f"{place(row)}: found {found} in column {name!r}, expected {expected}{more}")
 
 
-GUESSES: dict[str, tuple[str, ...]] = {
-    "user": (
-        *("user", "userid", "uid", "users", "usersid", "userno", "username", "useridx", "userindex"),
-        *("customer", "customerid", "visitor", "visitorid", "reviewer", "reviewerid", "member", "memberid"),
-        *(
-            "account",
-            "accountid",
-            "client",
-            "clientid",
-            "buyer",
-            "buyerid",
-            "reader",
-            "readerid",
-            "viewer",
-            "viewerid",
-        ),
-    ),
-    "item": (
-        *("item", "itemid", "iid", "items", "itemno", "itemidx", "itemindex"),
-        *("movie", "movieid", "product", "productid", "asin", "parentasin", "business", "businessid"),
-        *("artist", "artistid", "track", "trackid", "song", "songid", "book", "bookid", "isbn"),
-        *("article", "articleid", "sku", "video", "videoid", "game", "gameid", "news", "newsid"),
-        *(
-            "venue",
-            "venueid",
-            "location",
-            "locationid",
-            "poi",
-            "poiid",
-            "recipe",
-            "recipeid",
-            "anime",
-            "animeid",
-        ),
-    ),
-    "time": (
-        *("timestamp", "time", "datetime", "date", "ts", "unixtime", "unixreviewtime", "unixtimestamp"),
-        *("eventtime", "createdat", "utctimestamp", "order"),
-    ),
-    "weight": (
-        *("weight", "rating", "score", "stars", "star", "overall", "rate"),
-        *("count", "playcount", "plays", "clicks", "frequency", "listeningcount"),
-    ),
+_USER = """
+    user userid uid users usersid userno username useridx userindex customer customerid visitor visitorid
+    reviewer reviewerid member memberid account accountid client clientid buyer buyerid reader readerid
+    viewer viewerid
+"""
+_ITEM = """
+    item itemid iid items itemno itemidx itemindex movie movieid product productid asin parentasin business
+    businessid artist artistid track trackid song songid book bookid isbn article articleid sku video videoid
+    game gameid news newsid venue venueid location locationid poi poiid recipe recipeid anime animeid
+"""
+_TIME = """
+    timestamp time datetime date ts unixtime unixreviewtime unixtimestamp eventtime createdat utctimestamp
+    order
+"""
+_WEIGHT = """
+    weight rating score stars star overall rate count playcount plays clicks frequency listeningcount
+"""
+GUESSES = {
+    role: tuple(names.split())
+    for role, names in (("user", _USER), ("item", _ITEM), ("time", _TIME), ("weight", _WEIGHT))
 }
-"""Column names by role, most telling first; compared in lower case, letters and digits only."""
+"""Column names by role, the most likely first; compared in lower case, letters and digits only."""

@@ -1,4 +1,4 @@
-"""Which files of a folder are interactions, their published parts, and attributes."""
+"""Find interactions, published parts and attributes among the files of a folder."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from gclrec.common.errors import InputError
 from gclrec.common.files import name_parts, unreadable
 
 PART_STEMS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
-"""Beginnings of the names of a published split's files, by part."""
+"""How the file names of a published split begin, by part."""
 
 INTERACTION_SUFFIXES = (
     *(".txt", ".csv", ".tsv", ".tab", ".dat", ".data", ".parquet", ".pq"),
     *(".npz", ".inter", ".base", ".test"),
 )
-"""Suffixes of files that may hold interactions, each also with ``.gz``."""
+"""Suffixes of files that may hold interactions, also with ``.gz``."""
 
 _WHOLE = ("ratings", "interactions", "events", "sequences", "sequence")
 _DETAILS = ("", "s", "_attributes", "_features", "_meta", "_metadata", "_tags", "_categories")
@@ -28,12 +28,12 @@ _ATTRIBUTES = {
 
 @dataclass(frozen=True)
 class Layout:
-    """What a folder holds.
+    """Files of a folder.
 
     Args:
-        parts: file of each published part; ``train`` alone where no split was published.
-        shards: files that together are one table; empty if ``parts`` is not.
-        attributes: file of ``user`` and ``item`` attributes, where there is one.
+        parts: file of each published part; ``train`` alone without a published split.
+        shards: files that form one table; empty if ``parts`` is not.
+        attributes: file of ``user`` and ``item`` attributes, if there is one.
     """
 
     parts: dict[str, Path] = field(default_factory=dict)
@@ -42,20 +42,20 @@ class Layout:
 
 
 def find_layout(folder: Path, given: Collection[str] = ()) -> Layout:
-    """Tell by their names what the files of a folder are.
+    """Find the files of a folder by their names.
 
-    Looked for in this order: RecBole's ``NAME.inter`` (or ``NAME.train.inter`` and so on);
+    In this order: RecBole's ``NAME.inter`` (or ``NAME.train.inter`` and so on);
     ``train*`` with ``test*`` and ``valid*``; ``ratings.*``, ``interactions.*``, ``events.*``,
-    ``sequences.*`` or ``u.data``; several Parquet files that are one table; the only file that
+    ``sequences.*`` or ``u.data``; several Parquet files that form one table; the only file that
     may hold interactions. Attributes are ``NAME.user`` and ``NAME.item``, MovieLens's files, and
     ``users.*``, ``item_attributes.*`` and the like.
 
     Args:
-        folder: is not searched below its top.
-        given: parts that the caller names himself, which need not be told apart here.
+        folder: subfolders are not searched.
+        given: parts whose files the caller names.
 
     Raises:
-        InputError: nothing readable is there, or several files could be the same part.
+        InputError: no file can be read, or several files could be the same part.
     """
     try:
         files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
@@ -87,7 +87,7 @@ def find_layout(folder: Path, given: Collection[str] = ()) -> Layout:
 
 
 def _part(folder: Path, files: Sequence[Path], part: str, given: Collection[str]) -> Path | None:
-    """Return the file of a part: one named exactly so, else the only one whose name begins so."""
+    """Return the file of a part: by its exact name, else the only one whose name begins with it."""
     if part in given:
         return None
     # RecBole writes the part behind the name: ml-100k.train.inter
@@ -104,7 +104,7 @@ def _part(folder: Path, files: Sequence[Path], part: str, given: Collection[str]
 
 
 def _attributes(files: Sequence[Path]) -> dict[str, Path]:
-    """Return the attribute file of users and of items; none where several could be it."""
+    """Return the attribute file of users and of items; none if several could be it."""
     attributes = {}
     for kind, stems in _ATTRIBUTES.items():
         found = [

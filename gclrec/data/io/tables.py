@@ -1,4 +1,4 @@
-"""Tables of interactions: CSV, TSV and Parquet with a header, RecBole's atomic files."""
+"""Read tables with a header: CSV, TSV, Parquet, RecBole's atomic files."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from gclrec.data.io.columns import Columns, RawInteractions, pick_columns, typed
 from gclrec.data.io.numbering import coded
 
 SEPARATORS = ("\t", ",", ";", "|", " ")
-"""Field separators that are told apart by the header line; a blank only if no other occurs there."""
+"""Field separators, detected in the header line; a blank only if no other occurs there."""
 
 FIELD_TYPES = ("token", "token_seq", "float", "float_seq")
-"""Types that a header of RecBole's atomic files may name, ``field:type`` ([1]).
+"""Types in the header of RecBole's atomic files, ``field:type`` ([1]).
 
 [1] https://recbole.io/docs/user_guide/data/atomic_files.html
 """
@@ -29,17 +29,17 @@ FIELD_TYPES = ("token", "token_seq", "float", "float_seq")
 
 @dataclass(frozen=True, eq=False)
 class TextTable:
-    """A delimited text file, every field as text.
+    """A delimited text file whose fields are text.
 
     Args:
-        path: where it was read from.
-        names: names of the columns; made up where the file has no header.
-        rows: one ``String`` column a field; lines without any value are left out.
-        numbers: ``(rows,)`` number of each row in the file, lines without values counted, from 0.
-        data: the file's text after unpacking.
-        separator: between fields.
-        quote: around fields that hold the separator; ``None`` if quotes mean nothing.
-        has_header: the first line names the columns.
+        path: the file.
+        names: names of the columns, those of the caller if the file has no header.
+        rows: one ``String`` column for each field; lines without any value are left out.
+        numbers: ``(rows,)`` number of each row among all lines of the file, from 0.
+        data: content of the file, unpacked.
+        separator: separator of the fields.
+        quote: quote around fields; ``None`` if quotes have no meaning.
+        has_header: whether the first line names the columns.
     """
 
     path: Path
@@ -52,7 +52,7 @@ class TextTable:
     has_header: bool
 
     def place(self, row: int) -> str:
-        """Return the file and line of a row; slow, for error messages."""
+        """Return the file and line of a row; slow, for error messages only."""
         wanted = int(self.numbers[row]) + self.has_header
         lines = (line for line, _ in records(self.data, self.separator, self.quote))
         return f"{self.path}, line {next(islice(lines, wanted, None), wanted + 1)}"
@@ -61,14 +61,14 @@ class TextTable:
 def read_text_table(
     path: Path, data: bytes, *, separator: str, quote: str | None, names: Sequence[str] | None = None
 ) -> TextTable:
-    """Read delimited text with every field as text.
+    """Read delimited text without converting its fields.
 
     Args:
         path: named in error messages.
-        data: the file's text after unpacking.
+        data: content of the file, unpacked.
         separator: one character between fields.
-        quote: around fields that hold the separator; ``None`` if quotes mean nothing.
-        names: of the columns, where the first line is not a header.
+        quote: quote around fields; ``None`` if quotes have no meaning.
+        names: names of the columns, if the first line is not a header.
 
     Raises:
         InputError: not UTF-8, lines of different lengths, or no line below the header.
@@ -107,7 +107,11 @@ def first_line(data: bytes) -> bytes:
 
 
 def records(data: bytes, separator: str, quote: str | None) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number (from 1) and fields of each record from the first that is not empty; slow."""
+    """Yield line number (from 1) and fields of each record after leading empty lines; slow.
+
+    Polars does not report lines, so an error is located in this way after the fact; quoted fields may span
+    lines.
+    """
     body = data.lstrip(b"\r\n")
     text = io.StringIO(body.decode(errors="replace"), newline="")
     if quote:
@@ -120,7 +124,7 @@ def records(data: bytes, separator: str, quote: str | None) -> Iterator[tuple[in
         for fields in reader:
             yield line, fields
             line = above + reader.line_num + 1
-    except csv.Error:  # a field too long for the csv module: the search ends here
+    except csv.Error:  # a field is too long for the csv module
         return
 
 
@@ -131,7 +135,7 @@ def header_fields(line: bytes, separator: str, quote: str | None) -> list[str]:
 
 
 def sniff_separator(line: bytes) -> str:
-    """Return the separator that occurs most in a header line; a comma if none does."""
+    """Return the most frequent separator of a header line; a comma if there is none."""
     text = line.decode(errors="replace")
     counts = {separator: text.count(separator) for separator in SEPARATORS[:-1]}
     best = max(counts, key=lambda separator: counts[separator])
@@ -144,21 +148,21 @@ def read_table(path: Path, columns: Columns) -> RawInteractions:
     """Read interactions from CSV, TSV or Parquet with a header, plain or gzip'd.
 
     Raises:
-        InputError: the file cannot be read, its columns cannot be told, or a value is no id or number.
+        InputError: the file cannot be read, its columns cannot be found, or a value is no id or number.
     """
     return read_parquet(path, columns) if is_parquet(path) else _read_csv(path, columns)
 
 
 def is_parquet(path: Path) -> bool:
-    """Return whether a file is Parquet, by its suffix or its first bytes."""
+    """Return whether a file is Parquet by its suffix or its first bytes."""
     return name_parts(path)[1] in (".parquet", ".pq") or read_sample(path).startswith(b"PAR1")
 
 
 def open_csv(path: Path) -> TextTable:
-    """Read a text table whose first line names the columns, its separator told by that line.
+    """Read a text table whose first line names the columns and shows the separator.
 
     Raises:
-        InputError: the file cannot be read, has one column, no header or ragged rows.
+        InputError: the file cannot be read, has a single column, no header, or lines of different lengths.
     """
     data = read_bytes(path)
     line = first_line(data)
@@ -184,7 +188,7 @@ def _read_csv(path: Path, columns: Columns) -> RawInteractions:
 
 
 def interactions_of(table: TextTable, picked: dict[str, int]) -> pl.DataFrame:
-    """Return the typed interactions of a text table whose columns were picked by position."""
+    """Return the interactions of a text table, given the positions of its columns."""
     raw = table.rows.select(pl.col(str(position)).alias(role) for role, position in picked.items())
     return typed_interactions(raw, {role: table.names[at] for role, at in picked.items()}, table.place)
 

@@ -1,4 +1,4 @@
-"""Interactions in text without a header, and in SciPy's sparse matrices."""
+"""Read interactions from text without a header and from SciPy's sparse matrices."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from gclrec.data.io.columns import Columns, RawInteractions, typed_interactions
 from gclrec.data.io.tables import first_line, interactions_of, read_text_table
 
 LARGEST_ID = 2**31 - 1
-"""The largest id in an adjacency list: ids there are row numbers, which fit 32 bits."""
+"""Largest id of an adjacency list."""
 
 
 class IntegerLists(NamedTuple):
-    """Lines of whole numbers, each an id and a list: ``id value value ...``.
+    """Lines of whole numbers, ``id value value ...``.
 
     Args:
-        ids: ``(L,)`` first number of each line that is not blank.
-        counts: ``(L,)`` how many numbers follow it.
-        values: the numbers that follow, of all lines.
-        lines: ``(L,)`` line in the file, from 1.
+        ids: ``(L,)`` first number of each line that is not empty.
+        counts: ``(L,)`` number of values of each line.
+        values: the values of all lines.
+        lines: ``(L,)`` line number in the file, from 1.
     """
 
     ids: npt.NDArray[np.int64]
@@ -41,7 +41,7 @@ def integer_lists(path: Path) -> IntegerLists:
     """Read lines of whole numbers from 0 to 2147483647, separated by blanks or tabs.
 
     Raises:
-        InputError: the file cannot be read, or holds anything else; names the line.
+        InputError: the file cannot be read or has other content; names the line.
     """
     data = read_bytes(path)
     if data.translate(None, b"0123456789 \t\r\n"):
@@ -72,7 +72,7 @@ def _bad_number(path: Path, data: bytes) -> InputError:
 
 
 def read_adjacency(path: Path, columns: Columns) -> RawInteractions:
-    """Read LightGCN's lists, one line a user: ``user item item ...``.
+    """Read LightGCN's lists, one line for each user: ``user item item ...``.
 
     Ids are whole numbers from 0 to 2147483647. A user may have no item, or several lines.
 
@@ -119,7 +119,7 @@ def read_pair_lines(path: Path, columns: Columns) -> RawInteractions:
     Fields are separated by tabs if the first line has one, else by blanks.
 
     Raises:
-        InputError: lines of other or different lengths, or a weight that is no number.
+        InputError: lines differ in length or have other lengths, or a weight is no number.
     """
     return _read_plain(path, columns, read_bytes(path), {2: ("user", "item"), 3: ("user", "item", "weight")})
 
@@ -128,7 +128,7 @@ def read_movielens(path: Path, columns: Columns) -> RawInteractions:
     """Read MovieLens ratings, ``user item rating timestamp``: ``u.data`` (tabs) or ``ratings.dat`` (``::``).
 
     Raises:
-        InputError: lines of another length, or a value that is no number.
+        InputError: a line has another length, or a value is no number.
     """
     data = read_bytes(path).replace(b"::", b"\t")
     return _read_plain(path, columns, data, {4: ("user", "item", "weight", "time")})
@@ -149,7 +149,7 @@ def _read_plain(
 
 
 def single_tabs(data: bytes) -> bytes:
-    """Return lines whose fields are separated by one tab each, without blanks at their ends.
+    """Return lines whose fields are separated by single tabs, which is what ``read_csv`` takes.
 
     Runs of tabs separate fields if the first line has one, else runs of blanks.
     """
@@ -169,8 +169,8 @@ def _refuse_names(path: Path, columns: Columns) -> None:
 def read_npz(path: Path, columns: Columns) -> RawInteractions:
     """Read a SciPy sparse matrix saved by ``scipy.sparse.save_npz``: rows are users, columns are items.
 
-    Ids are the row and column numbers, those without entries included. Values other than 1
-    become weights; stored zeros are no interactions. Nothing is unpickled.
+    Ids are the row and column numbers, including those without entries. Values other than 1 become weights;
+    stored zeros are no interactions. Nothing is unpickled.
 
     Raises:
         InputError: the file is damaged, is no sparse matrix, or has no entries.
