@@ -22,9 +22,8 @@ from cyclopts import App, CycloptsError, Parameter, Token, UnusedCliTokensError
 from cyclopts.argument import ArgumentCollection
 from rich.console import Console
 
-from gclrec.common.errors import CollapseWarning, InputError, InputWarning
+from gclrec.common.errors import CollapseWarning, InputError, InputWarning, flag
 from gclrec.common.files import read_toml
-from gclrec.settings.validation import flag
 
 Json = Annotated[bool, Parameter(negative=(), help="Print one JSON object as the last line on stdout.")]
 """The ``--json`` flag of every command: tables then go to stderr, so that stdout is for machines."""

@@ -1,4 +1,4 @@
-"""``gclrec data``: which data sets there are, and what one looks like."""
+"""``gclrec data``: list and describe data sets."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ app = command("data", help="List and describe data sets.")
 @Parameter(name="*", negative=())
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How a data set is read, filtered and split: the flags of ``gclrec train``, with the same meaning."""
+    """How a data set is read, filtered and split; the flags mean what they mean for ``gclrec train``."""
 
     user_column: str | None = None
-    """Column with user ids, where it cannot be guessed."""
+    """Column of user ids, if it cannot be guessed."""
     item_column: str | None = None
-    """Column with item ids."""
+    """Column of item ids."""
     time_column: str | None = None
-    """Column with timestamps."""
+    """Column of timestamps."""
     weight_column: str | None = None
-    """Column with ratings or other weights."""
+    """Column of ratings or other weights."""
     format: str = "auto"
-    """File format, where it is not recognised by suffix or content."""
+    """File format, if it is not recognised by suffix or content."""
     test_file: Path | None = None
     """File of a published test part, beside a file of training pairs."""
     valid_file: Path | None = None
@@ -55,7 +55,7 @@ class Reading:
     k_core: int | None = None
     """Keep users and items with at least this many interactions, to a fixed point."""
     split: Annotated[
-        str | None, Parameter(help=f"Also tell the parts of this split: {', '.join(SPLITS)}.")
+        str | None, Parameter(help=f"Also describe the parts of this split: {', '.join(SPLITS)}.")
     ] = None
     valid_share: float = 0.1
     """Share held out for validation."""
@@ -73,7 +73,7 @@ class Reading:
 
 @app.command(name="list", usage="Usage: gclrec data list [OPTIONS]")
 def list_command(*, json: Json = False) -> None:
-    """List the data sets that have a name, and where they are on this machine."""
+    """List the named data sets and where they are on this machine."""
     rows = []
     for name, entry in CATALOG.items():
         rows.append(
@@ -117,15 +117,15 @@ def describe_command(
     reading: Reading | None = None,
     aug: Annotated[
         str | None,
-        Parameter(help="Also tell what two views of the graph would be like: as --aug of `gclrec train`."),
+        Parameter(help="Also describe two views of the graph: as --aug of `gclrec train`."),
     ] = None,
-    aug_p: Annotated[float, Parameter(help="Strength of every augmentation that names none.")] = 0.1,
+    aug_p: Annotated[float, Parameter(help="Strength of augmentations that name none.")] = 0.1,
     plot: Annotated[
         Path | None, Parameter(help="Draw degrees, times and ratings into this .png, .svg or .pdf file.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Tell sizes, degrees, times, ratings, attributes and cold users and items of a data set."""
+    """Describe sizes, degrees, times, ratings, attributes and cold users and items of a data set."""
     reading = reading or Reading()
     columns = Columns(
         user=reading.user_column,
@@ -179,7 +179,7 @@ def describe_command(
 
 
 def _views(train: Interactions, aug: str, aug_p: float, seed: int) -> dict[str, Any]:
-    """Return what two views do to the graph of some pairs; PyTorch is loaded for this alone."""
+    """Return statistics of two views of the graph; only this imports PyTorch."""
     from torch import Generator
 
     from gclrec.graph.bipartite import BipartiteGraph
@@ -190,7 +190,7 @@ def _views(train: Interactions, aug: str, aug_p: float, seed: int) -> dict[str, 
 
 
 def _known(name: str) -> dict[str, str] | None:
-    """Return what the catalogue says of a data set, ``None`` if it is not in there."""
+    """Return the catalogue's entry of a data set, ``None`` if there is none."""
     if name not in CATALOG:
         return None
     entry = CATALOG[name]
@@ -199,7 +199,7 @@ def _known(name: str) -> dict[str, str] | None:
 
 
 def _whereabouts(name: str) -> dict[str, Any]:
-    """Return where a data set is, in words and as a path."""
+    """Return where a data set is on this machine, in words and as a path."""
     entry = CATALOG[name]
     if entry.synthetic:
         return {"found": "made in code", "path": None}
@@ -260,7 +260,7 @@ def _overview(figures: dict[str, Any]) -> Table:
 
 
 def _columns(columns: dict[str, Any] | None) -> list[tuple[str, str]]:
-    """Return rows on the columns that were read and those that were not."""
+    """Return table rows with the columns that are read and those that are ignored."""
     if columns is None:
         return []
     read = ", ".join(f"{role} from {name}" for role, name in columns["read"].items())

@@ -48,3 +48,8 @@ def check_choice(argument: str, value: str, choices: Collection[str]) -> None:
     """Raise a :class:`SettingError` unless the value of an argument is one of its choices."""
     if value not in choices:
         raise SettingError(argument, f"must be one of {', '.join(choices)}, got {value!r}")
+
+
+def flag(name: str) -> str:
+    """Return the command-line spelling of a setting."""
+    return "--" + name.replace("_", "-")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 
 from gclrec.baselines import BASELINES
-from gclrec.common.errors import InputError
+from gclrec.common.errors import InputError, flag
 from gclrec.common.schedules import SCHEDULES
 from gclrec.contrast import SSL
 from gclrec.contrast.cl4srec import HISTORY_VIEWS
@@ -21,7 +21,7 @@ from gclrec.encoders import ENCODERS, HISTORIES, LAYER_WEIGHTS, REFINERS
 from gclrec.evaluation.metrics import METRICS
 from gclrec.losses.ranking_losses import LOSSES
 from gclrec.negatives.registry import NEGATIVES
-from gclrec.settings.validation import check, flag, method_settings, options
+from gclrec.settings.validation import check, method_settings, options
 from gclrec.views.views import VIEWS, parse_augmentations
 
 __all__ = ["TrainConfig", "flag", "method_settings"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gclrec.baselines import BASELINES
-from gclrec.common.errors import InputError, InputWarning, SettingError
+from gclrec.common.errors import InputError, InputWarning, SettingError, flag
 from gclrec.contrast import SSL
 from gclrec.contrast.cl4srec import parse_history_views
 from gclrec.data.splits import Split
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from gclrec.settings.config import TrainConfig
 
 GROUPS = (*USER_GROUPS, *ITEM_GROUPS)
-
-
-def flag(name: str) -> str:
-    """Return the command-line spelling of a setting."""
-    return "--" + name.replace("_", "-")
 
 
 def options(names: Mapping[str, object] | tuple[str, ...]) -> str:
