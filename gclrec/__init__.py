@@ -1,6 +1,6 @@
 """gclrec: graph contrastive recommenders for recall.
 
-The names that people type most are here; they are loaded when first used, so ``import gclrec`` is cheap.
+The most used names are here. They are loaded when first used, so ``import gclrec`` is cheap.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gclrec.common.lazy import lazy
 
 if TYPE_CHECKING:
+    from gclrec.api import Run, fit, load_run, resume
     from gclrec.common.errors import InputError, InputWarning
     from gclrec.data.catalog.loader import load as load_dataset
     from gclrec.data.interactions import Vocabulary
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gclrec.recall.build_index import build_index
     from gclrec.recall.index import Index
     from gclrec.recall.recommender import Recommender
+    from gclrec.training.callbacks import StopTraining
     from gclrec.training.trained import load_recommender
     from gclrec.views.augment import augment
     from gclrec.views.transform import Augment
@@ -41,13 +43,18 @@ __all__ = [
     "LightGCN",
     "PyGEncoder",
     "Recommender",
+    "Run",
+    "StopTraining",
     "Vocabulary",
     "augment",
     "bpr",
     "build_index",
+    "fit",
     "info_nce",
     "load_dataset",
     "load_recommender",
+    "load_run",
+    "resume",
     "top_k",
 ]
 
@@ -64,13 +71,18 @@ __getattr__, __dir__ = lazy(
         "MF": "gclrec.encoders.mf",
         "PyGEncoder": "gclrec.encoders.pyg",
         "Recommender": "gclrec.recall.recommender",
+        "Run": "gclrec.api",
+        "StopTraining": "gclrec.training.callbacks",
         "Vocabulary": "gclrec.data.interactions",
         "augment": "gclrec.views.augment",
         "bpr": "gclrec.losses.ranking_losses",
         "build_index": "gclrec.recall.build_index",
+        "fit": "gclrec.api",
         "info_nce": "gclrec.losses.info_nce",
         "load_dataset": "gclrec.data.catalog.loader:load",
         "load_recommender": "gclrec.training.trained",
+        "load_run": "gclrec.api",
+        "resume": "gclrec.api",
         "top_k": "gclrec.evaluation.ranking",
     },
 )

@@ -86,6 +86,7 @@ def test_no_import_circles() -> None:
     """Two modules that import each other, directly or not, cannot be understood one at a time."""
     names = {".".join(("gclrec", *path.relative_to(ROOT).with_suffix("").parts)): path for path in FILES}
     names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    del names["gclrec"]  # it names what it loads when asked; others import its version alone
     left = {name: modules_imported(path) & set(names) - {name} for name, path in names.items()}
     while True:  # remove modules that import none of those left, and modules that none of those left imports
         used = set().union(*left.values())

@@ -33,6 +33,15 @@ def test_the_pyg_example_runs() -> None:
     assert torch.isfinite(loss)
 
 
+def test_the_lines_of_python_train(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = [text for language, text in BLOCKS if language == "python" and "gclrec.fit" in text]
+    assert len([line for line in code.splitlines() if line]) <= 5
+    exec(code, {})
+    told = capsys.readouterr().out
+    assert "tail items" in told
+    assert told.count("Recommendation(") == 10
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -57,48 +57,6 @@ def gclrec(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 
 
 @pytest.fixture(scope="session")
-def tastes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return attribute tables of the users and items of ``clicks`` that tell their taste, with gaps."""
-    folder = tmp_path_factory.mktemp("attributes")
-    tables = {
-        "users": pl.DataFrame(
-            {
-                "user_id": [f"user-{u}" for u in range(60)],
-                "taste": [("even", "odd")[u % 2] if u % 7 else None for u in range(60)],
-                "age": [20.5 + u % 9 for u in range(60)],
-            }
-        ),
-        "items": pl.DataFrame(
-            {
-                "item_id": range(55),  # five that nobody has seen
-                "tags": [f"{('even', 'odd')[i % 2]}|t{i % 5}" if i % 9 else None for i in range(55)],
-                "price": [i / 4 for i in range(55)],
-            }
-        ),
-    }
-    for name, table in tables.items():
-        table.write_csv(folder / f"{name}.csv")
-    return {name: folder / f"{name}.csv" for name in tables}
-
-
-@pytest.fixture(scope="session")
-def clicks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a CSV of 60 users and 50 items in two tastes, with times and ratings."""
-    random = np.random.default_rng(3)
-    user = np.repeat(np.arange(60), 14)
-    item = np.concatenate([random.choice(25, 14, replace=False) * 2 + u % 2 for u in range(60)])
-    columns = {
-        "user_id": [f"user-{u}" for u in user],
-        "item_id": item,
-        "rating": random.integers(1, 6, len(user)),
-        "timestamp": random.integers(1_600_000_000, 1_700_000_000, len(user)),
-    }
-    path = tmp_path_factory.mktemp("data") / "clicks.csv"
-    pl.DataFrame(columns).write_csv(path)
-    return path
-
-
-@pytest.fixture(scope="session")
 def shown(clicks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a CSV of pairs of the other taste, shown to every second user of ``clicks``."""
     random = np.random.default_rng(4)

@@ -1,0 +1,37 @@
+"""Which source of settings goes before which."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gclrec.common.errors import InputError
+from gclrec.settings.config import TrainConfig
+from gclrec.settings.layers import layered_config, layers
+from gclrec.settings.methods import METHODS
+
+
+def test_the_first_layer_goes_before_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('method = "sgl"\nlearning-rate = 0.5\n')
+    assert layers(path) == [
+        (str(path), {"learning_rate": 0.5}),
+        ("method sgl", dict(METHODS["sgl"].settings)),
+    ]
+    assert layers({"method": "sgl"}, "mf")[-1][0] == "method mf"  # the one that is given
+    assert layers() == []
+
+
+def test_what_is_none_is_the_default() -> None:
+    assert layered_config({"epochs": None}) == TrainConfig()
+    assert layered_config({"epochs": None}, config={"epochs": 7}).epochs == TrainConfig().epochs
+    assert layered_config({"ks": [5, 20]}, config={"ks": [1]}).ks == (5, 20)
+
+
+def test_unknown_names_say_where_they_stand(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="settings: unknown setting 'epoch'; did you mean 'epochs'"):
+        layered_config({"epoch": 1})
+    (tmp_path / "a.toml").write_text("speed = 1\n")
+    with pytest.raises(InputError, match=r"a\.toml: unknown setting 'speed'; did you mean 'seed'"):
+        layered_config({}, config=tmp_path / "a.toml")
