@@ -28,6 +28,7 @@ from gclrec.runs.folder import RunFolder
 from gclrec.runs.reading import PARTS, check_run
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.layers import layered_config
+from gclrec.settings.validation import validate
 from gclrec.training.fit import fit as fit_in_memory
 from gclrec.training.fit import fitted
 from gclrec.training.prepare import TrainingData, config_of, dataset_of, prepare, prepared_dataset
@@ -318,7 +319,7 @@ class Run:
             self.config, **{name: value for name, value in given.items() if value is not None}
         )
         k = config.ks[0] if config.ks else 0
-        config = dataclasses.replace(config, select=f"{next(iter(config.metrics), '')}@{k}").checked()
+        config = validate(dataclasses.replace(config, select=f"{next(iter(config.metrics), '')}@{k}"))
         where = "the run" if self.folder is None else self.folder.path
         if part == "valid" and config.refit:
             raise InputError(f"{where}: was refitted on its validation pairs, so they cannot be evaluated on")

@@ -67,7 +67,7 @@ def info_nce(anchor: Tensor, positive: Tensor, temperature: float) -> Tensor:
 
 def main_loss(config: TrainConfig, user: Tensor, positive: Tensor, negatives: Tensor, batch: Batch) -> Tensor:
     """Return BPR, softmax, BSL, CCL or DirectAU with the whole ``(B, N)`` matrix of scores."""
-    if config.loss == "ccl" or config.loss_settings().get("score") == "cosine":
+    if config.loss == "ccl" or config.arguments("loss").get("score") == "cosine":
         user, positive, negatives = (functional.normalize(x, dim=-1) for x in (user, positive, negatives))
     above = (user * positive).sum(-1)
     if config.loss == "directau":

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from gclrec.cli.tune import app
+from gclrec.common.declaration import Around
 from gclrec.settings.config import flag
-from gclrec.settings.spaces import SPACES, Around
+from gclrec.settings.search_space import spans
 
 TUNING = (Path(__file__).resolve().parent.parent / "docs" / "tuning.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -45,10 +46,10 @@ def test_commands_are_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_table_of_ranges_is_that_of_the_code() -> None:
     rows = dict(re.findall(r"^\| `(--[a-z0-9-]+)` \| (.*) \|$", TUNING, flags=re.MULTILINE))
-    assert list(rows) == [flag(name) for name in SPACES]
-    for name, axis in SPACES.items():
+    assert list(rows) == [flag(name) for name in spans()]
+    for name, axis in spans().items():
         if isinstance(axis, Around):
             expected = f"the method's value divided by {axis.factor:g} to times {axis.factor:g}"
         else:
-            expected = f"{axis.low:g} to {axis.high:g}" + (", each factor alike" if axis.log else "")
+            expected = f"{axis.low:g} to {axis.high:g}" + (", log scale" if axis.log else "")
         assert rows[flag(name)] == expected

@@ -57,7 +57,7 @@ def temperature(
     held = read_embeddings(folder.path / "embeddings")
     split = folder.split()
     train = split.refit().train if config.refit else split.train
-    asked = str(config.loss_settings().get("score", "cosine"))
+    asked = str(config.arguments("loss").get("score", "cosine"))
     score = asked if config.score == "dot" else "cosine"  # otherwise the lengths are no longer the encoder's
     curves = embedding_hardness(
         torch.from_numpy(held.user_vectors),

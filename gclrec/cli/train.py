@@ -21,6 +21,7 @@ from gclrec.runs.folder import RunFolder, check_free, free_name
 from gclrec.settings.config import TrainConfig, flag
 from gclrec.settings.layers import layers
 from gclrec.settings.methods import METHODS
+from gclrec.settings.validation import validate
 from gclrec.training.build import pick_device
 from gclrec.training.prepare import config_of, prepare, prepared_dataset
 from gclrec.training.progress import progress_of
@@ -83,7 +84,7 @@ def train(
         data = continued_data(folder, config.epochs)
         title = f"resuming {config.dataset}"
     else:
-        config = config.checked()
+        config = validate(config)
         pick_device(config.device)
         if run is not None:
             check_free(run)

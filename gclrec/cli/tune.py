@@ -24,6 +24,7 @@ from gclrec.cli.console import (
     with_config,
 )
 from gclrec.cli.train import describe
+from gclrec.common.declaration import Span
 from gclrec.common.errors import InputError
 from gclrec.experiments.tuning import (
     Trial,
@@ -38,10 +39,9 @@ from gclrec.experiments.tuning import (
     trials_of,
 )
 from gclrec.runs.folder import plain_name
-from gclrec.settings.config import TrainConfig, method_settings
-from gclrec.settings.methods import METHODS
+from gclrec.settings.config import TrainConfig
+from gclrec.settings.methods import METHODS, method_settings
 from gclrec.settings.search_space import search_space
-from gclrec.settings.spaces import Span
 from gclrec.training.build import pick_device
 from gclrec.training.prepare import new_split, prepare, prepared_dataset
 from gclrec.training.progress import Bars, Lines, progress_of

@@ -20,7 +20,19 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    ParamSpec,
+    TypeAlias,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from gclrec.common.errors import SettingError
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,7 @@ class Setting:
         high: upper bound; ``None`` for none.
         closed: whether the bounds are allowed values.
         choices: the names that it may have, such as the keys of a registry; empty for anything.
+        composed: whether a value is a text made of choices, such as ``A+B``, which its component checks.
         search: where a search looks for good values; ``None`` if it is not worth one.
         type: what a user gives, where it is not the type of the argument (a name for an object, say). If it
             allows ``None``, that is the default of a run and leaves the argument at its own.
@@ -115,9 +128,37 @@ class Setting:
     high: float | None = None
     closed: bool = True
     choices: Collection[str] = ()
+    composed: bool = False
     search: Span | Around | None = None
     type: Any = None
     lenient: bool = False
+
+    @property
+    def bounds(self) -> str:
+        """The numbers allowed, such as ``in [0, 1]`` or ``above 0``; empty for all."""
+        if self.low is not None and self.high is not None and self.high < 2**53:
+            left, right = "[]" if self.closed else "()"
+            return f"in {left}{self.low:g}, {self.high:g}{right}"
+        if self.low is not None:
+            return f"{'at least' if self.closed else 'above'} {self.low:g}"
+        return ""
+
+    def check(self, argument: str, value: object) -> None:
+        """Raise a :class:`~gclrec.common.errors.SettingError` for a name or a number that is not allowed.
+
+        Args:
+            argument: what the error names.
+            value: of the setting.
+        """
+        if self.choices and not self.composed and value not in self.choices:
+            raise SettingError(argument, f"{value!r} is not one of {', '.join(self.choices)}")
+        if isinstance(value, (int, float)) and not self._within(value):
+            raise SettingError(argument, f"must be {self.bounds or 'a finite number'}, got {value!r}")
+
+    def _within(self, value: float) -> bool:
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        return (low <= value <= high if self.closed else low < value < high) and math.isfinite(value)
 
 
 @dataclass(frozen=True)
@@ -137,8 +178,43 @@ class Declared:
     default: Any
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Component(Generic[P, R]):
+    """A function in a registry; entries with further facts are classes with the same properties.
+
+    Args:
+        function: its annotated keyword arguments are settings of a run.
+        about: what it does, in a few words, for ``--help`` and the documentation.
+    """
+
+    function: Callable[P, R]
+    about: str
+
+    @property
+    def declared(self) -> Mapping[str, Declared]:
+        """Its settings by keyword argument."""
+        return declarations(self.function)
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The public names of its settings by keyword argument."""
+        return public_names(self.declared)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function."""
+        return self.function(*args, **kwargs)
+
+
 SEED = Setting(
-    "seed", "Seed of the start, of the batches and, by default, of the split.", low=0, high=2**63 - 1
+    "seed",
+    "Seed of the start, of the batches and, by default, of the split.",
+    low=0,
+    high=2**63 - 1,
+    lenient=True,
 )
 """Of every component that draws random numbers once."""
 

@@ -1,21 +1,22 @@
-"""Where training starts from: what an encoder's free vectors are before the first step."""
+"""Initialisation: an encoder's free vectors before the first step."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Generator
 
+from gclrec.common.declaration import Component
 from gclrec.common.errors import InputWarning
 from gclrec.encoders import Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 
 
 def normal(encoder: Encoder, graph: BipartiteGraph, generator: Generator) -> None:
-    """Leave the normal start that encoders make themselves, of standard deviation ``--init-std``."""
+    """Keep the normal start of the encoder, with standard deviation ``init_std``."""
     del encoder, graph, generator
 
 
@@ -23,7 +24,7 @@ def xavier(encoder: Encoder, graph: BipartiteGraph, generator: Generator) -> Non
     r"""Draw from a normal distribution of standard deviation :math:`\sqrt{2 / (N + D)}` (Glorot, [1]).
 
     ``N`` is the number of rows of a table, so the vectors are short: about 0.08 on gowalla where ``D`` is 64.
-    It is the start of SGL, SimGCL and their relatives.
+    SGL, SimGCL and their relatives start so.
 
     [1] Glorot, Bengio, AISTATS 2010, https://proceedings.mlr.press/v9/glorot10a.html
     """
@@ -41,17 +42,17 @@ def spectral(encoder: Encoder, graph: BipartiteGraph, generator: Generator) -> N
 
     .. math:: x_u = d_u^{1/4} \, \hat U_u, \qquad x_i = d_i^{1/4} \, \hat V_i
 
-    from the truncated SVD :math:`D_U^{-1/2} R D_I^{-1/2} \approx U S V^\top` of rank ``D``, where the hat is
-    the row at unit length. Users and items who share neighbourhoods start close to each other, so the
-    first epochs are not spent on finding that out. A node without interactions keeps its normal start, and
-    so do dimensions beyond the number of users or of items, for which there are no directions.
+    from the truncated SVD :math:`D_U^{-1/2} R D_I^{-1/2} \approx U S V^\top` of rank ``D``, where the hat
+    denotes rows of unit length. Users and items that share neighbourhoods start close to each other, which
+    saves epochs. A node without interactions keeps its normal start, and so do dimensions beyond the number
+    of users or of items, for which there are no directions.
     """
     del generator
     users, items = encoder.layer_zero
     dim, most = users.shape[1], min(graph.num_users, graph.num_items)
     if dim > most:
         warnings.warn(
-            f"--init spectral: there are {most} directions, as many as users or items, for {dim} dimensions; "
+            f"spectral start: there are {most} directions, as many as users or items, for {dim} dimensions; "
             "the others keep their normal start",
             InputWarning,
             stacklevel=2,
@@ -67,7 +68,9 @@ def spectral(encoder: Encoder, graph: BipartiteGraph, generator: Generator) -> N
             led.copy_(torch.where((degree > 0).unsqueeze(1), scaled, led))
 
 
-Start = Callable[[Encoder, BipartiteGraph, Generator], None]
-"""Changes an encoder's layer-0 rows, given the training graph and a generator on the CPU."""
-
-STARTS: Mapping[str, Start] = {"normal": normal, "xavier": xavier, "spectral": spectral}
+STARTS: Mapping[str, Component[[Encoder, BipartiteGraph, Generator], None]] = {
+    "normal": Component(normal, "normal, with standard deviation init_std"),
+    "xavier": Component(xavier, "normal, short"),
+    "spectral": Component(spectral, "singular directions of the graph"),
+}
+"""Functions that change an encoder's layer-0 rows, given the training graph and a generator on the CPU."""

@@ -1,15 +1,16 @@
-"""What items are ranked by once embeddings are final; always the inner product of two vectors."""
+"""Scoring: from final embeddings to vectors whose inner product ranks items."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gclrec.common.declaration import Component
 from gclrec.data.interactions import IntArray
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
@@ -32,7 +33,7 @@ def calibrated(embeddings: Embeddings, exponent: float) -> Embeddings:
 
 
 MOST_USERS = 8192
-"""Users of the validation part that the exponent is chosen on while training goes on."""
+"""Validation users on whom the exponent is chosen during training."""
 
 
 class Scoring(nn.Module):
@@ -42,7 +43,7 @@ class Scoring(nn.Module):
         score: a name in :data:`SCORINGS`.
 
     The exponent of ``calibrated`` is a buffer, so it is saved with the model. It is 1 (the inner product)
-    until :meth:`calibrate` has chosen it.
+    before :meth:`calibrate` chooses it.
     """
 
     exponent: Tensor
@@ -79,14 +80,14 @@ class Scoring(nn.Module):
     ) -> float:
         """Choose the exponent in ``[0, 1]``, to a sixteenth, by a validation figure, keep it and return it.
 
-        The best of five exponents on a quarter of the users, then twice the better of its neighbours at
-        half the distance on all of them. Ties go to the smaller exponent.
+        Takes the best of five exponents on a quarter of the users, then twice compares it on all of them with
+        its neighbours at half the distance. Ties go to the smaller exponent.
 
         Args:
             embeddings: the encoder's.
-            split: its validation pairs are what is looked for.
+            split: its validation pairs are the ones to rank.
             figure: such as ``all/recall@20``.
-            most_users: with more users in its validation part than this, as many are drawn.
+            most_users: the most validation users to use; with more, as many are drawn.
             seed: of that draw.
         """
         users = np.unique(split.valid.user)
@@ -103,12 +104,12 @@ class Scoring(nn.Module):
     def settle(self, embeddings: Embeddings, split: Split, figure: str) -> float:
         """Move the exponent in sixteenths for as long as the figure over *all* validation users rises.
 
-        Dearer than :meth:`calibrate` and less uncertain, so it is done once, for the embeddings that stay.
-        With at most :data:`MOST_USERS` that has looked at all of them already, and nothing is done.
+        Slower and more precise than :meth:`calibrate`, so it is done once, for the final embeddings. With at
+        most :data:`MOST_USERS` users, :meth:`calibrate` has used all of them already and nothing is done.
 
         Args:
             embeddings: the encoder's.
-            split: its validation pairs are what is looked for.
+            split: its validation pairs are the ones to rank.
             figure: such as ``all/recall@20``.
         """
         users, best = np.unique(split.valid.user), float(self.exponent)
@@ -128,7 +129,7 @@ def _around(exponent: float, distance: float) -> list[float]:
 
 
 class _Curve:
-    """A validation figure by the exponent, over some of the users; what was asked once is remembered."""
+    """A validation figure as a function of the exponent, over some of the users; values are cached."""
 
     def __init__(self, embeddings: Embeddings, split: Split, figure: str, users: IntArray) -> None:
         self.embeddings, self.split, self.figure = embeddings, split, figure
@@ -159,9 +160,9 @@ def _cosine(embeddings: Embeddings, exponent: float) -> Embeddings:
     return Embeddings(unit(embeddings.users), unit(embeddings.items))
 
 
-SCORINGS: Mapping[str, Callable[[Embeddings, float], Embeddings]] = {
-    "dot": _dot,
-    "cosine": _cosine,
-    "calibrated": calibrated,
+SCORINGS: Mapping[str, Component[[Embeddings, float], Embeddings]] = {
+    "dot": Component(_dot, "the inner product"),
+    "cosine": Component(_cosine, "the cosine: the vectors are written at unit length"),
+    "calibrated": Component(calibrated, "cosine times the item's length to a power that validation chooses"),
 }
-"""From embeddings and an exponent, which only ``calibrated`` looks at, to the vectors that are ranked."""
+"""Functions of embeddings and an exponent (for ``calibrated``) that return the vectors to rank by."""

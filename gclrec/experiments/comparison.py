@@ -14,9 +14,10 @@ from typing import Any, Protocol, TypeAlias
 from gclrec.common.errors import InputError
 from gclrec.common.files import read_json, write_atomically
 from gclrec.runs.folder import RunFolder, plain_name
-from gclrec.settings.choosable import idle_settings, named_values, setting_value, variant_settings
-from gclrec.settings.config import TrainConfig, flag, method_settings
-from gclrec.settings.methods import METHODS
+from gclrec.settings.config import TrainConfig, flag
+from gclrec.settings.methods import METHODS, method_settings
+from gclrec.settings.search_space import idle_settings, named_values, setting_value, variant_settings
+from gclrec.settings.validation import validate
 from gclrec.training.prepare import config_of
 from gclrec.training.recorder import fit_run
 
@@ -122,7 +123,7 @@ def make_plan(
     if num_seeds < 1:
         raise InputError(f"--seeds: must be at least 1, got {num_seeds}")
     split_seed = common.seed if common.split_seed is None else common.split_seed
-    common = dataclasses.replace(common, split_seed=split_seed).checked()
+    common = validate(dataclasses.replace(common, split_seed=split_seed))
     if common.baseline is not None:
         raise InputError("--baseline: name it in --methods, beside what it is compared with")
     variants = _variants(common, augs, methods, named or {}, given)
@@ -146,7 +147,7 @@ def make_plan(
             epochs, between = round(whole.epochs / share), round(whole.eval_every / share)
             whole = dataclasses.replace(whole, epochs=epochs, eval_every=between)
         try:
-            whole.checked()
+            validate(whole)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
         idle = idle_settings(whole)

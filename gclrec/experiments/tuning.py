@@ -17,13 +17,14 @@ import numpy as np
 import polars as pl
 import tomli_w
 
+from gclrec.common.declaration import Axis, Options
 from gclrec.common.errors import InputError
 from gclrec.common.files import read_json, write_atomically
 from gclrec.data.splits import Split
 from gclrec.experiments.comparison import same_settings
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig, flag
-from gclrec.settings.spaces import Axis, Options
+from gclrec.settings.validation import validate
 from gclrec.training.callbacks import Callbacks
 from gclrec.training.fit import fitted, new_trainer, validated
 from gclrec.training.prepare import TrainingData, config_of
@@ -196,7 +197,7 @@ class TuningFolder:
         best = best_of(trials)
         if best is not None:
             split = config_of(self.start).split
-            config = dataclasses.replace(tuning.config, **best.settings, split=split).checked()
+            config = validate(dataclasses.replace(tuning.config, **best.settings, split=split))
             write_atomically(self.path / "best.toml", tomli_w.dumps(config.to_dict()))
             files["best settings"] = self.path / "best.toml"
         return files
@@ -321,7 +322,7 @@ def run_trials(tuning: Tuning, study: optuna.Study, count: int, curve: Curve, au
 
 def _one(tuning: Tuning, trial: optuna.Trial, curve: Curve, events: Callbacks) -> tuple[str, float | None]:
     """Make one trial; return how it ended and its best figure."""
-    config = dataclasses.replace(tuning.config, **trial.params).checked()
+    config = validate(dataclasses.replace(tuning.config, **trial.params))
     name = f"valid/{config.selected}"
     last = config.epochs if config.baseline is None else 1
     best: tuple[float, int] | None = None

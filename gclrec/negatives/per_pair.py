@@ -81,6 +81,12 @@ def popularity(
     return Negatives(items, -expected.log().float())
 
 
+EXPOSED = Setting(
+    "exposed",
+    "File of pairs that were shown and not clicked, for exposed negatives; raw ids, columns named as in the "
+    "data.",
+    type=str | None,
+)
 EXPOSED_SHARE = Setting(
     "exposed_share",
     "Share of shown pairs in exposed negatives, beside uniform ones. Default 0.5.",
@@ -128,7 +134,7 @@ class Exposed:
     def __init__(
         self,
         graph: BipartiteGraph,
-        exposed: Tensor,
+        exposed: Annotated[Tensor, EXPOSED],
         *,
         share: Annotated[float, EXPOSED_SHARE] = 0.5,
         count: Annotated[int, COUNT] = 1,

@@ -40,7 +40,8 @@ class NegativeSampler:
     Args:
         draw: the sampler, a function or a class; its annotated keyword arguments are settings of a run.
         about: where negatives come from, in a few words.
-        make: ``make(graph, exposed, **settings)`` returns the sampler of a class; ``None`` for a function.
+        make: ``make(graph, exposed=..., **settings)`` makes the sampler of a class; ``None`` for a function.
+        sized_by: public name of the setting that sets how many there are; ``None``: their number is one.
         needs_exposed: whether it needs a table of pairs that were shown and not clicked.
         check: raises :class:`~gclrec.common.errors.SettingError` for settings that contradict each other.
     """
@@ -48,6 +49,7 @@ class NegativeSampler:
     draw: Callable[..., Any]
     about: str
     make: Callable[..., Sampler] | None = None
+    sized_by: str | None = None
     needs_exposed: bool = False
     check: Callable[..., None] | None = None
 
@@ -90,26 +92,30 @@ def build_sampler(
     if name not in NEGATIVES:
         raise ValueError(f"name must be one of {', '.join(NEGATIVES)}, got {name!r}")
     entry = NEGATIVES[name]
-    if entry.needs_exposed and exposed is None:
-        raise ValueError(f"{name} negatives need a table of pairs that were shown and not clicked")
     if entry.make is None:
         return partial(entry.draw, **settings)
-    return entry.make(graph, exposed, **settings)
+    return entry.make(graph, exposed=exposed, **settings)
 
 
-def _queue(graph: BipartiteGraph, exposed: Tensor | None, **settings: Any) -> Sampler:  # noqa: ARG001
+def _queue(graph: BipartiteGraph, *, exposed: Tensor | None, **settings: Any) -> Sampler:  # noqa: ARG001
     return Queue(**settings).to(graph.device)
+
+
+def _exposed(graph: BipartiteGraph, *, exposed: Tensor | None, **settings: Any) -> Sampler:
+    if exposed is None:
+        raise ValueError("exposed negatives need a table of pairs that were shown and not clicked")
+    return Exposed(graph, exposed, **settings)
 
 
 NEGATIVES: Mapping[str, NegativeSampler] = {
     "uniform": NegativeSampler(uniform, "all items alike"),
     "popularity": NegativeSampler(popularity, "popular items more often"),
     "shared": NegativeSampler(shared, "uniform items, the same for the whole batch"),
-    "in_batch": NegativeSampler(in_batch, "the batch's other items"),
+    "in_batch": NegativeSampler(in_batch, "the batch's other items", sized_by="batch_size"),
     "mixed": NegativeSampler(mixed, "in_batch and shared together"),
     "exposed": NegativeSampler(
-        Exposed, "items shown and not clicked", Exposed, needs_exposed=True, check=check_exposed
+        Exposed, "items shown and not clicked", _exposed, needs_exposed=True, check=check_exposed
     ),
-    "queue": NegativeSampler(Queue, "the items of the last batches", _queue),
+    "queue": NegativeSampler(Queue, "the items of the last batches", _queue, sized_by="queue_size"),
 }
 """Negative samplers by the name that ``negatives`` takes."""

@@ -9,7 +9,9 @@ from typing import Any
 
 from gclrec.common.errors import InputError
 from gclrec.common.files import read_toml
-from gclrec.settings.config import TrainConfig, method_settings
+from gclrec.settings.config import TrainConfig
+from gclrec.settings.methods import method_settings
+from gclrec.settings.validation import validate
 
 
 def layers(
@@ -63,7 +65,7 @@ def layered_config(
                 raise InputError(f"{source}: unknown setting {name!r}{_close(name, known)}")
         merged |= values
     given = {name: value for name, value in merged.items() if value is not None}
-    return TrainConfig.from_dict(given, source="settings")
+    return validate(TrainConfig.from_dict(given, source="settings"))
 
 
 def _close(name: str, known: Mapping[str, Any]) -> str:

@@ -1,11 +1,13 @@
-"""Named bundles of settings: what a published model is, said in gclrec's own flags."""
+"""Methods: published models as named sets of settings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from gclrec.settings.spaces import Span
+from gclrec.common.declaration import Span
+from gclrec.common.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Method:
     Args:
         settings: values for the training settings of the same name; flags and TOML files override them.
         source: the paper, with its link.
-        space: where to look for settings that are far from where ``SPACES`` looks, or not in it.
+        space: where to look for settings that are good elsewhere than their declared span, or have none.
     """
 
     settings: Mapping[str, str | int | float | bool]
@@ -337,3 +339,14 @@ METHODS: Mapping[str, Method] = {
     ),
 }
 """Published models, the honest baselines among them, by the name that ``--method`` takes."""
+
+
+def method_settings(name: str) -> Mapping[str, Any]:
+    """Return the settings of a named method.
+
+    Raises:
+        InputError: there is no such method; the message lists those there are.
+    """
+    if name not in METHODS:
+        raise InputError(f"--method: {name!r} is not one of {', '.join(METHODS)}")
+    return METHODS[name].settings

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import dataclasses
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.common.errors import InputError, SettingError
+from gclrec.common.errors import InputError
 from gclrec.contrast import SSL, build_contrast
 from gclrec.contrast.base import Contrast
+from gclrec.data.interactions import Dataset
 from gclrec.data.schema import Attributes
+from gclrec.data.splits import SPLITS, Split, make_split
 from gclrec.encoders import ENCODERS, Encoder, EncoderInputs, Sequences
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.losses.ranking_losses import LOSSES
 from gclrec.losses.temperature import make_temperature
 from gclrec.negatives.registry import NEGATIVES, Sampler, build_sampler, none
 from gclrec.settings.config import TrainConfig
+from gclrec.settings.validation import naming_flags
 from gclrec.views.views import Chain, parse_augmentations
 
 
@@ -45,25 +47,9 @@ def encoder_of(
     inputs = EncoderInputs(
         attributes, None if attributes is None else graph.degrees(), sequences, generator, draws
     )
-    with _flags(kind.settings):
-        encoder = kind.make(graph.num_users, graph.num_items, inputs, **_values(config, kind.settings))
+    with naming_flags(kind.settings):
+        encoder = kind.make(graph.num_users, graph.num_items, inputs, **config.arguments("encoder"))
     return encoder.to(graph.device)
-
-
-@contextmanager
-def _flags(settings: Mapping[str, str]) -> Iterator[None]:
-    """Name the flag of a setting in place of the argument."""
-    try:
-        yield
-    except SettingError as error:
-        name = settings.get(error.argument, error.argument).replace("_", "-")
-        raise InputError(f"--{name}: {error.message}") from None
-
-
-def _values(config: TrainConfig, settings: Mapping[str, str]) -> dict[str, Any]:
-    """Return the arguments of a component; one that has no value keeps its default."""
-    values = {argument: getattr(config, name) for argument, name in settings.items()}
-    return {argument: value for argument, value in values.items() if value is not None}
 
 
 def chains_of(config: TrainConfig) -> tuple[Chain, ...] | None:
@@ -74,11 +60,10 @@ def chains_of(config: TrainConfig) -> tuple[Chain, ...] | None:
 
 def contrast_of(config: TrainConfig, encoder: Encoder, graph: BipartiteGraph) -> Contrast:
     """Return the contrast that the settings ask for, its start drawn from their seed."""
-    names = SSL[config.ssl].settings
-    settings = _values(config, names)
+    settings = config.arguments("ssl")
     if "temperature" in settings:
         settings["temperature"] = make_temperature(settings["temperature"], graph, start=0.2)
-    with _flags(names):
+    with naming_flags(SSL[config.ssl].settings):
         return build_contrast(
             config.ssl, encoder, graph, generator=Generator().manual_seed(config.seed), **settings
         )
@@ -86,7 +71,7 @@ def contrast_of(config: TrainConfig, encoder: Encoder, graph: BipartiteGraph) ->
 
 def loss_of(config: TrainConfig, graph: BipartiteGraph) -> dict[str, Any]:
     """Return what the objective takes for the main loss, its temperature apart from the other settings."""
-    settings = config.loss_settings()
+    settings = config.arguments("loss")
     temperature = settings.pop("temperature", None)
     if temperature is not None:
         temperature = make_temperature(temperature, graph, start=0.1)
@@ -108,12 +93,19 @@ def sampler_of(config: TrainConfig, graph: BipartiteGraph, exposed: Tensor | Non
     """Return what draws the negatives that the settings ask for."""
     if not LOSSES[config.loss].needs_negatives:
         return none
-    kind = NEGATIVES[config.negatives]
-    settings = {name: getattr(config, source) for name, source in kind.settings.items()}
-    given = {name: value for name, value in settings.items() if value is not None}
     if exposed is not None:
         exposed = exposed.to(graph.device)
-    return build_sampler(config.negatives, graph, exposed=exposed, **given)
+    settings = {**config.arguments("negatives"), "exposed": exposed}  # the file is read
+    with naming_flags(NEGATIVES[config.negatives].settings):
+        return build_sampler(config.negatives, graph, **settings)
+
+
+def split_of(config: TrainConfig, dataset: Dataset) -> Split:
+    """Return the split that the settings ask for."""
+    name = dataset.default_split if config.split is None else config.split
+    settings = {} if name not in SPLITS else dataclasses.replace(config, split=name).arguments("split")
+    seed = config.seed if config.split_seed is None else config.split_seed
+    return make_split(dataset, name, train_fraction=config.train_fraction, seed=seed, **settings)
 
 
 def pick_device(name: str) -> torch.device:

@@ -22,10 +22,11 @@ from gclrec.data.io.frames import attributes_from, interactions_from
 from gclrec.data.io.hetero import dataset_of_hetero, is_hetero
 from gclrec.data.io.readers import read_exposed
 from gclrec.data.schema import Attributes, Schema
-from gclrec.data.splits import Split, make_split
+from gclrec.data.splits import Split
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig, flag
 from gclrec.settings.validation import advise_views, check_selection
+from gclrec.training.build import split_of
 
 _MANY_COLD = 0.1  # share of the test pairs from which on a split is one of cold start
 
@@ -157,16 +158,7 @@ def new_split(config: TrainConfig, dataset: Dataset) -> Split:
 
     An :class:`~gclrec.InputWarning` says which part has no pairs.
     """
-    split = make_split(
-        dataset,
-        config.split,
-        valid=config.valid_share,
-        test=config.test_share,
-        shots=config.shots,
-        cold_share=config.cold_share,
-        train_fraction=config.train_fraction,
-        seed=config.seed if config.split_seed is None else config.split_seed,
-    )
+    split = split_of(config, dataset)
     for part, what in (("valid", "choose the best epoch by"), ("test", "report on")):
         if len(getattr(split, part)) == 0:
             message = f"split {split.name} leaves no {part} pairs, so there is nothing to {what}"

@@ -13,6 +13,7 @@ from gclrec.common.errors import InputError
 from gclrec.runs.checkpoint import load_state, save_state
 from gclrec.runs.embeddings import write_embeddings
 from gclrec.runs.folder import RunFolder
+from gclrec.settings.validation import validate
 from gclrec.training.callbacks import Checkpoint, Progress, TensorBoard
 from gclrec.training.fit import fit
 from gclrec.training.prepare import TrainingData
@@ -143,6 +144,6 @@ def continued_data(folder: RunFolder, epochs: int | None = None) -> TrainingData
         raise InputError(
             f"--resume: --epochs cannot change, since --schedule {config.schedule} has run towards it"
         )
-    config = replace(config, epochs=epochs).checked()
+    config = validate(replace(config, epochs=epochs))
     folder.write_settings(config.to_dict())
     return replace(data, config=config)

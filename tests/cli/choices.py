@@ -18,7 +18,6 @@ from gclrec.evaluation.scoring import SCORINGS
 from gclrec.losses.ranking_losses import LOSSES
 from gclrec.negatives.registry import NEGATIVES
 from gclrec.settings.methods import METHODS
-from gclrec.settings.names import NAMES
 from gclrec.views.views import VIEWS
 
 SHOWN = "SHOWN"
@@ -68,7 +67,7 @@ CHOICES = [
     *(("--score", name) for name in SCORINGS),
     *(("--init", name) for name in STARTS),
     *(("--schedule", name, "--warmup", 0.5) for name in SCHEDULES),
-    *(("--precision", name, "--loss", "softmax", "--negatives", "shared") for name in NAMES["precision"]),
+    *(("--precision", name, "--loss", "softmax", "--negatives", "shared") for name in ("single", "half")),
     *(
         ("--precision", "half", *flags, "--user-attributes", "USERS")
         for flags in (WITH_ITEMS, TOWERS, FEATURES)

@@ -87,7 +87,7 @@ def test_spectral_start_is_the_scaled_svd(toy_graph: BipartiteGraph) -> None:
 def test_dimensions_without_a_direction_keep_their_start(toy_graph: BipartiteGraph) -> None:
     encoder = LightGCN(12, 10, dim=13, generator=torch.Generator().manual_seed(1))
     before = [rows.detach().clone() for rows in encoder.layer_zero]
-    with pytest.warns(InputWarning, match="--init spectral: there are 10 directions"):
+    with pytest.warns(InputWarning, match="spectral start: there are 10 directions"):
         STARTS["spectral"](encoder, toy_graph, torch.Generator())
     for rows, old, degree in zip(encoder.layer_zero, before, toy_graph.degrees(), strict=True):
         assert torch.equal(rows.detach()[:, 10:], old[:, 10:])

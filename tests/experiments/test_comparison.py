@@ -10,9 +10,9 @@ import pytest
 
 from gclrec.common.errors import InputError
 from gclrec.experiments.comparison import ComparisonFolder, Plan, choose, make_plan
-from gclrec.settings.choosable import idle_settings
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS
+from gclrec.settings.search_space import idle_settings
 from gclrec.views.views import VIEWS
 
 SMALL = TrainConfig(epochs=2, dim=8)

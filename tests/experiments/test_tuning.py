@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gclrec.common.declaration import Options, Span
 from gclrec.common.errors import InputError
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.splits import Split
@@ -24,7 +25,6 @@ from gclrec.experiments.tuning import (
     trials_of,
 )
 from gclrec.settings.config import TrainConfig
-from gclrec.settings.spaces import Options, Span
 from gclrec.training.callbacks import Callbacks
 
 EPOCHS = 8

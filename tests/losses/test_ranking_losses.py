@@ -265,7 +265,7 @@ def test_settings_of_losses_are_training_settings(name: str) -> None:
     """The defaults of a function are those of the flags."""
     assert set(LOSSES[name].settings.values()) <= set(TrainConfig.__dataclass_fields__)
     user, positive, negatives = vectors(4, 3, 5, 0, shared=True)
-    flags = TrainConfig(loss=name).loss_settings()
+    flags = TrainConfig(loss=name).arguments("loss")
     assert torch.equal(
         LOSSES[name].compute(user, positive, negatives),
         LOSSES[name].compute(user, positive, negatives, **flags),

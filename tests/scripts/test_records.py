@@ -9,7 +9,9 @@ import pytest
 
 from gclrec.common.files import read_toml
 from gclrec.data.catalog.entries import CATALOG
-from gclrec.settings.config import TrainConfig, method_settings
+from gclrec.settings.config import TrainConfig
+from gclrec.settings.methods import method_settings
+from gclrec.settings.validation import validate
 
 RECORDS = sorted((Path(__file__).parents[2] / "scripts" / "records").glob("*.toml"))
 
@@ -18,7 +20,7 @@ RECORDS = sorted((Path(__file__).parents[2] / "scripts" / "records").glob("*.tom
 def test_a_record_is_made_of_settings(path: Path) -> None:
     settings = dict(read_toml(path))
     method = str(settings.pop("method"))
-    config = dataclasses.replace(TrainConfig(), **{**method_settings(method), **settings}).checked()
+    config = validate(dataclasses.replace(TrainConfig(), **{**method_settings(method), **settings}))
     assert config.dataset in CATALOG
     assert config.refit, "test is read after training on all of train"
     assert f"gclrec train --config scripts/records/{path.name}" in path.read_text(encoding="utf-8")

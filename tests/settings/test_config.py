@@ -9,8 +9,9 @@ import tomli_w
 
 from gclrec.common.errors import InputError
 from gclrec.common.files import read_toml
-from gclrec.settings.config import RETIRED, TrainConfig, flag, method_settings
-from gclrec.settings.methods import METHODS
+from gclrec.settings.config import RETIRED, TrainConfig, flag
+from gclrec.settings.methods import METHODS, method_settings
+from gclrec.settings.validation import validate
 
 BAD = {
     "split": "sideways",
@@ -84,7 +85,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_setting_names_its_flag(name: str) -> None:
     with pytest.raises(InputError, match=f"^{flag(name)}: ") as caught:
-        dataclasses.replace(TrainConfig(), **{name: BAD[name]}).checked()
+        validate(dataclasses.replace(TrainConfig(), **{name: BAD[name]}))
     assert "\n" not in str(caught.value)
 
 
@@ -92,7 +93,7 @@ def test_a_bad_setting_names_its_flag(name: str) -> None:
 @pytest.mark.parametrize("name", ["learning_rate", "temperature", "ssl_weight", "valid_share", "min_rating"])
 def test_numbers_must_be_numbers(name: str, value: float) -> None:
     with pytest.raises(InputError, match=flag(name)):
-        dataclasses.replace(TrainConfig(), **{name: value}).checked()
+        validate(dataclasses.replace(TrainConfig(), **{name: value}))
 
 
 @pytest.mark.parametrize(
@@ -146,14 +147,14 @@ def test_numbers_must_be_numbers(name: str, value: float) -> None:
 )
 def test_what_would_be_ignored_is_refused(name: str, settings: dict[str, object]) -> None:
     with pytest.raises(InputError, match=f"^{flag(name)}: ") as caught:
-        TrainConfig(**settings).checked()
+        validate(TrainConfig(**settings))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("aug", ["edge_drop:1.5", "nonsense", "edge_drop,none,edge_drop", "edge_drop:x", ""])
 def test_a_bad_augmentation_is_one_line(aug: str) -> None:
     with pytest.raises(InputError) as caught:
-        TrainConfig(aug=aug).checked()
+        validate(TrainConfig(aug=aug))
     assert "\n" not in str(caught.value)
 
 
@@ -163,7 +164,7 @@ def test_a_bad_augmentation_is_one_line(aug: str) -> None:
 )
 def test_what_is_no_temperature_is_refused(name: str, value: object) -> None:
     with pytest.raises(InputError, match=f"^{flag(name)}: ") as caught:
-        TrainConfig(loss="softmax", **{name: value}).checked()
+        validate(TrainConfig(loss="softmax", **{name: value}))
     assert "\n" not in str(caught.value)
 
 
@@ -201,9 +202,9 @@ def test_former_settings_are_read_at_their_default_only() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_made_of_settings(name: str) -> None:
-    config = dataclasses.replace(TrainConfig(), **method_settings(name)).checked()
+    config = validate(dataclasses.replace(TrainConfig(), **method_settings(name)))
     assert METHODS[name].source.split()[-1].startswith("https://")
-    assert config == config.checked()
+    assert config == validate(config)
 
 
 def test_unknown_method() -> None:

@@ -7,11 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 
+from gclrec.common.declaration import Axis, Options, Span
 from gclrec.common.errors import InputError
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS
-from gclrec.settings.search_space import search_space
-from gclrec.settings.spaces import SPACES, Axis, Options, Span
+from gclrec.settings.search_space import search_space, spans
+from gclrec.settings.validation import validate
 
 NOTHING = {"popularity", "content_knn"}
 
@@ -39,8 +40,8 @@ def test_every_method_has_a_space_that_is_accepted(method: str) -> None:
         assert axis.holds(getattr(config, name)), name
     for _ in range(20):
         values = {name: drawn(axis, random) for name, axis in space.items()}
-        dataclasses.replace(config, **values).checked()  # type: ignore[arg-type]
-    assert config.checked() == search_space(config, method)[0]
+        validate(dataclasses.replace(config, **values))  # type: ignore[arg-type]
+    assert validate(config) == search_space(config, method)[0]
 
 
 def test_every_span_is_used_by_some_method_or_setting() -> None:
@@ -53,7 +54,7 @@ def test_every_span_is_used_by_some_method_or_setting() -> None:
         TrainConfig(encoder="two_tower", history="mean", ssl="histories"),
     )
     found |= {name for config in others for name in search_space(config)[1]}
-    assert found | {"dim"} == set(SPACES)
+    assert found | {"dim"} == set(spans())
 
 
 @pytest.mark.parametrize("method", sorted(NOTHING))
@@ -120,7 +121,7 @@ def test_a_temperature_that_is_no_number_stays() -> None:
 
 def test_the_space_of_a_method_goes_first_and_layers_fit_the_contrast() -> None:
     assert search_space(start("selfcf"), "selfcf")[1]["momentum"] == Span(0.0, 0.5)
-    assert search_space(start("selfcf"))[1]["momentum"] == SPACES["momentum"]
+    assert search_space(start("selfcf"))[1]["momentum"] == spans()["momentum"]
     assert search_space(start("ncl"), "ncl")[1]["num_layers"] == Span(2, 4)
     assert search_space(start("egcf"), "egcf")[1]["num_layers"] == Span(1, 4)
 

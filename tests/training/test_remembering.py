@@ -11,6 +11,7 @@ from gclrec.common.errors import InputError
 from gclrec.runs.checkpoint import load_state
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig
+from gclrec.settings.validation import validate
 from gclrec.training.recorder import fit_run
 
 from .test_training import SMALL, StopAfter, checkerboard, pairs_of
@@ -33,9 +34,11 @@ def shown() -> object:
 )
 @pytest.mark.parametrize("phase", ["select", "refit"])
 def test_a_run_goes_on_from_its_folder_alone(tmp_path: Path, phase: str, settings: dict[str, object]) -> None:
-    config = TrainConfig(
-        loss="softmax", epochs=5, learning_rate=0.02, aug="none", refit=True, **(SMALL | settings)
-    ).checked()
+    config = validate(
+        TrainConfig(
+            loss="softmax", epochs=5, learning_rate=0.02, aug="none", refit=True, **(SMALL | settings)
+        )
+    )
     exposed = shown() if config.negatives == "exposed" else None
     straight = fit_run(RunFolder.create(tmp_path / "a", config.to_dict(), checkerboard(), exposed))
     broken = RunFolder.create(tmp_path / "b", config.to_dict(), checkerboard(), exposed)

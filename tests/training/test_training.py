@@ -25,6 +25,7 @@ from gclrec.runs.checkpoint import load_state, save_state
 from gclrec.runs.folder import RunFolder, free_name
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS
+from gclrec.settings.validation import validate
 from gclrec.training.batches import Batch, KnownItems, PairBatches
 from gclrec.training.objective import Objective
 from gclrec.training.prepare import config_of
@@ -206,7 +207,7 @@ def test_contrasts_that_know_the_interactions_learn_without_a_ranking_loss(
 
 @pytest.mark.parametrize("aug", [f"{a}+{b}" for a, b in itertools.product(VIEWS, repeat=2)])
 def test_every_composition_trains_from_python(toy_graph: BipartiteGraph, aug: str) -> None:
-    trainer = Trainer(TrainConfig(aug=aug, aug_p=0.3, learning_rate=0.05, **SMALL).checked(), toy_graph)
+    trainer = Trainer(validate(TrainConfig(aug=aug, aug_p=0.3, learning_rate=0.05, **SMALL)), toy_graph)
     before = trainer.model.embeddings()
     for epoch in (1, 2):
         assert all(map(math.isfinite, trainer.run_epoch(epoch).values()))
@@ -266,7 +267,7 @@ def test_state_taken_out_and_put_back_goes_on_bit_for_bit(
         given, more = {"attributes": BOTH}, {"attributes": "input"}
     elif settings.get("ssl") == "histories":
         given, more = {"sequences": Sequences(*toy_graph.edge_index, 12, 10, length=4)}, HISTORIES
-    config = TrainConfig(aug=aug, layer_weights="learned", **(SMALL | more | settings)).checked()
+    config = validate(TrainConfig(aug=aug, layer_weights="learned", **(SMALL | more | settings)))
     straight = Trainer(config, toy_graph, **given)
     straight.run_epoch(1)
     save_state(tmp_path / "s", straight.state(), {"epoch": 1})

@@ -1,0 +1,198 @@
+"""The registries that settings choose from, and every setting of a run with the components that have it."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from cyclopts import Group
+
+from gclrec.baselines import BASELINES
+from gclrec.common.declaration import Declared, Setting
+from gclrec.common.errors import SettingError
+from gclrec.common.schedules import SCHEDULES
+from gclrec.contrast import SSL
+from gclrec.data.splits import SPLITS
+from gclrec.encoders import ENCODERS
+from gclrec.encoders.init import STARTS
+from gclrec.evaluation.scoring import SCORINGS
+from gclrec.losses.ranking_losses import LOSSES
+from gclrec.negatives.registry import NEGATIVES
+
+DATA = Group("Data", sort_key=1)
+MODEL = Group("Model", sort_key=2)
+LOSS = Group("Loss", sort_key=3)
+CONTRAST = Group("Contrast", sort_key=4)
+TRAINING = Group("Training", sort_key=5)
+EVALUATION = Group("Evaluation", sort_key=6)
+
+
+@dataclass(frozen=True)
+class Room:
+    """A registry of components, one of which is chosen by a setting.
+
+    Args:
+        name: of that setting.
+        group: where it and the settings of the components stand in ``--help``.
+        registry: the components by name, entries with ``declared`` and ``about``.
+        default: the component that is chosen if none is named.
+        help: for ``--help``; ``{choices}`` stands for the names.
+    """
+
+    name: str
+    group: Group
+    registry: Mapping[str, Any]
+    default: str | None
+    help: str
+
+    @property
+    def choice(self) -> Setting:
+        """The setting that chooses."""
+        return Setting(self.name, self.help, choices=self.registry)
+
+    def declared(self, component: str) -> Mapping[str, Declared]:
+        """Return the settings of one of the components by keyword argument."""
+        found: Mapping[str, Declared] = self.registry[component].declared
+        return found
+
+
+ROOMS: Mapping[str, Room] = {
+    room.name: room
+    for room in (
+        Room("split", DATA, SPLITS, None, "What is tested on: {choices}. Default: the data set's own."),
+        Room("baseline", MODEL, BASELINES, None, "Fit one of {names} instead of training an encoder."),
+        Room("encoder", MODEL, ENCODERS, "lightgcn", "What makes the embeddings: {choices}."),
+        Room("init", MODEL, STARTS, "normal", "Start of the free vectors: {choices}."),
+        Room(
+            "score",
+            MODEL,
+            SCORINGS,
+            "dot",
+            "What items are ranked by, in evaluation, index and recommendations: {choices}.",
+        ),
+        Room("loss", LOSS, LOSSES, "bpr", "What the ranking loss asks for: {choices}."),
+        Room("negatives", LOSS, NEGATIVES, "uniform", "Where negatives come from: {choices}."),
+        Room("ssl", CONTRAST, SSL, "infonce", "What is contrasted: {choices}."),
+        Room("schedule", TRAINING, SCHEDULES, "constant", "Course of the learning rate: {choices}."),
+    )
+}
+"""The registries by the setting that chooses from them."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A setting of a run.
+
+    Args:
+        setting: what is declared about it.
+        type: what a user gives, ``None`` included where that is the default.
+        default: of a run; ``None`` where each component has its own.
+        group: where it stands in ``--help``.
+        users: names of the components that have it, by room; empty where no component does.
+    """
+
+    setting: Setting
+    type: Any
+    default: Any
+    group: Group
+    users: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def help(self) -> str:
+        """The sentence for ``--help``, with the names that it may have."""
+        choices = self.setting.choices
+        entries: Mapping[str, Any] = choices if isinstance(choices, Mapping) else dict.fromkeys(choices)
+        told = "; ".join(
+            f"{name} ({entry.about})" if hasattr(entry, "about") else name for name, entry in entries.items()
+        )
+        return self.setting.help.replace("{choices}", told).replace("{names}", ", ".join(choices))
+
+    def check(self, value: object) -> None:
+        """Raise a :class:`~gclrec.common.errors.SettingError` for a value that the setting cannot have."""
+        if not fits(value, self.type):
+            raise SettingError(self.setting.name, f"expected {spoken(self.type)}, got {value!r}")
+        for each in value if isinstance(value, tuple) else (value,):
+            if each is not None:
+                self.setting.check(self.setting.name, each)
+
+
+def known_settings(core: type) -> dict[str, Known]:
+    """Return every setting of a run by name: those of a class, the choices, and those of all components.
+
+    Args:
+        core: a class whose attributes are annotated with their type, group and :class:`Setting`.
+
+    Raises:
+        ValueError: two components declare different things under one name.
+    """
+    found: dict[str, Known] = {}
+    for name, hint in get_type_hints(core, include_extras=True).items():
+        if get_origin(hint) is Annotated:
+            kind, group, setting = get_args(hint)
+            found[name] = Known(setting, kind, getattr(core, name), group)
+    own = frozenset(found)
+    for room in ROOMS.values():
+        kind = str if room.default is not None else str | None
+        found[room.name] = Known(room.choice, kind, room.default, room.group)
+        for component in room.registry:
+            for declared in room.declared(component).values():
+                name = declared.setting.name
+                before = found.get(name)
+                after = _declared(declared, room, component, before, default_stays=name in own)
+                if before is not None and before.setting != after.setting:
+                    raise ValueError(f"{room.name} {component} declares {name!r} in another way than others")
+                found[name] = after
+    return found
+
+
+def _declared(
+    declared: Declared, room: Room, component: str, before: Known | None, *, default_stays: bool
+) -> Known:
+    """Return a setting with one more component that has it."""
+    own = None if type(None) in _kinds(declared.type) else declared.default
+    if before is None:
+        kind = declared.type | None if own is None else declared.type
+        return Known(declared.setting, kind, own, room.group, {room.name: (component,)})
+    users = {**before.users, room.name: (*before.users.get(room.name, ()), component)}
+    if default_stays or own == before.default:
+        return Known(declared.setting, before.type, before.default, before.group, users)
+    return Known(declared.setting, before.type | None, None, before.group, users)
+
+
+def _kinds(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+
+
+_SPOKEN: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    type(None): "nothing",
+}
+
+
+def fits(value: object, kind: Any) -> bool:
+    """Return whether a value is of a type that a setting may have."""
+    for each in _kinds(kind):
+        if get_origin(each) is tuple:
+            inner = get_args(each)[0]
+            if isinstance(value, tuple) and all(fits(part, inner) for part in value):
+                return True
+        elif each is float:
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                return True
+        elif isinstance(value, each) and (each is not int or not isinstance(value, bool)):
+            return True
+    return False
+
+
+def spoken(kind: Any) -> str:
+    """Return a type in words."""
+    kinds = [each for each in _kinds(kind) if each is not type(None)]
+    return " or ".join(
+        f"several of {_SPOKEN[get_args(each)[0]]}" if get_origin(each) is tuple else _SPOKEN[each]
+        for each in kinds
+    )
