@@ -114,7 +114,7 @@ def make_split(
         train_fraction: share of the training pairs that is kept, in ``(0, 1]``. Smaller shares are subsets of
             larger ones; validation and test pairs do not change.
         seed: seed of all random choices; at least 0.
-        settings: keyword arguments of the function in :data:`SPLITS`; ``cold_share`` is ignored by the others.
+        settings: keyword arguments of the function in :data:`SPLITS`; the others ignore ``cold_share``.
 
             - ``valid``: share of the pairs for validation. ``given`` takes it of the training part, and only
               if no validation part was published.
