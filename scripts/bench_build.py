@@ -1,4 +1,4 @@
-"""From a table of millions of interactions to a graph: seconds and memory, beside merely reading it."""
+"""Building a graph from a table of millions of interactions, beside merely reading the table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gclrec.data.io.readers import read_interactions
 from gclrec.graph.bipartite import BipartiteGraph
 
 ALLOWED_TIME, ALLOWED_MEMORY = 4.0, 3.0
-"""Times the seconds of reading, and times the edge list, that building a graph may take."""
+"""Bounds of building a graph: seconds as a multiple of reading, memory as a multiple of the edge list."""
 
 IDS = ("integer", "text")
 """Kinds of ids."""

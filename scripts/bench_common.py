@@ -1,4 +1,4 @@
-"""What all benchmarks share: timing in turn, the machine, processes of their own, tables and JSON."""
+"""Shared by all benchmarks: timing in turn, processes of their own, tables and JSON."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def use_threads(threads: int | None) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """Return what a reader needs to judge the figures."""
+    """Return processor, cores, threads and PyTorch version."""
     return {
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -50,8 +50,8 @@ def train_graph(dataset: str | Dataset) -> BipartiteGraph:
 def in_turn(contestants: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Return the median milliseconds of each function, called in turn after a warm-up round.
 
-    In turn, so that a machine whose speed drifts treats all alike. Each is called twice in its turn, and the
-    second call is timed, as in training, where a step follows a step of the same method.
+    A change of the machine's speed then affects all alike. Each is called twice in its turn and the second
+    call is timed, since in training a step follows a step of the same method.
     """
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for round_number in range(repeats + 1):
@@ -65,20 +65,20 @@ def in_turn(contestants: Mapping[str, Callable[[], object]], repeats: int) -> di
 
 
 def timed(function: Callable[[], T]) -> tuple[T, float]:
-    """Return what a function gives and the seconds that it takes."""
+    """Return the result of a function and the seconds that it took."""
     began = time.perf_counter()
     result = function()
     return result, time.perf_counter() - began
 
 
 def alone(function: Callable[..., T], *arguments: Any) -> T:
-    """Return what a function gives in a fresh process, whose memory is its own."""
+    """Return the result of a function that runs in a new process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def forget_peak() -> int:
-    """Forget the largest resident memory so far, where the system can; return the bytes now resident."""
+    """Reset the peak of resident memory, if the system can; return the bytes resident now."""
     reset = Path("/proc/self/clear_refs")
     if reset.exists():
         reset.write_text("5")
@@ -101,16 +101,16 @@ def _status(field: str) -> int:
 
 
 def touch(num_bytes: int) -> None:
-    """Write to so much memory and give it back.
+    """Write to so much memory and free it.
 
-    The host of a virtual machine may take far longer over the first touch of a page than over all that
-    comes later; the first to be measured would pay for that.
+    In a virtual machine the first access to a page can be far slower than later ones, which would count
+    against whatever is measured first.
     """
     np.full(num_bytes // 8, 1)
 
 
 def copy_bandwidth(num_bytes: int = 2**28, repeats: int = 7) -> float:
-    """Return the bytes a second that a copy reads and writes, the best of some."""
+    """Return the bytes per second that a copy reads and writes, the best of ``repeats``."""
     source = torch.ones(num_bytes // 4)
     target = torch.empty_like(source)
     seconds = [timed(lambda: target.copy_(source))[1] for _ in range(repeats)]

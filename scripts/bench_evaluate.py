@@ -1,4 +1,4 @@
-"""What ranking the whole catalogue for all users costs, beside the plain loop that it must agree with."""
+"""Full ranking for all users, beside a plain loop that must give the same lists."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KS = (20, 50, 100)
 """Cuts of the lists."""
 
 ROUNDING = 1e-5
-"""Relative difference of two scores that are the same but for the order of their sums."""
+"""Largest relative difference of two scores that differ only by rounding."""
 
 
 def evaluation(
@@ -92,7 +92,7 @@ def random_vectors(graph: BipartiteGraph, dim: int, seed: int) -> tuple[Tensor, 
 
 
 def trained_like(graph: BipartiteGraph, dim: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return vectors such as training gives: singular directions of the graph, propagated."""
+    """Return vectors like trained ones: singular directions of the graph, propagated."""
     generator = Generator().manual_seed(seed)
     encoder = LightGCN(graph.num_users, graph.num_items, dim, generator=generator)
     STARTS["spectral"](encoder, graph, generator)
@@ -102,7 +102,7 @@ def trained_like(graph: BipartiteGraph, dim: int, seed: int) -> tuple[Tensor, Te
 
 
 def plain_top_k(users: Tensor, items: Tensor, k: int, seen: Ragged, block: int) -> tuple[Tensor, Tensor]:
-    """Return the best unseen items of each user and their scores, as everybody writes it."""
+    """Return the best unseen items of each user and their scores, as it is commonly written."""
     best, scores = [], []
     for start in range(0, len(users), block):
         part = users[start : start + block] @ items.T
@@ -116,7 +116,7 @@ def plain_top_k(users: Tensor, items: Tensor, k: int, seen: Ragged, block: int) 
 
 
 def compare(ours: tuple[Tensor, Tensor], plain: tuple[Tensor, Tensor]) -> int:
-    """Return at how many places the lists differ, all of them by rounding alone.
+    """Return the number of places at which the lists differ by rounding.
 
     Raises:
         SystemExit: a place differs by more.

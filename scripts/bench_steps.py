@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import os
+import statistics
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,10 +57,9 @@ def step(
     """One training step of each method: ours, the textbook's, and PyG's own LightGCN class.
 
     The textbook step (scripts/textbook.py) has the adjacency in coordinate form, autograd through every
-    layer, Adam as it comes, views and noise made from scratch and the whole matrix of every InfoNCE. All
-    have the same graph, the same kind of batches (ours: a Python loop that draws negatives would only slow
-    the others down) and the same threads, and are called in turn. Before, each gradient is compared with
-    ours on one batch.
+    layer, PyTorch's Adam, views and noise made from scratch and the whole matrix of every InfoNCE. All have
+    the same graph, threads and batches (ours, since a Python loop that draws negatives would only slow the
+    others down) and are called in turn. Before that, each gradient is compared with ours on one batch.
 
     Args:
         dataset: catalogue name; its training part (or all of it) is the graph.
@@ -282,6 +287,51 @@ def epoch(
     columns = ("epoch", "s", f"of {methods[0]}", "ms a step", "peak MB", "mean loss")
     result = {"benchmark": "epoch", "dataset": dataset, "dim": dim, "batch_size": batch_size, **found}
     show(f"{dataset}, dim {dim}, batches of {batch_size}", columns, rows, result)
+
+
+def against(
+    other: Path,
+    /,
+    *,
+    dataset: str = "gowalla",
+    methods: tuple[str, ...] = ("lightgcn", "sgl", "simgcl", "xsimgcl"),
+    rounds: int = 5,
+    repeats: int = 12,
+    threads: int | None = None,
+) -> None:
+    """Steps of this checkout beside those of another one, in processes of their own that are run in turn.
+
+    The figure is the median of the rounds' ratios: the drift of the machine from round to round cancels.
+
+    Args:
+        other: root of the other checkout.
+        dataset: as for step.
+        methods: as for step.
+        rounds: processes of each checkout.
+        repeats: timed steps of each method in a process.
+        threads: as for step.
+    """
+    roots = Path(__file__).resolve().parents[1], other.resolve()
+    options = ["--dataset", dataset, "--repeats", str(repeats), "--no-textbook", "--no-pyg"]
+    options += ["--methods", *methods, *(["--threads", str(threads)] if threads else [])]
+    found: tuple[list[dict[str, float]], ...] = ([], [])
+    for _ in range(rounds):
+        for root, times in zip(roots, found, strict=True):
+            command = [sys.executable, str(root / "scripts" / "benchmark.py"), "step", *options]
+            environment = {**os.environ, "PYTHONPATH": str(root)}
+            run = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+            times.append(json.loads(run.stdout.splitlines()[-1])["step_ms"])
+    ours, theirs = found
+    ratios = {
+        method: statistics.median(a[method] / b[method] for a, b in zip(ours, theirs, strict=True))
+        for method in methods
+    }
+    rows = [
+        (method, *(f"{statistics.median(x[method] for x in times):.1f}" for times in (ours, theirs)), ratio)
+        for method, ratio in ((method, f"{ratio:.2f}x") for method, ratio in ratios.items())
+    ]
+    result = {"benchmark": "against", "dataset": dataset, "other": str(other), "ratios": ratios}
+    show(f"steps on {dataset}", ("step", "ms here", f"ms in {other}", "ratio"), rows, result)
 
 
 def one_epoch(dataset: str, method: str, dim: int, batch_size: int, threads: int) -> dict[str, float]:

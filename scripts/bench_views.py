@@ -1,20 +1,13 @@
-"""What one view costs: ``python scripts/benchmark.py views``, or this file by itself."""
+"""What one view costs."""
 
 from __future__ import annotations
 
-import json
-import platform
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from cyclopts import App
-from rich.console import Console
-from rich.table import Table
+from bench_common import in_turn, show, train_graph, use_threads
 
-from gclrec.data.catalog.loader import load
 from gclrec.encoders import LightGCN
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.views.views import VIEWS, View, make_view, parse_augmentations
@@ -36,10 +29,7 @@ def views(
     threads: int | None = None,
     seed: int = 0,
 ) -> None:
-    """One view and its normalised adjacency, of every augmentation, beside one propagation.
-
-    A view is made and a propagation is run in turn, so that a machine whose speed drifts treats both
-    alike; the ratio is the median over the pairs. The last line is one JSON object.
+    """One view with its normalised adjacency, of every augmentation, beside one propagation.
 
     Args:
         datasets: catalogue names; the training part of each (or all of it) is the graph.
@@ -50,56 +40,47 @@ def views(
         threads: PyTorch threads; all cores if not given.
         seed: of the views.
     """
-    if threads:
-        torch.set_num_threads(threads)
-    result: dict[str, Any] = {
-        "processor": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "dim": dim,
-        "num_layers": num_layers,
-        "datasets": {},
+    use_threads(threads)
+    found = {
+        dataset: time_views(train_graph(dataset), names, dim, num_layers, repeats, seed)
+        for dataset in datasets
     }
-    console = Console(width=120)
-    for dataset in datasets:
-        data = load(dataset)
-        graph = BipartiteGraph.from_interactions(data.parts.get("train", data.interactions))
-        rows = time_views(graph, names, dim=dim, num_layers=num_layers, repeats=repeats, seed=seed)
-        result["datasets"][dataset] = rows
-        table = Table("view", "ms", "propagations", "allowed", "forward pass ms", "of a plain one")
-        for row in rows:
-            allowed = row["allowed"]
-            table.add_row(
-                row["view"],
-                f"{row['view_ms']:.1f}",
-                f"{row['propagations']:.2f}",
-                ""
-                if allowed is None
-                else f"{allowed:g} {'ok' if row['propagations'] <= allowed else 'OVER'}",
-                f"{row['forward_ms']:.1f}",
-                f"{row['forward_ratio']:.2f}x",
-            )
-        console.print(f"{dataset}: {graph}, dim {dim}, {result['threads']} threads", table)
-    print(json.dumps(result))
+    rows = [
+        (
+            dataset,
+            row["view"],
+            f"{row['view_ms']:.1f}",
+            f"{row['propagations']:.1f}",
+            "" if row["allowed"] is None else f"{row['allowed']:g}",
+            f"{row['forward_ms']:.1f}",
+            f"{row['forward_ratio']:.2f}x",
+        )
+        for dataset, timed_views in found.items()
+        for row in timed_views
+    ]
+    columns = ("data set", "view", "ms", "propagations", "allowed", "forward pass ms", "of a plain one")
+    result = {"benchmark": "views", "dim": dim, "num_layers": num_layers, "datasets": found}
+    show(f"views, dim {dim}", columns, rows, result)
 
 
 def time_views(
-    graph: BipartiteGraph,
-    names: tuple[str, ...],
-    *,
-    dim: int,
-    num_layers: int,
-    repeats: int,
-    seed: int,
+    graph: BipartiteGraph, names: tuple[str, ...], dim: int, num_layers: int, repeats: int, seed: int
 ) -> list[dict[str, Any]]:
     """Return a row for each augmentation and strength."""
     generator = torch.Generator().manual_seed(seed)
     encoder = LightGCN(graph.num_users, graph.num_items, dim, num_layers, generator=generator)
     users, items = (x.detach() for x in encoder.layer_zero)
+
+    def both(one: Callable[[], object], other: Callable[[], object]) -> tuple[float, float]:
+        """Return the milliseconds of a function, and how many times as long it takes as the other."""
+        times = in_turn({"one": one, "other": other}, repeats)
+        return times["one"], times["one"] / times["other"]
+
     rows = []
     for name in names:
         for strength in AT[name]:
-            chain, _ = parse_augmentations(f"{name}:{strength}")
+            key = f"{name}:{strength}"
+            chain, _ = parse_augmentations(key)
 
             def make(chain: Any = chain) -> View:
                 view = make_view(chain, graph, generator=generator, num_layers=num_layers)
@@ -107,13 +88,12 @@ def time_views(
                     _ = view.graph.adjacency
                 return view
 
-            view_ms, _, propagations = in_turn(make, lambda: graph.adjacency.propagate(users, items), repeats)
+            view_ms, propagations = both(make, lambda: graph.adjacency.propagate(users, items))
             with torch.no_grad():
                 view = make()
-                forward_ms, _, forward_ratio = in_turn(
-                    lambda view=view: view.encode(encoder), lambda: encoder(graph), repeats
+                forward_ms, forward_ratio = both(
+                    lambda view=view: view.encode(encoder), lambda: encoder(graph)
                 )
-            key = f"{name}:{strength}"
             rows.append(
                 {
                     "view": key,
@@ -125,23 +105,3 @@ def time_views(
                 }
             )
     return rows
-
-
-def in_turn(
-    one: Callable[[], object], other: Callable[[], object], repeats: int
-) -> tuple[float, float, float]:
-    """Return the median milliseconds of two functions called in turn, and the median of their ratios."""
-    times = []
-    for _ in range(repeats + 2):
-        began = time.perf_counter()
-        one()
-        between = time.perf_counter()
-        other()
-        times.append((between - began, time.perf_counter() - between))
-    times = times[2:]  # the first calls fill caches
-    first, second = (statistics.median(column) * 1e3 for column in zip(*times, strict=True))
-    return first, second, statistics.median(a / b for a, b in times)
-
-
-if __name__ == "__main__":
-    App(name="bench_views", help=__doc__, version_flags=[], default_command=views)()

@@ -1,7 +1,7 @@
 """Timings side by side in one run: ``python scripts/benchmark.py propagation [--dataset gowalla]``.
 
-Every figure is the median of repeated calls that are taken in turn, so that a machine whose speed
-drifts treats all alike. The last line is one JSON object.
+Every figure is the median of repeated calls that are made in turn, so that a change of the machine's
+speed affects all alike. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bench_build import build
 from bench_common import in_turn, show, train_graph, use_threads
 from bench_evaluate import evaluation
 from bench_quality import time_to_quality
-from bench_steps import epoch, step
+from bench_steps import against, epoch, step
 from bench_views import views
 from cyclopts import App, Parameter
 from torch import Tensor
@@ -21,7 +21,7 @@ from torch import Tensor
 app = App(
     name="benchmark", help=__doc__, version_flags=[], default_parameter=Parameter(consume_multiple=True)
 )
-for command in (step, epoch, views, evaluation, build, time_to_quality):
+for command in (step, against, epoch, views, evaluation, build, time_to_quality):
     app.command(command, name=command.__name__.replace("_", "-").replace("evaluation", "evaluate"))
 
 

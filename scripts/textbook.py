@@ -1,4 +1,4 @@
-r"""The training step as papers and their code write it: slow, plain, and the judge of the fast one.
+r"""The training step as papers and their code write it: the slow reference for the fast one.
 
 One table of all nodes, users before items. The normalised adjacency is a sparse matrix in coordinate form,
 :math:`\hat A = D^{-1/2} A D^{-1/2}`, and autograd goes through every product. Every loss is written with the
@@ -18,7 +18,7 @@ from gclrec.settings.config import TrainConfig
 from gclrec.training.batches import Batch
 
 Shift = Callable[[int, Tensor], Tensor]
-"""What noise adds to a layer: from its number and its rows ``(U + I, D)``."""
+"""Returns the noise of a layer, given its number and its rows ``(U + I, D)``."""
 
 
 def normalised(edge_index: Tensor, num_users: int, num_items: int) -> Tensor:
@@ -132,7 +132,7 @@ def step_loss(
 
 
 class TextbookStep:
-    """A step as it is commonly written: views from scratch, autograd, Adam as it comes.
+    """A step as it is commonly written: views from scratch, autograd, PyTorch's Adam.
 
     Args:
         config: the settings; :func:`covers` says which.
@@ -157,7 +157,7 @@ class TextbookStep:
         self.views: list[Tensor] = []
 
     def new_views(self) -> None:
-        """Make the views anew: of an epoch, or of a batch."""
+        """Draw the views of an epoch or of a batch."""
         count = 0 if not self.config.contrasts else 1 if self.config.ssl == "cross_layer" else 2
         self.views = [self._view() for _ in range(count)]
 
@@ -188,7 +188,7 @@ class TextbookStep:
 
 
 def covers(config: TrainConfig) -> bool:
-    """Return whether :class:`TextbookStep` can do what the settings ask for."""
+    """Return whether :class:`TextbookStep` implements the settings."""
     plain = config.encoder == "lightgcn" and config.user_vectors == "free"
     plain = plain and config.layer_weights in ("mean", "mean_without_0")
     known = config.ssl == "cross_layer" or (config.ssl == "infonce" and config.head_layers == 0)

@@ -55,6 +55,14 @@ def test_step(bench: Bench) -> None:
     assert found["steps_an_epoch"] == 30
 
 
+def test_against_the_same_checkout(bench: Bench) -> None:
+    found = bench(
+        "against", Path(__file__).parents[2], *SMALL, "--methods", "mf", "--rounds", 1, "--repeats", 1
+    )
+    assert found["ratios"].keys() == {"mf"}
+    assert found["ratios"]["mf"] > 0
+
+
 def test_epoch(bench: Bench) -> None:
     found = bench("epoch", *SMALL, "--methods", "mf", "--dim", 4)["mf"]
     assert found["epoch_s"] > 0
