@@ -1,4 +1,4 @@
-"""Structures that propose items for a query fast, but may miss some: a graph and inverted lists (faiss)."""
+"""Structures of faiss that propose items for a query fast, but may miss some: a graph and inverted lists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from gclrec.common.errors import InputError
 from gclrec.common.files import damaged
@@ -18,23 +17,26 @@ from gclrec.data.interactions import IntArray
 from gclrec.runs.embeddings import FloatArray
 
 LINKS = 32
+"""Neighbours of a node in the graph."""
+
 CONSTRUCTION = 200
-"""Neighbours of a node in the graph, and nodes looked at to choose them."""
+"""Nodes that are compared to choose them."""
 
 HEAD_ITEMS = 4096
 HEAD_SHARE = 10
-"""The ``head`` layout scans the longest vectors: so many at most, and at most one in so many."""
+"""The ``head`` layout scans the longest tenth of the vectors, but at most 4,096."""
 
-GRAPH_LAYOUTS = ("inner product", "reduced", "head")
+GRAPH_LAYOUTS = ("inner product", "head")
+
 OVERFETCH = 4
-"""Proposals per wanted item where lists hold compressed vectors, whose scores are approximate."""
+"""Proposals per wanted item from compressed vectors, whose scores are approximate."""
 
 CODEWORDS = 256
-"""Values that a compressed part of a vector can take."""
+"""Values that a part of a compressed vector can take."""
 
 
 class Structure(Protocol):
-    """Something that proposes items; what it proposes is scored exactly by the index that holds it."""
+    """Something that proposes items; the index that holds it computes their exact scores."""
 
     @property
     def efforts(self) -> tuple[int, int]:
@@ -42,13 +44,13 @@ class Structure(Protocol):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What :func:`load_structure` needs to know, and what a reader of the manifest may want to."""
+        """Values for the manifest, among them what :func:`load_structure` needs."""
 
     def propose(self, queries: FloatArray, count: int, effort: int) -> IntArray:
         """Return ``(B, >= count)`` item rows in no order, ``-1`` in places left over."""
 
     def faiss_index(self) -> Any:
-        """Return what ``items.faiss`` holds."""
+        """Return what ``items.faiss`` holds, numbered by item row."""
 
     def extended(self, vectors: FloatArray, known: int) -> Structure:
         """Return a structure of all ``(I, D)`` vectors, of which this one holds the first ``known``."""
@@ -56,30 +58,25 @@ class Structure(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class HnswGraph:
-    r"""Hierarchical navigable small-world graph (HNSW, [1]), laid out for inner products.
+    """Hierarchical navigable small-world graph (HNSW, [1]), laid out for inner products.
 
-    A graph whose links follow raw inner products misses much when the lengths of the vectors are skewed: the
-    few longest are everybody's neighbours. There are three layouts:
+    HNSW assumes a metric. Links by inner product miss much where the lengths of the vectors are skewed, as
+    they are after training on popularity: the few longest vectors become everybody's neighbours and a search
+    is caught among them. Hence two layouts:
 
     * ``inner product``: the plain graph, right for vectors of similar length;
-    * ``reduced``: a graph by Euclidean distance after one more coordinate makes all items equally long, which
-      leaves the order for a query unchanged [2]:
-
-      .. math:: \tilde v = (v, \sqrt{M^2 - |v|^2}), \quad \tilde q = (q, 0), \quad
-          |\tilde q - \tilde v|^2 = |q|^2 + M^2 - 2\, q^\top v
-
-    * ``head``: the longest vectors (at most 4,096) are scanned one by one, and a plain graph holds the rest,
-      whose lengths are no longer skewed.
+    * ``head``: the longest vectors are scanned one by one, and a plain graph holds the rest, whose lengths
+      are no longer skewed.
 
     Args:
-        graph: the faiss graph, which knows the rows of its items.
+        graph: the faiss graph, whose numbers are item rows.
         layout: one of ``GRAPH_LAYOUTS``.
-        head_rows: ``(head + 1,)`` rows of the items that are scanned; the last is ``-1``.
+        head_rows: ``(head + 1,)`` rows of the items that are scanned; the last is ``-1``, so that the number
+            of a missing proposal leads to ``-1``.
         head: faiss index of their vectors; ``None`` without them.
         tried: recall of the layouts that were compared, for the manifest.
 
     [1] Malkov & Yashunin, TPAMI 2020, https://arxiv.org/abs/1603.09320
-    [2] Bachrach et al., RecSys 2014, https://doi.org/10.1145/2645710.2645741
     """
 
     graph: Any
@@ -90,33 +87,32 @@ class HnswGraph:
 
     @classmethod
     def build(cls, vectors: FloatArray, layout: str, *, seed: int) -> HnswGraph:
-        """Return the graph of ``(I, D)`` vectors; one thread, so that the seed decides all."""
+        """Return the graph of ``(I, D)`` vectors; on one thread, since links depend on the order."""
         faiss = _faiss()
-        rest = _without_longest(vectors, head_size(len(vectors)) if layout == "head" else 0)
-        body = _lifted(vectors[rest]) if layout == "reduced" else vectors[rest]
-        metric = faiss.METRIC_L2 if layout == "reduced" else faiss.METRIC_INNER_PRODUCT
-        links = faiss.IndexHNSWFlat(body.shape[1], LINKS, metric)
+        head = min(HEAD_ITEMS, len(vectors) // HEAD_SHARE) if layout == "head" else 0
+        squares = np.einsum("id,id->i", vectors, vectors, dtype=np.float64)
+        rest = np.sort(np.argsort(-squares, kind="stable")[head:])
+        links = faiss.IndexHNSWFlat(vectors.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
         links.hnsw.efConstruction = CONSTRUCTION
         links.hnsw.rng = faiss.RandomGenerator(seed)
         graph = faiss.IndexIDMap(links)
         with _one_thread():
-            graph.add_with_ids(body, rest)
+            graph.add_with_ids(vectors[rest], rest)
         return cls.of(graph, layout, rest, vectors)
 
     @classmethod
     def of(cls, graph: Any, layout: str, rest: IntArray, vectors: FloatArray) -> HnswGraph:
-        """Put a faiss graph of the items ``rest`` together with the vectors that it does not hold."""
-        faiss = _faiss()
+        """Join a faiss graph of the items ``rest`` with the vectors that it does not hold."""
         head_rows = np.setdiff1d(np.arange(len(vectors)), rest)
         head = None
         if len(head_rows):
-            head = faiss.IndexFlatIP(vectors.shape[1])
+            head = _faiss().IndexFlatIP(vectors.shape[1])
             head.add(vectors[head_rows])
         return cls(graph, layout, np.append(head_rows, -1), head)
 
     @cached_property
     def efforts(self) -> tuple[int, int]:
-        """From 100 nodes kept in sight (fewer find too little also for short lists) to 4,096."""
+        """``efSearch`` from 100 (less finds too little even for short lists) to 4,096."""
         most = min(4096, int(self.graph.ntotal))
         return min(100, most), most
 
@@ -127,40 +123,29 @@ class HnswGraph:
         return {"layout": self.layout, **sizes, "tried": dict(self.tried)}
 
     def propose(self, queries: FloatArray, count: int, effort: int) -> IntArray:
-        """Search the graph with ``efSearch = effort`` (at least ``count``), and scan the head."""
-        faiss = _faiss()
-        wide = np.pad(queries, ((0, 0), (0, 1))) if self.layout == "reduced" else queries
-        parameters = faiss.SearchParametersHNSW(efSearch=max(effort, count))
+        """Search the graph with ``efSearch`` of ``effort``, at least ``count``, and scan the head."""
+        parameters = _faiss().SearchParametersHNSW(efSearch=max(effort, count))
         with _one_thread(len(queries) == 1):
-            found: IntArray = self.graph.search(wide, min(count, int(self.graph.ntotal)), params=parameters)[
-                1
-            ]
+            wanted = min(count, int(self.graph.ntotal))
+            found: IntArray = self.graph.search(queries, wanted, params=parameters)[1]
             if self.head is None:
                 return found
             longest = self.head.search(queries, min(count, len(self.head_rows) - 1))[1]
         return np.concatenate([found, self.head_rows[longest]], axis=1)
 
     def faiss_index(self) -> Any:
-        """Return the graph; its numbers are item rows."""
+        """Return the graph, without the head."""
         return self.graph
 
     def extended(self, vectors: FloatArray, known: int) -> HnswGraph:
-        """Scan further items one by one while that are few, with the head at most 4,096; else link them.
-
-        An item longer than all that the ``reduced`` layout was lifted for cannot be linked: it is scanned.
-        """
+        """Scan further items with the head while these are at most 4,096 in all; beyond that, link them."""
         faiss = _faiss()
-        rest = faiss.vector_to_array(self.graph.id_map)
-        fresh = np.arange(known, len(vectors))
-        graph = self.graph
+        graph, rest = self.graph, faiss.vector_to_array(self.graph.id_map)
         if len(vectors) - len(rest) > HEAD_ITEMS:
-            longest = _squares(vectors[rest]).max(initial=0.0)
-            if self.layout == "reduced":
-                fresh = fresh[_squares(vectors[fresh]) <= longest]
-            body = _lifted(vectors[fresh], longest) if self.layout == "reduced" else vectors[fresh]
+            fresh = np.arange(known, len(vectors))
             graph = faiss.clone_index(self.graph)
             with _one_thread():
-                graph.add_with_ids(body, fresh)
+                graph.add_with_ids(vectors[fresh], fresh)
             rest = faiss.vector_to_array(graph.id_map)
         return replace(HnswGraph.of(graph, self.layout, rest, vectors), tried=self.tried)
 
@@ -169,8 +154,8 @@ class HnswGraph:
 class InvertedLists:
     """Inverted lists by inner product with a centroid; a query looks into the best lists (IVF, [1]).
 
-    The centroids are directions (spherical k-means), since a mean of long and short vectors draws all queries
-    to a few long lists. The vectors in a list are kept as they are, or product-quantised [2].
+    The centroids are directions (spherical k-means): a mean of long and short vectors is long itself and
+    would draw all queries to a few crowded lists. Vectors are kept as they are, or product-quantised [2].
 
     Args:
         lists: the faiss index.
@@ -185,7 +170,7 @@ class InvertedLists:
 
     @classmethod
     def build(cls, vectors: FloatArray, compressed: bool, *, seed: int) -> InvertedLists:
-        """Return the lists of ``(I, D)`` vectors, about ``4 sqrt(I)`` of them."""
+        """Return about ``4 sqrt(I)`` lists of ``(I, D)`` vectors."""
         faiss = _faiss()
         items, dim = vectors.shape
         count = max(1, round(min(4 * items**0.5, items / 16)))
@@ -194,7 +179,7 @@ class InvertedLists:
             parts = next(parts for parts in range(max(1, dim // 4), 0, -1) if dim % parts == 0)
             lists = faiss.IndexIVFPQ(quantizer, dim, count, parts, 8, faiss.METRIC_INNER_PRODUCT)
             lists.pq.cp.seed = seed
-            lists.pq.cp.min_points_per_centroid = 1
+            lists.pq.cp.min_points_per_centroid = 1  # otherwise faiss prints a warning
         else:
             lists = faiss.IndexIVFFlat(quantizer, dim, count, faiss.METRIC_INNER_PRODUCT)
         lists.cp.seed = seed
@@ -206,34 +191,33 @@ class InvertedLists:
 
     @cached_property
     def efforts(self) -> tuple[int, int]:
-        """From one list to all of them."""
+        """``nprobe`` from one list to all of them."""
         return 1, int(self.lists.nlist)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Number of lists, and of bytes a compressed vector takes."""
+        """Number of lists, and of bytes a compressed vector."""
         settings: dict[str, Any] = {"lists": self.efforts[1]}
         if self.compressed:
             settings |= {"code_bytes": int(self.lists.code_size), "overfetch": OVERFETCH}
         return settings
 
     def propose(self, queries: FloatArray, count: int, effort: int) -> IntArray:
-        """Look into the ``effort`` best lists (``nprobe``)."""
-        faiss = _faiss()
-        parameters = faiss.IVFSearchParameters(nprobe=min(effort, self.efforts[1]))
+        """Look into the ``effort`` best lists."""
+        parameters = _faiss().IVFSearchParameters(nprobe=min(effort, self.efforts[1]))
         if self.compressed:
             count = max(count * OVERFETCH, CODEWORDS)
-        count = min(count, int(self.lists.ntotal))
         with _one_thread(len(queries) == 1):
-            found: IntArray = self.lists.search(queries, count, params=parameters)[1]
+            wanted = min(count, int(self.lists.ntotal))
+            found: IntArray = self.lists.search(queries, wanted, params=parameters)[1]
         return found
 
     def faiss_index(self) -> Any:
-        """Return the lists, numbered by item row."""
+        """Return the lists."""
         return self.lists
 
     def extended(self, vectors: FloatArray, known: int) -> InvertedLists:
-        """Put further items into the lists that are there."""
+        """Put further items into the present lists."""
         lists = _faiss().clone_index(self.lists)
         lists.add(vectors[known:])
         return InvertedLists(lists, self.compressed)
@@ -255,7 +239,7 @@ def load_structure(path: Path, backend: str, vectors: FloatArray, settings: Mapp
         if (
             layout in GRAPH_LAYOUTS
             and isinstance(faiss.downcast_index(index.index), faiss.IndexHNSW)
-            and index.d == vectors.shape[1] + (layout == "reduced")
+            and index.d == vectors.shape[1]
             and len(np.unique(rest)) == len(rest) == len(vectors) - settings.get("head", 0)
             and 0 <= rest.min() <= rest.max() < len(vectors)
         ):
@@ -266,45 +250,16 @@ def load_structure(path: Path, backend: str, vectors: FloatArray, settings: Mapp
 
 
 def size_in_bytes(index: Any) -> int:
-    """Return how many bytes a faiss index takes when written."""
+    """Return the size of a faiss index when written."""
     faiss = _faiss()
-    count = 0
-
-    def add(block: bytes) -> None:
-        nonlocal count
-        count += len(block)
-
-    writer = faiss.PyCallbackIOWriter(add, 1 << 20)
-    faiss.write_index(index, writer)
-    return count
-
-
-def head_size(num_items: int) -> int:
-    """Return how many of the longest vectors the ``head`` layout scans."""
-    return min(HEAD_ITEMS, num_items // HEAD_SHARE)
-
-
-def _squares(vectors: FloatArray) -> npt.NDArray[np.float64]:
-    """Return the squared lengths of vectors."""
-    squares: npt.NDArray[np.float64] = np.einsum("id,id->i", vectors, vectors, dtype=np.float64)
-    return squares
-
-
-def _without_longest(vectors: FloatArray, head: int) -> IntArray:
-    """Return the rows that are left, in order, when the ``head`` longest vectors are taken away."""
-    return np.sort(np.argsort(-_squares(vectors), kind="stable")[head:])
-
-
-def _lifted(vectors: FloatArray, longest: float | None = None) -> FloatArray:
-    """Return vectors with the coordinate that makes all of them as long as the longest (its square)."""
-    squares = _squares(vectors)
-    extra = np.sqrt((squares.max(initial=0.0) if longest is None else longest) - squares).astype(np.float32)
-    return np.concatenate([vectors, extra[:, None]], axis=1)
+    sizes: list[int] = []
+    faiss.write_index(index, faiss.PyCallbackIOWriter(lambda block: sizes.append(len(block)), 1 << 20))
+    return sum(sizes)
 
 
 @contextlib.contextmanager
 def _one_thread(wanted: bool = True) -> Iterator[None]:
-    """Keep faiss to the calling thread: the order of work is fixed, and a lone query waits for nobody."""
+    """Keep faiss to the calling thread: insertion has one order, and a lone query wakes no other thread."""
     if not wanted:
         yield
         return
@@ -318,7 +273,7 @@ def _one_thread(wanted: bool = True) -> Iterator[None]:
 
 
 def _faiss() -> Any:
-    """Return the library, which is slow to import (and whose type stubs leave out half of it)."""
+    """Return the library, which is slow to import; its type stubs are incomplete."""
     import faiss
 
     return faiss

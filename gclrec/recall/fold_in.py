@@ -1,17 +1,16 @@
-r"""New users and items after training: their vectors from their neighbours, without training again.
+r"""Vectors of new users and items from their neighbours, without training again.
 
 The graph of training is frozen: a new node receives from its neighbours as a node of the graph does, but the
 neighbours' own layers and degrees stay as they were trained. With layer weights :math:`w_0 \dots w_L`
-(LightGCN, https://arxiv.org/abs/2002.02126), the exponent :math:`a` of its edge weights (1/2 mostly), and the
-neighbours :math:`N` of a new node,
+(LightGCN, https://arxiv.org/abs/2002.02126), the exponent :math:`a` of the edge weights (1/2 by default), and
+the neighbours :math:`N` of a new node,
 
 .. math:: x = w_0\, x^{(0)} + |N|^{-a} \sum_{j \in N} s_j, \qquad
     s_j = d_j^{-a} \sum_{l=1}^{L} w_l\, x_j^{(l-1)}
 
 so one vector :math:`s_j` a node, what it *sends*, is all that is kept of the layers. For a node of the
-training graph with its own layer 0 this is what the encoder gives. What is unknown of a new node is its layer
-0; where it is needed, it is guessed from what the node receives by ridge regression, fitted to the nodes of
-training.
+training graph with its own layer 0 this equals the encoder's output. Layer 0 of a new node is unknown; where
+it is needed, a ridge regression fitted to the nodes of training predicts it from what the node receives.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ import numpy.typing as npt
 import safetensors
 import torch
 from safetensors.numpy import save as serialize
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from gclrec.common.errors import InputError
@@ -41,14 +41,12 @@ from gclrec.runs.embeddings import FloatArray
 
 KIND = "gclrec fold-in"
 
-_BLOCK = 2**23  # numbers gathered at a time
-
 
 class NewItems(NamedTuple):
-    """Items that training did not know.
+    """Vectors of items that training did not know.
 
     Args:
-        vectors: ``(N, D)`` what they are searched by.
+        vectors: ``(N, D)`` final vectors, for search.
         sent: ``(N, D)`` what a new user who has one of them receives from it.
     """
 
@@ -61,18 +59,18 @@ class FoldIn:
     """What a run keeps to give vectors to new users and items.
 
     Args:
-        weights: ``w_0 .. w_L``; ``(1,)`` where vectors do not come from neighbours (matrix factorisation,
-            baselines): then a new node's whole vector is guessed from its neighbours' vectors.
-        exponents: powers of their own length at which final user and item vectors stand: 1 leaves vectors as
-            they are (inner product), 0 brings them to length 1 (cosine).
+        weights: layer weights ``w_0 .. w_L``; ``(1,)`` where vectors do not come from neighbours (matrix
+            factorisation, baselines): then the ridge regression predicts a new node's whole vector.
+        exponents: for users and items, the power ``p`` in ``x |x|^(p - 1)``, by which the score changes the
+            length of final vectors: 1 for an inner product, 0 for a cosine.
         item_sent: ``(I, D)`` what a new user receives from an item; 0 for an item that training did not see.
         user_sent: ``(U, D)`` what a new item receives from a user.
-        user_onward: ``(U, D)`` what it receives from a user for its own layers 1 and up, to send them on.
-        user_length: ``(U,)`` length of the trained vectors as they were.
-        user_guess: layer 0 of a user.
-        item_guess: layer 0 of an item.
+        user_onward: ``(U, D)`` what a new item receives for its own layers 1 and up, to send them on.
+        user_length: ``(U,)`` lengths of the trained user vectors before the score changes them.
+        user_ridge: predicts layer 0 of a user.
+        item_ridge: predicts layer 0 of an item.
         trained_on: parts of the split whose pairs were the graph.
-        degree_exponent: ``a`` of the edges' weights ``(d_u d_i)^-a``.
+        degree_exponent: ``a`` of the edge weights ``(d_u d_i)^-a``.
     """
 
     weights: tuple[float, ...]
@@ -81,12 +79,13 @@ class FoldIn:
     user_sent: FloatArray
     user_onward: FloatArray
     user_length: FloatArray
-    user_guess: Ridge
-    item_guess: Ridge
+    user_ridge: Ridge
+    item_ridge: Ridge
     trained_on: tuple[str, ...] = ("train",)
     degree_exponent: float = 0.5
 
     @classmethod
+    @torch.no_grad()
     def of_layers(
         cls,
         graph: BipartiteGraph,
@@ -102,43 +101,40 @@ class FoldIn:
         Args:
             graph: the training interactions.
             users: ``(U, D)`` layer 0.
-            items: ``(I, D)``.
+            items: ``(I, D)`` layer 0.
             weights: ``w_0 .. w_L``, at least one.
             exponents: see :class:`FoldIn`.
-            degree_exponent: of the encoder.
+            degree_exponent: see :class:`FoldIn`.
         """
         if len(weights) == 1:
-            # The scale of layer 0 is of no interest: without neighbours' shares it is the final vector.
+            # Without shares of neighbours, the final vector is layer 0 times its weight.
             return cls.of_vectors(graph, users * weights[0], items * weights[0], exponents=exponents)
-        with torch.no_grad():
-            users, items = users.detach(), items.detach()
-            adjacency = graph.weighted(degree_exponent)
-            combined = adjacency.polynomial(users, items, list(weights[1:]))
-            received = adjacency.propagate(*combined)
-            onward = torch.zeros_like(users)
-            if len(weights) > 2:
-                onward = adjacency.polynomial(users, items, list(weights[2:]))[0]
-            scales = [
-                torch.where(degree > 0, degree_scale(degree.to(users.dtype), degree_exponent), 0.0)[:, None]
-                for degree in graph.degrees()
-            ]
-            seen = [scale[:, 0] > 0 for scale in scales]
-            lengths = (weights[0] * users + received[0]).norm(dim=1)
-            user_guess, item_guess = (
-                Ridge.fit(_numpy(part[rows]), _numpy(start[rows]))
-                for part, start, rows in zip(received, (users, items), seen, strict=True)
-            )
-            return cls(
-                tuple(weights),
-                exponents,
-                _numpy(combined[1] * scales[1]),
-                _numpy(combined[0] * scales[0]),
-                _numpy(onward * scales[0]),
-                _numpy(lengths),
-                user_guess,
-                item_guess,
-                degree_exponent=degree_exponent,
-            )
+        users, items = users.detach(), items.detach()
+        adjacency = graph.weighted(degree_exponent)
+        combined = adjacency.polynomial(users, items, list(weights[1:]))
+        received = adjacency.propagate(*combined)
+        onward = torch.zeros_like(users)
+        if len(weights) > 2:
+            onward = adjacency.polynomial(users, items, list(weights[2:]))[0]
+        scales = [
+            torch.where(degree > 0, degree_scale(degree.to(users.dtype), degree_exponent), 0.0)[:, None]
+            for degree in graph.degrees()
+        ]
+        user_ridge, item_ridge = (
+            Ridge.fit(_numpy(part[scale[:, 0] > 0]), _numpy(start[scale[:, 0] > 0]))
+            for part, start, scale in zip(received, (users, items), scales, strict=True)
+        )
+        return cls(
+            tuple(weights),
+            exponents,
+            _numpy(combined[1] * scales[1]),
+            _numpy(combined[0] * scales[0]),
+            _numpy(onward * scales[0]),
+            _numpy((weights[0] * users + received[0]).norm(dim=1)),
+            user_ridge,
+            item_ridge,
+            degree_exponent=degree_exponent,
+        )
 
     @classmethod
     def of_vectors(
@@ -149,33 +145,28 @@ class FoldIn:
         *,
         exponents: tuple[float, float] = (1.0, 1.0),
     ) -> FoldIn:
-        """Keep what the final vectors alone tell.
+        """Keep final vectors, of an encoder whose vectors do not come from neighbours.
 
-        A new node receives the sum of its neighbours' vectors over the square root of their number; a ridge
-        regression leads from there to a vector.
+        A new node receives the sum of its neighbours' vectors over the square root of their number.
 
         Args:
             graph: the training interactions.
-            users: ``(U, D)`` final vectors, as they were before their length was changed.
-            items: ``(I, D)``.
+            users: ``(U, D)`` final vectors, before the score changes their length.
+            items: ``(I, D)``, likewise.
             exponents: see :class:`FoldIn`.
         """
-        vectors = [_numpy(part.detach()) for part in (users, items)]
-        counts = graph.to_scipy()
-        seen = [_numpy(degree) > 0 for degree in graph.degrees()]
-        sent = [part * rows[:, None] for part, rows in zip(vectors, seen, strict=True)]
-        received = [
-            side @ other / np.sqrt(np.maximum(_numpy(degree), 1))[:, None]
-            for side, other, degree in zip((counts, counts.T), sent[::-1], graph.degrees(), strict=True)
-        ]
-        user_guess, item_guess = (
-            Ridge.fit(part[rows], start[rows])
-            for part, start, rows in zip(received, vectors, seen, strict=True)
-        )
+        vectors = [_numpy(part) for part in (users, items)]
+        degrees = [_numpy(degree) for degree in graph.degrees()]
+        sent = [part * (degree > 0)[:, None] for part, degree in zip(vectors, degrees, strict=True)]
+        counts, ridges = graph.to_scipy(), []
+        for matrix, others, start, degree in zip(
+            (counts, counts.T), sent[::-1], vectors, degrees, strict=True
+        ):
+            received = matrix @ others / np.sqrt(np.maximum(degree, 1))[:, None]
+            ridges.append(Ridge.fit(received[degree > 0], start[degree > 0]))
         lengths = np.linalg.norm(vectors[0], axis=1)
-        return cls(
-            (1.0,), exponents, sent[1], sent[0], np.zeros_like(sent[0]), lengths, user_guess, item_guess
-        )
+        onward = np.zeros_like(sent[0])
+        return cls((1.0,), exponents, sent[1], sent[0], onward, lengths, ridges[0], ridges[1])
 
     @property
     def propagates(self) -> bool:
@@ -184,39 +175,41 @@ class FoldIn:
 
     @cached_property
     def item_tells(self) -> BoolArray:
-        """``(I,)`` whether training knows anything of an item."""
-        return _any(self.item_sent)
+        """``(I,)`` whether training has seen an item."""
+        found: BoolArray = (self.item_sent != 0).any(axis=1)
+        return found
 
     @cached_property
     def user_tells(self) -> BoolArray:
-        """``(U,)`` the same for users."""
-        return _any(self.user_sent)
+        """``(U,)`` whether training has seen a user."""
+        found: BoolArray = (self.user_sent != 0).any(axis=1)
+        return found
 
     def new_users(self, history: Ragged, *, start: npt.NDArray[Any] | None = None) -> FloatArray:
-        r"""Return the vectors of users by the items that they have.
+        """Return the vectors of users by the items that they have.
 
         With propagation this is exact for a user of the training graph whose items and layer 0 are given. The
-        layer-0 share of a new user is left out: 0. Without propagation it is the guess.
+        layer-0 share of a new user is left out. Without propagation the ridge regression predicts the vector.
 
         Args:
-            history: the distinct items of each; the degrees of these items do not count
-                the new users. Items that training did not see count for nothing.
+            history: the distinct items of each; the degrees of these items do not count the new users. Items
+                that training did not see are ignored.
             start: ``(B, D)`` layer 0 of the users, where it is known.
 
         Returns:
-            ``(B, D)``; a user without any item that tells something gets zeros (the mean user where vectors
-            are guessed), beside the share of ``start``.
+            ``(B, D)``; without any item that training has seen, the share of ``start``, otherwise zeros (the
+            mean user without propagation).
         """
         received, _ = self._received(history, self.item_sent, self.item_tells)
         vectors: npt.NDArray[Any]
         if self.propagates:
             vectors = received if start is None else received + np.float32(self.weights[0]) * start
         else:
-            vectors = self.user_guess(received) if start is None else start
+            vectors = self.user_ridge(received) if start is None else start
         return _scaled(vectors, self.exponents[0])
 
     def returning_users(self, trained: FloatArray, rows: IntArray, before: Ragged, now: Ragged) -> FloatArray:
-        """Return the vectors of users of the run who have come to more items.
+        """Return the vectors of users of the run with further items.
 
         Their trained vectors move by what the new items change in what they receive; with propagation that
         is exactly the vector of their layer 0 and their whole history.
@@ -232,7 +225,7 @@ class FoldIn:
         )
         change = latter - former
         if not self.propagates:
-            change = change @ self.user_guess.matrix
+            change = change @ self.user_ridge.matrix
         raw: npt.NDArray[Any] = trained
         if self.exponents[0] != 1:
             length = self.user_length[rows, None]
@@ -240,16 +233,15 @@ class FoldIn:
         return _scaled(raw + change, self.exponents[0])
 
     def new_items(self, audience: Ragged, *, start: npt.NDArray[Any] | None = None) -> NewItems:
-        """Return the vectors of items by the users who have them, by their layer 0, or by both.
+        """Return the vectors of items by their users, by their layer 0, or by both.
 
         Args:
-            audience: the distinct users of each; their degrees do not count the new
-                items.
-            start: ``(N, D)`` layer 0, such as an encoder's content part; rows of NaN where it is unknown,
-                which are guessed. An item with neither users nor layer 0 gets that of the mean item.
+            audience: the distinct users of each; their degrees do not count the new items.
+            start: ``(N, D)`` layer 0, such as the output of a content encoder; rows of NaN where it is to be
+                predicted. An item with neither users nor layer 0 gets the mean item's.
         """
         received, count = self._received(audience, self.user_sent, self.user_tells)
-        layer_zero = self.item_guess(received)
+        layer_zero = self.item_ridge(received)
         if start is not None:
             given = ~np.isnan(start).any(axis=1, keepdims=True)
             layer_zero = np.where(given, start, layer_zero).astype(np.float32)
@@ -265,7 +257,7 @@ class FoldIn:
         return replace(self, item_sent=np.concatenate([self.item_sent, item_sent]))
 
     def save(self, folder: str | Path) -> None:
-        """Write ``items.safetensors``, ``users.safetensors`` and a manifest, whole or not at all.
+        """Write ``items.safetensors``, ``users.safetensors`` and a manifest, atomically.
 
         Raises:
             InputError: the folder exists and is something else.
@@ -280,10 +272,15 @@ class FoldIn:
             "users": len(self.user_sent),
             "items": len(self.item_sent),
         }
+        users = {"sent": self.user_sent, "onward": self.user_onward, "length": self.user_length}
+        files = {
+            "users": users | vars(self.user_ridge),
+            "items": {"sent": self.item_sent} | vars(self.item_ridge),
+        }
         with writing(Path(folder), KIND, values) as fresh:
-            for name, arrays in self._files().items():
+            for side, arrays in files.items():
                 whole = {key: np.ascontiguousarray(value, dtype=np.float32) for key, value in arrays.items()}
-                (fresh / name).write_bytes(serialize(whole))
+                (fresh / f"{side}.safetensors").write_bytes(serialize(whole))
 
     @classmethod
     def load(cls, folder: str | Path) -> FoldIn:
@@ -294,72 +291,45 @@ class FoldIn:
         """
         folder = Path(folder)
         manifest = read_manifest(folder, KIND)
+        users, items = (_read(folder / f"{side}.safetensors") for side in ("users", "items"))
         try:
-            weights = tuple(map(float, manifest["layer_weights"]))
-            trained_on = tuple(map(str, manifest["trained_on"]))
-            degree_exponent = float(manifest.get("degree_exponent", 0.5))
             num_users, num_items, dim = (int(manifest[name]) for name in ("users", "items", "dim"))
-            exponents = (float(manifest["exponents"][0]), float(manifest["exponents"][1]))
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise damaged(folder / MANIFEST, error) from None
-        users, items = (_read(folder / name) for name in ("users.safetensors", "items.safetensors"))
-        try:
             found = cls(
-                weights,
-                exponents,
+                tuple(map(float, manifest["layer_weights"])),
+                (float(manifest["exponents"][0]), float(manifest["exponents"][1])),
                 items["sent"],
                 users["sent"],
                 users["onward"],
                 users["length"],
                 Ridge(users["centre"], users["matrix"], users["mean"]),
                 Ridge(items["centre"], items["matrix"], items["mean"]),
-                trained_on,
-                degree_exponent,
+                tuple(map(str, manifest["trained_on"])),
+                float(manifest.get("degree_exponent", 0.5)),
             )
-        except KeyError as error:
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise damaged(folder / MANIFEST, error) from None
-        shapes = (
-            found.item_sent.shape,
-            found.user_sent.shape,
-            found.user_onward.shape,
-            found.user_length.shape,
-        )
-        if not weights or shapes != ((num_items, dim), (num_users, dim), (num_users, dim), (num_users,)):
+        arrays = (found.item_sent, found.user_sent, found.user_onward, found.user_length)
+        expected = ((num_items, dim), (num_users, dim), (num_users, dim), (num_users,))
+        if not found.weights or tuple(array.shape for array in arrays) != expected:
             raise InputError(f"{folder}: its arrays do not have the sizes that {MANIFEST} says")
         return found
 
-    def _files(self) -> dict[str, dict[str, FloatArray]]:
-        users = {"sent": self.user_sent, "onward": self.user_onward, "length": self.user_length}
-        return {
-            "users.safetensors": users | vars(self.user_guess),
-            "items.safetensors": {"sent": self.item_sent} | vars(self.item_guess),
-        }
-
     def _received(self, lists: Ragged, sent: FloatArray, tells: BoolArray) -> tuple[FloatArray, IntArray]:
-        """Return the weighted sum of what the listed nodes send, and their number."""
+        """Return ``(B, D)`` the weighted sum of what the listed nodes send, and ``(B,)`` their number."""
         lists = lists.keep(tells[lists.values])
-        nodes, count = lists.values, lists.lengths
-        total = np.zeros((len(count), sent.shape[1]), dtype=np.float64)
-        filled = np.flatnonzero(count)
-        first = np.concatenate([[0], np.cumsum(count[filled])])
-        block = max(1, _BLOCK // sent.shape[1])
-        start = 0
-        while start < len(filled):  # as many whole lists as fit a block, at least one
-            stop = max(start + 1, int(np.searchsorted(first, first[start] + block, side="right")) - 1)
-            rows = sent[nodes[first[start] : first[stop]]]
-            total[filled[start:stop]] = np.add.reduceat(
-                rows, first[start:stop] - first[start], axis=0, dtype=np.float64
-            )
-            start = stop
-        return (total * self._scale(count)).astype(np.float32), count
+        nodes, places = np.unique(lists.values, return_inverse=True)
+        matrix = csr_matrix((np.ones(len(places)), places, lists.indptr), (len(lists), len(nodes)))
+        # A sum in float64 does not depend on the order of a list once it is rounded to float32.
+        total = matrix @ sent[nodes].astype(np.float64)
+        return (total * self._scale(lists.lengths)).astype(np.float32), lists.lengths
 
     def _scale(self, count: IntArray) -> npt.NDArray[np.float64]:
-        """Return what the weights of edges have of nodes by their number of edges, ``(N, 1)``."""
+        """Return ``(N, 1)`` the factor of edge weights for nodes with so many edges."""
         return np.maximum(count, 1.0)[:, None] ** -self.degree_exponent
 
 
 def _scaled(vectors: npt.NDArray[Any], exponent: float) -> FloatArray:
-    """Return vectors at a power of their own length; one of length 0 stays as it is."""
+    """Return ``x |x|^(exponent - 1)``; a vector of length 0 stays."""
     final: FloatArray = np.ascontiguousarray(vectors, dtype=np.float32)
     if exponent == 1:
         return final
@@ -371,11 +341,6 @@ def _scaled(vectors: npt.NDArray[Any], exponent: float) -> FloatArray:
 def _numpy(part: Tensor) -> npt.NDArray[Any]:
     array: npt.NDArray[Any] = part.detach().cpu().numpy()
     return array
-
-
-def _any(rows: FloatArray) -> BoolArray:
-    found: BoolArray = (rows != 0).any(axis=1)
-    return found
 
 
 def _read(path: Path) -> dict[str, FloatArray]:

@@ -126,10 +126,9 @@ def test_a_new_user_by_slow_sums(exponent: float, tmp_path: Path) -> None:
         np.testing.assert_allclose(found[row], expected, atol=1e-5)
 
 
-def test_many_users_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_users_do_not_depend_on_each_other(tmp_path: Path) -> None:
     run = folded_run(tmp_path / "run")
     whole = run.fold_in.new_users(run.histories)
-    monkeypatch.setattr("gclrec.recall.fold_in._BLOCK", 40)
     np.testing.assert_array_equal(run.fold_in.new_users(run.histories), whole)
     for row in range(30):
         one = run.fold_in.new_users(run.histories.take([row]))
@@ -153,7 +152,7 @@ def test_a_new_item_by_slow_sums(exponent: float, tmp_path: Path) -> None:
 
     np.testing.assert_allclose(made.vectors[0], start[0] / 4 + received([4, 9, 11], 3), atol=1e-5)
     np.testing.assert_allclose(made.vectors[1], start[1] / 4, atol=1e-6)
-    guessed = run.fold_in.item_guess(received([2, 6], 3)[None])[0]
+    guessed = run.fold_in.item_ridge(received([2, 6], 3)[None])[0]
     np.testing.assert_allclose(made.vectors[2], guessed / 4 + received([2, 6], 3), atol=1e-5)
     # What it sends: its layers 0 to 2, its layers 1 and 2 made of the users' layers 0 and 1.
     sent = (start[0] / 4 + received([4, 9, 11], 2)) * 3**-exponent
