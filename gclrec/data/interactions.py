@@ -253,16 +253,16 @@ class Interactions:
         """Return whether each pair is in ``other`` (same vocabularies), ``(E,)``."""
         return _is_in(self.pair_keys, np.sort(other.pair_keys))
 
-    def joined(self, other: Interactions) -> Interactions:
-        """Return the pairs of both (same vocabularies); no pair may be in both."""
-        time = None if self.time is None or other.time is None else np.concatenate([self.time, other.time])
-        weight = (
-            None
-            if self.weight is None or other.weight is None
-            else np.concatenate([self.weight, other.weight])
-        )
-        user, item = np.concatenate([self.user, other.user]), np.concatenate([self.item, other.item])
-        return Interactions(self.users, self.items, user, item, time, weight)
+    def joined(self, *others: Interactions) -> Interactions:
+        """Return the pairs of all (same vocabularies), with times and weights if all have them.
+
+        No pair may occur twice.
+        """
+        columns: dict[str, Any] = {}
+        for role in ("user", "item", "time", "weight"):
+            values = [getattr(part, role) for part in (self, *others)]
+            columns[role] = None if any(value is None for value in values) else np.concatenate(values)
+        return replace(self, **columns)
 
     def sorted(self) -> Interactions:
         """Return the pairs ordered by user, then item."""

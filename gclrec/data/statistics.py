@@ -181,18 +181,14 @@ def _rating_figures(pairs: Interactions) -> dict[str, Any] | None:
     if weight is None or len(weight) == 0:
         return None
     values, counts = np.unique(weight, return_counts=True)
-    bars: list[dict[str, float]]
-    if len(values) <= _FEW:
-        bars = [
-            {"from": float(value), "to": float(value), "interactions": int(count)}
-            for value, count in zip(values, counts, strict=True)
-        ]
-    else:
+    low = high = values
+    if len(values) > _FEW:
         counts, edges = np.histogram(weight, bins=10)
-        bars = [
-            {"from": float(low), "to": float(high), "interactions": int(count)}
-            for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
-        ]
+        low, high = edges[:-1], edges[1:]
+    bars = [
+        {"from": float(least), "to": float(most), "interactions": int(count)}
+        for least, most, count in zip(low, high, counts, strict=True)
+    ]
     return {"mean": float(weight.mean(dtype=np.float64)), "distinct": len(values), "histogram": bars}
 
 

@@ -175,34 +175,30 @@ def _as_numbers(text: pl.Series) -> pl.Series | None:
 
 def _lists(text: pl.Series, separator: str, strip: str) -> pl.Series:
     """Split text into lists of whole numbers, numbers or text; an empty list is missing."""
-    frame = text.to_frame("value").with_row_index("row").drop_nulls()
-    frame = frame.with_columns(pl.col("value").str.replace_all(separator, "\0").str.split("\0")).explode(
-        "value"
-    )
-    values = frame["value"].str.strip_chars(strip)
-    frame = frame.with_columns(values).filter(values != "")
-    numbers = _as_numbers(frame["value"])
-    if numbers is not None:
-        frame = frame.with_columns(numbers.alias("value"))
-    return _gathered(frame["row"], frame["value"], len(text)).alias(text.name)
+    parts = text.str.replace_all(separator, "\0").str.split("\0")
+    parts = _filled_lists(parts.list.eval(pl.element().str.strip_chars(strip)))
+    numbers = _as_numbers(parts.explode().drop_nulls())
+    if numbers is None:
+        return parts
+    parts = parts.cast(pl.List(numbers.dtype))
+    return parts.list.eval(pl.element().fill_nan(None)) if numbers.dtype == pl.Float64 else parts
 
 
-def _gathered(rows: pl.Series, values: pl.Series, length: int) -> pl.Series:
-    """Return values as one list for each row, ``null`` for rows without values."""
-    frame = pl.DataFrame({"row": rows.cast(pl.UInt32), "value": values})
-    lists = frame.group_by("row", maintain_order=True).agg("value")
-    every = pl.DataFrame({"row": np.arange(length, dtype=np.uint32)})
-    return every.join(lists, on="row", how="left", maintain_order="left")["value"]
+def _filled_lists(lists: pl.Series) -> pl.Series:
+    """Return lists of text without empty elements; an empty list is missing."""
+    lists = lists.list.eval(pl.element().filter(pl.element() != ""))
+    return lists.set(lists.list.len() == 0, None)
 
 
 def _read_lists(path: Path) -> pl.DataFrame:
     data = read_bytes(path)
     if not data.translate(None, b"0123456789 \t\r\n"):
         lists = integer_lists(path)
-        rows = pl.Series(np.repeat(np.arange(len(lists.ids)), lists.counts))
-        attributes = _gathered(rows, pl.Series(lists.values), len(lists.ids))
-        frame = pl.DataFrame({"id": lists.ids, "attributes": attributes})
-        return _by_id(frame, "id", lambda row: f"{path}, line {lists.lines[row]}")
+        long = pl.DataFrame({"line": np.repeat(lists.lines, lists.counts), "attributes": lists.values})
+        frame = pl.DataFrame({"id": lists.ids, "line": lists.lines}).join(
+            long.group_by("line").agg("attributes"), on="line", how="left", maintain_order="left"
+        )
+        return _by_id(frame.drop("line"), "id", lambda row: f"{path}, line {lists.lines[row]}")
     lines = pl.Series("text", single_tabs(data).decode(errors="replace").split("\n"))
     frame = lines.to_frame().with_row_index("line", offset=1).filter(pl.col("text").str.len_bytes() > 0)
     fields = frame["text"].str.split("\t")
@@ -273,19 +269,19 @@ def _by_kind(table: TextTable, at: int, kind: str) -> pl.Series:
         return text
     if kind == "token_seq":
         return text.str.split(" ")
-    parts = text.to_frame().with_row_index("row").drop_nulls()
-    if kind == "float_seq":
-        parts = parts.with_columns(pl.col(text.name).str.split(" ")).explode(text.name)
-        parts = parts.filter(pl.col(text.name) != "")
-    numbers = parts[text.name].cast(pl.Float64, strict=False)
-    if numbers.null_count():
-        bad = int(np.argmax(numbers.is_null().to_numpy()))
-        place = table.place(parts["row"][bad])
+    if kind == "float":
+        numbers = text.cast(pl.Float64, strict=False)
+        bad = numbers.is_null() & text.is_not_null()
+    else:
+        numbers = _filled_lists(text.str.split(" ")).cast(pl.List(pl.Float64), strict=False)
+        bad = numbers.list.eval(pl.element().is_null()).list.any().fill_null(value=False)
+    if bad.any():
+        row = int(np.argmax(bad.to_numpy()))
+        found = f"found {text[row]!r} in column {text.name!r}"
         raise InputError(
-            f"{place}: found {parts[text.name][bad]!r} in column {text.name!r}, expected a number"
+            f"{table.place(row)}: {found}, expected {'a number' if kind == 'float' else 'numbers'}"
         )
-    values = _gathered(parts["row"], numbers, len(text)).alias(text.name)
-    return values if kind == "float_seq" else values.list.first().fill_nan(None)
+    return numbers.fill_nan(None) if kind == "float" else numbers
 
 
 def _plain_types(frame: pl.DataFrame, path: str | Path) -> pl.DataFrame:

@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -316,10 +315,6 @@ def _warn_between_parts(paths: Mapping[str, Path], parts: Mapping[str, Interacti
 
 def _union(parts: Sequence[Interactions]) -> Interactions:
     """Return the pairs of all parts, each once."""
-    columns: dict[str, Any] = {}
-    for role in ("user", "item", "time", "weight"):
-        values = [getattr(part, role) for part in parts]
-        columns[role] = None if any(value is None for value in values) else np.concatenate(values)
-    both = Interactions(parts[0].users, parts[0].items, **columns)
+    both = parts[0].joined(*parts[1:])
     _, places = np.unique(both.pair_keys, return_index=True)
     return both if len(places) == len(both) else both.select(np.sort(places))

@@ -166,6 +166,12 @@ def _refuse_names(path: Path, columns: Columns) -> None:
         raise InputError(f"{path}: has no header, so its columns cannot be named; leave the column names out")
 
 
+_NPZ_ERRORS = (
+    *(ValueError, KeyError, TypeError, IndexError, OSError, EOFError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
 def read_npz(path: Path, columns: Columns) -> RawInteractions:
     """Read a SciPy sparse matrix saved by ``scipy.sparse.save_npz``: rows are users, columns are items.
 
@@ -184,10 +190,9 @@ def read_npz(path: Path, columns: Columns) -> RawInteractions:
         if hasattr(matrix, "check_format"):
             matrix.check_format(full_check=True)
         matrix = matrix.tocoo()
-    except (ValueError, KeyError, TypeError, IndexError, OSError, EOFError, NotImplementedError) as error:
-        raise _damaged(path, error) from error
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise _damaged(path, error) from error
+    except _NPZ_ERRORS as error:
+        problem = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: is damaged or is no SciPy sparse matrix ({problem})") from error
     entry = matrix.data != 0
     if matrix.ndim != 2 or not entry.any():
         raise InputError(f"{path}: the matrix of shape {matrix.shape} has no entries, expected users x items")
@@ -210,8 +215,3 @@ def read_npz(path: Path, columns: Columns) -> RawInteractions:
         without_items=len(without),
         first_without_items=f"{path}, row {without[0]}" if len(without) else "",
     )
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    problem = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return InputError(f"{path}: is damaged or is no SciPy sparse matrix ({problem})")
