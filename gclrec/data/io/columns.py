@@ -1,4 +1,8 @@
-"""Find the columns of a table, and convert their values to ids, numbers and times."""
+"""Find the columns of a table, and convert their values to ids, numbers and times.
+
+A column that cannot be found, and a value that is missing or of the wrong kind, raise
+:class:`~gclrec.common.errors.InputError`, which names the column and the row.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from os import PathLike
 import numpy as np
 import polars as pl
 
-from gclrec.common.errors import InputError, InputWarning
+from gclrec.common.errors import InputError, InputWarning, flag
 
 AnyPath = str | PathLike[str]
 
@@ -69,9 +73,6 @@ def pick_columns(names: Sequence[str], columns: Columns, path: str | PathLike[st
 
     Given names must exist, in upper or lower case. The others are guessed from :data:`GUESSES`, where the
     earlier name wins, with an :class:`~gclrec.InputWarning` if several fit. Time and weight may be absent.
-
-    Raises:
-        InputError: a given name does not exist or exists twice, or user or item cannot be guessed.
     """
     found = ", ".join(names)
     picked: dict[str, int] = {}
@@ -96,7 +97,7 @@ def pick_columns(names: Sequence[str], columns: Columns, path: str | PathLike[st
                 _warn_of_others([names[position] for position in fitting], role, path)
     missing = [role for role in ("user", "item") if role not in picked]
     if missing:
-        flags = " and ".join(f"--{role}-column" for role in missing)
+        flags = " and ".join(flag(f"{role}_column") for role in missing)
         what = " and ".join(missing) + (" columns" if len(missing) > 1 else " column")
         raise InputError(f"{path}: cannot guess the {what}; name with {flags}; the columns are: {found}")
     return {role: picked[role] for role in GUESSES if role in picked}
@@ -118,7 +119,7 @@ def fitting_columns(names: Sequence[str], role: str, taken: Iterable[int] = ()) 
 def _warn_of_others(fitting: Sequence[str], role: str, path: str | PathLike[str]) -> None:
     if len(fitting) > 1:
         message = f"{path}: read {fitting[0]!r} as {role}, not {' or '.join(map(repr, fitting[1:]))}"
-        warnings.warn(f"{message}; name another with --{role}-column", InputWarning, stacklevel=4)
+        warnings.warn(f"{message}; name another with {flag(f'{role}_column')}", InputWarning, stacklevel=4)
 
 
 def typed_interactions(raw: pl.DataFrame, names: Mapping[str, str], place: Place) -> pl.DataFrame:
@@ -131,9 +132,6 @@ def typed_interactions(raw: pl.DataFrame, names: Mapping[str, str], place: Place
 
     Returns:
         The same rows; ids ``Int64`` or ``String`` (coded text stays coded), time and weight ``Float64``.
-
-    Raises:
-        InputError: an id is missing or fractional, or a time or weight is no finite number.
     """
     readers = {"user": id_values, "item": id_values, "time": time_values, "weight": number_values}
     return pl.DataFrame(
@@ -150,9 +148,6 @@ def id_values(values: pl.Series, name: str, place: Place) -> pl.Series:
 
     Text such as ``007`` is kept as text. If all ids end in ``.0``, as tables write whole numbers next to
     missing ones, they are whole numbers.
-
-    Raises:
-        InputError: an id is missing, is a fraction, or is neither number nor text.
     """
     if values.dtype.is_nested() or values.dtype.is_temporal():
         raise InputError(f"{place(0)}: column {name!r} holds {values.dtype}, expected ids (numbers or text)")
@@ -181,11 +176,7 @@ def id_values(values: pl.Series, name: str, place: Place) -> pl.Series:
 def number_values(
     values: pl.Series, name: str, place: Place, *, expected: str = "a finite number"
 ) -> pl.Series:
-    """Return finite numbers as ``Float64``; an error says that ``expected`` was expected.
-
-    Raises:
-        InputError: a value is missing, is text, NaN or infinite.
-    """
+    """Return finite numbers as ``Float64``; an error says that ``expected`` was expected."""
     if values.dtype.is_nested() or values.dtype.is_temporal():
         raise InputError(f"{place(0)}: column {name!r} holds {values.dtype}, expected numbers")
     text = values.str.strip_chars() if values.dtype == pl.String else values
@@ -199,9 +190,6 @@ def time_values(values: pl.Series, name: str, place: Place) -> pl.Series:
 
     Dates have a date type or are ISO text such as ``2020-02-01`` or ``2020-02-01T10:00:00Z``; without a time
     zone they are UTC.
-
-    Raises:
-        InputError: a time is missing, is neither number nor date, NaN or infinite.
     """
     if values.dtype in (pl.Date, pl.Datetime):
         moments = values.cast(pl.Datetime("us")) if values.dtype == pl.Date else values

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gclrec.common.errors import InputError
+from gclrec.common.errors import InputError, flag
 from gclrec.common.files import name_parts, unreadable
 
 PART_STEMS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
@@ -98,7 +98,7 @@ def _part(folder: Path, files: Sequence[Path], part: str, given: Collection[str]
     found = exact or [path for name, path in named if name.startswith(PART_STEMS[part])]
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
-        how = f"say which with --{part}-file" if part != "train" else "give the file itself"
+        how = f"say which with {flag(f'{part}_file')}" if part != "train" else "give the file itself"
         raise InputError(f"{folder}: several files could be the {part} part ({names}); {how}")
     return found[0] if found else None
 

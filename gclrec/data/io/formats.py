@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gclrec.common.errors import InputError, InputWarning
+from gclrec.common.errors import InputError, InputWarning, flag
 from gclrec.common.files import is_folder, name_parts, read_sample
 from gclrec.data.io.columns import AnyPath, Columns, RawInteractions, guess_column, pick_columns
 from gclrec.data.io.folders import find_layout
@@ -56,9 +56,6 @@ def detect_format(path: AnyPath) -> str:
     6. A first line with commas, semicolons, tabs or ``|``: ``table``.
 
     Lists of exactly two items on every line look like pairs with a weight; name the format to read them.
-
-    Raises:
-        InputError: the file cannot be read, or is none of these.
     """
     stem, suffix = name_parts(path)
     sample = read_sample(path)
@@ -89,7 +86,7 @@ def detect_format(path: AnyPath) -> str:
     if re.search("[,;|\t]", lines[0]):
         return "table"
     known = ", ".join(FORMATS)
-    raise InputError(f"{path}: cannot tell the format; say which with --format (one of {known})")
+    raise InputError(f"{path}: cannot tell the format; say which with {flag('format')} (one of {known})")
 
 
 def header_names(sample: bytes) -> list[str]:
@@ -99,11 +96,7 @@ def header_names(sample: bytes) -> list[str]:
 
 
 def format_of(path: Path, columns: Columns, format: str) -> str:
-    """Return the format in which a file is read: the one asked for, or the one detected.
-
-    Raises:
-        InputError: there is no such format, or it cannot be detected.
-    """
+    """Return the format in which a file is read: the one asked for, or the one detected."""
     if format == "auto":
         format = detect_format(path)
         if format in ("pairs", "adjacency"):
@@ -132,9 +125,6 @@ def columns_read(path: AnyPath, *, columns: Columns = GUESSED, format: str = "au
     Returns:
         ``read``, the column of each role, and ``ignored``, the names of the others; ``None`` for a file
         whose columns have no names.
-
-    Raises:
-        InputError: the file cannot be read, or its columns cannot be told.
     """
     path = Path(path).expanduser()
     if is_folder(path):

@@ -1,4 +1,8 @@
-"""Read tables with a header: CSV, TSV, Parquet, RecBole's atomic files."""
+"""Read tables with a header: CSV, TSV, Parquet, RecBole's atomic files.
+
+All readers raise :class:`~gclrec.common.errors.InputError` if a file is missing, damaged, ragged or empty,
+and name the line or row of a bad value.
+"""
 
 from __future__ import annotations
 
@@ -69,9 +73,6 @@ def read_text_table(
         separator: one character between fields.
         quote: quote around fields; ``None`` if quotes have no meaning.
         names: names of the columns, if the first line is not a header.
-
-    Raises:
-        InputError: not UTF-8, lines of different lengths, or no line below the header.
     """
     has_header = names is None
     if names is None:
@@ -145,11 +146,7 @@ def sniff_separator(line: bytes) -> str:
 
 
 def read_table(path: Path, columns: Columns) -> RawInteractions:
-    """Read interactions from CSV, TSV or Parquet with a header, plain or gzip'd.
-
-    Raises:
-        InputError: the file cannot be read, its columns cannot be found, or a value is no id or number.
-    """
+    """Read interactions from CSV, TSV or Parquet with a header, plain or gzip'd."""
     return read_parquet(path, columns) if is_parquet(path) else _read_csv(path, columns)
 
 
@@ -159,11 +156,7 @@ def is_parquet(path: Path) -> bool:
 
 
 def open_csv(path: Path) -> TextTable:
-    """Read a text table whose first line names the columns and shows the separator.
-
-    Raises:
-        InputError: the file cannot be read, has a single column, no header, or lines of different lengths.
-    """
+    """Read a text table whose first line names the columns and shows the separator."""
     data = read_bytes(path)
     line = first_line(data)
     decoded(path, line)
@@ -194,11 +187,7 @@ def interactions_of(table: TextTable, picked: dict[str, int]) -> pl.DataFrame:
 
 
 def open_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
-    """Read columns of a Parquet file, plain or gzip'd; all if ``None``.
-
-    Raises:
-        InputError: the file is missing, unreadable or damaged, or has no rows.
-    """
+    """Read columns of a Parquet file, plain or gzip'd; all if ``None``."""
     with _reading(path):
         frame = pl.read_parquet(_source(path), columns=columns, glob=False)
     if frame.height == 0:
@@ -207,11 +196,7 @@ def open_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
 
 
 def parquet_names(path: Path) -> list[str]:
-    """Return the column names of a Parquet file.
-
-    Raises:
-        InputError: as :func:`open_parquet`.
-    """
+    """Return the column names of a Parquet file."""
     with _reading(path):
         return pl.scan_parquet(_source(path), glob=False).collect_schema().names()
 
@@ -245,9 +230,6 @@ def read_columns(
         column: returns the column at a position.
         columns: names that the caller gives; the others are guessed.
         source: named in error messages.
-
-    Raises:
-        InputError: the columns cannot be told, there are no rows, or a value is no id, number or time.
     """
     raw = {}
     picked = pick_columns(names, columns, source)
@@ -264,11 +246,7 @@ def read_columns(
 
 
 def read_parquet(path: Path, columns: Columns) -> RawInteractions:
-    """Read interactions from a Parquet file, only the columns that are needed; text ids are coded.
-
-    Raises:
-        InputError: as :func:`read_table`.
-    """
+    """Read interactions from a Parquet file, only the columns that are needed; text ids are coded."""
     names = parquet_names(path)
     return read_columns(names, lambda at: open_parquet(path, [names[at]])[names[at]], columns, path)
 
@@ -278,9 +256,6 @@ def open_atomic(path: Path) -> tuple[TextTable, list[str]]:
 
     Returns:
         The table, with field names alone as column names, and the type of each field.
-
-    Raises:
-        InputError: the file cannot be read, or a header field is not ``field:type``.
     """
     data = read_bytes(path)
     fields = [field.rpartition(":") for field in header_fields(first_line(data), "\t", None)]
@@ -302,11 +277,7 @@ def has_typed_header(sample: bytes) -> bool:
 
 
 def read_atomic(path: Path, columns: Columns) -> RawInteractions:
-    """Read the interactions of a RecBole ``.inter`` file.
-
-    Raises:
-        InputError: as :func:`read_table`.
-    """
+    """Read the interactions of a RecBole ``.inter`` file."""
     table, _ = open_atomic(path)
     return RawInteractions(interactions_of(table, pick_columns(table.names, columns, path)))
 

@@ -1,4 +1,7 @@
-"""Read interactions from text without a header and from SciPy's sparse matrices."""
+"""Read interactions from text without a header and from SciPy's sparse matrices.
+
+All readers raise :class:`~gclrec.common.errors.InputError` for other content, and name its line.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +41,7 @@ class IntegerLists(NamedTuple):
 
 
 def integer_lists(path: Path) -> IntegerLists:
-    """Read lines of whole numbers from 0 to 2147483647, separated by blanks or tabs.
-
-    Raises:
-        InputError: the file cannot be read or has other content; names the line.
-    """
+    """Read lines of whole numbers from 0 to 2147483647, separated by blanks or tabs."""
     data = read_bytes(path)
     if data.translate(None, b"0123456789 \t\r\n"):
         raise _bad_number(path, data)
@@ -75,19 +74,12 @@ def read_adjacency(path: Path, columns: Columns) -> RawInteractions:
     """Read LightGCN's lists, one line for each user: ``user item item ...``.
 
     Ids are whole numbers from 0 to 2147483647. A user may have no item, or several lines.
-
-    Raises:
-        InputError: anything else is found, or no user has an item.
     """
     return _read_lists(path, columns, ordered=False)
 
 
 def read_sequence(path: Path, columns: Columns) -> RawInteractions:
-    """Read lists as :func:`read_adjacency` does; the place within the line (0, 1, ...) becomes the time.
-
-    Raises:
-        InputError: as there.
-    """
+    """Read lists as :func:`read_adjacency` does; the place within the line (0, 1, ...) becomes the time."""
     return _read_lists(path, columns, ordered=True)
 
 
@@ -117,19 +109,12 @@ def read_pair_lines(path: Path, columns: Columns) -> RawInteractions:
     """Read lines ``user item`` or ``user item weight`` without a header; ids may be text.
 
     Fields are separated by tabs if the first line has one, else by blanks.
-
-    Raises:
-        InputError: lines differ in length or have other lengths, or a weight is no number.
     """
     return _read_plain(path, columns, read_bytes(path), {2: ("user", "item"), 3: ("user", "item", "weight")})
 
 
 def read_movielens(path: Path, columns: Columns) -> RawInteractions:
-    """Read MovieLens ratings, ``user item rating timestamp``: ``u.data`` (tabs) or ``ratings.dat`` (``::``).
-
-    Raises:
-        InputError: a line has another length, or a value is no number.
-    """
+    """Read MovieLens ratings, ``user item rating timestamp``, between tabs or ``::``."""
     data = read_bytes(path).replace(b"::", b"\t")
     return _read_plain(path, columns, data, {4: ("user", "item", "weight", "time")})
 
@@ -177,9 +162,6 @@ def read_npz(path: Path, columns: Columns) -> RawInteractions:
 
     Ids are the row and column numbers, including those without entries. Values other than 1 become weights;
     stored zeros are no interactions. Nothing is unpickled.
-
-    Raises:
-        InputError: the file is damaged, is no sparse matrix, or has no entries.
     """
     from scipy import sparse
 
