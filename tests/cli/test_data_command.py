@@ -183,7 +183,7 @@ def test_plot(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (
             ["describe", "sparse-yelp"],
-            "not to be had by download; get it from https://github.com/HKUDS/SSLRec",
+            "there is no download; get it from https://github.com/HKUDS/SSLRec",
         ),
         (["describe", "clicks.csv"], "clicks.csv: no such file or folder"),
         (["describe", "synthetic", "--split", "shuffled"], "--split: 'shuffled' is not one of given, random"),

@@ -8,6 +8,7 @@ import re
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.catalog.download import fetch, unzip
 from gclrec.data.catalog.entries import CATALOG, Entry
 from gclrec.data.interactions import Dataset, Interactions
-from gclrec.data.io.columns import Columns
+from gclrec.data.io.columns import AnyPath, Columns
 from gclrec.data.io.folders import find_layout
 from gclrec.data.io.formats import GUESSED, detect_format
 from gclrec.data.io.readers import read_dataset
@@ -60,7 +61,7 @@ def find(name: str) -> Path:
     folder = _places(name, entry)[-1]
     advice = f"get it from {entry.origin} and put {_wanted(entry)} into {_places(name, entry)[0]}"
     if not entry.downloads:
-        raise InputError(f"{name}: not on this machine and not to be had by download; {advice}")
+        raise InputError(f"{name}: not on this machine, and there is no download; {advice}")
     warnings.warn(f"{name}: downloading to {folder}; terms: {entry.terms}", InputWarning, stacklevel=2)
     try:
         _download(entry, folder)
@@ -72,12 +73,12 @@ def find(name: str) -> Path:
 
 
 def load(
-    name: str | os.PathLike[str],
+    name: AnyPath,
     *,
     columns: Columns = GUESSED,
     format: str = "auto",
-    test: str | os.PathLike[str] | None = None,
-    valid: str | os.PathLike[str] | None = None,
+    test: AnyPath | None = None,
+    valid: AnyPath | None = None,
 ) -> Dataset:
     """Load a data set by its name in ``CATALOG``, or from a file or folder.
 
@@ -98,19 +99,15 @@ def load(
     text = os.fspath(name)
     made = re.fullmatch(r"synthetic(?:-(\d+)x(\d+)x(\d+)(?:-(\d+))?)?", text)
     if text not in CATALOG and not made:
-        return _read_path(text, columns, format, test, valid)
+        return _read_path(text, columns=columns, format=format, test=test, valid=valid)
     if columns != GUESSED or format != "auto" or test is not None or valid is not None:
         raise InputError(
             f"{text} is a data set of the catalogue, whose columns, format and parts are known; "
             f"for a file or folder of that name write .{os.sep}{text}"
         )
     if made:
-        users, items, interactions, seed = made.groups()
-        if users is None:
-            return make_synthetic()
-        return replace(
-            make_synthetic(int(users), int(items), int(interactions), seed=int(seed or 0)), name=text
-        )
+        *sizes, seed = (int(number) for number in made.groups("0"))
+        return replace(make_synthetic(*sizes, seed=seed) if text != "synthetic" else make_synthetic(), name=text)
     entry, folder = CATALOG[text], find(text)
     for layout in entry.layouts:
         files = layout.files_in(folder)
@@ -125,19 +122,13 @@ def load(
     raise InputError(f"{folder}: not a complete {text}; expected {_wanted(entry)}")
 
 
-def _read_path(
-    text: str,
-    columns: Columns,
-    format: str,
-    test: str | os.PathLike[str] | None,
-    valid: str | os.PathLike[str] | None,
-) -> Dataset:
+def _read_path(text: str, *, format: str, **options: Any) -> Dataset:
     path = Path(text).expanduser()
     if not path.exists():
         if path.suffix or len(path.parts) > 1 or text.startswith((".", "~")):
             raise InputError(f"{text}: no such file or folder")
         raise _unknown(text)
-    dataset = read_dataset(path, columns=columns, format=format, test=test, valid=valid)
+    dataset = read_dataset(path, format=format, **options)
     if dataset.interactions.time is None:
         return dataset
     ordered = format == "sequence" or (format == "auto" and _first_format(path) == "sequence")
