@@ -14,14 +14,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from gclrec.cli.console import Json, command, emit_json, main_of, output
-from gclrec.common.errors import InputError, InputWarning
+from gclrec.common.errors import InputError, InputWarning, SettingError, flag
 from gclrec.data.catalog.loader import CATALOG, VARIABLE, cache_folder, load, locate
 from gclrec.data.filters import filtered
-from gclrec.data.interactions import Interactions
+from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.io.attributes import with_attribute_files
 from gclrec.data.io.columns import Columns
 from gclrec.data.io.formats import columns_read
-from gclrec.data.splits import SPLITS, make_split
+from gclrec.data.splits import SPLITS, Split, make_split
 from gclrec.data.statistics import dataset_statistics
 
 app = command("data", help="List and describe data sets.")
@@ -143,16 +143,7 @@ def describe_command(
         dataset = filtered(dataset, min_rating=reading.min_rating, k_core=reading.k_core)
         split = None
         if reading.split is not None:
-            split = make_split(
-                dataset,
-                reading.split,
-                valid=reading.valid_share,
-                test=reading.test_share,
-                cold_share=reading.cold_share,
-                shots=reading.shots,
-                train_fraction=reading.train_fraction,
-                seed=reading.seed,
-            )
+            split = _split(dataset, reading)
     for warning in caught:
         warnings.warn(warning.message, stacklevel=1)
     figures = dataset_statistics(dataset, split)
@@ -176,6 +167,24 @@ def describe_command(
         console.print(f"plot: {plot}", soft_wrap=True)
     if json:
         emit_json(figures)
+
+
+def _split(dataset: Dataset, reading: Reading) -> Split:
+    """Return the split that the flags describe, and name the flag of a bad value."""
+    try:
+        return make_split(
+            dataset,
+            reading.split,
+            valid=reading.valid_share,
+            test=reading.test_share,
+            cold_share=reading.cold_share,
+            shots=reading.shots,
+            train_fraction=reading.train_fraction,
+            seed=reading.seed,
+        )
+    except SettingError as error:
+        name = {"valid": "valid_share", "test": "test_share"}.get(error.argument, error.argument)
+        raise InputError(f"{flag(name)}: {error.message}") from None
 
 
 def _views(train: Interactions, aug: str, aug_p: float, seed: int) -> dict[str, Any]:

@@ -193,7 +193,11 @@ def test_plot(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["describe", "synthetic", "--user-column", "x"], "synthetic is a data set of the catalogue"),
         (["describe", "synthetic", "--plot", "x.xyz"], "cannot draw .xyz"),
         (["describe", "synthetic", "--plot", "no/such/folder/x.png"], "no/such/folder"),
-        (["describe", "synthetic", "--seed", "-1", "--split", "random"], "the seed must be 0 or more"),
+        (
+            ["describe", "synthetic", "--seed", "-1", "--split", "random"],
+            "--seed: must be at least 0, got -1",
+        ),
+        (["describe", "synthetic", "--valid-share", "1", "--split", "random"], "--valid-share: must be"),
         (["describe"], ""),
         (["describe", "synthetic", "--nonsense"], "--nonsense"),
     ],

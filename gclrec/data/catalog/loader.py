@@ -107,7 +107,9 @@ def load(
         )
     if made:
         *sizes, seed = (int(number) for number in made.groups("0"))
-        return replace(make_synthetic(*sizes, seed=seed) if text != "synthetic" else make_synthetic(), name=text)
+        return replace(
+            make_synthetic(*sizes, seed=seed) if text != "synthetic" else make_synthetic(), name=text
+        )
     entry, folder = CATALOG[text], find(text)
     for layout in entry.layouts:
         files = layout.files_in(folder)
