@@ -146,10 +146,6 @@ def _numbered(ids: pl.Series, vocabulary: Vocabulary | None) -> tuple[Vocabulary
     return Vocabulary(known.rename("id")), rows
 
 
-_BLOCK = 2**20
-"""Pairs that are processed at a time, so that intermediate values stay in the caches."""
-
-
 @dataclass(frozen=True, eq=False)
 class Interactions:
     """Numbered user-item pairs with the vocabularies that name them.
@@ -220,11 +216,8 @@ class Interactions:
         return self._new_keys()
 
     def _new_keys(self) -> IntArray:
-        keys = np.empty(len(self.user), dtype=np.int64)
-        for start in range(0, len(keys), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            np.multiply(self.user[block], self.num_items, out=keys[block])
-            keys[block] += self.item[block]
+        keys: IntArray = self.user * self.num_items
+        keys += self.item
         return keys
 
     def user_degrees(self) -> IntArray:
@@ -272,11 +265,10 @@ class Interactions:
         """Return each pair once, at its first time (its first row if times are unknown or equal)."""
         ordered = self._new_keys()
         _sort(ordered)  # np.unique hashes, which is slower
-        parts = (ordered[start : start + _BLOCK + 1] for start in range(0, len(ordered), _BLOCK))
-        if not any((part[1:] == part[:-1]).any() for part in parts):
-            return self
         repeated = ordered[1:][ordered[1:] == ordered[:-1]]
         del ordered
+        if not len(repeated):
+            return self
         keys = self.pair_keys
         among = np.flatnonzero(_is_in(keys, repeated))
         if self.time is not None:
@@ -344,12 +336,10 @@ class Interactions:
 
 
 def _sort(keys: IntArray) -> None:
-    """Sort in place; large arrays in two halves at the same time."""
-    if len(keys) <= _BLOCK:
-        keys.sort()
-        return
+    """Sort in place, in two halves at the same time, since np.sort uses one core."""
     middle = len(keys) // 2
-    keys.partition(middle)
+    if middle:
+        keys.partition(middle)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(np.ndarray.sort, (keys[:middle], keys[middle:])))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -202,8 +202,7 @@ class Schema:
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return the fields as JSON values."""
-        names = [part.name for part in fields(Field)]
-        return [{name: _listed(getattr(known, name)) for name in names} for known in self.fields]
+        return [asdict(known) for known in self.fields]
 
     @classmethod
     def from_json(cls, values: Sequence[Mapping[str, Any]], *, source: str) -> Schema:
@@ -378,7 +377,3 @@ def _encoded(known: Field, row: IntArray, of: pl.Series, count: int) -> Column:
     np.cumsum(np.bincount(rows, minlength=count), out=ptr[1:])
     missing[rows] = False
     return Column(known, missing, ptr=ptr, codes=frame["code"].to_numpy().astype(np.int64))
-
-
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
