@@ -98,14 +98,11 @@ class KeyQueue(nn.Module):
         if len(keys) != len(ids):
             raise ValueError(f"each key needs one id, got {len(keys)} keys and {len(ids)} ids")
         size = len(self._all_ids)
-        place = (self._pushed + max(len(ids) - size, 0)) % size
         self._pushed += len(ids)
         keys, ids = keys[-size:], ids[-size:]
-        until_the_end = size - place
-        for mine, new in ((self._all_keys, keys), (self._all_ids, ids)):
-            first, rest = new[:until_the_end], new[until_the_end:]
-            mine[place : place + len(first)] = first
-            mine[: len(rest)] = rest
+        places = torch.arange(self._pushed - len(ids), self._pushed, device=ids.device) % size
+        self._all_keys[places] = keys.to(self._all_keys)
+        self._all_ids[places] = ids.to(self._all_ids)
 
     def get_extra_state(self) -> Tensor:
         """Return how many keys have been pushed so far, for ``state_dict``."""

@@ -24,7 +24,7 @@ from gclrec.encoders.content.content import Content
 from gclrec.encoders.content.fields import FieldBatch, FieldTable
 from gclrec.encoders.content.value_nodes import ValueNodes
 from gclrec.encoders.layers import LAYER_WEIGHTING, LayerOperators, check_layers, fixed_weights
-from gclrec.graph.propagation import Change, Operator, layered, of_items
+from gclrec.graph.propagation import Operator, layered, of_items
 
 USER_VECTORS = ("free", "items")
 """What a user is before propagation: a vector of its own, or one step of propagation from its items."""
@@ -172,12 +172,12 @@ class LightGCN(FreeVectors):
         start, operators = self._begin(operators, hidden)
         counts = len(self.users), len(self.items)
         operators = operators[: max(self.num_layers, 1)]
-        users, items = _perturbed(counts, perturb, start)
-        change = None if perturb is None or perturb.shift is None else _within(counts, perturb.shift)
-        if weights is not None and not layers and change is None and alike:
+        perturb = _leading(counts, perturb or Perturbation())
+        users, items = perturb.changed(*start)
+        if weights is not None and not layers and perturb.shift is None and alike:
             return Embeddings(*_cut(counts, *operators[0].polynomial(users, items, weights)))
         fixed = weights or [0.0] * (self.num_layers + 1)
-        *final, every = layered(operators[: self.num_layers], users, items, fixed, change=change)
+        *final, every = layered(operators[: self.num_layers], users, items, fixed, change=perturb.shift)
         if weights is None:
             shares = self.layer_logits.softmax(0)
             final = [
@@ -272,25 +272,18 @@ def _cut(counts: tuple[int, int], users: Tensor, items: Tensor) -> tuple[Tensor,
     return users[: counts[0]], items[: counts[1]]
 
 
-def _perturbed(
-    counts: tuple[int, int], perturb: Perturbation | None, start: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Return layer 0 with users and items perturbed and the further nodes unchanged."""
-    if perturb is None or perturb.on_input is None:
-        return start
-    changed = perturb.on_input(*_cut(counts, *start))
-    if (len(start[0]), len(start[1])) == counts:
-        return changed
-    user, item = (
-        torch.cat([new, rows[count:]]) for new, rows, count in zip(changed, start, counts, strict=True)
-    )
-    return user, item
+def _leading(counts: tuple[int, int], perturb: Perturbation) -> Perturbation:
+    """Return a perturbation of users and items that leaves the further nodes behind them unchanged."""
 
+    def on_input(users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        changed = perturb.changed(*_cut(counts, users, items))
+        if (len(users), len(items)) == counts:
+            return changed
+        further = users[counts[0] :], items[counts[1] :]
+        return torch.cat([changed[0], further[0]]), torch.cat([changed[1], further[1]])
 
-def _within(counts: tuple[int, int], shift: Change) -> Change:
-    """Return a change that acts on users and items and not on further nodes."""
+    def shift(layer: int, users: Tensor, items: Tensor) -> None:
+        assert perturb.shift is not None
+        perturb.shift(layer, *_cut(counts, users, items))
 
-    def change(layer: int, users: Tensor, items: Tensor) -> None:
-        shift(layer, *_cut(counts, users, items))
-
-    return change
+    return Perturbation(on_input if perturb.on_input else None, shift if perturb.shift else None)

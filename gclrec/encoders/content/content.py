@@ -45,7 +45,7 @@ class LayerZero:
     hidden: Hidden = (None, None)
 
 
-class Ids(nn.Module):
+class NodeIds(nn.Module):
     """Decides which nodes use a vector of their own.
 
     A node without training interactions does not: its vector has never been trained, so it is zero here.
@@ -127,7 +127,7 @@ class Content(nn.Module):
 
     .. math:: x_n^{(0)} = k_n\, z_n + \sum_f e_{nf}
 
-    with the free vector :math:`z_n` of the node, :math:`k_n = 0` where it uses none (see :class:`Ids`), and
+    with the free vector :math:`z_n` of the node, :math:`k_n = 0` where it uses none (:class:`NodeIds`), and
     the vectors :math:`e_{nf}` of its fields (:class:`~gclrec.encoders.content.fields.FieldEncoder`).
 
     Args:
@@ -135,7 +135,7 @@ class Content(nn.Module):
         dim: ``D``.
         degrees: training interactions of users ``(U,)`` and items ``(I,)``; a node with none is encoded by
             its attributes alone. All nodes are known if ``None``.
-        id_dropout: see :class:`Ids`.
+        id_dropout: see :class:`NodeIds`.
         init_std: standard deviation of the normal start.
         generator: draws the start; the global one if ``None``.
 
@@ -173,7 +173,7 @@ class Content(nn.Module):
         tables = {side: getattr(attributes, f"{side}s") for side in SIDES}
         if not any(tables.values()):
             raise ValueError("there are no attributes, neither of users nor of items")
-        self.ids = Ids(degrees, id_dropout, (attributes.users is not None, attributes.items is not None))
+        self.ids = NodeIds(degrees, id_dropout, (attributes.users is not None, attributes.items is not None))
         self.tables = nn.ModuleDict()
         self.encoders = nn.ModuleDict()
         for side, table in tables.items():

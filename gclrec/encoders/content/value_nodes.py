@@ -13,7 +13,7 @@ from torch.nn import functional
 from gclrec.common.errors import InputWarning
 from gclrec.data.schema import Attributes, AttributeTable
 from gclrec.encoders.base import INIT_STD, Hidden
-from gclrec.encoders.content.content import ID_DROPOUT, SIDES, Ids, LayerZero
+from gclrec.encoders.content.content import ID_DROPOUT, SIDES, LayerZero, NodeIds
 from gclrec.encoders.content.fields import FieldTable
 from gclrec.graph.csr import degree_scale
 from gclrec.graph.extension import Links, with_nodes, without_nodes
@@ -85,7 +85,7 @@ class ValueNodes(nn.Module):
         dim: ``D``.
         degrees: training interactions of users ``(U,)`` and items ``(I,)``; a node with none has no vector
             of its own. All nodes are known if ``None``.
-        id_dropout: see :class:`~gclrec.encoders.content.content.Ids`.
+        id_dropout: see :class:`~gclrec.encoders.content.content.NodeIds`.
         init_std: standard deviation of the normal start.
         generator: draws the start; the global one if ``None``.
 
@@ -123,7 +123,7 @@ class ValueNodes(nn.Module):
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        self.ids = Ids(degrees, id_dropout, (attributes.users is not None, attributes.items is not None))
+        self.ids = NodeIds(degrees, id_dropout, (attributes.users is not None, attributes.items is not None))
         self.values = nn.ModuleDict()
         for side in SIDES:
             table: AttributeTable | None = getattr(attributes, f"{side}s")

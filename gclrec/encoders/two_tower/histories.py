@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from gclrec.encoders.two_tower.refiners import linear
+from gclrec.encoders.two_tower.refiners import linear_layer
 
 
 class Sequences(nn.Module):
@@ -126,8 +126,8 @@ class HistoryAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.places = nn.Parameter(torch.empty(length, dim).normal_(0.0, init_std, generator=generator))
-        self.query = linear(dim, dim, bias=False, generator=generator)
-        self.value = linear(dim, dim, bias=False, generator=generator)
+        self.query = linear_layer(dim, dim, bias=False, generator=generator)
+        self.value = linear_layer(dim, dim, bias=False, generator=generator)
 
     def forward(self, items: Tensor, rows: Tensor) -> Tensor:
         """Return the vectors of histories."""

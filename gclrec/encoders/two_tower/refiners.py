@@ -38,8 +38,8 @@ class SENet(nn.Module):
     ) -> None:
         super().__init__()
         few = max(math.ceil(num_fields / 3), 4)
-        self.squeeze = linear(num_fields, few, bias=False, generator=generator)
-        self.excite = linear(few, num_fields, bias=False, generator=generator)
+        self.squeeze = linear_layer(num_fields, few, bias=False, generator=generator)
+        self.excite = linear_layer(few, num_fields, bias=False, generator=generator)
 
     def forward(self, fields: Tensor) -> Tensor:
         """Return the fields, each times its weight."""
@@ -54,8 +54,8 @@ class _FromAll(nn.Module):
         self, num_fields: int, dim: int, *, bias: bool, init_std: float, generator: Generator | None
     ) -> None:
         super().__init__()
-        self.aggregate = linear(num_fields * dim, dim, bias=bias, generator=generator)
-        self.project = linear(dim, num_fields * dim, generator=generator)
+        self.aggregate = linear_layer(num_fields * dim, dim, bias=bias, generator=generator)
+        self.project = linear_layer(dim, num_fields * dim, generator=generator)
         self.norm = nn.LayerNorm(dim)
         nn.init.ones_(self.project.bias)
         nn.init.constant_(self.norm.weight, init_std)
@@ -106,8 +106,8 @@ class ContextNet(_FromAll):
         self, num_fields: int, dim: int, *, init_std: float = 0.1, generator: Generator | None = None
     ) -> None:
         super().__init__(num_fields, dim, bias=False, init_std=init_std, generator=generator)
-        self.inner = linear(dim, dim, bias=False, generator=generator)
-        self.outer = linear(dim, dim, bias=False, generator=generator)
+        self.inner = linear_layer(dim, dim, bias=False, generator=generator)
+        self.outer = linear_layer(dim, dim, bias=False, generator=generator)
 
     def forward(self, fields: Tensor) -> Tensor:
         """Return the fields in their context."""
@@ -115,7 +115,9 @@ class ContextNet(_FromAll):
         return cast("Tensor", self.norm(self.outer(self.inner(merged).relu()) + merged))
 
 
-def linear(inputs: int, outputs: int, *, bias: bool = True, generator: Generator | None = None) -> nn.Linear:
+def linear_layer(
+    inputs: int, outputs: int, *, bias: bool = True, generator: Generator | None = None
+) -> nn.Linear:
     """Return a linear layer whose output starts as long as its input, drawn from ``generator`` alone.
 
     The weights are normal of standard deviation ``inputs ** -0.5``; the bias, if there is one, is zero.

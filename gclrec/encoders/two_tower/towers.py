@@ -12,10 +12,10 @@ from gclrec.common.declaration import Setting, Span
 from gclrec.common.errors import SettingError, check_choice
 from gclrec.data.schema import Attributes, AttributeTable, Field
 from gclrec.encoders.base import DIM, INIT_STD, Embeddings, FreeVectors, GraphLike, Hidden, Perturbation
-from gclrec.encoders.content.content import ID_DROPOUT, SIDES, Ids
+from gclrec.encoders.content.content import ID_DROPOUT, SIDES, NodeIds
 from gclrec.encoders.content.fields import FieldBatch, FieldEncoder, FieldTable
 from gclrec.encoders.two_tower.histories import HISTORIES, Sequences
-from gclrec.encoders.two_tower.refiners import REFINERS, linear
+from gclrec.encoders.two_tower.refiners import REFINERS, linear_layer
 from gclrec.graph.sampling import bernoulli
 
 _REFINER = Setting(
@@ -88,7 +88,7 @@ class Tower(nn.Module):
         for number in range(num_layers):
             if number:
                 layers.append(nn.ReLU())
-            layers.append(linear(widths[number], widths[number + 1], generator=generator))
+            layers.append(linear_layer(widths[number], widths[number + 1], generator=generator))
         self.layers = nn.Sequential(*layers)
 
     def forward(
@@ -193,7 +193,9 @@ class TwoTower(FreeVectors):
         attributes = attributes or Attributes()
         known = {side: getattr(attributes, f"{side}s") for side in SIDES}
         more = sequences is not None
-        self.ids = Ids(degrees, id_dropout, (known["user"] is not None or more, known["item"] is not None))
+        self.ids = NodeIds(
+            degrees, id_dropout, (known["user"] is not None or more, known["item"] is not None)
+        )
         self.tables, self.towers = nn.ModuleDict(), nn.ModuleDict()
         for side, table in known.items():
             if table is not None:
