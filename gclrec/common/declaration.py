@@ -110,7 +110,8 @@ class Setting:
 
     Args:
         name: public name, as in TOML files; the flag is ``--`` and the name with hyphens.
-        help: one sentence for ``--help`` and the documentation.
+        help: one sentence for ``--help`` and the documentation; ``{choices}`` in it stands for the choices
+            and what they are, ``{names}`` for their names.
         low: lower bound of a number; ``None`` for none.
         high: upper bound; ``None`` for none.
         closed: whether the bounds are allowed values.
@@ -122,8 +123,8 @@ class Setting:
         lenient: whether a value is accepted, and changes nothing, where no chosen component has the setting.
     """
 
-    name: str
-    help: str
+    name: str = ""
+    help: str = ""
     low: float | None = None
     high: float | None = None
     closed: bool = True

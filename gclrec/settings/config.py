@@ -47,179 +47,76 @@ class CoreSettings:
         known: ClassVar[Mapping[str, Known]]
         """All settings of a run by name, those of the components included; set by :func:`derive`."""
 
-    dataset: Annotated[
-        str,
-        DATA,
-        Setting("dataset", "Catalogue name (see `gclrec data list`), or a file or folder of interactions."),
-    ] = "synthetic"
-    user_column: Annotated[
-        str | None, DATA, Setting("user_column", "Column with user ids, where it cannot be guessed.")
-    ] = None
-    item_column: Annotated[str | None, DATA, Setting("item_column", "Column with item ids.")] = None
-    time_column: Annotated[str | None, DATA, Setting("time_column", "Column with timestamps.")] = None
-    weight_column: Annotated[
-        str | None, DATA, Setting("weight_column", "Column with ratings or other weights.")
-    ] = None
-    format: Annotated[
-        str, DATA, Setting("format", "File format, where it is not recognised by suffix or content.")
-    ] = "auto"
-    test_file: Annotated[
-        str | None,
-        DATA,
-        Setting("test_file", "File of a published test part, beside a file of training pairs."),
-    ] = None
-    valid_file: Annotated[str | None, DATA, Setting("valid_file", "File of a published validation part.")] = (
-        None
-    )
-    user_attributes: Annotated[
-        str | None,
-        DATA,
-        Setting(
-            "user_attributes", "File of user attributes. Default: those of the data set, where it has any."
-        ),
-    ] = None
-    item_attributes: Annotated[
-        str | None,
-        DATA,
-        Setting(
-            "item_attributes", "File of item attributes. Default: those of the data set, where it has any."
-        ),
-    ] = None
-    attribute_min_count: Annotated[
-        int,
-        DATA,
-        Setting(
-            "attribute_min_count",
-            "Users (or items) that must have an attribute value for it to be known; rarer ones read as "
-            "missing.",
-            low=1,
-        ),
-    ] = 2
-    min_rating: Annotated[
-        float | None, DATA, Setting("min_rating", "Keep interactions with at least this rating.")
-    ] = None
-    k_core: Annotated[
-        int | None,
-        DATA,
-        Setting(
-            "k_core", "Keep users and items with at least this many interactions, to a fixed point.", low=1
-        ),
-    ] = None
-    split_seed: Annotated[
-        int | None, DATA, Setting("split_seed", "Seed of the split. Default: --seed.", low=0, high=2**63 - 1)
-    ] = None
-    aug: Annotated[
-        str,
-        CONTRAST,
-        Setting(
-            "aug",
-            "How views are made: names from {names}. NAME:P sets a strength; A+B applies both in "
-            "sequence; A,B makes a different one for each view; none is training without contrast.",
-            choices=VIEWS,
-            composed=True,
-        ),
-    ] = "edge_drop"
-    aug_p: Annotated[
-        float,
-        CONTRAST,
-        Setting(
-            "aug_p",
-            "Strength of every augmentation that names none: mostly the share that is dropped.",
-            search=Span(0.02, 0.6, log=True),
-        ),
-    ] = 0.1
-    views_every: Annotated[
-        str,
-        CONTRAST,
-        Setting("views_every", "Draw fresh views for every batch or epoch.", choices=("batch", "epoch")),
-    ] = "batch"
-    ssl_weight: Annotated[
-        float,
-        CONTRAST,
-        Setting(
-            "ssl_weight",
-            "Weight of the contrastive loss, beside 1 for the ranking loss (both are means).",
-            low=0,
-            search=Around(10.0),
-        ),
-    ] = 0.02
-    epochs: Annotated[int, TRAINING, Setting("epochs", "Passes over the training pairs, at most.", low=1)] = (
-        30
-    )
-    batch_size: Annotated[int, TRAINING, Setting("batch_size", "Training pairs in a batch.", low=1)] = 2048
+    dataset: Annotated[str, DATA] = "synthetic"
+    """Catalogue name (see `gclrec data list`), or a file or folder of interactions."""
+    user_column: Annotated[str | None, DATA] = None
+    """Column with user ids, where it cannot be guessed."""
+    item_column: Annotated[str | None, DATA] = None
+    """Column with item ids."""
+    time_column: Annotated[str | None, DATA] = None
+    """Column with timestamps."""
+    weight_column: Annotated[str | None, DATA] = None
+    """Column with ratings or other weights."""
+    format: Annotated[str, DATA] = "auto"
+    """File format, where it is not recognised by suffix or content."""
+    test_file: Annotated[str | None, DATA] = None
+    """File of a published test part, beside a file of training pairs."""
+    valid_file: Annotated[str | None, DATA] = None
+    """File of a published validation part."""
+    user_attributes: Annotated[str | None, DATA] = None
+    """File of user attributes. Default: those of the data set, where it has any."""
+    item_attributes: Annotated[str | None, DATA] = None
+    """File of item attributes. Default: those of the data set, where it has any."""
+    attribute_min_count: Annotated[int, DATA, Setting(low=1)] = 2
+    """Users (or items) that must have an attribute value for it to be known; rarer ones read as missing."""
+    min_rating: Annotated[float | None, DATA] = None
+    """Keep interactions with at least this rating."""
+    k_core: Annotated[int | None, DATA, Setting(low=1)] = None
+    """Keep users and items with at least this many interactions, to a fixed point."""
+    split_seed: Annotated[int | None, DATA, Setting(low=0, high=2**63 - 1)] = None
+    """Seed of the split. Default: --seed."""
+    aug: Annotated[str, CONTRAST, Setting(choices=VIEWS, composed=True)] = "edge_drop"
+    """How views are made: names from {names}. NAME:P sets a strength; A+B applies both in sequence; A,B
+    makes a different one for each view; none is training without contrast."""
+    aug_p: Annotated[float, CONTRAST, Setting(search=Span(0.02, 0.6, log=True))] = 0.1
+    """Strength of every augmentation that names none: mostly the share that is dropped."""
+    views_every: Annotated[str, CONTRAST, Setting(choices=("batch", "epoch"))] = "batch"
+    """Draw fresh views for every batch or epoch."""
+    ssl_weight: Annotated[float, CONTRAST, Setting(low=0, search=Around(10.0))] = 0.02
+    """Weight of the contrastive loss, beside 1 for the ranking loss (both are means)."""
+    epochs: Annotated[int, TRAINING, Setting(low=1)] = 30
+    """Passes over the training pairs, at most."""
+    batch_size: Annotated[int, TRAINING, Setting(low=1)] = 2048
+    """Training pairs in a batch."""
     learning_rate: Annotated[
-        float,
-        TRAINING,
-        Setting(
-            "learning_rate", "Step size of Adam.", low=0, closed=False, search=Span(0.0005, 0.05, log=True)
-        ),
+        float, TRAINING, Setting(low=0, closed=False, search=Span(0.0005, 0.05, log=True))
     ] = 0.005
-    warmup: Annotated[
-        float,
-        TRAINING,
-        Setting("warmup", "Epochs in which the learning rate first rises from near 0.", low=0),
-    ] = 0.0
-    l2_weight: Annotated[
-        float,
-        TRAINING,
-        Setting(
-            "l2_weight",
-            "Weight of L2 on the batch's layer-0 vectors.",
-            low=0,
-            search=Span(1e-07, 0.01, log=True),
-        ),
-    ] = 0.0001
-    patience: Annotated[
-        int,
-        TRAINING,
-        Setting(
-            "patience", "Stop after this many validations without a better one; 0 never stops early.", low=0
-        ),
-    ] = 0
-    refit: Annotated[
-        bool,
-        TRAINING,
-        Setting("refit", "After choosing the length, train anew on training and validation pairs together."),
-    ] = False
+    """Step size of Adam."""
+    warmup: Annotated[float, TRAINING, Setting(low=0)] = 0.0
+    """Epochs in which the learning rate first rises from near 0."""
+    l2_weight: Annotated[float, TRAINING, Setting(low=0, search=Span(1e-07, 0.01, log=True))] = 0.0001
+    """Weight of L2 on the batch's layer-0 vectors."""
+    patience: Annotated[int, TRAINING, Setting(low=0)] = 0
+    """Stop after this many validations without a better one; 0 never stops early."""
+    refit: Annotated[bool, TRAINING] = False
+    """After choosing the length, train anew on training and validation pairs together."""
     seed: Annotated[int, TRAINING, SEED] = 0
-    precision: Annotated[
-        str,
-        TRAINING,
-        Setting(
-            "precision",
-            "Of the matrix products in losses and towers: single, or half, which is bfloat16.",
-            choices=("single", "half"),
-        ),
-    ] = "single"
-    device: Annotated[
-        str, TRAINING, Setting("device", "auto, cpu or cuda.", choices=("auto", "cpu", "cuda"))
-    ] = "auto"
-    tensorboard: Annotated[
-        bool, TRAINING, Setting("tensorboard", "Also write TensorBoard scalars into the run folder.")
-    ] = False
-    eval_every: Annotated[int, EVALUATION, Setting("eval_every", "Epochs between validations.", low=1)] = 1
-    select: Annotated[
-        str,
-        EVALUATION,
-        Setting(
-            "select",
-            "Validation figure that chooses the best epoch, METRIC@K or GROUP/METRIC@K as "
-            "cold_items/recall@20.",
-        ),
-    ] = "recall@20"
-    ks: Annotated[tuple[int, ...], EVALUATION, Setting("ks", "Cut-offs of the ranked lists.")] = (10, 20, 50)
-    metrics: Annotated[tuple[str, ...], EVALUATION, Setting("metrics", "From {names}.", choices=METRICS)] = (
-        tuple(METRICS)
-    )
-    near_cold: Annotated[
-        int,
-        EVALUATION,
-        Setting(
-            "near_cold",
-            "Users and items with 1 to this many training interactions are called near-cold.",
-            low=1,
-        ),
-    ] = 5
+    precision: Annotated[str, TRAINING, Setting(choices=("single", "half"))] = "single"
+    """Of the matrix products in losses and towers: single, or half, which is bfloat16."""
+    device: Annotated[str, TRAINING, Setting(choices=("auto", "cpu", "cuda"))] = "auto"
+    """auto, cpu or cuda."""
+    tensorboard: Annotated[bool, TRAINING] = False
+    """Also write TensorBoard scalars into the run folder."""
+    eval_every: Annotated[int, EVALUATION, Setting(low=1)] = 1
+    """Epochs between validations."""
+    select: Annotated[str, EVALUATION] = "recall@20"
+    """Validation figure that chooses the best epoch, METRIC@K or GROUP/METRIC@K as cold_items/recall@20."""
+    ks: Annotated[tuple[int, ...], EVALUATION] = (10, 20, 50)
+    """Cut-offs of the ranked lists."""
+    metrics: Annotated[tuple[str, ...], EVALUATION, Setting(choices=METRICS)] = tuple(METRICS)
+    """From {names}."""
+    near_cold: Annotated[int, EVALUATION, Setting(low=1)] = 5
+    """Users and items with 1 to this many training interactions are called near-cold."""
     train_fraction: Annotated[float, DATA, TRAIN_FRACTION] = 1.0
 
     @property

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import textwrap
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from cyclopts import Group
 
@@ -122,16 +126,19 @@ def known_settings(core: type) -> dict[str, Known]:
     """Return every setting of a run by name: those of a class, the choices, and those of all components.
 
     Args:
-        core: a class whose attributes are annotated with their type, group and :class:`Setting`.
+        core: a class of settings that belong to no component. Each is an attribute with its help as
+            docstring, annotated with its type, its group and perhaps a :class:`Setting`.
 
     Raises:
         ValueError: two components declare different things under one name.
     """
-    found: dict[str, Known] = {}
+    docs, found = attribute_docs(core), dict[str, Known]()
     for name, hint in get_type_hints(core, include_extras=True).items():
-        if get_origin(hint) is Annotated:
-            kind, group, setting = get_args(hint)
-            found[name] = Known(setting, kind, getattr(core, name), group)
+        kind, group, *more = get_args(hint)
+        setting = more[0] if more else Setting()
+        if not setting.name:
+            setting = replace(setting, name=name, help=docs[name])
+        found[name] = Known(setting, kind, getattr(core, name), group)
     own = frozenset(found)
     for room in ROOMS.values():
         kind = str if room.default is not None else str | None
@@ -145,6 +152,17 @@ def known_settings(core: type) -> dict[str, Known]:
                     raise ValueError(f"{room.name} {component} declares {name!r} in another way than others")
                 found[name] = after
     return found
+
+
+def attribute_docs(owner: type) -> dict[str, str]:
+    """Return the docstrings below the attributes of a class."""
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+    assert isinstance(body, ast.ClassDef)
+    return {
+        ast.unparse(each.target): " ".join(str(ast.literal_eval(below.value)).split())
+        for each, below in pairwise(body.body)
+        if isinstance(each, ast.AnnAssign) and isinstance(below, ast.Expr)
+    }
 
 
 def _declared(
