@@ -60,7 +60,6 @@ def gf_cf(
             low=1,
             high=65536,
             search=Span(16, 1024, log=True),
-            lenient=True,
         ),
     ] = 256,
     low_pass: Annotated[
@@ -70,7 +69,6 @@ def gf_cf(
             "Weight of gf_cf's low-pass filter, beside 1 for its linear filter.",
             low=0,
             search=Span(0.0, 2.0),
-            lenient=True,
         ),
     ] = 0.3,
     seed: Annotated[int, SEED] = 0,

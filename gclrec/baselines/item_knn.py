@@ -52,7 +52,6 @@ def item_knn(
             "Nearest items that item_knn keeps of each item.",
             low=1,
             search=Span(20, 1000, log=True),
-            lenient=True,
         ),
     ] = 200,
     shrink: Annotated[
@@ -62,7 +61,6 @@ def item_knn(
             "Added to the denominator of item_knn's cosine, against items with few shared users.",
             low=0,
             search=Span(1.0, 1000.0, log=True),
-            lenient=True,
         ),
     ] = 100.0,
 ) -> ItemKNN:

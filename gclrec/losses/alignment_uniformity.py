@@ -28,7 +28,6 @@ def alignment_uniformity(
             "Weight of directau's uniformity, beside 1 for its alignment.",
             low=0,
             search=Span(0.1, 10.0, log=True),
-            lenient=True,
         ),
     ] = 1.0,
 ) -> Tensor:

@@ -21,7 +21,6 @@ Score: TypeAlias = Annotated[
         "loss_score",
         "What the loss compares by, dot or cosine. Default: dot for bpr, else cosine.",
         choices=SCORES,
-        lenient=True,
     ),
 ]
 """A name in :data:`SCORES`."""
@@ -34,7 +33,6 @@ LossTemperature: TypeAlias = Annotated[
         "rest; or adaptive[:START] (softmax, bsl), one for each user, found anew at each epoch.",
         search=Span(0.05, 0.5, log=True),
         type=float | str,
-        lenient=True,
     ),
 ]
 """A number, a scalar tensor or one for each row, ``(B,)``; all above 0, and a tensor may need a gradient."""

@@ -120,7 +120,6 @@ def bilateral_softmax(
             low=0,
             closed=False,
             search=Span(0.8, 1.5),
-            lenient=True,
         ),
     ] = 1.1,
     score: Score = "cosine",
@@ -175,7 +174,6 @@ def cosine_contrastive(
             low=-1,
             high=1,
             search=Span(0.0, 0.95),
-            lenient=True,
         ),
     ] = 0.4,
     negative_weight: Annotated[
@@ -185,7 +183,6 @@ def cosine_contrastive(
             "Weight of ccl's mean over negatives, beside 1 for the positive.",
             low=0,
             search=Span(1.0, 1000.0, log=True),
-            lenient=True,
         ),
     ] = 10.0,
 ) -> Tensor:

@@ -42,7 +42,8 @@ class Room:
         group: where it and the settings of the components stand in ``--help``.
         registry: the components by name, entries with ``declared`` and ``about``.
         default: the component that is chosen if none is named.
-        help: for ``--help``; ``{choices}`` stands for the names.
+        help: of that setting, see :class:`~gclrec.common.declaration.Setting`.
+        lenient: whether settings of its components are accepted, and change nothing, beside others.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Room:
     registry: Mapping[str, Any]
     default: str | None
     help: str
+    lenient: bool = False
 
     @property
     def choice(self) -> Setting:
@@ -66,7 +68,7 @@ ROOMS: Mapping[str, Room] = {
     room.name: room
     for room in (
         Room("split", DATA, SPLITS, None, "What is tested on: {choices}. Default: the data set's own."),
-        Room("baseline", MODEL, BASELINES, None, "Fit one of {names} instead of training an encoder."),
+        Room("baseline", MODEL, BASELINES, None, "Fit one of {names} instead of training an encoder.", True),
         Room("encoder", MODEL, ENCODERS, "lightgcn", "What makes the embeddings: {choices}."),
         Room("init", MODEL, STARTS, "normal", "Start of the free vectors: {choices}."),
         Room(
@@ -76,7 +78,7 @@ ROOMS: Mapping[str, Room] = {
             "dot",
             "What items are ranked by, in evaluation, index and recommendations: {choices}.",
         ),
-        Room("loss", LOSS, LOSSES, "bpr", "What the ranking loss asks for: {choices}."),
+        Room("loss", LOSS, LOSSES, "bpr", "What the ranking loss asks for: {choices}.", True),
         Room("negatives", LOSS, NEGATIVES, "uniform", "Where negatives come from: {choices}."),
         Room("ssl", CONTRAST, SSL, "infonce", "What is contrasted: {choices}."),
         Room("schedule", TRAINING, SCHEDULES, "constant", "Course of the learning rate: {choices}."),

@@ -77,7 +77,8 @@ def _check_unused(config: TrainConfig) -> None:
     """Refuse a setting that no chosen component has and that differs from its default."""
     for name, known in config.known.items():
         idle = not any(config.chosen(room) in names for room, names in known.users.items())
-        if not known.users or known.setting.lenient or not idle or getattr(config, name) == known.default:
+        lenient = known.setting.lenient or any(ROOMS[room].lenient for room in known.users)
+        if not known.users or lenient or not idle or getattr(config, name) == known.default:
             continue
         if ("ssl" in known.users and config.ssl == "none") or (
             "split" in known.users and config.split is None

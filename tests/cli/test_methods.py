@@ -1,17 +1,16 @@
-"""``gclrec methods`` and docs/methods.md say what the table of methods holds."""
+"""``gclrec methods`` and the pages that are derived from the code."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
-import gclrec as package
+import pytest
+from reference import PAGES
+
 from gclrec.settings.methods import METHODS
-from gclrec.settings.methods_table import COLUMNS, method_rows, methods_page
+from gclrec.settings.methods_table import COLUMNS, method_rows
 
 from .conftest import Outcome
-
-PAGE = Path(package.__file__).parent.parent / "docs" / "methods.md"
 
 
 def test_every_method_is_listed(gclrec: Callable[..., Outcome]) -> None:
@@ -33,6 +32,8 @@ def test_json_has_one_row_a_method(gclrec: Callable[..., Outcome]) -> None:
     assert all(row["source"] == METHODS[name].source for name, row in rows.items())
 
 
-def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text(encoding="utf-8") == methods_page(), "run: python scripts/methods_page.py"
+@pytest.mark.parametrize("name", PAGES)
+def test_what_is_derived_is_up_to_date(name: str) -> None:
+    path, page = PAGES[name]
+    assert path.read_text(encoding="utf-8") == page(), "run: python scripts/reference.py"
     assert len(method_rows()) == len(METHODS)

@@ -1,0 +1,194 @@
+"""Write what is derived from the code: ``python scripts/reference.py [methods] [settings] [typed]``.
+
+``methods`` is docs/methods.md, ``settings`` is docs/settings.md, and ``typed`` is gclrec/settings/typed.py,
+from which editors complete the keywords of ``gclrec.fit``. Without a name all are written.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from gclrec.baselines import BASELINES
+from gclrec.common.declaration import Around, Span
+from gclrec.settings.config import CoreSettings, TrainConfig, flag
+from gclrec.settings.methods import METHODS
+from gclrec.settings.methods_table import COLUMNS, method_rows
+from gclrec.settings.rooms import ROOMS, Known
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def methods_page() -> str:
+    """Return docs/methods.md."""
+    lines = [
+        "# Methods",
+        "",
+        "A method is a set of settings under one name, `gclrec train --method NAME`; flags and",
+        "`--config` override them, and everything that is not named keeps its default. `gclrec",
+        "methods` prints this table. Made by `python scripts/reference.py` from",
+        "`gclrec/settings/methods.toml`; a test compares them.",
+        "",
+        *_head(COLUMNS),
+    ]
+    for row in method_rows():
+        cells = {**row, "method": f"`{row['method']}`", "source": _linked(row["source"])}
+        lines.append(_row(cells[column] for column in COLUMNS))
+    lines += ["", "## Settings of each", "", *_head(("method", "settings"))]
+    for name, method in METHODS.items():
+        settings = " ".join(f"{flag(key)} {value}" for key, value in method.settings.items())
+        lines.append(_row((f"`{name}`", f"`{settings}`")))
+    lines += [
+        "",
+        "## Baselines",
+        "",
+        f"{_several(BASELINES)} are fitted once,",
+        "on the CPU, without epochs, and use the same split, evaluation and run folder. `popularity` and",
+        "`pure_svd` have vectors and can be exported and served; `item_knn`, `content_knn` and `gf_cf`",
+        "rank without vectors: `gclrec export` and `recommend` say so in one line, and `gclrec evaluate`",
+        "fits them again, to the same numbers. `--refit` fits to train and validation together.",
+        "`content_knn` needs attributes of the items ([attributes](attributes.md)).",
+        "",
+        *_head(("baseline", "score of item `j` for user `u`", "settings")),
+    ]
+    for name, entry in BASELINES.items():
+        used = [flag(setting) for setting in entry.settings.values()]
+        used += ["--item-attributes", "--attribute-min-count"] if entry.needs_attributes else []
+        lines.append(_row((f"`{name}`", entry.about, ", ".join(f"`{each}`" for each in used) or "none")))
+    return "\n".join(lines) + "\n"
+
+
+def settings_page(config: type[CoreSettings] = TrainConfig) -> str:
+    """Return docs/settings.md.
+
+    Args:
+        config: the class of all settings.
+    """
+    lines = [
+        "# Settings",
+        "",
+        "Every setting of a run: a flag of `gclrec train`, `compare` and `tune`, a key of TOML files and a",
+        "keyword of `gclrec.fit` (there with `_` for `-`). Components declare them in their signatures;",
+        "made by `python scripts/reference.py`, and a test compares them.",
+    ]
+    groups: dict[str, list[Known]] = {}
+    for known in sorted(config.known.values(), key=lambda known: known.group.sort_key):
+        groups.setdefault(str(known.group.name), []).append(known)
+    for group, members in groups.items():
+        heads = ("flag", "type", "default", "values", "searched by `tune`", "used by", "meaning")
+        lines += ["", f"## {group}", "", *_head(heads)]
+        for known in members:
+            setting = known.setting
+            names = "" if setting.composed else ", ".join(f"`{name}`" for name in setting.choices)
+            used = [
+                f"any {room}" if len(users) == len(ROOMS[room].registry) else f"{room} {_several(users)}"
+                for room, users in known.users.items()
+            ]
+            cells = (
+                f"`{flag(setting.name)}`",
+                _type_name(known.type),
+                "" if known.default is None else f"`{_plain(known.default)}`",
+                names or setting.bounds,
+                _searched(setting.search),
+                "; ".join(used),
+                known.help
+                if setting.name not in ROOMS
+                else setting.help.replace(": {choices}", ", see below"),
+            )
+            lines.append(_row(cells))
+    for room in ROOMS.values():
+        lines += ["", f"## `{flag(room.name)}`", "", *_head(("name", "what it is", "settings"))]
+        for name, entry in room.registry.items():
+            used = [f"`{flag(each.setting.name)}`" for each in room.declared(name).values()]
+            lines.append(_row((f"`{name}`", entry.about, ", ".join(used))))
+    return "\n".join(lines) + "\n"
+
+
+def typed_module(config: type[CoreSettings] = TrainConfig) -> str:
+    """Return gclrec/settings/typed.py.
+
+    Args:
+        config: the class of all settings.
+    """
+    lines = [
+        '"""The settings of a run as typed keywords. Made by ``python scripts/reference.py``."""',
+        "",
+        "from __future__ import annotations",
+        "",
+        "from typing import Literal, TypedDict",
+        "",
+        "",
+        "class Settings(TypedDict, total=False):",
+        '    """Keywords of :func:`gclrec.fit`; all are optional."""',
+        "",
+    ]
+    for name, known in config.known.items():
+        choices = () if known.setting.composed or isinstance(known.default, tuple) else known.setting.choices
+        kind = _type_name(known.type)
+        if choices:
+            kind = f"Literal[{', '.join(map(_quoted, choices))}]" + (" | None" if "None" in kind else "")
+        entry = f"    {name}: {kind}"
+        if len(entry) > 110:
+            inner = textwrap.fill(", ".join(map(_quoted, choices)), 98).replace("\n", "\n        ")
+            entry = f"    {name}: Literal[\n        {inner}\n    ]"
+        lines += [entry, textwrap.fill(f'    """{known.help}"""', 108, subsequent_indent="    ")]
+    return "\n".join(lines) + "\n"
+
+
+def _head(columns: tuple[str, ...]) -> tuple[str, str]:
+    return _row(columns), "|" + "---|" * len(columns)
+
+
+def _row(cells: Any) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _several(names: Mapping[str, Any] | tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _linked(source: str) -> str:
+    return re.sub(r"^(.*), (https://\S+)$", r"[\1](\2)", source)
+
+
+def _plain(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def _type_name(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else _spelled(kind)
+
+
+def _spelled(kind: Any) -> str:
+    if get_origin(kind) is tuple:
+        return f"tuple[{get_args(kind)[0].__name__}, ...]"
+    return " | ".join("None" if each is type(None) else each.__name__ for each in get_args(kind))
+
+
+def _searched(search: Span | Around | None) -> str:
+    if search is None:
+        return ""
+    if isinstance(search, Around):
+        return f"method's value / {search.factor:g} to x {search.factor:g}"
+    return f"{search.low:g} to {search.high:g}" + (", log scale" if search.log else "")
+
+
+PAGES: Mapping[str, tuple[Path, Callable[[], str]]] = {
+    "methods": (ROOT / "docs" / "methods.md", methods_page),
+    "settings": (ROOT / "docs" / "settings.md", settings_page),
+    "typed": (ROOT / "gclrec" / "settings" / "typed.py", typed_module),
+}
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or PAGES:
+        path, page = PAGES[name]
+        path.write_text(page(), encoding="utf-8")
+        print(path)
