@@ -1,6 +1,6 @@
 """How a component declares its settings: once, in the signature of the function or class itself.
 
-A keyword argument annotated with a :class:`Setting` is a setting of a run. Flags, ``--help``, TOML keys,
+A keyword argument annotated with a :class:`Setting` is a setting of a run. Flags and their help, TOML keys,
 validation, search spaces, the tables of the documentation and the tests are read off these declarations.
 
 Example:
@@ -109,9 +109,9 @@ class Setting:
     error that a test finds.
 
     Args:
-        name: public name, as in TOML files; the flag is ``--`` and the name with hyphens.
-        help: one sentence for ``--help`` and the documentation; ``{choices}`` in it stands for the choices
-            and what they are, ``{names}`` for their names.
+        name: public name, as in TOML files; the flag is the same with hyphens.
+        help: one sentence for the help of commands and the documentation; ``{names}`` in it stands for the
+            choices, ``{choices}`` for what they are as well.
         low: lower bound of a number; ``None`` for none.
         high: upper bound; ``None`` for none.
         closed: whether the bounds are allowed values.
@@ -189,7 +189,7 @@ class Component(Generic[P, R]):
 
     Args:
         function: its annotated keyword arguments are settings of a run.
-        about: what it does, in a few words, for ``--help`` and the documentation.
+        about: what it does, in a few words, for help and documentation.
     """
 
     function: Callable[P, R]

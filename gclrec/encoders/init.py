@@ -68,7 +68,7 @@ def spectral(encoder: Encoder, graph: BipartiteGraph, generator: Generator) -> N
             led.copy_(torch.where((degree > 0).unsqueeze(1), scaled, led))
 
 
-STARTS: Mapping[str, Component[[Encoder, BipartiteGraph, Generator], None]] = {
+STARTS: Mapping[str, Component[..., None]] = {
     "normal": Component(normal, "normal, with standard deviation init_std"),
     "xavier": Component(xavier, "normal, short"),
     "spectral": Component(spectral, "singular directions of the graph"),

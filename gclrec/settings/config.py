@@ -25,7 +25,7 @@ from gclrec.settings.rooms import (
     known_settings,
     spoken,
 )
-from gclrec.views.views import VIEWS, parse_augmentations
+from gclrec.views.views import AUG_P, VIEWS, parse_augmentations
 
 __all__ = ["RETIRED", "CoreSettings", "TrainConfig", "derive", "flag"]
 
@@ -78,8 +78,7 @@ class CoreSettings:
     aug: Annotated[str, CONTRAST, Setting(choices=VIEWS, composed=True)] = "edge_drop"
     """How views are made: names from {names}. NAME:P sets a strength; A+B applies both in sequence; A,B
     makes a different one for each view; none is training without contrast."""
-    aug_p: Annotated[float, CONTRAST, Setting(search=Span(0.02, 0.6, log=True))] = 0.1
-    """Strength of every augmentation that names none: mostly the share that is dropped."""
+    aug_p: Annotated[float, CONTRAST, AUG_P] = 0.1
     views_every: Annotated[str, CONTRAST, Setting(choices=("batch", "epoch"))] = "batch"
     """Draw fresh views for every batch or epoch."""
     ssl_weight: Annotated[float, CONTRAST, Setting(low=0, search=Around(10.0))] = 0.02

@@ -169,7 +169,7 @@ def build_model(
         config, graph, attributes=attributes, sequences=sequences, generator=drawn, draws=draws
     )
     encoder = cast("Encoder", module)
-    STARTS[config.init](encoder, graph, drawn)
+    STARTS[config.init](encoder, graph, drawn, **config.arguments("init"))
     contrast = contrast_of(config, encoder, graph) if chains_of(config) is not None else None
     objective = Objective(
         config.l2_weight, config.ssl_weight, contrast, config.loss, **loss_of(config, graph)

@@ -58,6 +58,7 @@ class Trainer:
             self.sampler = sampler_of(config, known.graph, shown)
         self.batches = PairBatches(graph, config.batch_size, self.sampler, self.generator, known=known)
         self.chains = chains_of(config)
+        self.schedule_settings = config.arguments("schedule")
         self.optimizer = torch.optim.Adam(
             [p for p in self.model.parameters() if p.requires_grad], lr=config.learning_rate, fused=True
         )
@@ -94,7 +95,8 @@ class Trainer:
 
     def _set_rate(self, step: int) -> None:
         config, count = self.config, len(self.batches)
-        share = factor(config.schedule, step, config.epochs * count, round(config.warmup * count))
+        steps, warmup = config.epochs * count, round(config.warmup * count)
+        share = factor(config.schedule, step, steps, warmup, **self.schedule_settings)
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * share
 
