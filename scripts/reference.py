@@ -117,6 +117,7 @@ def typed_module(config: type[CoreSettings] = TrainConfig) -> str:
     lines = [
         '"""The settings of a run as typed keywords. Made by ``python scripts/reference.py``."""',
         "",
+        "# fmt: off",
         "from __future__ import annotations",
         "",
         "from typing import Literal, TypedDict",

@@ -1,5 +1,6 @@
 """The settings of a run as typed keywords. Made by ``python scripts/reference.py``."""
 
+# fmt: off
 from __future__ import annotations
 
 from typing import Literal, TypedDict
@@ -178,20 +179,8 @@ class Settings(TypedDict, total=False):
     queue_size: int
     """Training pairs whose items queue negatives keep; keys in each of moco's queues."""
     ssl: Literal[
-        "none",
-        "infonce",
-        "cross_layer",
-        "moco",
-        "swav",
-        "concat",
-        "ncl",
-        "byol",
-        "neighbour",
-        "nearest",
-        "features",
-        "histories",
-        "infonce+features",
-        "cross_layer+features",
+        "none", "infonce", "cross_layer", "moco", "swav", "concat", "ncl", "byol", "neighbour", "nearest",
+        "features", "histories", "infonce+features", "cross_layer+features"
     ]
     """What is contrasted: none (nothing); infonce (two views of a node); cross_layer (the final embedding
     and one layer of a single view); moco (a view and a momentum twin's of another, against a queue); swav
