@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from cyclopts import Parameter
@@ -156,19 +157,29 @@ class CoreSettings:
             InputError: a name is unknown or a value has the wrong type; ``source`` is named.
         """
         clean: dict[str, Any] = {}
-        for name, value in values.items():
-            if name in RETIRED:
-                if value != RETIRED[name]:
-                    raise InputError(f"{source}: {name} is no longer a setting, got {value!r}")
-                continue
+        for name, value in without_retired(values, source=source).items():
             if name not in cls.known:
-                raise InputError(f"{source}: unknown setting {name!r}")
+                close = get_close_matches(name, cls.known, n=1)
+                guess = f"; did you mean {close[0]!r}?" if close else ""
+                raise InputError(f"{source}: unknown setting {name!r}{guess}")
             kind = cls.known[name].type
             clean[name] = tuple(value) if isinstance(value, list) else value
             if not fits(clean[name], kind):
                 found = f"a setting has the wrong type ({name}: expected {spoken(kind)}, found {value!r})"
                 raise InputError(f"{source}: {found}")
         return TrainConfig(**clean)
+
+
+def without_retired(values: Mapping[str, Any], *, source: str) -> dict[str, Any]:
+    """Return settings without those of :data:`RETIRED`, which older files hold at their former defaults.
+
+    Raises:
+        InputError: one has another value; ``source`` is named.
+    """
+    for name, value in values.items():
+        if name in RETIRED and value != RETIRED[name]:
+            raise InputError(f"{source}: {name} is no longer a setting, got {value!r}")
+    return {name: value for name, value in values.items() if name not in RETIRED}
 
 
 def derive() -> type[TrainConfig]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from gclrec.common.errors import InputError
 from gclrec.common.files import read_toml
-from gclrec.settings.config import TrainConfig
+from gclrec.settings.config import TrainConfig, without_retired
 from gclrec.settings.methods import method_settings
 from gclrec.settings.validation import validate
 
@@ -35,7 +33,7 @@ def layers(
         values = {name.replace("-", "_"): value for name, value in values.items()}
         named = values.pop("method", None)
         method = named if method is None else method
-        found.append((source, values))
+        found.append((source, without_retired(values, source=source)))
     if method is not None:
         found.append((f"method {method}", dict(method_settings(str(method)))))
     return found
@@ -55,19 +53,11 @@ def layered_config(
         method: likewise.
 
     Raises:
-        InputError: a setting is unknown or out of range.
+        InputError: a setting is unknown, of a wrong type or out of range; the message names its source.
     """
     merged: dict[str, Any] = {}
-    for source, values in [*reversed(layers(config, method)), ("settings", dict(settings))]:
-        known = TrainConfig.__dataclass_fields__
-        for name in values:
-            if name not in known:
-                raise InputError(f"{source}: unknown setting {name!r}{_close(name, known)}")
-        merged |= values
-    given = {name: value for name, value in merged.items() if value is not None}
-    return validate(TrainConfig.from_dict(given, source="settings"))
-
-
-def _close(name: str, known: Mapping[str, Any]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    for source, values in [*reversed(layers(config, method)), ("settings", settings)]:
+        given = {name: value for name, value in values.items() if value is not None}
+        TrainConfig.from_dict(given, source=source)  # names the source of what is unknown or of a wrong type
+        merged = {name: value for name, value in merged.items() if name not in values} | given
+    return validate(TrainConfig.from_dict(merged, source="settings"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gclrec.common.errors import InputError
-from gclrec.settings.config import TrainConfig
+from gclrec.settings.config import RETIRED, TrainConfig
 from gclrec.settings.layers import layered_config, layers
 from gclrec.settings.methods import METHODS
 
@@ -35,3 +35,16 @@ def test_unknown_names_say_where_they_stand(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("speed = 1\n")
     with pytest.raises(InputError, match=r"a\.toml: unknown setting 'speed'; did you mean 'seed'"):
         layered_config({}, config=tmp_path / "a.toml")
+
+
+def test_settings_that_are_gone_are_left_out_at_their_default(tmp_path: Path) -> None:
+    name, value = next(iter(RETIRED.items()))
+    assert layers({name: value, "epochs": 3}) == [("config", {"epochs": 3})]
+    assert layered_config({}, config={name: value}) == TrainConfig()
+    with pytest.raises(InputError, match=f"config: {name} is no longer a setting"):
+        layers({name: "other"})
+
+
+def test_types_are_told_with_the_source() -> None:
+    with pytest.raises(InputError, match=r"config: a setting has the wrong type \(epochs"):
+        layered_config({}, config={"epochs": "many"})
