@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import polars as pl
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from gclrec.baselines import Scorer
 from gclrec.common.errors import InputError
@@ -21,11 +20,15 @@ from gclrec.common.files import read_json
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
 from gclrec.evaluation.evaluator import Evaluation
+from gclrec.recall.build_index import build_index
+from gclrec.recall.index import Index
+from gclrec.recall.new_items import read_catalogue
 from gclrec.recall.recommender import Recommender
+from gclrec.report.figures_table import figures_table
 from gclrec.report.run_report import write_run_page
 from gclrec.runs.embeddings import Embedded, as_matrix, read_embeddings
 from gclrec.runs.folder import RunFolder
-from gclrec.runs.reading import PARTS, check_run
+from gclrec.runs.reading import PARTS, check_run, read_parts
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.layers import layered_config
 from gclrec.settings.validation import validate
@@ -164,6 +167,45 @@ def go_on(folder: RunFolder, data: TrainingData, *, callbacks: Iterable[object] 
     result = fit_run(folder, data, callbacks=callbacks)
     write_run_page(folder)
     return Run(data.config, result=result, data=data, folder=folder)
+
+
+def export_index(
+    folder: str | Path,
+    *,
+    backend: str = "auto",
+    target_recall: float = 0.95,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Index:
+    """Build ``index/`` of a run from its vectors and those of added items; it is tuned and measured.
+
+    Args:
+        folder: the run folder.
+        backend: see :func:`~gclrec.recall.build_index.build_index`, as the others.
+        target_recall: likewise.
+        seed: likewise.
+        progress: likewise.
+
+    Raises:
+        InputError: the run has no vectors, or a file is damaged.
+    """
+    path = Path(folder)
+    check_run(path)
+    catalogue = read_catalogue(path)
+    read_parts(path, PARTS, catalogue.embedded.users, catalogue.embedded.items)  # service needs them
+    index = build_index(
+        catalogue.vectors,
+        catalogue.items,
+        backend=backend,
+        queries=catalogue.embedded.user_vectors,
+        target_recall=target_recall,
+        seed=seed,
+        progress=progress,
+    )
+    index.save(path / "index")
+    if (path / "result.json").is_file():
+        write_run_page(RunFolder.open(path))
+    return index
 
 
 def load_run(folder: str | Path) -> Run:
@@ -339,6 +381,10 @@ class Run:
         held = self.embeddings
         return Embeddings(torch.from_numpy(held.user_vectors), torch.from_numpy(held.item_vectors))
 
+    def export(self, **how: Any) -> Index:
+        """Build the index of a run in a folder; see :func:`export_index`."""
+        return export_index(self._folder.path, **how)
+
     def save(self, path: str | Path) -> None:
         """Write a run that is in memory into a run folder, as ``gclrec train`` would have.
 
@@ -365,33 +411,3 @@ class Run:
         what = self.config.baseline or f"{self.config.encoder}, aug {self.config.aug}"
         text: str = console.file.getvalue()  # type: ignore[attr-defined]
         return f"Run({self.config.dataset!r}, {what}{kept})\n{text}"
-
-
-def figures_table(
-    values: Mapping[str, float],
-    cases: Mapping[str, int],
-    *,
-    pairs: Mapping[str, int] | None = None,
-    title: str = "test",
-) -> Table:
-    """Return figures as a table with a row a group: recall, ndcg and hit at cut-off 20, or the middle one.
-
-    Args:
-        values: figures by ``GROUP/METRIC@K``.
-        cases: users of each group.
-        pairs: held-out pairs of each group.
-        title: head of the first column.
-    """
-    names = dict.fromkeys(tuple(name.partition("/")[2].split("@")) for name in values)
-    metrics, ks = dict.fromkeys(metric for metric, _ in names), sorted({int(k) for _, k in names})
-    k = 20 if 20 in ks or not ks else ks[len(ks) // 2]
-    shown = [name for name in ("recall", "ndcg", "hit") if name in metrics] or list(metrics)[:3]
-    counts = {"users": cases} if pairs is None else {"users": cases, "pairs": pairs}
-    table = Table(title, *counts, *(f"{name}@{k}" for name in shown))
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for group in cases:
-        found = [values.get(f"{group}/{name}@{k}") for name in shown]
-        cells = ["-" if value is None else f"{value:.4f}" for value in found]
-        table.add_row(group.replace("_", " "), *(f"{count[group]:,}" for count in counts.values()), *cells)
-    return table

@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from gclrec.api import figures_table, load_run
+from gclrec.api import load_run
 from gclrec.cli.console import Json, command, emit_json, main_of, output
 from gclrec.common.files import write_parquet
 from gclrec.evaluation.metrics import METRICS
+from gclrec.report.figures_table import figures_table
 from gclrec.training.results import raw_scores
 
 app = command("evaluate")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from rich.table import Table
 
+from gclrec.api import export_index
 from gclrec.cli.console import Json, command, emit_json, main_of, output, progress_console
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from gclrec.recall.index import Index
+from gclrec.recall.index import Index
 
 Backend = Literal["auto", "exact", "hnsw", "ivfflat", "ivfpq"]
 
@@ -39,29 +37,10 @@ def export(
     json: Json = False,
 ) -> None:
     """Build RUN/index from the vectors of a run and its added items, tuned to a recall and measured."""
-    from gclrec.recall.build_index import build_index
-    from gclrec.recall.new_items import read_catalogue
-    from gclrec.report.run_report import write_run_page
-    from gclrec.runs.folder import RunFolder
-    from gclrec.runs.reading import PARTS, check_run, read_parts
-
-    check_run(run)
-    catalogue = read_catalogue(run)
-    read_parts(run, PARTS, catalogue.embedded.users, catalogue.embedded.items)  # service needs them
     with progress_console().status("reading the embeddings") as status:
-        index = build_index(
-            catalogue.vectors,
-            catalogue.items,
-            backend=backend,
-            queries=catalogue.embedded.user_vectors,
-            target_recall=target_recall,
-            seed=seed,
-            progress=status.update,
+        index = export_index(
+            run, backend=backend, target_recall=target_recall, seed=seed, progress=status.update
         )
-        index.save(run / "index")
-    if (run / "result.json").is_file():
-        write_run_page(RunFolder.open(run))
-
     console = output(json)
     console.print(comparison(index))
     settings = {} if index.structure is None else {**index.structure.settings, "effort": index.effort}
@@ -90,8 +69,6 @@ def export(
 
 def comparison(index: Index) -> Table:
     """Return the figures of everything that was built and measured, the chosen one marked."""
-    from rich.table import Table
-
     k = index.trials[0].k
     table = Table("backend", f"recall@{k}", "queries/s, one by one", "256 at once", "build s", "MB")
     for column in table.columns[1:]:

@@ -5,22 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from cyclopts import Parameter
 from rich.table import Table
 
 from gclrec.cli.console import Json, command, emit_json, main_of, output
-from gclrec.common.errors import InputError
-from gclrec.common.files import read_json
-from gclrec.contrast import SSL
-from gclrec.evaluation.hardness import HARDEST, embedding_hardness
-from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.losses.ranking_losses import LOSSES
-from gclrec.runs.embeddings import read_embeddings
+from gclrec.evaluation.hardness import HARDEST
 from gclrec.runs.folder import RunFolder
-from gclrec.settings.config import TrainConfig, flag
-from gclrec.training.build import chains_of
-from gclrec.training.prepare import config_of
+from gclrec.settings.config import flag
+from gclrec.training.run_hardness import hardness_of_run
 
 app = command("temperature")
 
@@ -44,31 +36,7 @@ def temperature(
     From the final embeddings of a run: users against the items they have not (the ranking loss), and users
     and items among themselves (the contrast).
     """
-    folder = RunFolder.open(run)
-    config = config_of(folder)
-    if not temperatures or not all(0.0 < tau < float("inf") for tau in temperatures):
-        raise InputError(f"--temperatures: must be above 0, got {list(temperatures)}")
-    if rows < 2:
-        raise InputError(f"--rows: must be at least 2, got {rows}")
-    if not (folder.path / "embeddings").is_dir():
-        raise InputError(f"{run}: has no embeddings: it is not finished, or is of a baseline without vectors")
-    own = own_temperatures(folder, config)
-    taus = sorted({*temperatures, *own.values()})
-    held = read_embeddings(folder.path / "embeddings")
-    split = folder.split()
-    train = split.refit().train if config.refit else split.train
-    asked = str(config.arguments("loss").get("score", "cosine"))
-    score = asked if config.score == "dot" else "cosine"  # otherwise the lengths are no longer the encoder's
-    curves = embedding_hardness(
-        torch.from_numpy(held.user_vectors),
-        torch.from_numpy(held.item_vectors),
-        BipartiteGraph.from_interactions(train),
-        taus,
-        score=score,
-        rows=rows,
-        generator=torch.Generator().manual_seed(seed),
-    )
-
+    taus, own, curves, score = hardness_of_run(RunFolder.open(run), temperatures, rows=rows, seed=seed)
     table = Table("temperature", title="share of the gradient that falls on the hardest negatives")
     for name in curves:
         for share in HARDEST:
@@ -89,20 +57,6 @@ def temperature(
             for name, curve in curves.items()
         }
         emit_json({"run": str(run), "temperatures": taus, "own": own, "hardest": listed})
-
-
-def own_temperatures(folder: RunFolder, config: TrainConfig) -> dict[str, float]:
-    """Return the temperatures that a run was trained at; one that changes at the chosen epoch."""
-    used = []
-    if config.baseline is None and "temperature" in LOSSES[config.loss].settings:
-        used.append("loss_temperature")
-    contrasts = config.baseline is None and chains_of(config) is not None
-    if contrasts and "temperature" in SSL[config.ssl].settings:
-        used.append("temperature")
-    chosen = read_json(folder.path / "result.json")["epochs"]
-    line = next((line for line in reversed(folder.metrics()) if line["epoch"] == chosen), None) or {}
-    values = {name: line.get(f"temperature/{name}", getattr(config, name)) for name in used}
-    return {name: float(value) for name, value in values.items() if not isinstance(value, str)}
 
 
 main = main_of(app)

@@ -10,12 +10,13 @@ from cyclopts import App, Parameter, Token
 from cyclopts.argument import ArgumentCollection
 from rich.console import Console
 
-from gclrec.api import Run, figures_table, fit_created, go_on
+from gclrec.api import Run, fit_created, go_on
 from gclrec.cli.console import ConfigFile, Json, command, emit_json, fill, main_of, named, output
 from gclrec.common.errors import InputError
 from gclrec.data.interactions import Dataset
 from gclrec.data.splits import Split
 from gclrec.data.statistics import has_clock
+from gclrec.report.figures_table import figures_table
 from gclrec.report.run_report import PAGE
 from gclrec.runs.folder import RunFolder, check_free, free_name
 from gclrec.settings.config import TrainConfig, flag

@@ -22,7 +22,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +122,6 @@ class Progress:
     lines: int = 0
     warned: bool = False
     settle_seconds: float = 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as a checkpoint holds them."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ from gclrec.data.schema import Attributes, Schema
 from gclrec.data.splits import Split
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig, flag
-from gclrec.settings.validation import advise_views, check_selection
+from gclrec.settings.validation import advise_views, check_selection, validate
 from gclrec.training.build import split_of
 
 _MANY_COLD = 0.1  # share of the test pairs from which on a split is one of cold start
@@ -74,7 +74,8 @@ def config_of(folder: RunFolder) -> TrainConfig:
     Raises:
         InputError: ``config.toml`` is missing or damaged, or a setting is unknown or out of range.
     """
-    return TrainConfig.from_dict(folder.settings(), source=str(folder.path / "config.toml"))
+    path = folder.path / "config.toml"
+    return validate(TrainConfig.from_dict(folder.settings(), source=str(path)))
 
 
 def prepare(config: TrainConfig, dataset: Dataset, split: Split | None = None) -> TrainingData:

@@ -57,7 +57,7 @@ class RunRecorder:
 
     def on_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write what the next epoch depends on; only now does the last epoch count."""
-        save_state(self.folder.last_checkpoint, checkpoint.tensors, checkpoint.progress.to_dict())
+        save_state(self.folder.last_checkpoint, checkpoint.tensors, vars(checkpoint.progress))
 
     def on_end(self, result: Result) -> None:
         """Write vectors, figures and the scores of single users."""
