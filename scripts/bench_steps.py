@@ -35,10 +35,13 @@ PYG_FORMS = ("CSR", "edge_index")
 
 
 def config_of(method: str, **settings: Any) -> TrainConfig:
-    """Return the settings of ``METHOD`` or ``METHOD/epoch``, whose views are drawn for an epoch."""
+    """Return the settings of ``METHOD`` or ``METHOD/epoch``, whose views are drawn for an epoch.
+
+    Further settings hold where the method itself does not say otherwise.
+    """
     name, _, every = method.partition("/")
-    values: dict[str, Any] = dict(METHODS[name].settings)
-    return dataclasses.replace(TrainConfig(), **values, **settings, views_every=every or "batch")
+    values: dict[str, Any] = settings | dict(METHODS[name].settings) | {"views_every": every or "batch"}
+    return dataclasses.replace(TrainConfig(), **values)
 
 
 def step(

@@ -100,7 +100,7 @@ def test_drop_edges_takes_places_of_any_kind(places: list[int], toy_graph: Bipar
 @given(graphs_and_masks())
 @settings(deadline=None)
 def test_missing_items_are_listed_in_order(case: tuple[BipartiteGraph, torch.Tensor]) -> None:
-    """Of the graph itself and of a view, which shares its arrangement."""
+    """Of the graph itself and of a view, which shares its sorted edges."""
     whole, mask = case
     for graph in (whole, whole.keep_edges(mask)):
         pairs = set(pairs_of(graph))
@@ -125,7 +125,7 @@ def test_components_are_those_of_networkx(graph: BipartiteGraph) -> None:
         assert len({labels[node] for node in component}) == 1
 
 
-# -- views share an arrangement, and nobody can tell ---------------------------------------------
+# -- views share sorted edges, without a difference to rebuilt graphs -----------------------------
 
 
 def rebuilt(graph: BipartiteGraph) -> BipartiteGraph:
