@@ -13,8 +13,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 import tomli_w
 
@@ -27,10 +25,10 @@ from gclrec.common.files import (
     write_atomically,
     write_parquet,
 )
-from gclrec.data.interactions import IntArray, Interactions, Vocabulary
+from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.schema import Schema
 from gclrec.data.splits import Split
-from gclrec.runs.reading import JOINED, PARTS, REMOVED
+from gclrec.runs.reading import JOINED, PARTS, REMOVED, read_pairs
 
 if sys.platform != "win32":
     import fcntl
@@ -171,11 +169,6 @@ class RunFolder:
         frame = pl.DataFrame(columns)
         write_parquet(self.path / "split" / f"{name}.parquet", frame)
 
-    def _read_pairs(self, name: str) -> tuple[IntArray, IntArray, npt.NDArray[np.float64] | None]:
-        frame = read_parquet(self.path / "split" / f"{name}.parquet")
-        user, item = (frame[side].to_numpy().astype(np.int64, copy=False) for side in ("user", "item"))
-        return user, item, frame["time"].to_numpy() if "time" in frame.columns else None
-
     def exposed(self) -> Interactions:
         """Return the pairs that were shown and not clicked.
 
@@ -183,7 +176,7 @@ class RunFolder:
             InputError: the file is missing or damaged.
         """
         users, items = self._vocabularies()
-        return Interactions(users, items, *self._read_pairs("exposed"))
+        return read_pairs(self.path / "split" / "exposed.parquet", users, items)
 
     def _vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
         users, items = (read_parquet(self.path / "split" / f"{side}.parquet") for side in ("users", "items"))
@@ -197,11 +190,11 @@ class RunFolder:
         """
         folder = self.path / "split"
         users, items = self._vocabularies()
-        parts = {part: Interactions(users, items, *self._read_pairs(part)) for part in PARTS}
+        parts = {part: read_pairs(folder / f"{part}.parquet", users, items) for part in PARTS}
         how = read_json(folder / "split.json")
         removed = None
         if (folder / f"{REMOVED}.parquet").exists():
-            removed = Interactions(users, items, *self._read_pairs(REMOVED))
+            removed = read_pairs(folder / f"{REMOVED}.parquet", users, items)
         return Split(
             **parts,
             name=str(how.get("name")),

@@ -1,4 +1,4 @@
-"""Reading what a run folder says of its users, items and pairs."""
+"""Reading the settings and the split of a run folder."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import polars as pl
 from gclrec.common.errors import InputError
 from gclrec.common.files import read_parquet, read_toml
 from gclrec.common.ragged import Ragged
-from gclrec.data.interactions import IntArray, Vocabulary
+from gclrec.data.interactions import Interactions, Vocabulary
 
 PARTS = ("train", "valid", "test")
-REMOVED = "removed"  # beside the parts: known pairs that ``train_fraction`` took away
-JOINED = "joined"  # likewise: the validation pairs that were trained on, where that is not all of them
+REMOVED = "removed"  # pairs that ``train_fraction`` took away from ``train``
+JOINED = "joined"  # the validation pairs that a refit trains on, if that is not all of them
 
 
 def check_run(run: Path) -> None:
     """Check that a run folder is there and has embeddings.
 
     Raises:
-        InputError: it is not, or has not (a run that was interrupted has none, and some baselines never
-            have); the message says what to do.
+        InputError: it is missing, was interrupted, or its method has no embeddings; the message says what
+            to do.
     """
     if not run.is_dir():
         raise InputError(f"{run}: no such run folder")
@@ -44,7 +44,7 @@ def check_run(run: Path) -> None:
 
 
 def settings_of(run: Path) -> dict[str, Any]:
-    """Return the settings that a run folder says it was trained with, none where it says nothing.
+    """Return the settings in ``config.toml`` of a run folder, none without that file.
 
     Raises:
         InputError: the file is damaged.
@@ -54,20 +54,24 @@ def settings_of(run: Path) -> dict[str, Any]:
 
 
 def usual_columns(run: Path) -> dict[str, str]:
-    """Return what the columns of a run's data were called, by their roles; only those that were named."""
+    """Return the names that were given for the columns of a run's data, by role."""
     settings = settings_of(run)
     names = {role: settings.get(f"{role}_column") for role in ("user", "item", "time")}
     return {role: str(name) for role, name in names.items() if name}
 
 
 def reads_histories(run: Path) -> bool:
-    """Return whether the users of a run are encoded by what they took last."""
+    """Return whether the encoder of a run reads the histories of users."""
     settings = settings_of(run)
     return "baseline" not in settings and settings.get("history", "none") != "none"
 
 
 def checked_parts(seen: Iterable[str], allowed: Sequence[str] = PARTS) -> list[str]:
-    """Return the names of parts of the split, after checking them."""
+    """Return the names of parts of the split as a list.
+
+    Raises:
+        InputError: a name is not allowed.
+    """
     parts = [seen] if isinstance(seen, str) else list(seen)
     for part in parts:
         if part not in allowed:
@@ -77,41 +81,43 @@ def checked_parts(seen: Iterable[str], allowed: Sequence[str] = PARTS) -> list[s
     return parts
 
 
-def read_pairs(path: Path, users: Vocabulary, items: Vocabulary) -> tuple[IntArray, IntArray]:
-    """Return the user and item rows of a part of the split, checked against the vocabularies."""
+def read_pairs(path: Path, users: Vocabulary, items: Vocabulary) -> Interactions:
+    """Return the pairs of a part of the split.
+
+    Raises:
+        InputError: the file is missing, damaged or does not fit the vocabularies.
+    """
     frame = read_parquet(path)
-    columns: list[IntArray] = []
-    for name, vocabulary in (("user", users), ("item", items)):
-        if name not in frame.columns or not frame[name].dtype.is_integer() or frame[name].null_count():
-            raise InputError(f"{path}: expected a column {name!r} of row numbers")
-        rows = frame[name].cast(pl.Int64).to_numpy()
-        if len(rows) and (rows.min() < 0 or rows.max() >= len(vocabulary)):
+    rows = {}
+    for side, vocabulary in (("user", users), ("item", items)):
+        if side not in frame.columns or not frame[side].dtype.is_integer() or frame[side].null_count():
+            raise InputError(f"{path}: expected a column {side!r} of row numbers")
+        rows[side] = found = frame[side].cast(pl.Int64).to_numpy()
+        if len(found) and (found.min() < 0 or found.max() >= len(vocabulary)):
             raise InputError(
-                f"{path}: {name} rows must lie in [0, {len(vocabulary):,}), found {rows.max():,}"
+                f"{path}: {side} rows must lie in [0, {len(vocabulary):,}), found {found.max():,}"
             )
-        columns.append(rows)
-    return columns[0], columns[1]
+    time = frame["time"].to_numpy() if "time" in frame.columns else None
+    return Interactions(users, items, **rows, time=time)
 
 
 def read_parts(run: Path, parts: Iterable[str], users: Vocabulary, items: Vocabulary) -> Ragged:
     """Return the distinct items of each user in parts of the split of a run."""
-    named = checked_parts(parts, (*PARTS, JOINED))
-    return _lists(run, named, users, items)
+    names = checked_parts(parts, (*PARTS, REMOVED, JOINED))
+    pairs = [read_pairs(run / "split" / f"{name}.parquet", users, items) for name in names]
+    user, item = (
+        np.concatenate([np.empty(0, dtype=np.int64), *(getattr(part, side) for part in pairs)])
+        for side in ("user", "item")
+    )
+    return Ragged.from_pairs(user, item, len(users), distinct=True)
 
 
 def read_known(run: Path, parts: Iterable[str], users: Vocabulary, items: Vocabulary) -> Ragged:
-    """Return what :func:`read_parts` does and, where ``train`` is among the parts, what was taken from it.
+    """Return the distinct items of each user in parts of the split, as a service knows them.
 
-    Nobody was trained on the pairs that a sparsity study took away, but they are known all the same.
+    The pairs that ``train_fraction`` took away from ``train`` were not trained on, but they are known.
     """
     names = checked_parts(parts)
     if "train" in names and (run / "split" / f"{REMOVED}.parquet").exists():
         names.append(REMOVED)
-    return _lists(run, names, users, items)
-
-
-def _lists(run: Path, names: Sequence[str], users: Vocabulary, items: Vocabulary) -> Ragged:
-    pairs = [read_pairs(run / "split" / f"{name}.parquet", users, items) for name in names]
-    empty = np.empty(0, dtype=np.int64)
-    user, item = (np.concatenate([empty, *(pair[side] for pair in pairs)]) for side in (0, 1))
-    return Ragged.from_pairs(user, item, len(users), distinct=True)
+    return read_parts(run, names, users, items)
