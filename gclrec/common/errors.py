@@ -1,4 +1,4 @@
-"""What gclrec says about bad input: one clear line, an error or a notice."""
+"""Errors and warnings about input, each with a message of one line."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Collection
 
 
 class InputError(ValueError):
-    """Something the caller gave cannot be used.
+    """Input that cannot be used.
 
-    The message is one line that names the file (and the line in it), what was found and what was
-    expected. Commands print it and end with exit code 2; nothing else in gclrec is shown that way.
+    The message is one line that names the file (and the line in it), what was found and what was expected.
+    Commands print it and exit with code 2.
     """
 
 
 class SettingError(InputError):
-    """An argument of a component has a value that it cannot have, alone or beside the others.
+    """An argument of a component is invalid, alone or together with other arguments.
 
-    Commands name the flag of the argument in its place.
+    Commands replace the argument by its flag.
 
     Args:
         argument: keyword argument of the component.
@@ -30,17 +30,16 @@ class SettingError(InputError):
 
 
 class InputWarning(UserWarning):
-    """Something in the input is unusual but has a defined meaning, such as a user without interactions.
+    """Input that is unusual but has a defined meaning, such as a user without interactions.
 
-    Libraries raise it with ``warnings.warn``; commands print it as one line that begins with ``note:``.
+    Commands print it as one line that begins with ``note:``.
     """
 
 
 class CollapseWarning(UserWarning):
-    """The vectors of users or items have collapsed into one direction, so that all users get one list.
+    """The vectors of users or items have collapsed into one direction, so that all users get the same list.
 
-    Training raises it once a run with ``warnings.warn``; commands print it as one line that begins with
-    ``warning:``.
+    Training warns once a run; commands print one line that begins with ``warning:``.
     """
 
 

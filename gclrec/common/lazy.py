@@ -1,4 +1,4 @@
-"""Names of a package that are loaded when they are first used, so that importing the package is cheap."""
+"""Lazy attributes: a name of a package is imported when it is first used, so the package is cheap to import."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def lazy(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], 
 
     Args:
         package: its ``__name__``.
-        homes: the module that each name comes from, followed by ``:NAME`` where it is another one there.
+        homes: the module of each name, followed by ``:NAME`` if it has another name there.
     """
 
     def find(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The k best unseen items of every user by inner product: exact, in blocks, ties settled."""
+"""Exact top-k: the best unseen items of each user by inner product, in blocks, ties by item number."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from gclrec.common.ragged import Ragged
 
 Vectors = Tensor | npt.NDArray[np.floating]
 
-# Scores held at a time. Enough rows for a fast matrix product, few enough to be read again from cache.
+# Scores held at a time: enough rows for a fast matrix product, few enough to stay in the cache.
 _CPU_SCORES, _CUDA_SCORES = 2**25, 2**27
-_SMALLEST_CHUNK = 32  # shorter chunks are not worth their pass
+_SMALLEST_CHUNK = 32  # with shorter chunks, a pass for their maxima costs more than it saves
 
 
 def as_vectors(vectors: Vectors, name: str) -> Tensor:
-    """Return ``(rows, D)`` vectors as they are scored: float64 as given, anything else as float32.
+    """Return ``(rows, D)`` vectors in the type that they are scored in: float64, or else float32.
 
     Raises:
-        InputError: the shape is wrong, or a row is not finite (the message names the first such row).
+        InputError: the shape is wrong, or a row is not finite; the message names the first such row.
     """
     tensor = torch.as_tensor(vectors).detach()
     if tensor.ndim != 2:
@@ -51,13 +51,13 @@ def top_k(
 
     .. math:: s_{ui} = x_u^\top x_i
 
-    Items come in order of score; equal scores in order of item number, also where the list is cut, so that
-    the answer depends on the scores alone. A user with fewer than ``k`` unseen items gets item ``-1`` with
-    score ``-inf`` in the places left.
+    Items are in order of score, equal scores in order of item number, also where the list is cut, so the
+    result depends on the scores alone. A list with fewer than ``k`` unseen items ends with item ``-1`` and
+    score ``-inf``.
 
-    Scores are made for a block of users at a time. The items are dealt into chunks; the ``k``-th largest
-    maximum of a chunk is a bound that at least ``k`` items reach, so only the chunks whose maximum reaches
-    it are looked into, and only the items that reach it are sorted. This is exact.
+    Scores are computed for a block of users at a time. The items are divided into chunks. At least ``k``
+    items reach the ``k``-th largest maximum of a chunk, so only chunks whose maximum reaches this bound are
+    searched, and only items that reach it are sorted. This is exact.
 
     Args:
         user_vectors: ``(B, D)``; half precision and integers are scored in float32.
@@ -65,7 +65,7 @@ def top_k(
         k: length of the lists, at least 1; may exceed ``I``.
         seen: row ``b`` lists what user ``b`` must not get; nothing is left out if ``None``.
         block_size: users scored at a time; chosen by the number of items if ``None``. It bounds memory
-            (``block_size * I`` scores) and changes nothing but, at most, the rounding of scores.
+            (``block_size * I`` scores) and can change only the rounding of scores.
 
     Returns:
         Items ``(B, k)`` int64 and scores ``(B, k)`` in the type they were computed in.
@@ -105,16 +105,15 @@ def top_k_of_scores(scores: Tensor, k: int, *, seen: Ragged | None = None) -> tu
     """Return the ``k`` unseen items with the highest score for every user, ordered as by :func:`top_k`.
 
     Args:
-        scores: ``(B, I)`` in any floating type; left as it is.
+        scores: ``(B, I)`` in any floating type; not modified.
         k: length of the lists, at least 1; may exceed ``I``.
         seen: row ``b`` lists what user ``b`` must not get; nothing is left out if ``None``.
 
     Returns:
-        Items ``(B, k)`` int64 and scores ``(B, k)``; ``-1`` and ``-inf`` in the places left.
+        Items ``(B, k)`` int64 and scores ``(B, k)``.
 
     Raises:
-        InputError: the shape is wrong, a score is NaN, ``seen`` names an item that is not there, or ``k`` is
-            below 1.
+        InputError: a shape is wrong, a score is NaN, ``seen`` names an unknown item, or ``k`` is below 1.
     """
     if scores.ndim != 2 or k < 1 or (seen is not None and len(seen) != len(scores)):
         found = f"scores {tuple(scores.shape)}, k {k}" + ("" if seen is None else f", {len(seen)} seen lists")
@@ -139,9 +138,9 @@ def top_k_of_scores(scores: Tensor, k: int, *, seen: Ragged | None = None) -> tu
 
 @dataclass(frozen=True)
 class _Layout:
-    """How items are dealt into chunks of neighbouring columns: item ``i`` goes to chunk ``i % chunks``.
+    """The order of columns in a block of scores: item ``i`` is in chunk ``i % chunks``.
 
-    Dealing spreads items that resemble each other, such as those numbered by popularity, over the chunks,
+    This spreads neighbours that resemble each other, such as items numbered by popularity, over the chunks,
     which keeps the bound of :func:`top_k` tight.
     """
 
@@ -151,8 +150,8 @@ class _Layout:
 
     @classmethod
     def of(cls, num_items: int, k: int) -> _Layout:
-        # Work per user: a selection among I / chunk maxima and a look at k * chunk scores. The factor weighs
-        # the two by their measured cost; half or twice the length is nearly as good.
+        # The work a user is a selection among I / chunk maxima and a scan of k * chunk scores. The factor is
+        # the ratio of their measured costs; half or twice the length is nearly as good.
         chunk = 2 ** round(math.log2(2.5 * math.sqrt(num_items / min(k, num_items))))
         if chunk < _SMALLEST_CHUNK:
             chunk = 1
@@ -163,7 +162,7 @@ class _Layout:
         return self.chunk * self.chunks
 
     def arrange(self, items: Tensor) -> Tensor:
-        """Return the item vectors in column order, zeros in the places that no item fills."""
+        """Return the item vectors in column order, with zeros for padding."""
         padded = torch.nn.functional.pad(items, (0, 0, 0, self.width - self.num_items))
         return padded.view(self.chunk, self.chunks, -1).transpose(0, 1).reshape(self.width, -1)
 
@@ -193,7 +192,7 @@ def _best(scores: Tensor, k: int, layout: _Layout) -> tuple[Tensor, Tensor]:
     # At least k scores of a row reach the bound; excluded ones (-inf) never do.
     bound = maxima.topk(k, dim=1, sorted=False).values.amin(1).clamp_min(torch.finfo(scores.dtype).min)
 
-    # Rows where many more than k chunks or items reach the bound hold a large tie (or a very odd spread).
+    # Rows where many more than k chunks or items reach the bound contain a large tie.
     reached = maxima >= bound[:, None]
     wide = reached.sum(1) > 2 * k
     reached &= ~wide[:, None]
@@ -238,11 +237,11 @@ def _sorted(items: Tensor, scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _best_among_ties(scores: Tensor, k: int, layout: _Layout) -> tuple[Tensor, Tensor]:
-    """Return the best ``k`` items of rows where many more than ``k`` could be, without sorting them all."""
+    """Return the best ``k`` items of rows with large ties, without sorting all items."""
     values, columns = scores.topk(k, dim=1, sorted=False)
     last = values.amin(1, keepdim=True)
     items = layout.item(columns)
-    # Above the last score the selection has every item; at the last score it has any, so find the first.
+    # The selection has every item above the last score, but any items at it: find those of least number.
     numbers = layout.item(torch.arange(layout.width, device=scores.device)).to(torch.int32)
     level = (
         torch.where(scores == last, numbers, layout.width).topk(k, dim=1, largest=False, sorted=False).values

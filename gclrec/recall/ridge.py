@@ -1,4 +1,4 @@
-"""A node's own vector, where nobody knows it: guessed from its neighbours'."""
+"""Ridge regression from what a node receives from its neighbours to its own vector."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import numpy.typing as npt
 from gclrec.runs.embeddings import FloatArray
 
 RIDGE = 0.3
-"""Weight of the ridge penalty, in mean variances of what a node receives."""
+"""Weight of the penalty, relative to the mean variance of what a node receives."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ridge:
-    r"""Layer 0 of a node from what it receives: centred ridge regression.
+    r"""Predicts layer 0 of a node from what it receives, by centred ridge regression.
 
     .. math:: \hat x^{(0)} = \mu + (r - \bar r) W, \qquad
         W = \Big( R^\top R + \lambda \tfrac{\mathrm{tr}(R^\top R)}{D} I \Big)^{-1} R^\top X
 
-    with ``R`` and ``X`` the centred rows of the nodes of training that have neighbours.
+    where ``R`` and ``X`` are the centred rows of the training nodes that have neighbours.
 
     Args:
-        centre: ``(D,)`` mean of what they receive.
-        matrix: ``(D, D)``.
+        centre: ``(D,)`` mean of what these nodes receive.
+        matrix: ``(D, D)`` the regression matrix ``W``.
         mean: ``(D,)`` mean of their layer 0.
     """
 
@@ -35,7 +35,7 @@ class Ridge:
 
     @classmethod
     def fit(cls, received: npt.NDArray[Any], start: npt.NDArray[Any]) -> Ridge:
-        """Fit to ``(N, D)`` rows of what nodes receive and of their layer 0; all zero if there is no node."""
+        """Fit to ``(N, D)`` rows of what nodes receive and of their layer 0; zeros if there is no node."""
         dim = start.shape[1]
         if not len(start):
             return cls(*(np.zeros(shape, dtype=np.float32) for shape in (dim, (dim, dim), dim)))
@@ -49,6 +49,6 @@ class Ridge:
         return cls(*(part.astype(np.float32) for part in (centre, matrix, mean)))
 
     def __call__(self, received: FloatArray) -> FloatArray:
-        """Return the guessed layer 0 of nodes that receive ``(N, D)``."""
-        guessed = (received - self.centre) @ self.matrix + self.mean
-        return guessed.astype(np.float32)
+        """Return the predicted layer 0 of nodes that receive ``(N, D)``."""
+        predicted = (received - self.centre) @ self.matrix + self.mean
+        return predicted.astype(np.float32)

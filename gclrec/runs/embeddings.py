@@ -1,4 +1,4 @@
-"""The embeddings folder of a run: final vectors with the raw ids they belong to."""
+"""The embeddings folder of a run: final vectors with their raw ids."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ METRIC = "inner product"
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
-    """Vectors of users and items; the score of a pair is always their inner product.
+    """Vectors of users and items, whose inner product is the score of a pair.
 
     Args:
         users: raw user ids by row.
@@ -55,10 +55,9 @@ def write_embeddings(
     item_vectors: Matrix,
     item_degrees: npt.NDArray[Any],
 ) -> None:
-    """Write ``users.parquet``, ``items.parquet`` and a manifest; the folder appears whole or not at all.
+    """Write ``users.parquet``, ``items.parquet`` and a manifest, atomically.
 
-    Each table has the columns ``id``, ``vector`` (an array of ``D`` float32) and ``degree``; the place of a
-    row in the table is its row number.
+    Each table has the columns ``id``, ``vector`` (an array of ``D`` float32) and ``degree``, in row order.
 
     Args:
         folder: to write; a former embeddings folder is replaced.
@@ -77,19 +76,12 @@ def write_embeddings(
         raise InputError(
             f"user vectors have {users.shape[1]} dimensions and item vectors {items.shape[1]}: must be equal"
         )
-    values = {
-        "metric": METRIC,
-        "dim": users.shape[1],
-        "users": {"count": len(user_ids), "id": str(user_ids.ids.dtype)},
-        "items": {"count": len(item_ids), "id": str(item_ids.ids.dtype)},
-    }
-    frames = {
-        "users.parquet": _frame(user_ids, users, user_degrees, "user"),
-        "items.parquet": _frame(item_ids, items, item_degrees, "item"),
-    }
-    with writing(Path(folder), KIND, values) as fresh:
-        for name, frame in frames.items():
-            write_parquet(fresh / name, frame)
+    sides = {"users": (user_ids, users, user_degrees), "items": (item_ids, items, item_degrees)}
+    counts = {side: {"count": len(ids), "id": str(ids.ids.dtype)} for side, (ids, _, _) in sides.items()}
+    frames = {side: _frame(*columns, side.removesuffix("s")) for side, columns in sides.items()}
+    with writing(Path(folder), KIND, {"metric": METRIC, "dim": users.shape[1], **counts}) as fresh:
+        for side, frame in frames.items():
+            write_parquet(fresh / f"{side}.parquet", frame)
 
 
 def read_embeddings(folder: str | Path) -> Embedded:
@@ -102,15 +94,12 @@ def read_embeddings(folder: str | Path) -> Embedded:
     manifest = read_manifest(folder, KIND)
     if manifest.get("metric") != METRIC:
         raise InputError(f"{folder / MANIFEST}: metric {manifest.get('metric')!r}, expected {METRIC!r}")
-    try:
-        dim = int(manifest["dim"])
-        said = {
-            side: (int(manifest[side]["count"]), str(manifest[side]["id"])) for side in ("users", "items")
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise damaged(folder / MANIFEST, error) from None
     parts: list[Any] = []
-    for side, expected in said.items():
+    for side in ("users", "items"):
+        try:
+            dim, count, dtype = int(manifest["dim"]), int(manifest[side]["count"]), str(manifest[side]["id"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(folder / MANIFEST, error) from None
         path = folder / f"{side}.parquet"
         frame = read_parquet(path)
         missing = {"id", "vector", "degree"} - set(frame.columns)
@@ -118,21 +107,19 @@ def read_embeddings(folder: str | Path) -> Embedded:
             raise InputError(f"{path}: no column {min(missing)!r}, found {', '.join(frame.columns)}")
         if frame["vector"].dtype != pl.Array(pl.Float32, dim):
             raise InputError(f"{path}: vectors are {frame['vector'].dtype}, expected {dim} float32")
-        found = (len(frame), str(frame["id"].dtype))
-        if found != expected:
-            raise InputError(
-                f"{path}: found {found[0]:,} ids ({found[1]}), expected {expected[0]:,} ({expected[1]})"
-            )
+        if (len(frame), str(frame["id"].dtype)) != (count, dtype):
+            found = f"{len(frame):,} ids ({frame['id'].dtype})"
+            raise InputError(f"{path}: found {found}, expected {count:,} ({dtype})")
         vectors = np.array(frame["vector"].to_numpy(), dtype=np.float32).reshape(len(frame), dim)
         parts += [Vocabulary(frame["id"]), vectors, np.array(frame["degree"].to_numpy(), dtype=np.int64)]
     return Embedded(*parts)
 
 
 def as_matrix(vectors: Matrix, name: str) -> FloatArray:
-    """Return vectors as ``(rows, D)`` contiguous float32; of a tensor its numbers, from whatever device.
+    """Return an array, or a tensor on any device, as ``(rows, D)`` contiguous float32.
 
     Raises:
-        InputError: the shape is wrong or a row is not finite (it is named).
+        InputError: the shape is wrong or a row is not finite; the message names it.
     """
     if isinstance(vectors, Tensor):
         vectors = vectors.detach().to("cpu", torch.float32).numpy()
@@ -153,5 +140,4 @@ def _frame(ids: Vocabulary, vectors: FloatArray, degrees: npt.NDArray[Any], kind
             f"{len(ids):,} {kind} ids, {len(vectors):,} vectors and {len(degrees):,} degrees: must be equal"
         )
     vector = pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, vectors.shape[1]))
-    degree = np.asarray(degrees, dtype=np.int64)
-    return pl.DataFrame({"id": ids.ids, "vector": vector, "degree": degree})
+    return pl.DataFrame({"id": ids.ids, "vector": vector, "degree": np.asarray(degrees, dtype=np.int64)})
