@@ -12,7 +12,7 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from gclrec.common.errors import InputError
 
@@ -54,10 +54,12 @@ def read_bytes(path: str | os.PathLike[str], limit: int = -1) -> bytes:
         limit: read only that many bytes (after unpacking); all if negative.
 
     Raises:
-        InputError: the file is missing, unreadable, empty or cut off.
+        InputError: the file is missing, unreadable, empty, cut off or a folder.
     """
+    if is_folder(path):
+        raise InputError(f"{path}: is a folder, expected a file")
     try:
-        with open_bytes(path) as file:
+        with gzip.open(path) if is_gzip(path) else Path(path).open("rb") as file:
             data = file.read(limit)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: the gzip file is cut off or damaged ({error})") from error
@@ -67,17 +69,6 @@ def read_bytes(path: str | os.PathLike[str], limit: int = -1) -> bytes:
     if not data or data.isspace():
         raise InputError(f"{path}: the file is empty")
     return data
-
-
-def open_bytes(path: str | os.PathLike[str]) -> IO[bytes]:
-    """Open a file for reading; a gzip file is unpacked on the way.
-
-    Raises:
-        InputError: the path is a folder.
-    """
-    if is_folder(path):
-        raise InputError(f"{path}: is a folder, expected a file")
-    return cast("IO[bytes]", gzip.open(path)) if is_gzip(path) else Path(path).open("rb")
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:

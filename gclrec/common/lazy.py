@@ -1,4 +1,4 @@
-"""Lazy attributes: a name of a package is imported when it is first used, so the package is cheap to import."""
+"""Lazy attributes: a name of a package is imported when it is first used, which keeps the import cheap."""
 
 from __future__ import annotations
 
