@@ -16,12 +16,12 @@ from torch import Generator, nn
 from gclrec.common.declaration import Declared, declarations, public_names
 from gclrec.contrast.base import Contrast
 from gclrec.contrast.byol import Byol
-from gclrec.contrast.cl4srec import HistoryContrast
+from gclrec.contrast.cl4srec import HistoryContrast, check_histories
 from gclrec.contrast.concat import ClusterContrast
 from gclrec.contrast.cross_layer import CrossLayer
-from gclrec.contrast.features import FieldContrast, WithFields
+from gclrec.contrast.features import FieldContrast, WithFields, check_features
 from gclrec.contrast.moco import MomentumContrast
-from gclrec.contrast.ncl import NCL
+from gclrec.contrast.ncl import NCL, check_ncl
 from gclrec.contrast.neighbours import Interacted, Nearest
 from gclrec.contrast.swav import SwappedPrediction
 from gclrec.contrast.two_views import TwoViews
@@ -44,6 +44,10 @@ class ContrastKind:
         temperatures: the names in :data:`~gclrec.losses.temperature.TEMPERATURES` that can take the place of
             a number.
         declared_by: the components whose signatures declare the settings, if not ``make``.
+        needs_attributes: whether it contrasts attributes, so that the encoder must use them.
+        needs_histories: whether it contrasts histories, so that the encoder must use them.
+        check: called with the settings; raises a :class:`~gclrec.common.errors.SettingError` for those that
+            cannot be, before a run begins.
     """
 
     make: Callable[..., nn.Module] | None
@@ -52,6 +56,9 @@ class ContrastKind:
     differs: bool = False
     temperatures: tuple[str, ...] = ()
     declared_by: tuple[Callable[..., nn.Module], ...] = ()
+    needs_attributes: bool = False
+    needs_histories: bool = False
+    check: Callable[..., None] | None = None
 
     @property
     def declared(self) -> Mapping[str, Declared]:
@@ -98,7 +105,10 @@ SSL: Mapping[str, ContrastKind] = {
     "swav": ContrastKind(SwappedPrediction, "a view and the cluster of another"),
     "concat": ContrastKind(ClusterContrast, "a user and the cluster of its item, and the reverse", views=0),
     "ncl": ContrastKind(
-        NCL, "an even layer and layer 0 of a node, and its layer 0 and its k-means prototype", views=1
+        NCL,
+        "an even layer and layer 0 of a node, and its layer 0 and its k-means prototype",
+        views=1,
+        check=check_ncl,
     ),
     "byol": ContrastKind(
         Byol, "a user's prediction and its item's target, and the other way round, without negatives"
@@ -108,10 +118,20 @@ SSL: Mapping[str, ContrastKind] = {
         Nearest, "two views of a node, of whom it interacted with and of one of its nearest"
     ),
     "features": ContrastKind(
-        FieldContrast, "two views of a node's attributes", views=0, temperatures=("learned",)
+        FieldContrast,
+        "two views of a node's attributes",
+        views=0,
+        temperatures=("learned",),
+        needs_attributes=True,
+        check=check_features,
     ),
     "histories": ContrastKind(
-        HistoryContrast, "two views of what a user took last", views=0, temperatures=("learned",)
+        HistoryContrast,
+        "two views of what a user took last",
+        views=0,
+        temperatures=("learned",),
+        needs_histories=True,
+        check=check_histories,
     ),
     **{
         f"{name}+features": ContrastKind(
@@ -120,6 +140,8 @@ SSL: Mapping[str, ContrastKind] = {
             views=views,
             temperatures=("learned",),
             declared_by=(FieldContrast, make),
+            needs_attributes=True,
+            check=check_features,
         )
         for name, make, views in (("infonce", TwoViews, 2), ("cross_layer", CrossLayer, 1))
     },

@@ -115,6 +115,12 @@ def parse_history_views(text: str) -> tuple[str, ...]:
     return names
 
 
+def check_histories(*, views: str, **others: object) -> None:
+    """Refuse names that are not views of histories, see :func:`parse_history_views`."""
+    del others
+    parse_history_views(views)
+
+
 class HistoryContrast(nn.Module):
     r"""Contrast two views of a user's history, beside any ranking loss (CL4SRec, [1]).
 

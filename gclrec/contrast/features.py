@@ -85,6 +85,13 @@ _FEATURE_DROP = Setting(
 _SSL_SIDES = Setting("ssl_sides", "Whose fields features contrasts: items, users or both.", choices=SSL_SIDES)
 
 
+def check_features(*, views: str, p: float, **others: object) -> None:
+    """Refuse views of fields that cannot differ."""
+    del others
+    if views == "dropout" and p == 0:
+        raise SettingError("p", "with 0 the two views of dropout are the same")
+
+
 class FieldContrast(nn.Module):
     r"""Contrast two views of a node's fields, beside any ranking loss (Yao et al., [1]).
 

@@ -36,6 +36,13 @@ _CLUSTERS = Setting(
 _CLUSTER_AFTER = Setting("cluster_after", "Epochs before ncl first makes prototypes.", low=0)
 
 
+def check_ncl(*, layer: int, **others: object) -> None:
+    """Refuse a layer that does not end where it began: only even ones lead from users to users."""
+    del others
+    if layer < 2 or layer % 2:
+        raise SettingError("layer", f"ncl takes an even layer from 2 on, got {layer}")
+
+
 class NCL(nn.Module):
     r"""Contrast a node's even layer with its layer 0, and its layer 0 with its prototype (NCL, [1]).
 
@@ -83,8 +90,7 @@ class NCL(nn.Module):
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        if layer < 2 or layer % 2:
-            raise SettingError("layer", f"ncl takes an even layer from 2 on, got {layer}")
+        check_ncl(layer=layer)
         self.temperature = temperature
         self.layer = layer
         self.item_weight = item_weight

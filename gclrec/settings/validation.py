@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from gclrec.baselines import BASELINES
 from gclrec.common.errors import InputError, InputWarning, SettingError, flag
 from gclrec.contrast import SSL
-from gclrec.contrast.cl4srec import parse_history_views
 from gclrec.data.splits import Split
 from gclrec.encoders import ENCODERS
 from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS
@@ -45,11 +44,11 @@ def validate(config: TrainConfig) -> TrainConfig:
     _check_unused(config)
     _check_contrast(config)
     _check_attributes(config)
-    for room, names in ROOMS.items():
-        check = getattr(names.registry.get(config.chosen(room)), "check", None)
-        if check is not None:
-            with naming_flags(names.registry[config.chosen(room)].settings):
-                check(**config.arguments(room))
+    for name, room in ROOMS.items():
+        entry = room.registry.get(config.chosen(name))
+        if getattr(entry, "check", None) is not None:
+            with naming_flags(entry.settings):
+                entry.check(**config.arguments(name))
     if config.baseline is None and config.loss == "none" and not config.contrasts:
         raise InputError("--loss: none leaves nothing to train; choose another, or a contrast with --ssl")
     return config
@@ -188,41 +187,28 @@ def _check_negatives(config: TrainConfig) -> None:
 
 def _check_contrast(config: TrainConfig) -> None:
     """Refuse what the contrast cannot work with, and views that it does not take."""
-    if config.ssl == "none":
+    kind, beside = SSL[config.ssl], config.ssl.partition("+")[0]
+    if kind.make is None:
         return
-    _check_layer(config)
-    kind = SSL[config.ssl]
-    beside, _, fields = config.ssl.rpartition("+")
-    if fields == "features" and config.baseline is None:
-        if config.attributes != "input":
-            raise InputError("--ssl: features contrasts attributes; it needs --attributes input")
-        if beside == "infonce" and config.aug == "none":
-            raise InputError("--aug: none leaves infonce nothing to contrast; take --ssl features alone")
-        if config.feature_views == "dropout" and config.feature_drop == 0:
-            raise InputError("--feature-drop: with 0 the two views of dropout are the same")
-    if config.ssl == "histories":
-        with naming_flags(kind.settings):
-            names = parse_history_views(config.history_views)
-        if config.history == "none" and config.baseline is None:
-            raise InputError("--ssl: histories needs --encoder two_tower and --history mean (or attention)")
-        if config.history == "mean" and names == ("history_reorder",):
-            raise InputError("--history-views: history_reorder changes nothing of the mean of a history")
+    depth = ENCODERS[config.encoder].depth(config.num_layers)
+    layer = config.arguments("ssl").get("layer", 0)
+    if not 0 <= layer <= depth:
+        what = f"must be one of the encoder's layers 0 to {depth} for {beside}"
+        raise InputError(f"--ssl-layer: {what}, got {layer}")
+    if config.baseline is None:
+        if kind.needs_attributes and config.attributes != "input":
+            raise InputError(f"--ssl: {config.ssl} contrasts attributes; it needs --attributes input")
+        if beside != config.ssl and SSL[beside].differs and config.aug == "none":
+            raise InputError(f"--aug: none leaves {beside} nothing to contrast; take --ssl features alone")
+        if kind.needs_histories and config.history == "none":
+            what = f"{config.ssl} needs --encoder two_tower and --history mean (or attention)"
+            raise InputError(f"--ssl: {what}")
+    if kind.needs_histories and (config.history, config.history_views) == ("mean", "history_reorder"):
+        raise InputError("--history-views: history_reorder changes nothing of the mean of a history")
     if kind.views == 0 and config.aug not in ("none", config.known["aug"].default):
         raise InputError(f"--aug: --ssl {config.ssl} takes no views, got {config.aug!r}")
     if kind.views == 1 and "," in config.aug:
         raise InputError(f"--aug: --ssl {config.ssl} takes one view, got {config.aug!r}")
-
-
-def _check_layer(config: TrainConfig) -> None:
-    depth = ENCODERS[config.encoder].depth(config.num_layers)
-    ssl = config.ssl.partition("+")[0]
-    layer = {"cross_layer": 1, "ncl": 2}.get(ssl, 0) if config.ssl_layer is None else config.ssl_layer
-    if ssl in ("cross_layer", "ncl") and not 0 <= layer <= depth:
-        raise InputError(
-            f"--ssl-layer: must be one of the encoder's layers 0 to {depth} for {ssl}, got {layer}"
-        )
-    if ssl == "ncl" and (layer == 0 or layer % 2):
-        raise InputError(f"--ssl-layer: ncl takes an even layer from 2 on, got {layer}")
 
 
 def _check_temperatures(config: TrainConfig) -> None:

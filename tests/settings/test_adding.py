@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from reference import settings_page, typed_module
 from torch import nn
 
+import gclrec
 from gclrec.baselines import BASELINES, Baseline
 from gclrec.baselines.popularity import popularity
 from gclrec.common.declaration import Component, Setting, Span
@@ -197,3 +200,16 @@ def test_views_and_metrics_are_names(
     (line,) = (line for line in help_of(config, monkeypatch, capsys).splitlines() if f"--{setting} " in line)
     assert "toy" in line
     assert ", toy" in settings_page(config) or "`toy`" in settings_page(config)
+
+
+def test_what_to_write_where_is_true() -> None:
+    """Every place in CONTRIBUTING's table is there, and holds the registry that it names."""
+    root = Path(gclrec.__file__).parent
+    text = (root.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| an? [^|]* \| ([^|]*)\| ([^|]*)\|$", text, flags=re.MULTILINE)
+    assert len(rows) >= len(CASES) + 4
+    for where, line in rows:
+        for place in re.findall(r"`([a-z_/]+(?:\.\w+)?)`", where + line):
+            assert (root / place).exists(), place
+        for registry, file in re.findall(r"`([A-Z]\w+)` in `(.*?)`", line):
+            assert re.search(rf"^(class )?{registry}\b", (root / file).read_text(encoding="utf-8"), re.MULTILINE)
