@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from gclrec.baselines import BASELINES
+from gclrec.common.declaration import public_names
 from gclrec.common.errors import InputError, InputWarning, SettingError, flag
 from gclrec.contrast import SSL
 from gclrec.data.splits import Split
@@ -45,10 +46,10 @@ def validate(config: TrainConfig) -> TrainConfig:
     _check_contrast(config)
     _check_attributes(config)
     for name, room in ROOMS.items():
-        entry = room.registry.get(config.chosen(name))
-        if getattr(entry, "check", None) is not None:
-            with naming_flags(entry.settings):
-                entry.check(**config.arguments(name))
+        check = getattr(room.registry.get(config.chosen(name)), "check", None)
+        if check is not None:
+            with naming_flags(public_names(room.declared(config.chosen(name)))):
+                check(**config.arguments(name))
     if config.baseline is None and config.loss == "none" and not config.contrasts:
         raise InputError("--loss: none leaves nothing to train; choose another, or a contrast with --ssl")
     return config
