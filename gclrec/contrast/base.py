@@ -8,10 +8,12 @@ and all that outlives a step (a queue, a momentum twin, prototypes) is in its ``
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from gclrec.common.declaration import Around, Setting, Span
 from gclrec.encoders import Embeddings, Encoder
@@ -97,7 +99,19 @@ class BeginsEpochs(Protocol):
     """A contrast that acts at the start of an epoch, for example by clustering."""
 
     def begin_epoch(self, epoch: int, encoder: Encoder, graph: BipartiteGraph) -> None:
-        """Prepare for epoch ``epoch``, from 1; called without gradient."""
+        """Prepare for epoch ``epoch``, from 1; called without gradient, the encoder in evaluation mode."""
+
+
+@contextmanager
+def evaluating(encoder: Encoder) -> Iterator[None]:
+    """Put an encoder into evaluation mode for a block, so that statistics are taken with no id hidden."""
+    module = cast("nn.Module", encoder)
+    before = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(before)
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from gclrec.common.declaration import Setting
 from gclrec.common.errors import check_choice
-from gclrec.contrast.base import MOMENTUM, Contrasted, TrainingStep
+from gclrec.contrast.base import MOMENTUM, Contrasted, TrainingStep, evaluating
 from gclrec.contrast.moco import Twin
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
@@ -55,8 +55,8 @@ class HistoryTarget(_Target):
 
     .. math:: \bar x = m\,x^\text{last} + (1 - m)\,x
 
-    There is no second pass. The last output starts as the encoder's first output (the paper's code starts
-    from random vectors).
+    There is no second pass. The last output starts as the encoder's first output, with no id hidden (the
+    paper's code starts from random vectors).
 
     Args:
         encoder: gives the first output.
@@ -72,7 +72,7 @@ class HistoryTarget(_Target):
     def __init__(self, encoder: Encoder, graph: BipartiteGraph, momentum: float) -> None:
         super().__init__()
         self.momentum = momentum
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(encoder):
             first = encoder(graph)
         self.register_buffer("users", first.users.detach().clone())
         self.register_buffer("items", first.items.detach().clone())

@@ -236,13 +236,15 @@ def degree_edge_drop(
 def gca_edge_drop(graph: BipartiteGraph, p: float, *, generator: Generator | None = None) -> BipartiteGraph:
     r"""Drop a share ``p`` of the interactions, those between unimportant ends first (GCA, [1]).
 
-    With importance :math:`s_{ui} = \log \sqrt{|N(u)|\,|N(i)|}`, an interaction leaves with probability
+    The importance of an interaction is the logarithm of the mean of both ends' degrees,
+    :math:`s_{ui} = \log \frac{|N(u)| + |N(i)|}{2}`, and it leaves with probability
 
     .. math:: \min\left(c\,(s_{\max} - s_{ui}),\; 0.7\right)
 
     independently, where ``c`` makes the mean ``p`` (the paper leaves it slightly below; the bound is
     raised where ``p`` comes near it). The opposite of :func:`degree_edge_drop`: popular items keep
-    their interactions and the tail loses them.
+    their interactions and the tail loses them. (The paper's formula for undirected graphs, with its degree
+    centrality; the authors' code takes the logarithm of one plus the degree of one end.)
 
     [1] Zhu et al., WWW 2021, https://arxiv.org/abs/2010.14945
     """
@@ -251,7 +253,11 @@ def gca_edge_drop(graph: BipartiteGraph, p: float, *, generator: Generator | Non
         return graph
 
     def drop_probability() -> Tensor:
-        importance = _log_degree(graph)
+        users, items = (
+            degree.float().index_select(0, ends)
+            for degree, ends in zip(graph.degrees(), graph.edge_index, strict=True)
+        )
+        importance = users.add_(items).mul_(0.5).log_()
         highest = importance.max() if len(importance) else 0.0
         return capped_to_mean(highest - importance, p, max(_CUT_OFF, (1.0 + p) / 2.0))
 

@@ -1,7 +1,7 @@
-"""Log-sum-exp of the products of many rows, streamed: what softmax losses of any kind are made of.
+"""Streamed log-sum-exp of the inner products of many rows, the core of all softmax losses.
 
-Under ``torch.autocast`` the products, the exponentials and the products of the gradients are in its 16-bit
-type, and sums over the rows in single precision: a third less time on processors with such instructions.
+Under ``torch.autocast`` products and exponentials are in its 16-bit type, and sums over the rows in single
+precision: a third less time on processors with such instructions.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor
 from gclrec.graph.functional import differentiable_once
 
 _BLOCK = 2**19
-"""Logits that exist at a time, where a row of them is not longer still."""
+"""Logits that exist at a time, unless a single row is longer."""
 
 _TAME = 40.0
-"""Logits of up to this size, with weights of as much, summed up by the million, are far from overflowing."""
+"""Logits and weights up to this size, summed by the million, are far from overflow."""
 
 _FEWEST_ROWS = 128
-"""Rows of a block, however long they are: fewer make matrix products slow."""
+"""Least rows of a block: fewer make matrix products slow."""
 
 
 def mean_log_sum_exp(a: Tensor, n: Tensor, hidden: Tensor | None = None) -> Tensor:
@@ -30,13 +30,13 @@ def mean_log_sum_exp(a: Tensor, n: Tensor, hidden: Tensor | None = None) -> Tens
 
     .. math:: \frac{1}{B} \sum_k \log \sum_j e^{a_k \cdot n_j}
 
-    Logits exist a block at a time, and the gradients are taken while they are there, so nothing of size
-    ``(B, N)`` is ever kept. With softmax rows ``P`` they are ``P n / B`` and ``P^T a / B``.
+    Logits exist a block at a time, and their gradients are computed with them, so nothing of size ``(B, N)``
+    is kept. With softmax rows ``P`` the gradients are ``P n / B`` and ``P^T a / B``.
 
     Args:
         a: ``(B, D)``.
         n: ``(N, D)``.
-        hidden: ``(N,)`` int64, the one row of ``a`` that does not count this row of ``n``; -1 for none.
+        hidden: ``(N,)`` int64, the row of ``a`` that leaves out this row of ``n``; -1 for none.
 
     Returns:
         Scalar; 0 when ``a`` has no rows.
@@ -47,8 +47,8 @@ def mean_log_sum_exp(a: Tensor, n: Tensor, hidden: Tensor | None = None) -> Tens
 def log_sum_exp(a: Tensor, n: Tensor, log_weight: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
     r"""Return the log-sum-exp of each row of :math:`a n^T + \log w`, ``(B,)``.
 
-    For losses that weigh the rows' gradients afterwards: the exponentials are kept for the backward pass,
-    and nothing else of their size. A row whose weights are all 0 gives minus infinity, without gradient.
+    For losses that weigh the gradients of rows afterwards: only the exponentials, ``(B, N)``, are kept for the
+    backward pass. A row whose weights are all 0 gives minus infinity, without gradient.
 
     Args:
         a: ``(B, D)``.
@@ -60,7 +60,7 @@ def log_sum_exp(a: Tensor, n: Tensor, log_weight: Tensor | None = None, seen: Te
 
 
 class _Block(NamedTuple):
-    """Some rows: their log-sums, and exponentials that sum to ``sums``; all have the rows as first axis."""
+    """Some rows with their log-sums and exponentials, which sum to ``sums``; rows are the first axis."""
 
     rows: slice
     log_sums: Tensor
@@ -76,7 +76,7 @@ def _blocks(
     hidden: Tensor | None = None,
     seen: Tensor | None = None,
 ) -> Iterator[_Block]:
-    """Yield block after block."""
+    """Yield the blocks in order of rows."""
     lowest, least = torch.finfo(a.dtype).min, torch.finfo(a.dtype).tiny
     whole = torch.promote_types(a.dtype, torch.float32)
     size = max(_BLOCK // max(len(n), 1), _FEWEST_ROWS)
@@ -107,10 +107,10 @@ def _blocks(
 
 
 def _are_tame(a: Tensor, n: Tensor, log_weight: Tensor | None) -> bool:
-    """Return whether no exponential can overflow or vanish, so that no row needs its largest logit taken off.
+    """Return whether no exponential can overflow or vanish, so that the largest logit need not be subtracted.
 
-    That saves two passes over the logits. Vectors of unit length are tame at temperatures down to 1/40. On
-    a GPU the answer would have to be waited for, so there it is no; and so it is for float16.
+    That saves two passes over the logits. Unit vectors are tame at temperatures down to 1/40. ``False`` on a
+    GPU, where the check would wait for the device, and for float16.
     """
     if a.is_cuda or a.dtype == torch.float16 or not len(a) or not len(n):
         return False
@@ -124,7 +124,7 @@ def _are_tame(a: Tensor, n: Tensor, log_weight: Tensor | None) -> bool:
 
 
 def _by_block(seen: Tensor, starts: range, columns: int) -> list[Tensor]:
-    """Return the places of each block of rows, counted from its first one."""
+    """Return the places of each block, relative to its first row."""
     firsts = torch.tensor(starts, device=seen.device) * columns
     bounds = [*torch.searchsorted(seen, firsts).tolist(), len(seen)]
     return [
@@ -134,14 +134,14 @@ def _by_block(seen: Tensor, starts: range, columns: int) -> list[Tensor]:
 
 
 def _hide(logits: Tensor, hidden: Tensor) -> None:
-    """Set to minus infinity the logit of each column in the row ``hidden`` names, where that is a row."""
+    """Set the logit of each column to minus infinity in the row ``hidden`` names, if it is in the block."""
     here = (hidden >= 0) & (hidden < len(logits))
     row = torch.where(here, hidden, 0).unsqueeze(0)
     logits.scatter_(0, row, logits.gather(0, row).masked_fill_(here.unsqueeze(0), -torch.inf))
 
 
 def _narrowed(*rows: Tensor) -> tuple[Tensor, ...]:
-    """Return rows in the 16-bit type that autocast asks for, if it does; double precision stays."""
+    """Return rows in the 16-bit type of autocast, if it is on; double precision is kept."""
     kind = rows[0].device.type
     if not torch.is_autocast_enabled(kind):
         return rows

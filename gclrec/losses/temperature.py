@@ -1,4 +1,4 @@
-"""Temperatures of the softmax losses: a number, one that is learned, or one for each user (Adap-tau)."""
+"""Temperatures of softmax losses: a number, a learned one, or one for each user (Adap-tau)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.functional import unit
 
 LOWEST, HIGHEST = 0.01, 10.0
-"""Where a temperature that is not given as a number stays; 0.01 is CLIP's bound."""
+"""Bounds of a temperature that is not a fixed number; 0.01 is CLIP's."""
 
 
 class Learned(nn.Module):
-    r"""One temperature for all rows, trained with everything else (CLIP, [1]).
+    r"""One temperature for all rows, trained with the model (CLIP, [1]).
 
     .. math:: \tau = e^\theta, \quad 0.01 \le \tau \le 10
 
-    The parameter is the logarithm, so that a step changes the temperature by a share of itself. It is put
-    back between its bounds after each step: clamping it within the step would leave it without gradient.
+    The parameter is the logarithm, so that a step changes the temperature by a factor. It is clamped to its
+    bounds after each step; clamping in the forward pass would leave it without gradient there.
 
     Args:
         start: the temperature of the first step.
@@ -45,43 +45,44 @@ class Learned(nn.Module):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Put the temperature back between its bounds."""
+        """Clamp the temperature to its bounds."""
         self.log.clamp_(math.log(LOWEST), math.log(HIGHEST))
 
     @torch.no_grad()
     def figures(self) -> dict[str, float]:
-        """Return what to log."""
+        """Return the figures to log."""
         return {"": float(self.log.exp())}
 
 
 class Adaptive(nn.Module):
-    r"""A temperature for each user, found anew at each epoch without gradient (Adap-tau, [1]).
+    r"""A temperature for each user, recomputed at each epoch without gradient (Adap-tau, [1]).
 
-    All users together first: the temperature at which a pair that is an interaction stands out as much as
-    the density of the data asks for,
+    First one for all users: the temperature at which interactions stand out from other pairs as much as the
+    density of the data implies,
 
     .. math:: \tau_0 = \frac{\overline{\cos}(u, i \in N(u)) - \overline{\cos}(u, i)}
         {\log \big( U I / (2 E) \big)}
 
-    where the first mean is over the interactions and the second over all pairs, both of users with more than
-    the 20 % quantile of interactions; ``U`` and ``E`` count these only. Then each user, by SuperLoss, [2]:
+    where the first mean is over the interactions and the second over all pairs, both of users above the 20 %
+    quantile of interactions; ``U`` and ``E`` count these only. Then one for each user, by SuperLoss ([2]):
 
     .. math:: \tau_u = \tau_0 \exp \Big( W \big( \max(-1/e, (L_u - \bar L) / \beta) \big) \Big)
 
     with Lambert's ``W`` and the mean :math:`L_u`, over the last epoch, of
     :math:`\log \sum_j w_j e^{\cos(u, j)} - \cos(u, i)`, the loss at temperature 1. So a user whose items are
-    hard to tell from others, such as one with noisy interactions, has a higher temperature and its gradient
-    falls on more of its negatives. The first epoch has one temperature for all.
+    hard to tell from others, such as one with noisy interactions, has a higher temperature, and its gradient
+    is spread over more negatives. The first epoch has one temperature for all.
 
-    This is the published code's choice of statistics. That code uses :math:`\tau_u` for the negatives and
-    :math:`\tau_0` for the positive; here a row has one temperature. Its warm-up of up to 100 epochs at the
-    first temperature is one epoch here.
+    The statistics are those of the published code, which uses :math:`\tau_u` for the negatives and
+    :math:`\tau_0` for the positive, and warms up for up to 100 epochs; here a row has one temperature and the
+    warm-up is one epoch.
 
     Args:
         graph: the training interactions; fewer than half of all pairs.
         start: the temperature of the first epoch; ``None``: :math:`\tau_0` for a difference of 0.7 between
             the means, as in the published code.
-        beta: how little a user's loss matters; the published settings are 0.25 to 1.5, mostly 1.
+        beta: larger values bring all temperatures closer to :math:`\tau_0`; published settings are 0.25 to
+            1.5, mostly 1.
 
     Shapes:
         - **rows:** ``(B,)`` user numbers
@@ -124,14 +125,14 @@ class Adaptive(nn.Module):
 
     @torch.no_grad()
     def observe(self, rows: Tensor, losses: Tensor) -> None:
-        """Count the losses at temperature 1, ``(B,)``, towards the next epoch; infinite ones do not count."""
+        """Add the losses at temperature 1, ``(B,)``, to those of this epoch; infinite ones are left out."""
         counts = losses.isfinite()
         self.sums.index_add_(0, rows, losses.double().masked_fill(~counts, 0.0))
         self.times.index_add_(0, rows, counts.long())
 
     @torch.no_grad()
     def begin_epoch(self, encoder: Encoder, graph: BipartiteGraph) -> None:
-        """Find the temperatures from the embeddings as they are and the losses of the last epoch."""
+        """Compute the temperatures from the current embeddings and the losses of the last epoch."""
         seen = self.times > 0
         if not bool(seen.any()):
             return  # the first epoch
@@ -154,28 +155,28 @@ class Adaptive(nn.Module):
         return ((close / len(user) - everywhere) / self._log_odds).clamp_(LOWEST, HIGHEST)
 
     def figures(self) -> dict[str, float]:
-        """Return what to log."""
+        """Return the figures to log."""
         low, high = self.temperature.aminmax()
         return {"": float(self.temperature.mean()), "/lowest": float(low), "/highest": float(high)}
 
 
 _BLOCK = 2**20
-"""Interactions whose cosine is taken at a time."""
+"""Interactions whose cosine is computed at a time."""
 
 Temperature: TypeAlias = float | Learned | Adaptive
 
 TEMPERATURES: Mapping[str, type[nn.Module]] = {"learned": Learned, "adaptive": Adaptive}
-"""What may stand for a number where a temperature is asked for, as ``NAME`` or ``NAME:START``."""
+"""Temperatures that are modules, written as ``NAME`` or ``NAME:START``."""
 
 
 def parse_temperature(value: float | str) -> tuple[str | None, float | None]:
-    """Return the name and the start that a setting means; ``(None, number)`` for a number.
+    """Return the name and the start of a temperature; ``(None, number)`` for a number.
 
     Args:
         value: a number, ``NAME`` or ``NAME:START`` with a name in :data:`TEMPERATURES`.
 
     Raises:
-        InputError: it is none of these, or a number is out of range; the message has no flag yet.
+        InputError: it is none of these, or a number is out of range; the message does not name the setting.
 
     Example:
         >>> parse_temperature(0.2), parse_temperature("learned:0.1"), parse_temperature("adaptive")
@@ -199,12 +200,12 @@ def parse_temperature(value: float | str) -> tuple[str | None, float | None]:
 
 
 def make_temperature(value: float | str, graph: BipartiteGraph, *, start: float) -> Temperature:
-    """Return the temperature that a setting means.
+    """Return a temperature as a number or a module.
 
     Args:
         value: as :func:`parse_temperature` takes it.
         graph: the training interactions.
-        start: where ``learned`` begins when the setting does not say.
+        start: of ``learned``, if the value names none.
     """
     name, number = parse_temperature(value)
     if name == "learned":
@@ -223,8 +224,8 @@ def over(rows: Tensor, temperature: float | Tensor) -> Tensor:
     """Return rows ``(B, D)`` divided by the temperature: a number, a scalar, or one for each row ``(B,)``.
 
     Raises:
-        ValueError: the temperature is not positive (on a GPU, where the answer would have to be waited for,
-            only a number is looked at), or a tensor has another shape.
+        ValueError: the temperature is not positive, or a tensor has another shape. The values of a tensor on
+            a GPU are not checked, which would wait for the device.
     """
     if isinstance(temperature, Tensor):
         if temperature.dim() and temperature.shape != rows.shape[:1]:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.contrast.base import BeginsEpochs, Contrast, FollowsSteps, Ranks, TrainingStep
+from gclrec.contrast.base import BeginsEpochs, Contrast, FollowsSteps, Ranks, TrainingStep, evaluating
 from gclrec.encoders import Embeddings, Encoder, UsersBefore
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.losses.l2 import l2
@@ -115,12 +115,16 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def begin_epoch(self, epoch: int, encoder: Encoder, graph: BipartiteGraph) -> None:
-        """Tell the contrast and the temperature that epoch ``epoch``, from 1, begins."""
-        if isinstance(self.temperature, Adaptive):
-            self.temperature.begin_epoch(encoder, graph)
+        """Tell the contrast and the temperature that epoch ``epoch``, from 1, begins.
+
+        What they compute from embeddings is computed in evaluation mode, without hidden ids.
+        """
         contrast: object = self.contrast
-        if isinstance(contrast, BeginsEpochs):
-            contrast.begin_epoch(epoch, encoder, graph)
+        with evaluating(encoder):
+            if isinstance(self.temperature, Adaptive):
+                self.temperature.begin_epoch(encoder, graph)
+            if isinstance(contrast, BeginsEpochs):
+                contrast.begin_epoch(epoch, encoder, graph)
 
     @torch.no_grad()
     def after_step(self, encoder: Encoder) -> None:

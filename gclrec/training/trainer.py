@@ -137,6 +137,7 @@ class Trainer:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"adam.{name}.{key}"] = value
         tensors["generator"] = self.generator.get_state()
+        tensors |= {f"generator.{name}": own.get_state() for name, own in self._generators().items()}
         if isinstance(self.sampler, nn.Module):
             tensors |= {f"{_SAMPLER}{name}": value for name, value in self.sampler.state_dict().items()}
         return tensors
@@ -156,8 +157,20 @@ class Trainer:
                     key: value.to(parameter.device) for key, value in saved.items()
                 }
         self.generator.set_state(tensors["generator"].cpu())
+        for name, own in self._generators().items():
+            if f"generator.{name}" in tensors:  # version 0.1.0 did not save them
+                own.set_state(tensors[f"generator.{name}"].cpu())
         if isinstance(self.sampler, nn.Module):
             self.sampler.load_state_dict(_below(tensors, _SAMPLER))
+
+    def _generators(self) -> dict[str, Generator]:
+        """Return the generators that parts of the model have of their own, such as a momentum twin."""
+        return {
+            f"{name}.{key}": value
+            for name, module in self.model.named_modules()
+            for key, value in vars(module).items()
+            if isinstance(value, Generator) and value is not self.generator
+        }
 
 
 _SAMPLER = "negatives."

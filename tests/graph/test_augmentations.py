@@ -319,6 +319,38 @@ def test_gca_never_exceeds_its_bound(graph: BipartiteGraph) -> None:
     assert abs(float(chances.mean()) - 0.35) < 1e-5
 
 
+def star_and_block() -> BipartiteGraph:
+    """A user with 99 items that nobody else has, and 20 users who all have the same 20 items."""
+    star = [(0, i) for i in range(99)]
+    block = [(1 + u, 99 + i) for u in range(20) for i in range(20)]
+    return BipartiteGraph(21, 119, torch.tensor(star + block).T.contiguous())
+
+
+@pytest.mark.parametrize("p", [0.05, 0.1, 0.3])
+def test_gca_follows_its_formula(p: float, graph: BipartiteGraph) -> None:
+    """Importance is the logarithm of the mean degree of both ends; loops, where no chance is cut off."""
+    for given in (graph, star_and_block()):
+        users, items = (degree.tolist() for degree in given.degrees())
+        importance = [math.log((users[u] + items[i]) / 2) for u, i in given.edge_index.T.tolist()]
+        highest, mean = max(importance), sum(importance) / len(importance)
+        expected = [(highest - s) / (highest - mean) * p for s in importance]
+        gca_edge_drop(given, p, generator=seeded())
+        chances = given.remember(("gca_edge_drop", p), lambda: None)
+        if max(expected) <= 0.7:
+            torch.testing.assert_close(chances, torch.tensor(expected), rtol=1e-4, atol=1e-6)
+        else:  # the paper cuts off; here the rest is scaled up, so that the mean stays p
+            assert (chances >= torch.tensor(expected).clamp(max=0.7) - 1e-5).all()
+
+
+def test_gca_keeps_the_edges_of_a_hub() -> None:
+    graph = star_and_block()
+    share = kept_share(gca_edge_drop, graph, 0.4, 200)
+    assert share[:99].eq(1).all()  # the mean degree is 50 there and 20 in the block
+    alone = BipartiteGraph(1, 99, torch.stack([torch.zeros(99, dtype=torch.int64), torch.arange(99)]))
+    share = kept_share(gca_edge_drop, alone, 0.3, 800)
+    assert (share - 0.7).abs().max() < 5 * math.sqrt(0.21 / 800)  # all alike
+
+
 def test_equal_degrees_are_plain_dropping() -> None:
     regular = BipartiteGraph(6, 6, torch.stack([torch.arange(36) // 6, torch.arange(36) % 6]))
     for augment in (degree_edge_drop, gca_edge_drop):

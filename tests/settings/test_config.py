@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
 
 import pytest
 import tomli_w
 
+from gclrec.baselines import BASELINES, Baseline
+from gclrec.common.declaration import Setting
 from gclrec.common.errors import InputError
 from gclrec.common.files import read_toml
-from gclrec.settings.config import RETIRED, TrainConfig, flag
+from gclrec.settings.config import RETIRED, TrainConfig, derive, flag
 from gclrec.settings.methods import METHODS, method_settings
 from gclrec.settings.validation import validate
+
+from .older_defaults import OLDER
 
 BAD = {
     "split": "sideways",
@@ -210,3 +215,17 @@ def test_every_method_is_made_of_settings(name: str) -> None:
 def test_unknown_method() -> None:
     with pytest.raises(InputError, match="lightgcn"):
         method_settings("oracle")
+
+
+def test_names_and_defaults_are_those_of_version_0_1_0() -> None:
+    """A setting that is renamed or has another default would change old files; new ones may be added."""
+    assert OLDER.items() <= {field.name: field.default for field in dataclasses.fields(TrainConfig)}.items()
+
+
+def test_one_name_means_one_thing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(graph: object, *, rank: Annotated[int, Setting("rank", "Something else.")] = 3) -> None:
+        """A baseline."""
+
+    monkeypatch.setitem(BASELINES, "other", Baseline(other, "another"))  # type: ignore[arg-type, call-overload]
+    with pytest.raises(ValueError, match="baseline other declares 'rank' in another way"):
+        derive()
