@@ -47,8 +47,8 @@ def mean_log_sum_exp(a: Tensor, n: Tensor, hidden: Tensor | None = None) -> Tens
 def log_sum_exp(a: Tensor, n: Tensor, log_weight: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
     r"""Return the log-sum-exp of each row of :math:`a n^T + \log w`, ``(B,)``.
 
-    For losses that weigh the gradients of rows afterwards: only the exponentials, ``(B, N)``, are kept for the
-    backward pass. A row whose weights are all 0 gives minus infinity, without gradient.
+    For losses that weigh the gradients of rows afterwards: only the exponentials, ``(B, N)``, are kept for
+    the backward pass. A row whose weights are all 0 gives minus infinity, without gradient.
 
     Args:
         a: ``(B, D)``.
