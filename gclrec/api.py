@@ -17,6 +17,7 @@ from rich.console import Console
 from gclrec.baselines import Scorer
 from gclrec.common.errors import InputError
 from gclrec.common.files import read_json
+from gclrec.data.interactions import Dataset
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
 from gclrec.evaluation.evaluator import Evaluation
@@ -80,26 +81,45 @@ def fit(
         >>> sorted(run.metrics)[:3], len(run.history)
         (['all', 'cold_items', 'cold_users'], 2)
     """
+    made, load = requested(data, settings, config=config, method=method)
+    prepared = prepare(made, load())
+    with shown(progress) as bars:
+        return fit_prepared(prepared, folder=folder, callbacks=[*bars, *callbacks])
+
+
+def requested(
+    data: Any,
+    settings: Mapping[str, Any],
+    *,
+    config: str | Path | Mapping[str, Any] | None = None,
+    method: str | None = None,
+) -> tuple[TrainConfig, Callable[[], Dataset]]:
+    """Return the settings that are asked for, and a function that reads their data set; see :func:`fit`.
+
+    Raises:
+        InputError: a setting is unknown or out of range.
+    """
+    values = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    attributes = {side: f"{side}_attributes" for side in ("user", "item")}
     tables = {
-        side: settings.pop(f"{side}_attributes")
-        for side in ("user", "item")
-        if not isinstance(settings.get(f"{side}_attributes"), (str, Path, type(None)))
+        side: values[name]
+        for side, name in attributes.items()
+        if not isinstance(values.get(name), (str, type(None)))
     }
     named = isinstance(data, (str, Path))
-    values = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
-    if named:
-        values["dataset"] = str(data)
-    elif data is not None:
-        values["dataset"] = IN_MEMORY
+    if data is not None:
+        values["dataset"] = str(data) if named else IN_MEMORY
     # Tables count as given, so that settings that would ignore them are refused.
-    values |= {f"{side}_attributes": IN_MEMORY for side in tables}
+    values |= {attributes[side]: IN_MEMORY for side in tables}
     made = layered_config(values, config=config, method=method)
-    no_files: dict[str, Any] = {f"{side}_attributes": None for side in tables}
+    no_files: dict[str, Any] = {attributes[side]: None for side in tables}
     made = dataclasses.replace(made, **no_files)
-    dataset = None if named or data is None else dataset_of(data, made)
-    prepared = prepared_dataset(made, dataset, tables)
-    with _shown(progress) as shown:
-        return fit_prepared(prepare(made, prepared), folder=folder, callbacks=[*shown, *callbacks])
+
+    def load() -> Dataset:
+        dataset = None if named or data is None else dataset_of(data, made)
+        return prepared_dataset(made, dataset, tables)
+
+    return made, load
 
 
 IN_MEMORY = "in-memory"
@@ -158,8 +178,8 @@ def resume(
     """
     made = RunFolder.open(Path(folder))
     data = continued_data(made, epochs)
-    with _shown(progress) as shown:
-        return go_on(made, data, callbacks=[*shown, *callbacks])
+    with shown(progress) as bars:
+        return go_on(made, data, callbacks=[*bars, *callbacks])
 
 
 def go_on(folder: RunFolder, data: TrainingData, *, callbacks: Iterable[object] = ()) -> Run:
@@ -219,8 +239,8 @@ def load_run(folder: str | Path) -> Run:
 
 
 @contextlib.contextmanager
-def _shown(progress: bool | object | None) -> Iterator[list[object]]:
-    """Yield the callback that shows progress, if any."""
+def shown(progress: bool | object | None) -> Iterator[list[object]]:
+    """Yield the callback that shows progress, if any; see :func:`fit`."""
     if progress is None:
         progress = in_notebook()
     if progress is True:

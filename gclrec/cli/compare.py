@@ -1,9 +1,7 @@
-"""``gclrec compare``: which augmentation or method helps whom, by how much, and is it sure?"""
+"""``gclrec compare``: which augmentation or method helps which users and items, and is it significant?"""
 
 from __future__ import annotations
 
-import dataclasses
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,21 +11,17 @@ from rich.console import Console
 from rich.table import Table
 
 from gclrec.cli.console import Json, command, emit_json, main_of, note_given, output, with_config
-from gclrec.cli.train import describe
-from gclrec.common.errors import InputError, InputWarning
+from gclrec.common.errors import InputError
 from gclrec.common.files import read_toml
-from gclrec.experiments.comparison import DEFAULT_AUGS, Cell, ComparisonFolder, make_plan, run_comparison
-from gclrec.experiments.findings import Findings, analyse
+from gclrec.data.statistics import headline
+from gclrec.experiments.comparison import DEFAULT_AUGS
+from gclrec.experiments.findings import Findings
 from gclrec.experiments.summary import caveats, claim_rows, geometry_rows, grid_rows, sentences
-from gclrec.report.comparison_report import write_comparison
-from gclrec.report.run_report import write_run_page
-from gclrec.runs.folder import RunFolder, plain_name
+from gclrec.runs.folder import plain_name
 from gclrec.settings.config import TrainConfig, flag
 from gclrec.settings.methods import METHODS
-from gclrec.training.build import pick_device
-from gclrec.training.prepare import prepare, prepared_dataset
-from gclrec.training.progress import Bars, Lines, progress_of
-from gclrec.training.recorder import create_run
+from gclrec.studies import Comparison
+from gclrec.studies import compare as run
 
 app = command("compare")
 
@@ -114,71 +108,59 @@ def compare(
     The other settings are those of gclrec train and hold for all runs; with --methods they go before the
     methods' own. With no flag it compares three augmentations on a small synthetic data set.
     """
-    plan = make_plan(
-        config or TrainConfig(),
-        augs=_parts(augs, "--augs"),
-        methods=_parts(methods, "--methods"),
-        named=_named(config_file),
-        grid=grid,
-        num_seeds=seeds,
-        fractions=_shares(train_fractions),
-        same_steps=same_steps,
-        against=against,
-        claim=claim,
-        given=frozenset(given),
-    )
-    if plan.common.test_share == 0:
-        raise InputError("--test-share: 0 leaves no test pairs, and a comparison is of test figures")
-    pick_device(plan.common.device)
-    path = out or Path("comparisons") / plain_name(Path(plan.common.dataset).name)
-    folder = ComparisonFolder(path)
-    folder.check(plan)
-    dataset = prepared_dataset(plan.common)
+    config = config or TrainConfig()
     console = output(json)
-    console.print(f"[bold]{describe(dataset.name, dataset)}[/bold]", soft_wrap=True)
-    console.print(f"{len(plan.cells)} runs in {path / 'runs'}", soft_wrap=True)
-
-    def create(where: Path, settings: TrainConfig) -> RunFolder:
-        with warnings.catch_warnings():
-            if any((path / "runs").glob("*/config.toml")):  # what is odd about the split was told already
-                warnings.simplefilter("ignore", InputWarning)
-            return create_run(where, prepare(settings, dataset))
-
+    path = out or Path("comparisons") / plain_name(Path(config.dataset).name)
     try:
-        with progress_of(len(plan.cells)) as bars:
-            run_comparison(
-                plan,
-                folder,
-                create,
-                _Watch(bars),
-                done=write_run_page,
-            )
+        done = run(
+            augs=_parts(augs, "--augs"),
+            methods=_parts(methods, "--methods"),
+            variants=_named(config_file),
+            grid=grid,
+            seeds=seeds,
+            train_fractions=_shares(train_fractions),
+            same_steps=same_steps,
+            against=against,
+            claim=claim,
+            folder=path,
+            progress=True,
+            callbacks=[_Title(console)],
+            **{name: getattr(config, name) for name in given},
+        )
     except KeyboardInterrupt:
         console.print("stopped; the same command goes on where it was", soft_wrap=True)
         raise
-    findings = analyse(plan, folder)
-    about = describe(dataset.name, dataset)
-    files = write_comparison(findings, folder, about, synthetic=dataset.synthetic)
-    report(console, findings)
-    for name, file in files.items():
+    report(console, done.findings)
+    for name, file in done.files.items():
         console.print(f"{name}: {file}", soft_wrap=True)
     if json:
-        rows = findings.table.to_dicts()
         emit_json(
             {
                 "out": str(path),
-                "against": plan.against,
-                "claim": plan.claim,
-                "tests": findings.claims,
-                "table": rows,
-                "sentences": sentences(findings),
-                "files": {name: str(file) for name, file in files.items()},
+                "against": done.plan.against,
+                "claim": done.plan.claim,
+                "tests": done.findings.claims,
+                "table": done.table.to_dicts(),
+                "sentences": done.sentences,
+                "files": {name: str(file) for name, file in done.files.items()},
             }
         )
 
 
+class _Title:
+    """Prints what is going to be done."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def on_comparison_start(self, comparison: Comparison) -> None:
+        """Print the data and the number of runs."""
+        runs = f"{len(comparison.plan.cells)} runs in {comparison.folder.path / 'runs'}"
+        self._console.print(f"[bold]{headline(comparison.dataset)}[/bold]\n{runs}", soft_wrap=True)
+
+
 def _named(path: Path | None) -> dict[str, Any]:
-    """Return the variants that a file of settings names."""
+    """Return the variants in a file of settings."""
     variants = {} if path is None else read_toml(path).get("variants", {})
     if not isinstance(variants, dict):
         raise InputError(f"{path}: found variants = {variants!r}, expected tables [variants.NAME]")
@@ -186,7 +168,7 @@ def _named(path: Path | None) -> dict[str, Any]:
 
 
 def _parts(texts: tuple[str, ...], name: str) -> list[str]:
-    """Return what is separated by commas or spaces."""
+    """Return the parts of texts that commas or spaces separate."""
     parts = [part.strip() for text in texts for part in text.split(",")]
     if not all(parts):
         raise InputError(f"{name}: there is nothing between two commas")
@@ -206,20 +188,8 @@ def _shares(texts: tuple[str, ...]) -> list[float]:
     return shares
 
 
-@dataclasses.dataclass
-class _Watch:
-    """Shows which run of the comparison is on."""
-
-    bars: Bars | Lines
-
-    def cell(self, number: int, count: int, cell: Cell, *, held: bool) -> Bars | Lines:  # noqa: ARG002
-        """Move the bar of the runs."""
-        self.bars.run(number, cell.name)
-        return self.bars
-
-
 def report(console: Console, findings: Findings) -> None:
-    """Print the table of tested differences, the geometry beside it, and what it says in words."""
+    """Print the tested differences, geometry and grid as tables, and the outcome in words."""
     heads, rows, starts = claim_rows(findings, brief=True)
     table = Table(*heads)
     for place in range(heads.index("variant") + 1, len(heads) - 1):

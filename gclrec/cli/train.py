@@ -15,7 +15,7 @@ from gclrec.cli.console import ConfigFile, Json, command, emit_json, fill, main_
 from gclrec.common.errors import InputError
 from gclrec.data.interactions import Dataset
 from gclrec.data.splits import Split
-from gclrec.data.statistics import has_clock
+from gclrec.data.statistics import has_clock, headline
 from gclrec.report.figures_table import figures_table
 from gclrec.report.run_report import PAGE
 from gclrec.runs.folder import RunFolder, check_free, free_name
@@ -93,7 +93,7 @@ def train(
         stem = f"{Path(config.dataset).name}-{config.baseline or f'{config.encoder}-{config.aug}'}"
         data = prepare(config, dataset)
         folder = create_run(run or free_name(Path("runs"), stem), data)
-        title = f"{describe(dataset.name, dataset)}, {len(data.split.train):,} of them to train on"
+        title = f"{headline(dataset)}, {len(data.split.train):,} of them to train on"
         title += _other_splits(dataset, data.split, asked=config.split)
     path = folder.path
     console.print(f"[bold]{title}[/bold]\nrun folder {path}", soft_wrap=True)
@@ -108,13 +108,6 @@ def train(
     console.print(f"report: {path / PAGE}", soft_wrap=True)
     if json:
         emit_json(done.values)
-
-
-def describe(name: str, dataset: Dataset) -> str:
-    """Return one line about the data."""
-    kind = " (synthetic: made by code, not by people)" if dataset.synthetic else ""
-    pairs = dataset.interactions
-    return f"{name}{kind}: {pairs.num_users:,} users, {pairs.num_items:,} items, {len(pairs):,} interactions"
 
 
 def _other_splits(dataset: Dataset, split: Split, *, asked: str | None) -> str:

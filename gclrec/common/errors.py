@@ -29,6 +29,10 @@ class SettingError(InputError):
         self.message = message
 
 
+class DivergenceError(InputError):
+    """The training loss is not finite any more: the settings do not suit the data."""
+
+
 class InputWarning(UserWarning):
     """Input that is unusual but has a defined meaning, such as a user without interactions.
 

@@ -60,6 +60,14 @@ def dataset_statistics(dataset: Dataset, split: Split | None = None) -> dict[str
     }
 
 
+def headline(dataset: Dataset) -> str:
+    """Return name and size of a data set on one line."""
+    kind = " (synthetic: made by code, not by people)" if dataset.synthetic else ""
+    pairs = dataset.interactions
+    size = f"{pairs.num_users:,} users, {pairs.num_items:,} items, {len(pairs):,} interactions"
+    return f"{dataset.name}{kind}: {size}"
+
+
 def degree_figures(degrees: IntArray) -> dict[str, float]:
     """Return quantiles, mean and Gini index of numbers of interactions."""
     if len(degrees) == 0:

@@ -1,4 +1,4 @@
-"""Many runs under one roof: variants, settings to choose from and seeds, on the same split."""
+"""Runs of several variants, grid points and seeds on one split, in a folder of run folders."""
 
 from __future__ import annotations
 
@@ -6,26 +6,34 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+import re
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
+from urllib.parse import quote
 
-from gclrec.common.errors import InputError
+import numpy as np
+
+from gclrec.common.errors import InputError, InputWarning
 from gclrec.common.files import read_json, write_atomically
+from gclrec.data.interactions import Dataset
+from gclrec.data.splits import Split
 from gclrec.runs.folder import RunFolder, plain_name
 from gclrec.settings.config import TrainConfig, flag
 from gclrec.settings.methods import METHODS, method_settings
 from gclrec.settings.search_space import idle_settings, named_values, setting_value, variant_settings
 from gclrec.settings.validation import validate
-from gclrec.training.prepare import config_of
-from gclrec.training.recorder import fit_run
+from gclrec.training.callbacks import Callbacks
+from gclrec.training.prepare import config_of, new_split, prepare
+from gclrec.training.recorder import create_run, fit_run
 
 Choice: TypeAlias = "dict[tuple[float, str], str]"
-"""The setting that was chosen, by share of the training pairs and variant."""
+"""The chosen grid point by share of the training pairs and variant."""
 
 DEFAULT_AUGS = ("none", "edge_drop", "node_drop")
-"""What is compared when nothing is named."""
+"""What is compared if nothing is named."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +41,13 @@ class Cell:
     """One run of a comparison.
 
     Args:
-        variant: what is compared: an augmentation as ``--augs`` has it, a method, or a name of one's own.
-        setting: the point of the grid, such as ``aug-p=0.3``; empty where there is nothing to choose.
+        variant: an augmentation as ``--augs`` has it, a method, or the name of a table of settings.
+        setting: the grid point, such as ``aug-p=0.3``; empty without a grid.
         fraction: share of the training pairs.
-        seed: of the start and the batches.
+        seed: of the initial vectors and the batches.
         config: all settings of the run.
-        name: of its folder.
+        name: of its folder; no two cells of a comparison have the same.
+        former_name: of its folder in version 0.1.0, where two cells could have the same.
     """
 
     variant: str
@@ -47,6 +56,7 @@ class Cell:
     seed: int
     config: TrainConfig
     name: str
+    former_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,11 +65,11 @@ class Plan:
 
     Args:
         cells: the runs.
-        variants: names of what is compared, as asked.
+        variants: names of what is compared.
         against: the variant that the others are compared with.
-        claim: the figure that the tests are about, such as ``recall@20``.
+        claim: the figure that is tested, such as ``recall@20``.
         common: settings that all runs share.
-        same_steps: whether every share of the training pairs is trained for as many steps as all of them.
+        same_steps: whether every share of the training pairs is trained for the same number of steps.
     """
 
     cells: tuple[Cell, ...]
@@ -80,13 +90,6 @@ class Plan:
         return tuple(dict.fromkeys(cell.seed for cell in self.cells))
 
 
-class Audience(Protocol):
-    """Is told how a comparison goes."""
-
-    def cell(self, number: int, count: int, cell: Cell, *, held: bool) -> object:
-        """Hear which run comes next and whether it is there already; return a callback for it."""
-
-
 def make_plan(
     common: TrainConfig,
     *,
@@ -99,23 +102,22 @@ def make_plan(
     same_steps: bool = False,
     against: str | None = None,
     claim: str | None = None,
-    given: frozenset[str] = frozenset(),
+    given: Collection[str] = (),
 ) -> Plan:
-    """Return the runs that a comparison consists of, every one of them checked.
+    """Return the runs of a comparison, with checked settings.
 
     Args:
         common: settings of all runs.
         augs: augmentations to compare, each as ``--aug`` has it, but with ``/`` between two different views.
         methods: names in ``METHODS`` to compare.
-        named: variants with names of their own: for each its settings, ``method`` among them if it has one.
-        grid: settings to choose from on validation, each ``NAME=VALUE,VALUE``.
+        named: variants by name, each a table of settings, ``method`` among them if it has one.
+        grid: settings to choose on validation, each ``NAME=VALUE,VALUE``.
         num_seeds: runs of each variant; they share the split.
         fractions: shares of the training pairs; that of ``common`` if empty.
-        same_steps: train a share of the pairs for as many steps as all of them would take: with ``f`` of the
-            pairs ``1/f`` times the epochs, and as many from one validation to the next.
+        same_steps: train a share ``f`` of the pairs for ``1/f`` times the epochs, and validate as often.
         against: the variant that the others are compared with; the first if ``None``.
-        claim: figure that is tested; the one that is selected by if ``None``.
-        given: settings in ``common`` that were asked for and so go before those of a method.
+        claim: figure to test; the one that the epoch is selected by if ``None``.
+        given: names of settings in ``common`` that override those of a method.
 
     Raises:
         InputError: a name is unknown, a setting is out of range, or there is nothing to compare.
@@ -126,6 +128,8 @@ def make_plan(
     common = validate(dataclasses.replace(common, split_seed=split_seed))
     if common.baseline is not None:
         raise InputError("--baseline: name it in --methods, beside what it is compared with")
+    if common.test_share == 0:
+        raise InputError("--test-share: 0 leaves no test pairs, and a comparison is of test figures")
     variants = _variants(common, augs, methods, named or {}, given)
     names = tuple(variants)
     if len(names) < 2:
@@ -139,8 +143,8 @@ def make_plan(
         raise InputError(f"--claim: {claim!r} is not measured; choose one of {', '.join(measured)}")
     points = [dict(point) for point in itertools.product(*_axes(grid))]
     shares = tuple(dict.fromkeys(fractions)) or (common.train_fraction,)
-    cells: dict[tuple[str, str, float, int], Cell] = {}
     seeds = range(common.seed, common.seed + num_seeds)
+    cells: dict[tuple[str, str, float, int], Cell] = {}
     for share, (name, config), point, seed in itertools.product(shares, variants.items(), points, seeds):
         whole = dataclasses.replace(config, **point, train_fraction=share, seed=seed)
         if same_steps:
@@ -150,17 +154,34 @@ def make_plan(
             validate(whole)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
-        idle = idle_settings(whole)
-        chosen = {key: value for key, value in point.items() if key not in idle}
-        whole = dataclasses.replace(whole, **{key: getattr(config, key) for key in point.keys() & idle})
-        setting = ", ".join(f"{flag(key)[2:]}={value}" for key, value in chosen.items())
-        parts = [name.replace("/", ","), *setting.split(", ")]
-        parts += [f"train-fraction={share:g}"] if len(shares) > 1 else []
-        stem = "__".join(part for part in [*parts, f"seed={seed}"] if part)
-        cells.setdefault(
-            (name, setting, share, seed), Cell(name, setting, share, seed, whole, plain_name(stem))
-        )
+        # Grid points that differ only in settings without effect are one run.
+        idle = point.keys() & idle_settings(whole)
+        whole = dataclasses.replace(whole, **{key: getattr(config, key) for key in idle})
+        chosen = [f"{flag(key)[2:]}={value}" for key, value in point.items() if key not in idle]
+        setting = ", ".join(chosen)
+        rest = [*chosen, *([f"train-fraction={share:g}"] if len(shares) > 1 else []), f"seed={seed}"]
+        former = plain_name("__".join([name.replace("/", ","), *rest]))
+        cell = Cell(name, setting, share, seed, whole, folder_name([name, *rest]), former)
+        cells.setdefault((name, setting, share, seed), cell)
     return Plan(tuple(cells.values()), names, against, claim, common, same_steps)
+
+
+def folder_name(parts: Iterable[str]) -> str:
+    """Return a name for a folder from which the parts can be read back: unquoted, after a split at ``__``.
+
+    Letters, digits and ``_.+,=-`` are kept; all else is percent-encoded, and so is an underscore where it
+    could be taken for part of a separator.
+
+    Example:
+        >>> folder_name(["edge_drop:0.2/noise", "seed=0"]), folder_name(["a__b", "seed=0"])
+        ('edge_drop%3A0.2%2Fnoise__seed=0', 'a%5F_b__seed=0')
+    """
+
+    def encoded(part: str) -> str:
+        text = re.sub(r"[^\w.+,=-]", lambda found: quote(found[0], safe=""), part)
+        return re.sub(r"_(?=_)|^_|_$|^\.", lambda found: f"%{ord(found[0]):02X}", text)
+
+    return "__".join(map(encoded, parts))
 
 
 def _variants(
@@ -168,7 +189,7 @@ def _variants(
     augs: Sequence[str],
     methods: Sequence[str],
     named: Mapping[str, Any],
-    given: frozenset[str],
+    given: Collection[str],
 ) -> dict[str, TrainConfig]:
     def of_method(name: str, source: str) -> TrainConfig:
         if name not in METHODS:
@@ -209,135 +230,157 @@ def _axes(grid: Sequence[str]) -> list[list[tuple[str, Any]]]:
 
 
 class ComparisonFolder:
-    """A folder of run folders, ``DIR/runs/NAME``, with what they share in ``DIR/comparison.json``."""
+    """A folder with run folders ``runs/NAME`` and, in ``comparison.json``, the settings that they share."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def run(self, cell: Cell) -> RunFolder:
-        """Return the folder of a run, which need not be there."""
-        return RunFolder(self.path / "runs" / cell.name)
-
-    def holds(self, cell: Cell) -> bool:
-        """Return whether a run is complete."""
-        return (self.run(cell).path / "result.json").is_file()
+        """Return the folder of a run, which need not exist."""
+        path, former = (self.path / "runs" / name for name in (cell.name, cell.former_name))
+        if path != former and not path.exists() and (former / "config.toml").is_file():
+            found = RunFolder(former)
+            if difference(config_of(found), cell.config, {"split"}) is None:
+                return found
+        return RunFolder(path)
 
     def check(self, plan: Plan) -> None:
-        """Refuse to mix a comparison with another one.
+        """Check that the runs of a plan can be made here, or are there with the same settings.
 
         Raises:
             InputError: the folder holds something else, or runs with other settings.
         """
         path = self.path / "comparison.json"
         if not path.exists():
-            if self.path.exists() and any(self.path.iterdir()):
+            if not is_vacant(self.path):
                 raise InputError(f"{self.path}: is not empty and holds no comparison; choose another --out")
             return
-        free = {"seed", "train_fraction"}
         settings = read_json(path).get("settings")
         if not isinstance(settings, dict):
             raise InputError(f"{path}: damaged, it names no settings")
-        same_settings(self.path, TrainConfig.from_dict(settings, source=str(path)), plan.common, free)
+        found = TrainConfig.from_dict(settings, source=str(path))
+        check_same(self.path, found, plan.common, {"seed", "train_fraction"})
         for cell in plan.cells:
-            if self.run(cell).path.exists():
-                found = config_of(RunFolder.open(self.run(cell).path))
-                same_settings(self.path, found, cell.config, {"split"})
+            run = self.run(cell)
+            if run.path.exists():
+                check_same(self.path, config_of(RunFolder.open(run.path)), cell.config, {"split"})
 
     def begin(self, plan: Plan) -> None:
-        """Write down what the runs share."""
+        """Write the settings that the runs share."""
         values = {"settings": plan.common.to_dict(), "variants": plan.variants, "against": plan.against}
         write_atomically(self.path / "comparison.json", json.dumps(values, indent=2))
 
 
-def same_settings(path: Path, found: TrainConfig, asked: TrainConfig, free: Collection[str]) -> None:
-    """Refuse to go on in a folder with other settings than it was begun with.
+def is_vacant(path: Path) -> bool:
+    """Return whether a folder holds nothing, but for what a killed process was writing."""
+    return not path.exists() or all(file.name.startswith(".") for file in path.iterdir())
+
+
+def difference(found: TrainConfig, asked: TrainConfig, free: Collection[str]) -> str | None:
+    """Return the first setting that differs, with both values; ``None`` if there is none.
 
     Args:
-        path: the folder.
-        found: the settings that it holds.
-        asked: those of now.
+        found: settings of before.
+        asked: settings of now.
         free: names of settings that may differ.
-
-    Raises:
-        InputError: one differs; it is named, with both values.
     """
     for field in dataclasses.fields(TrainConfig):
-        before, now = getattr(found, field.name), getattr(asked, field.name)
-        if field.name not in free and before != now:
-            raise InputError(
-                f"{path}: holds runs with {flag(field.name)} {_said(before)}, now {_said(now)} is "
-                "asked for; choose another --out"
-            )
+        pair = getattr(found, field.name), getattr(asked, field.name)
+        if field.name not in free and pair[0] != pair[1]:
+            before, now = ("its default" if value is None else str(value) for value in pair)
+            return f"{flag(field.name)} {before}, now {now} is asked for"
+    return None
 
 
-def _said(value: object) -> str:
-    return "its default" if value is None else str(value)
+def check_same(path: Path, found: TrainConfig, asked: TrainConfig, free: Collection[str]) -> None:
+    """Check that a folder was begun with the settings that are asked for now; see :func:`difference`.
+
+    Raises:
+        InputError: a setting differs; it is named, with both values.
+    """
+    differs = difference(found, asked, free)
+    if differs is not None:
+        raise InputError(f"{path}: holds runs with {differs}; choose another --out")
 
 
 def run_comparison(
     plan: Plan,
     folder: ComparisonFolder,
-    create: Callable[[Path, TrainConfig], RunFolder],
-    audience: Audience,
+    dataset: Dataset,
+    *,
+    callbacks: Iterable[object] = (),
     done: Callable[[RunFolder], object] = lambda _: None,
 ) -> None:
-    """Make every run that the folder does not hold; one that was interrupted goes on.
+    """Make every run that the folder does not hold; a run that was interrupted goes on.
 
     Args:
         plan: the runs.
         folder: where they are.
-        create: makes a run folder with its split from settings.
-        audience: is told how it goes.
-        done: is called with each run that has just been completed.
+        dataset: as :func:`~gclrec.training.prepare.prepared_dataset` returns it.
+        callbacks: see :mod:`gclrec.training.callbacks`; ``on_run_start(number, runs, name)`` is called
+            before each run, even if it is there already.
+        done: called with the folder of each run that has just been completed.
 
     Raises:
         InputError: the folder holds runs with other settings, or the data set has changed since.
     """
     folder.check(plan)
     folder.begin(plan)
-    prints: dict[float, str] = {}
+    callbacks = tuple(callbacks)
+    events = Callbacks(callbacks)
+    splits: dict[float, tuple[Split, str]] = {}
+    # Warnings about the data are the same for all runs: they are shown with the first one.
+    quiet = any((folder.path / "runs").glob("*/config.toml"))
     for number, cell in enumerate(plan.cells, start=1):
-        held = folder.holds(cell)
-        listener = audience.cell(number, len(plan.cells), cell, held=held)
-        run = folder.run(cell)
-        begun = not run.path.exists()
-        if begun:
-            run = create(run.path, cell.config)
-        found = fingerprint(run)
-        if prints.setdefault(cell.fraction, found) != found:
+        events.call("on_run_start", number, len(plan.cells), cell.name)
+        run, data = folder.run(cell), None
+        begun = run.path.exists()
+        with warnings.catch_warnings():
+            if quiet:
+                warnings.simplefilter("ignore", InputWarning)
+            if cell.fraction not in splits:
+                made = new_split(cell.config, dataset)
+                splits[cell.fraction] = made, fingerprint(made)
+            split, expected = splits[cell.fraction]
+            if not begun:
+                data = prepare(cell.config, dataset, split)
+        if data is not None:
+            create_run(run.path, data)
+        elif fingerprint(run.split()) != expected:
             raise InputError(
                 f"{run.path}: its split is not that of the other runs; has the data set changed since? "
                 "choose another --out"
             )
-        if not held:
-            try:
-                fit_run(run, callbacks=[listener])
-            except InputError:
-                if begun:
-                    run.discard_unless_trained()
-                raise
-            done(run)
+        quiet = True
+        if (run.path / "result.json").is_file():
+            continue
+        try:
+            fit_run(run, data, callbacks=callbacks)
+        except InputError:
+            if not begun:
+                run.discard_unless_trained()
+            raise
+        done(run)
 
 
-def fingerprint(run: RunFolder) -> str:
-    """Return a checksum of a run's split: the ids and the pairs of all parts."""
+def fingerprint(split: Split) -> str:
+    """Return a checksum of a split: the ids and the pairs of all parts."""
     digest = hashlib.sha256()
-    split = run.split()
     for vocabulary in (split.train.users, split.train.items):
         digest.update("\n".join(map(str, vocabulary.ids.to_list())).encode())
     for part in (split.train, split.valid, split.test):
-        digest.update(part.user.tobytes() + part.item.tobytes())
+        digest.update(np.stack([part.user, part.item]).astype(np.int64).tobytes())
     return digest.hexdigest()
 
 
 def choose(plan: Plan, folder: ComparisonFolder) -> tuple[Choice, list[dict[str, Any]]]:
-    """Choose each variant's point of the grid by its mean validation figure over seeds; tests are not read.
+    """Choose each variant's grid point by the mean validation figure over seeds; test figures are not read.
 
     Returns:
-        The chosen setting by ``(fraction, variant)``, and one row for each point with its figures.
+        The chosen setting by ``(fraction, variant)``, and one row for each grid point with its figures.
 
     Raises:
-        InputError: there are points to choose from but nothing was validated on.
+        InputError: there are points to choose from but the split has no validation pairs.
     """
     chosen: Choice = {}
     rows: list[dict[str, Any]] = []
@@ -359,6 +402,6 @@ def choose(plan: Plan, folder: ComparisonFolder) -> tuple[Choice, list[dict[str,
 
 
 def best_validation(run: RunFolder, config: TrainConfig) -> float | None:
-    """Return the highest validation figure of a run, by which its epoch was chosen."""
+    """Return the highest validation figure of a run, the one that its epoch was selected by."""
     name = f"valid/{config.selected}"
     return max((line[name] for line in run.metrics() if name in line), default=None)

@@ -1,4 +1,4 @@
-"""The table of a finished comparison: means, intervals, differences to a baseline and their tests."""
+"""The results of a comparison: means, intervals, differences to a baseline and their tests."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import polars as pl
 
 from gclrec.common.errors import InputError
 from gclrec.common.files import read_json, read_parquet
+from gclrec.data.splits import Split
 from gclrec.evaluation.evaluator import DECILES
 from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS
 from gclrec.experiments.comparison import Cell, ComparisonFolder, Plan, choose
@@ -25,9 +26,9 @@ COLUMNS = (
 """Columns of the table of a comparison."""
 
 MIN_USERS = 10
-"""A group of fewer users is shown but not tested."""
+"""Groups of fewer users are not tested."""
 ALPHA = 0.05
-"""Probability of any false finding in the whole table."""
+"""Nominal probability of any false finding in the whole table."""
 
 BETTER, WORSE, SAME = "better", "worse", "not significant"
 BASELINE, TOO_FEW, AGAIN = "baseline", "too few users to test", "same pairs as "
@@ -40,15 +41,15 @@ class Findings:
 
     Args:
         plan: the runs that were compared.
-        chosen: the setting of each variant that was best on validation, by ``(fraction, variant)``.
-        table: one row for each share of the training pairs, variant, group and metric at the claim's
-            cut-off, with the columns :data:`COLUMNS`; only the claim's metric is tested.
+        chosen: the grid point of each variant that was best on validation, by ``(fraction, variant)``.
+        table: one row for each share of the training pairs, variant, group and metric at the cut-off of the
+            claim, with the columns :data:`COLUMNS`; only the metric of the claim is tested.
         deciles: difference by tenth of item popularity: ``train_fraction, variant, decile, users,
             difference, low, high``.
         geometry: mean over seeds of each geometry figure.
-        grid: mean validation figure of each point of the grid.
+        grid: mean validation figure of each grid point.
         claims: number of tests that Holm's correction covers.
-        unfinished: variants whose best epoch was the last one in most runs; more epochs might help them.
+        unfinished: variants whose best epoch was the last one in most runs; more epochs may help them.
     """
 
     plan: Plan
@@ -73,9 +74,9 @@ def _runs(plan: Plan, chosen: Mapping[tuple[float, str], str], fraction: float, 
 def analyse(plan: Plan, folder: ComparisonFolder) -> Findings:
     """Read the runs of a finished comparison and compare them.
 
-    The setting of each variant is chosen on validation; only the chosen runs' test figures are read.
-    Differences are over the same users and seeds. There is one test for each variant, group and share of the
-    training pairs, of the claim's metric; all tests are corrected together.
+    The grid point of each variant is chosen on validation, and only the test figures of the chosen runs are
+    read. Differences are paired by user and seed. The metric of the claim is tested once for each variant,
+    group and share of the training pairs; all tests are corrected together.
 
     Raises:
         InputError: a run is missing or damaged, or the runs were not tested on the same users.
@@ -89,7 +90,10 @@ def analyse(plan: Plan, folder: ComparisonFolder) -> Findings:
         runs = {name: _runs(plan, chosen, fraction, name) for name in plan.variants}
         scores = {name: [_scores(folder, cell) for cell in cells] for name, cells in runs.items()}
         _check_users(scores, fraction)
-        rows += _rows(plan, chosen, scores, fraction)
+        against = runs[plan.against][0]
+        split = folder.run(against).split()
+        pairs = pairs_by_group(split.refit() if against.config.refit else split, plan.common.near_cold)
+        rows += _rows(plan, chosen, scores, pairs, fraction)
         deciles += _deciles(plan, scores, fraction)
         for name, cells in runs.items():
             results = [read_json(folder.run(cell).path / "result.json") for cell in cells]
@@ -123,6 +127,25 @@ def analyse(plan: Plan, folder: ComparisonFolder) -> Findings:
     )
 
 
+def pairs_by_group(split: Split, near_cold: int) -> dict[str, bytes]:
+    """Return which test pairs each group of users or items has, as a bit for each pair.
+
+    Args:
+        split: with the training pairs that the groups are defined by.
+        near_cold: highest degree of near-cold users and items.
+    """
+    train, test = split.train, split.test
+    sides = (
+        (USER_GROUPS, train.user_degrees(), test.user),
+        (ITEM_GROUPS, train.item_degrees(), test.item),
+    )
+    return {
+        group: np.packbits(members(degrees, near_cold)[rows]).tobytes()
+        for groups, degrees, rows in sides
+        for group, members in groups.items()
+    }
+
+
 def spaced(group: str) -> str:
     """Return the name of a group as it is written in text."""
     return group.replace("_", " ").replace("near cold", "near-cold")
@@ -148,15 +171,16 @@ def _rows(
     plan: Plan,
     chosen: Mapping[tuple[float, str], str],
     scores: Mapping[str, list[pl.DataFrame]],
+    pairs: Mapping[str, bytes],
     fraction: float,
 ) -> list[dict[str, Any]]:
-    """Return the rows of one share of the training pairs; p values are not yet corrected."""
+    """Return the rows of one share of the training pairs, without corrected p values."""
     frame = scores[plan.against][0]
     cut = plan.claim.partition("@")[2]
     metrics = [f"{name}@{cut}" for name in plan.common.metrics]
     baseline, claim = plan.variants.index(plan.against), metrics.index(plan.claim)
     rows: list[dict[str, Any]] = []
-    first: dict[bytes, str] = {}  # the first group with these test pairs
+    first: dict[bytes, str] = {}  # the first group with the same test pairs
     for group in (*USER_GROUPS, *ITEM_GROUPS):
         if group in USER_GROUPS:
             inside = USER_GROUPS[group](frame["degree"].to_numpy(), plan.common.near_cold)
@@ -167,7 +191,7 @@ def _rows(
         users = int(inside.sum())
         if users == 0:
             continue
-        twin = first.setdefault(relevant.astype(np.int64).tobytes(), group)
+        twin = first.setdefault(pairs[group], group)
         own = _stack(scores, [f"{prefix}{metric}" for metric in metrics], inside)
         apart = own - own[baseline]
         found = intervals(np.concatenate([own, apart]).reshape(-1, *own.shape[2:]))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gclrec.baselines import BASELINES, Scorer
-from gclrec.common.errors import InputError
+from gclrec.common.errors import DivergenceError, InputError
 from gclrec.data.interactions import Interactions
 from gclrec.data.schema import Attributes
 from gclrec.data.splits import Split
@@ -212,7 +212,7 @@ class _Training:
         try:
             losses = trainer.run_epoch(progress.epoch + 1, on_batch)
         except FloatingPointError as error:
-            raise InputError(f"epoch {progress.epoch + 1}: {error}") from error
+            raise DivergenceError(f"epoch {progress.epoch + 1}: {error}") from error
         progress.epoch += 1
         return {
             "phase": progress.phase,

@@ -22,13 +22,9 @@ QUIET_SECONDS = 30.0
 """Seconds before a line is written where bars cannot be drawn, so that short runs stay quiet."""
 
 
-def progress_of(runs: int | None = None) -> Bars | Lines:
-    """Return what shows progress: bars on a terminal (stderr) or in a notebook, else lines on stderr.
-
-    Args:
-        runs: how many runs there are, where a command makes several.
-    """
-    return Bars(Console(stderr=True), runs) if sys.stderr.isatty() or in_notebook() else Lines(runs)
+def progress_of() -> Bars | Lines:
+    """Return what shows progress: bars on a terminal (stderr) or in a notebook, else lines on stderr."""
+    return Bars(Console(stderr=True)) if sys.stderr.isatty() or in_notebook() else Lines()
 
 
 def in_notebook() -> bool:
@@ -37,14 +33,13 @@ def in_notebook() -> bool:
 
 
 class Bars:
-    """A bar for the epochs, one for the batches of the epoch, and maybe one for the runs.
+    """A bar for the epochs, one for the batches of the epoch and, if there are several runs, one for them.
 
     Args:
         console: where to draw.
-        runs: how many runs there are, where a command makes several.
     """
 
-    def __init__(self, console: Console, runs: int | None = None) -> None:
+    def __init__(self, console: Console) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -55,7 +50,7 @@ class Bars:
             console=console,
             transient=True,
         )
-        self._runs = None if runs is None else self._progress.add_task("runs", total=runs, figures="")
+        self._runs = self._progress.add_task("runs", total=None, figures="", visible=False)
         self._epochs = self._progress.add_task("epochs", total=None, figures="")
         self._batches = self._progress.add_task("batches", total=None, figures="")
         self._began = time.perf_counter()
@@ -67,10 +62,9 @@ class Bars:
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
 
-    def run(self, number: int, name: str) -> None:
+    def on_run_start(self, number: int, runs: int, name: str) -> None:
         """Begin a run of several."""
-        if self._runs is not None:
-            self._progress.update(self._runs, completed=number - 1, figures=name)
+        self._progress.update(self._runs, total=runs, completed=number - 1, figures=name, visible=True)
 
     def on_phase_start(self, phase: str, epoch: int, epochs: int) -> None:
         """Begin the bar of a phase."""
@@ -100,12 +94,11 @@ class Lines:
     shorter epochs. A run that ends sooner writes nothing.
 
     Args:
-        runs: how many runs there are, where a command makes several.
         clock: returns seconds.
     """
 
-    def __init__(self, runs: int | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._runs = clock, runs
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._where, self._phase, self._count = "", "epoch", 0
         self._epoch = 1
         self._began = self._told = clock()
@@ -116,9 +109,9 @@ class Lines:
     def __exit__(self, *exception: object) -> None:
         """Do nothing."""
 
-    def run(self, number: int, name: str) -> None:
+    def on_run_start(self, number: int, runs: int, name: str) -> None:
         """Begin a run of several."""
-        self._where = f"run {number}/{self._runs} ({name}), "
+        self._where = f"run {number}/{runs} ({name}), "
 
     def on_phase_start(self, phase: str, epoch: int, epochs: int) -> None:
         """Begin a phase."""

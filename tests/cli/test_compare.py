@@ -156,6 +156,29 @@ def test_groups_of_the_same_pairs_are_tested_once(compare: Run, tmp_path: Path) 
     assert "Not tested twice: warm users (same pairs as all), cold items (same pairs as all)" in page
 
 
+def test_groups_of_other_pairs_are_no_twins(compare: Run, tmp_path: Path) -> None:
+    """Each of twelve users has one warm and one cold test item: as many, but not the same pairs."""
+    warm, cold = range(12), range(12, 24)
+    parts = {
+        "train": [(u, i) for u in range(30) for i in warm if (u + i) % 3 or u >= 12],
+        "valid": [(u, u % 12) for u in range(12, 30)],
+        "test": [pair for u in range(12) for pair in ((u, (12 - u) % 3 + 3 * (u % 4)), (u, cold[u]))],
+    }
+    parts["train"] = [pair for pair in parts["train"] if pair not in {*parts["valid"], *parts["test"]}]
+    folder = tmp_path / "halves"
+    folder.mkdir()
+    for part, rows in parts.items():
+        text = "".join(f"{user} {item}\n" for user, item in rows)
+        (folder / f"{part}.txt").write_text(text, encoding="utf-8")
+    outcome = compare("--dataset", folder, "--augs", "none,noise", "--near-cold", 5, "--json")
+    assert outcome.code == 0, outcome.err
+    rows = [row for row in outcome.values["table"] if row["variant"] == "noise"]
+    found = {row["group"]: (row["pairs"], row["verdict"]) for row in rows if row["metric"] == "recall@20"}
+    assert found["warm_items"][0] == found["cold_items"][0] == 12
+    assert not found["cold_items"][1].startswith("same pairs")
+    assert not found["warm_items"][1].startswith("same pairs")
+
+
 def test_every_kind_of_variant_in_one(compare: Run, tmp_path: Path) -> None:
     """Methods, baselines with and without vectors, a grid, two different views, and shares."""
     outcome = compare(
@@ -176,7 +199,7 @@ def test_every_kind_of_variant_in_one(compare: Run, tmp_path: Path) -> None:
     Balance(page)
     config = config_of(
         RunFolder.open(
-            tmp_path / "out" / "runs" / "edge_drop,noise_0.1__temperature=0.3__train-fraction=0.5__seed=0"
+            tmp_path / "out" / "runs" / "edge_drop%2Fnoise%3A0.1__temperature=0.3__train-fraction=0.5__seed=0"
         )
     )
     assert (config.aug, config.temperature, config.train_fraction) == ("edge_drop,noise:0.1", 0.3, 0.5)
@@ -191,7 +214,7 @@ def test_an_interrupted_comparison_goes_on(
     (tmp_path / "out").rename(tmp_path / "whole")
     fit_run, calls, appended = comparison.fit_run, [], RunFolder.append_metrics
 
-    def stopped(folder: RunFolder, callbacks: list[object]) -> None:
+    def stopped(folder: RunFolder, data: object, *, callbacks: list[object]) -> None:
         calls.append(folder.path.name)
 
         def append(self: RunFolder, record: dict[str, object]) -> None:
@@ -201,7 +224,7 @@ def test_an_interrupted_comparison_goes_on(
 
         if len(calls) == 3:
             monkeypatch.setattr(RunFolder, "append_metrics", append)
-        fit_run(folder, callbacks=callbacks)
+        fit_run(folder, data, callbacks=callbacks)  # type: ignore[arg-type]
 
     monkeypatch.setattr(comparison, "fit_run", stopped)
     outcome = compare()
@@ -299,7 +322,7 @@ def test_variants_from_a_file(gclrec: Run, clicks: Path, tmp_path: Path) -> None
     outcome = gclrec("compare", "--config", file, "--out", tmp_path / "out", "--json")
     assert outcome.code == 0, outcome.err
     assert {row["variant"] for row in outcome.values["table"]} == {"whole", "less contrast"}
-    run = RunFolder.open(tmp_path / "out" / "runs" / "less_contrast__seed=0")
+    run = RunFolder.open(tmp_path / "out" / "runs" / "less%20contrast__seed=0")
     assert (config_of(run).ssl, config_of(run).aug, config_of(run).dim) == ("none", "edge_drop:0.1", 8)
     assert "less contrast against whole" in outcome.out + outcome.err
     file.write_text("variants = 3\n")

@@ -61,8 +61,8 @@ def test_long_epochs_have_lines_of_their_own(clock: Clock, capsys: pytest.Captur
 def test_short_epochs_share_a_line_and_short_runs_have_none(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = Lines(2, clock=clock)
-    lines.run(1, "none, seed 0")
+    lines = Lines(clock=clock)
+    lines.on_run_start(1, 2, "none, seed 0")
     lines.on_phase_start("select", 1, 9)
     for _ in range(2):
         clock.now += 14
@@ -95,7 +95,7 @@ def test_what_chooses_the_epoch_stands_first(tmp_path: Path, method: dict[str, s
 def test_bars_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(progress_of(), Lines)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    assert isinstance(progress_of(3), Bars)
+    assert isinstance(progress_of(), Bars)
 
 
 def test_lines_go_with_a_real_run(

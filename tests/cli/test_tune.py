@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +13,16 @@ import polars as pl
 import pytest
 
 from gclrec.common.files import read_toml
-from gclrec.experiments import tuning
+from gclrec.experiments import search
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.methods import METHODS
-from gclrec.training import fit, results
+from gclrec.training import results
 from gclrec.training.trainer import Trainer
 
 from .conftest import Outcome
 
 Run = Callable[..., Outcome]
-FILES = {"start", "tuning.json", "study.jsonl", "trials.csv", "best.toml"}
+FILES = {"start", "tuning.json", "study.db", "trials.csv", "best.toml"}
 
 
 @pytest.fixture
@@ -105,9 +106,9 @@ def test_an_interrupted_search_goes_on_to_the_same_trials(
     assert {path.name for path in out.iterdir()} == FILES
     assert pl.read_csv(out / "trials.csv").height == 2
     if killed:
-        journal = (out / "study.jsonl").read_text().splitlines(keepends=True)
-        assert json.loads(journal[-1])["op_code"] == 6  # the end of the trial
-        (out / "study.jsonl").write_text("".join(journal[:-1]) + journal[-1][:20])
+        with contextlib.closing(sqlite3.connect(out / "study.db")) as study, study:
+            ended = study.execute("UPDATE trials SET state = 'RUNNING' WHERE state = 'FAIL'")
+            assert ended.rowcount == 1  # as it would be had nothing been tidied up
     assert same(tune("--trials", 4).values["trials"], whole)
 
 
@@ -116,30 +117,26 @@ def test_the_test_part_is_never_looked_at(
     tune: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     """All that is ranked for are the validation pairs, and no test pair is at hand anywhere."""
-    looked: list[Any] = []
+    looked: dict[str, list[Any]] = {"valid": [], "test": []}
 
     def evaluate(ranker: Any, split: Any, part: str, config: Any, **how: Any) -> Any:
-        looked.append(getattr(split, part).pair_keys.tolist())
+        looked[part].append(getattr(split, part).pair_keys.tolist())
         return evaluate_on(ranker, split, part, config, **how)
 
-    def selection_only(split: Any) -> Any:
-        left = select(split)
-        assert len(left.test) == 0
-        assert len(left.train) == len(split.train)
-        return left
+    def fit(config: Any, split: Any, **others: Any) -> Any:
+        assert len(split.test) == 0
+        assert len(split.train) == len(RunFolder(tmp_path / "out" / "start").split().train)
+        return train(config, split, **others)
 
-    def finish(*arguments: object, **others: object) -> None:
-        raise AssertionError("the test part is read here")
-
-    select, evaluate_on = tuning.selection_only, results.evaluate_on
-    monkeypatch.setattr(tuning, "selection_only", selection_only)
+    train, evaluate_on = search.fit, results.evaluate_on
+    monkeypatch.setattr(search, "fit", fit)
     monkeypatch.setattr(results, "evaluate_on", evaluate)
-    monkeypatch.setattr(fit, "finished", finish)
     assert tune("--method", method).code == 0
     split = RunFolder(tmp_path / "out" / "start").split()
     assert len(split.test) > 0
-    assert len(looked) == 3 * (2 if method == "mf" else 1)
-    assert all(keys == split.valid.pair_keys.tolist() for keys in looked)
+    assert len(looked["valid"]) == 3 * (2 if method == "mf" else 1)
+    assert all(keys == split.valid.pair_keys.tolist() for keys in looked["valid"])
+    assert looked["test"] == [[]] * 3
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in ("popularity", "content_knn")])
@@ -270,18 +267,32 @@ def test_other_settings_are_refused(tune: Run, tmp_path: Path) -> None:
     assert "holds no tuning" in tune("--out", tmp_path / "other").error
 
 
-def test_a_damaged_journal_is_named(tune: Run, tmp_path: Path) -> None:
+def test_a_damaged_study_is_named(tune: Run, tmp_path: Path) -> None:
     tune("--aug", "none")
-    journal = tmp_path / "out" / "study.jsonl"
-    journal.write_text("nonsense\n" + journal.read_text())
-    assert "study.jsonl: damaged" in tune("--aug", "none").error
+    (tmp_path / "out" / "study.db").write_text("nonsense\n" * 1000)
+    assert "study.db: damaged" in tune("--aug", "none").error
+
+
+def test_a_journal_of_before_is_refused(tune: Run, tmp_path: Path) -> None:
+    tune("--aug", "none")
+    (tmp_path / "out" / "study.db").rename(tmp_path / "out" / "study.jsonl")
+    assert "study.jsonl: trials of gclrec 0.1.0 cannot be added to" in tune("--aug", "none").error
+
+
+def test_a_folder_half_made_is_made_anew(tune: Run, tmp_path: Path) -> None:
+    """Killed while the data was written: only a temporary folder is there; or before the study was begun."""
+    whole = tune("--aug", "none", "--out", tmp_path / "whole").values["trials"]
+    (tmp_path / "out" / ".start.x1y2").mkdir(parents=True)
+    assert same(tune("--aug", "none").values["trials"], whole)
+    for name in ("study.db", "tuning.json", "trials.csv", "best.toml"):
+        (tmp_path / "out" / name).unlink()
+    assert same(tune("--aug", "none").values["trials"], whole)
 
 
 def test_two_at_a_time_are_refused(tune: Run, tmp_path: Path) -> None:
-    fcntl = pytest.importorskip("fcntl")
+    pytest.importorskip("fcntl")
     tune("--aug", "none")
-    with (tmp_path / "out" / "study.jsonl").open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with RunFolder(tmp_path / "out" / "start").held():
         assert "another process" in tune("--aug", "none").error
 
 

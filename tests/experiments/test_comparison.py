@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+import tomli_w
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gclrec.common.errors import InputError
-from gclrec.experiments.comparison import ComparisonFolder, Plan, choose, make_plan
+from gclrec.experiments.comparison import ComparisonFolder, Plan, choose, folder_name, make_plan
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS
 from gclrec.settings.search_space import idle_settings
@@ -23,15 +27,83 @@ def test_variants_seeds_and_names() -> None:
     assert [cell.name for cell in plan.cells] == [
         "none__seed=0",
         "none__seed=1",
-        "edge_drop_0.2__seed=0",
-        "edge_drop_0.2__seed=1",
-        "edge_drop,random_walk__seed=0",
-        "edge_drop,random_walk__seed=1",
+        "edge_drop%3A0.2__seed=0",
+        "edge_drop%3A0.2__seed=1",
+        "edge_drop%2Frandom_walk__seed=0",
+        "edge_drop%2Frandom_walk__seed=1",
     ]
     assert [cell.config.aug for cell in plan.cells[::2]] == ["none", "edge_drop:0.2", "edge_drop,random_walk"]
     assert {cell.config.split_seed for cell in plan.cells} == {0}  # one split, so that users are paired
     assert [cell.config.seed for cell in plan.cells] == [0, 1, 0, 1, 0, 1]
     assert (plan.against, plan.claim, plan.seeds) == ("none", "recall@20", (0, 1))
+
+
+VARIANTS = [
+    "a/b",
+    "a,b",
+    "a_b",
+    "a b",
+    "a__b",
+    "_a",
+    "a_",
+    "τ",
+    "λ",
+    ".",
+    "a%2Fb",
+    "x__dim=8",
+    "x",
+    "A:1",
+    "../up",
+]
+
+
+def test_every_variant_has_a_folder_of_its_own() -> None:
+    """Whatever they are called; the name says what is inside."""
+    named = {name: {"l2_weight": 10.0**-n} for n, name in enumerate(VARIANTS, start=1)}
+    plan = make_plan(SMALL, named=named, grid=["dim=8,16"], num_seeds=2, fractions=[1.0, 0.5])
+    names = [cell.name for cell in plan.cells]
+    assert len(set(names)) == len(names) == len(VARIANTS) * 2 * 2 * 2
+    for cell in plan.cells:
+        assert Path(cell.name).name == cell.name
+        assert not cell.name.startswith(".")
+        read = [unquote(part) for part in cell.name.split("__")]
+        assert read == [
+            *(cell.variant, cell.setting),
+            *(f"train-fraction={cell.fraction:g}", f"seed={cell.seed}"),
+        ]
+
+
+@given(st.lists(st.text(min_size=1, max_size=9), min_size=1, max_size=4))
+@settings(deadline=None)
+def test_folder_names_can_be_read_back(parts: list[str]) -> None:
+    assert [unquote(part) for part in folder_name(parts).split("__")] == parts
+
+
+def test_a_run_of_before_is_used_if_its_settings_are_the_same(tmp_path: Path) -> None:
+    """Version 0.1.0 had one folder for both variants; whose it is stands in its settings."""
+    plan = make_plan(SMALL, named={"a/b": {"dim": 4}, "a,b": {"dim": 16}}, num_seeds=1)
+    folder, (mine, other) = ComparisonFolder(tmp_path), plan.cells
+    assert mine.former_name == other.former_name == "a,b__seed=0"
+    former = tmp_path / "runs" / "a,b__seed=0"
+    former.mkdir(parents=True)
+    (former / "config.toml").write_text(tomli_w.dumps(mine.config.to_dict()))
+    assert folder.run(mine).path == former
+    folder.begin(plan)
+    with pytest.raises(InputError, match="holds runs with --dim 4, now 16 is asked for"):
+        folder.check(plan)  # the second variant has the name itself
+    plan = make_plan(SMALL, named={"a b": {"dim": 4}, "a:b": {"dim": 16}}, num_seeds=1)
+    former.rename(former.with_name("a_b__seed=0"))
+    folder.check(plan)
+    assert [folder.run(cell).path.name for cell in plan.cells] == ["a_b__seed=0", "a%3Ab__seed=0"]
+
+
+def test_what_a_killed_process_was_writing_is_no_content(tmp_path: Path) -> None:
+    plan, folder = make_plan(SMALL, num_seeds=1), ComparisonFolder(tmp_path)
+    (tmp_path / ".comparison.json.x1y2").mkdir()
+    folder.check(plan)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="holds no comparison"):
+        folder.check(plan)
 
 
 def test_first_seed_and_split_seed() -> None:
@@ -80,7 +152,7 @@ def test_variants_of_ones_own() -> None:
     )
     plain, views, mine, bare = (cell.config for cell in plan.cells)
     assert plan.variants == ("plain", "two views", "mine", "no contrast")
-    assert [cell.name for cell in plan.cells][1] == "two_views__seed=0"
+    assert [cell.name for cell in plan.cells][1] == "two%20views__seed=0"
     assert (plain.aug, plain.dim) == ("none", 8)
     assert (views.ssl_weight, views.loss_temperature, views.logq) == (1.0, "adaptive:0.2", True)
     assert (mine.layer_weights, mine.temperature, mine.dim) == ("mean_without_0", 0.5, 16)
@@ -164,6 +236,7 @@ def test_shares_are_trained_for_as_many_steps() -> None:
 
 BAD = {
     "two variants": {"augs": ["none"]},
+    "--test-share: 0 leaves no test pairs": {"common": dataclasses.replace(SMALL, test_share=0.0)},
     "--seeds": {"num_seeds": 0},
     "--against: 'noise'": {"against": "noise"},
     "--claim: 'recall@7'": {"claim": "recall@7"},
@@ -192,9 +265,9 @@ BAD = {
 
 @pytest.mark.parametrize("message", BAD)
 def test_what_cannot_be_planned(message: str) -> None:
-    arguments: dict[str, object] = {"augs": ["none", "edge_drop"], **BAD[message]}
+    arguments: dict[str, object] = {"common": SMALL, "augs": ["none", "edge_drop"], **BAD[message]}
     with pytest.raises(InputError, match=message.replace("(", r"\(")):
-        make_plan(SMALL, **arguments)  # type: ignore[arg-type]
+        make_plan(**arguments)  # type: ignore[arg-type]
 
 
 def written(tmp_path: Path, plan: Plan, figures: dict[str, tuple[float, float]]) -> ComparisonFolder:

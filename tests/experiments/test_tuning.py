@@ -1,8 +1,15 @@
-"""The search itself, on made-up learning curves whose best settings are known."""
+"""The search itself, on made-up trainings whose best settings are known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +20,60 @@ from gclrec.common.declaration import Options, Span
 from gclrec.common.errors import InputError
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.splits import Split
-from gclrec.experiments.tuning import (
-    Curve,
+from gclrec.experiments.search import (
+    Search,
+    Train,
     Trial,
-    Tuning,
-    TuningFolder,
     best_of,
-    importance,
+    importance_of,
+    new_study,
     run_trials,
     selection_only,
     trials_of,
 )
+from gclrec.experiments.tuning import TuningFolder
 from gclrec.settings.config import TrainConfig
-from gclrec.training.callbacks import Callbacks
+from gclrec.training.prepare import TrainingData
 
 EPOCHS = 8
+KILLED = """
+import os
+
+from tests.experiments.test_tuning import SEARCH, Path, TuningFolder, data, run_trials, train
+
+
+class Kill:
+    def on_epoch_end(self, record, best_epoch):
+        if len(study.trials) == 2:
+            os._exit(9)
+
+
+with TuningFolder(Path({folder!r})).opened(SEARCH, data()) as study:
+    run_trials(SEARCH, study, 3, train, callbacks=[Kill()])
+"""
 SPACE = {
     "learning_rate": Span(1e-4, 1.0, log=True),
     "l2_weight": Span(1e-6, 1e-2, log=True),
     "num_layers": Span(1, 4),
     "layer_weights": Options(("mean", "mean_without_0")),
 }
-TUNING = Tuning(TrainConfig(epochs=EPOCHS, learning_rate=0.5), SPACE, prune_after=2)
-Search = Callable[..., list[Trial]]
+SEARCH = Search(TrainConfig(epochs=EPOCHS, learning_rate=0.5), SPACE, prune_after=2)
+Make = Callable[..., list[Trial]]
 
 
-class Told:
-    """Notes what it is told."""
+class Recorder:
+    """Callback that notes the numbers of trials and their epochs."""
 
     def __init__(self) -> None:
         self.numbers: list[tuple[int, int]] = []
+        self.epochs: list[int] = []
 
-    def trial(self, number: int, count: int, settings: Mapping[str, Any]) -> object:
-        self.numbers.append((number, count))
-        return object()
+    def on_run_start(self, number: int, runs: int, name: str) -> None:
+        assert "learning_rate" in name
+        self.numbers.append((number, runs))
+
+    def on_epoch_end(self, record: dict[str, Any], best_epoch: int | None) -> None:
+        self.epochs.append(record["epoch"])
 
 
 def quality(config: TrainConfig) -> float:
@@ -54,21 +81,27 @@ def quality(config: TrainConfig) -> float:
     return float(np.exp(-(np.log10(config.learning_rate / 0.01) ** 2))) + 1e-3 * config.num_layers
 
 
-def curve(config: TrainConfig, events: Callbacks) -> Iterator[Mapping[str, Any]]:
+def train(config: TrainConfig, callbacks: Sequence[Any]) -> None:
+    """Stand in for a training whose figure rises from epoch to epoch."""
     for epoch in range(1, config.epochs + 1):
-        yield {"epoch": epoch, "valid/all/recall@20": quality(config) * epoch / config.epochs}
+        figure = quality(config) * epoch / config.epochs
+        for callback in callbacks:
+            callback.on_epoch_end({"epoch": epoch, "valid/all/recall@20": figure}, epoch)
+
+
+def data(search: Search = SEARCH) -> TrainingData:
+    users = Vocabulary.of([0, 1, 2, 3])
+    parts = [Interactions(users, users, np.array([k, 0]), np.array([k, k + 1])) for k in range(3)]
+    return TrainingData(search.config, Split(*parts, name="random"))
 
 
 @pytest.fixture
-def search(tmp_path: Path) -> Search:
+def make(tmp_path: Path) -> Make:
     """Return a function that makes trials in ``tmp_path / NAME`` and returns them."""
 
-    def run(count: int, name: str = "a", *, tuning: Tuning = TUNING, curve: Curve = curve) -> list[Trial]:
-        folder = TuningFolder(tmp_path / name)
-        folder.path.mkdir(exist_ok=True)
-        with folder.locked():
-            study = folder.study(tuning)
-            run_trials(tuning, study, count, curve, Told())
+    def run(count: int, name: str = "a", *, search: Search = SEARCH, train: Train = train) -> list[Trial]:
+        with TuningFolder(tmp_path / name).opened(search, data(search)) as study:
+            run_trials(search, study, count, train)
             return trials_of(study)
 
     return run
@@ -78,80 +111,126 @@ def plain(trials: list[Trial]) -> list[tuple[Any, ...]]:
     return [(t.number, t.state, t.value, t.epoch, t.epochs, dict(t.settings)) for t in trials]
 
 
-def test_it_finds_what_is_best_and_cuts_short_what_is_not(search: Search) -> None:
-    trials = search(30)
-    assert trials[0].settings == TUNING.start
+def test_it_finds_what_is_best_and_cuts_short_what_is_not(make: Make) -> None:
+    trials = make(30)
+    assert trials[0].settings == SEARCH.start
     best = best_of(trials)
     assert best is not None
     assert best.value == max(trial.value or 0 for trial in trials if trial.state == "complete")
     assert 0.004 < best.settings["learning_rate"] < 0.025
     cut = [trial for trial in trials if trial.state == "pruned"]
     assert cut
-    assert all(TUNING.prune_after <= trial.epochs < EPOCHS for trial in cut)
+    assert all(SEARCH.prune_after <= trial.epochs < EPOCHS for trial in cut)
     assert all(trial.epochs == EPOCHS for trial in trials if trial.state == "complete")
     assert [trial.state for trial in trials[:5]] == ["complete"] * 5
     whole = sorted(t.value or 0 for t in trials[:5])
     assert all((t.value or 0) / t.epochs < whole[-1] / EPOCHS for t in cut)
 
 
-def test_in_pieces_it_makes_the_same_trials_as_in_one_go(search: Search) -> None:
-    """Stopped at every third call of the curve, in the middle of a trial."""
+def test_in_pieces_it_makes_the_same_trials_as_in_one_go(make: Make) -> None:
+    """Stopped in every third training, in the middle of a trial."""
     calls = 0
 
-    def fragile(config: TrainConfig, events: Callbacks) -> Iterator[Mapping[str, Any]]:
-        nonlocal calls
-        calls += 1
-        for record in curve(config, events):
+    class Interruption:
+        def on_epoch_end(self, record: dict[str, Any], best_epoch: int | None) -> None:
             if calls % 3 == 0 and record["epoch"] == 2:
                 raise KeyboardInterrupt
-            yield record
 
-    whole = plain(search(14))
+    def fragile(config: TrainConfig, callbacks: Sequence[Any]) -> None:
+        nonlocal calls
+        calls += 1
+        train(config, [Interruption(), *callbacks])
+
+    whole = plain(make(14))
     for _ in range(30):
         try:
-            pieces = plain(search(14, "b", curve=fragile))
+            pieces = plain(make(14, "b", train=fragile))
         except KeyboardInterrupt:
             continue
         break
     assert calls > 14 + 5
     assert pieces == whole
-    assert plain(search(6, "c")) == whole[:6]
-    assert plain(search(14, "c")) == whole
+    assert plain(make(6, "c")) == whole[:6]
+    assert plain(make(14, "c")) == whole
 
 
-def test_the_seed_decides(search: Search) -> None:
-    other = Tuning(TrainConfig(epochs=EPOCHS, learning_rate=0.5, seed=1), SPACE, prune_after=2)
-    one, two = search(3), search(3, "b", tuning=other)
+def test_the_seed_decides(make: Make) -> None:
+    other = replace(SEARCH, config=replace(SEARCH.config, seed=1))
+    one, two = make(3), make(3, "b", search=other)
     assert one[0].settings == two[0].settings
     assert one[1].settings != two[1].settings
-    settings = [tuple(trial.settings.values()) for trial in search(12)]
+    settings = [tuple(trial.settings.values()) for trial in make(12)]
     assert len(set(settings)) == 12
 
 
-def test_importance_names_what_decides(tmp_path: Path, search: Search) -> None:
-    tuning = Tuning(TrainConfig(epochs=1, learning_rate=0.5), SPACE, prune_after=1)
-    search(30, tuning=tuning)
-    shares = importance(TuningFolder(tmp_path / "a").study(tuning))
+def test_importance_names_what_decides(tmp_path: Path, make: Make) -> None:
+    search = Search(TrainConfig(epochs=1, learning_rate=0.5), SPACE, prune_after=1)
+    make(30, search=search)
+    with TuningFolder(tmp_path / "a").opened(search, data(search)) as study:
+        shares = importance_of(study)
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["learning_rate"] > 0.5
-    search(3, "b")
-    assert importance(TuningFolder(tmp_path / "b").study(TUNING)) == {}
+    make(3, "b")
+    with TuningFolder(tmp_path / "b").opened(SEARCH, data()) as study:
+        assert importance_of(study) == {}
 
 
-def test_a_start_outside_the_space_is_drawn_there(search: Search) -> None:
-    tuning = Tuning(TrainConfig(epochs=EPOCHS, learning_rate=5.0), SPACE, prune_after=2)
-    (first,) = search(1, tuning=tuning)
+def test_a_start_outside_the_space_is_drawn_there(make: Make) -> None:
+    search = Search(TrainConfig(epochs=EPOCHS, learning_rate=5.0), SPACE, prune_after=2)
+    (first,) = make(1, search=search)
     assert 1e-4 <= first.settings["learning_rate"] <= 1.0
     assert first.settings["num_layers"] == 3
 
 
-def test_who_listens_hears_the_numbers_and_the_epochs(tmp_path: Path) -> None:
-    told = Told()
-    folder = TuningFolder(tmp_path)
-    with folder.locked():
-        run_trials(TUNING, folder.study(TUNING), 2, curve, told)
-        run_trials(TUNING, folder.study(TUNING), 3, curve, told)
-    assert told.numbers == [(1, 2), (2, 2), (3, 3)]
+def test_callbacks_get_the_numbers_and_the_epochs(tmp_path: Path) -> None:
+    recorder = Recorder()
+    for count in (2, 3):
+        with TuningFolder(tmp_path).opened(SEARCH, data()) as study:
+            run_trials(SEARCH, study, count, train, callbacks=[recorder])
+    assert recorder.numbers == [(1, 2), (2, 2), (3, 3)]
+    assert recorder.epochs == [*range(1, EPOCHS + 1)] * 3
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_trials(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder as it is before each statement to the database, from the first table on, is gone on with."""
+    folder, connect, moments = tmp_path / "a", sqlite3.connect, []
+
+    def connected(*arguments: Any, **others: Any) -> sqlite3.Connection:
+        def copied(statement: str) -> None:
+            moments.append(shutil.copytree(folder, tmp_path / f"moment-{len(moments)}").name)
+
+        connection = connect(*arguments, **others)
+        connection.set_trace_callback(copied)
+        return connection
+
+    with monkeypatch.context() as patched:
+        patched.setattr("gclrec.experiments.tuning.sqlite3.connect", connected)
+        whole = plain(make(3))
+    assert len(moments) > 150
+    assert (tmp_path / moments[0] / "start").is_dir()
+    for moment in (*moments[:60:10], *moments[60::40]):
+        assert plain(make(3, moment)) == whole
+
+
+def test_a_killed_process_leaves_no_lock_and_no_wait(tmp_path: Path) -> None:
+    """The process ends in the second trial without a word; the next one goes on at once."""
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED.format(folder=str(tmp_path / "a")), encoding="utf-8")
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([sys.executable, str(script)], check=False, env=environment)
+    assert done.returncode == 9
+    began = time.perf_counter()
+    with TuningFolder(tmp_path / "a").opened(SEARCH, data()) as study:
+        assert len(trials_of(study)) == 1
+        run_trials(SEARCH, study, 3, train)
+        pieces = plain(trials_of(study))
+    assert time.perf_counter() - began < 10
+    study = new_study(SEARCH)
+    run_trials(SEARCH, study, 3, train)
+    assert plain(trials_of(study)) == pieces
 
 
 def test_the_earliest_of_equal_trials_is_best() -> None:
@@ -165,9 +244,7 @@ def test_the_earliest_of_equal_trials_is_best() -> None:
 
 
 def test_no_test_pair_is_left_to_choose_by() -> None:
-    users = Vocabulary.of([0, 1, 2, 3])
-    parts = [Interactions(users, users, np.array([k, 0]), np.array([k, k + 1])) for k in range(3)]
-    split = Split(*parts, name="random")
+    split = data().split
     left = selection_only(split)
     assert len(left.test) == 0
     assert (left.train, left.valid) == (split.train, split.valid)

@@ -1,0 +1,244 @@
+"""Many runs from Python: compare methods, or tune one; the commands call the same functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import polars as pl
+
+from gclrec.api import Run, load_run, requested, shown
+from gclrec.common.files import write_atomically
+from gclrec.data.interactions import Dataset
+from gclrec.data.statistics import headline
+from gclrec.experiments.comparison import ComparisonFolder, Plan, make_plan, run_comparison
+from gclrec.experiments.findings import Findings, analyse
+from gclrec.experiments.search import make_search, need_optuna, selection_only
+from gclrec.experiments.summary import sentences
+from gclrec.experiments.tuning import Tuning, TuningFolder
+from gclrec.report.comparison_report import comparison_markdown, comparison_page, write_comparison
+from gclrec.report.run_report import write_run_page
+from gclrec.training.build import pick_device
+from gclrec.training.callbacks import Callbacks
+from gclrec.training.prepare import TrainingData, prepare
+
+
+def compare(
+    data: Any = None,
+    *,
+    augs: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    variants: Mapping[str, Mapping[str, Any]] | None = None,
+    grid: Sequence[str] | Mapping[str, Any] = (),
+    seeds: int = 3,
+    train_fractions: Sequence[float] = (),
+    same_steps: bool = False,
+    against: str | None = None,
+    claim: str | None = None,
+    folder: str | Path | None = None,
+    progress: bool | object | None = None,
+    callbacks: Iterable[object] = (),
+    **settings: Any,
+) -> Comparison:
+    """Train variants with several seeds on one split and test the differences, as ``gclrec compare`` does.
+
+    Args:
+        data: see :func:`gclrec.fit`.
+        augs: augmentations to compare, each as ``aug`` has it, but with ``/`` between two different views;
+            ``none``, ``edge_drop`` and ``node_drop`` if nothing else is compared.
+        methods: names of published models and baselines to compare.
+        variants: further variants by name, each a mapping of settings, ``method`` among them if it has one.
+        grid: settings to choose on validation for each variant, such as ``{"temperature": [0.1, 0.2]}``.
+        seeds: runs of each variant; they share the split.
+        train_fractions: shares of the training pairs, for a study of sparsity.
+        same_steps: train every share of the pairs for the same number of steps.
+        against: the variant that the others are compared with; the first if ``None``.
+        claim: the figure that is tested, such as ``recall@20``; that of ``select`` if ``None``.
+        folder: where the runs are kept and the results are written; runs that it holds are not made again.
+            A temporary folder if ``None``, which is removed with the returned object.
+        progress: see :func:`gclrec.fit`.
+        callbacks: see :mod:`gclrec.training.callbacks`. Further events are
+            ``on_comparison_start(comparison)`` and, before each run, ``on_run_start(number, runs, name)``.
+        settings: of all runs, named as the flags of ``gclrec train``; they go before those of a method.
+
+    Raises:
+        InputError: the data cannot be read, a setting is unknown or out of range, there is nothing to
+            compare, or ``folder`` holds runs with other settings.
+    """
+    common, load = requested(data, settings)
+    plan = make_plan(
+        common,
+        augs=augs,
+        methods=methods,
+        named=variants,
+        grid=axis_texts(grid),
+        num_seeds=seeds,
+        fractions=train_fractions,
+        same_steps=same_steps,
+        against=against,
+        claim=claim,
+        given=given(settings),
+    )
+    pick_device(plan.common.device)
+    if folder is not None:
+        ComparisonFolder(Path(folder)).check(plan)
+    comparison = Comparison(plan, load(), folder)
+    callbacks = tuple(callbacks)
+    Callbacks(callbacks).call("on_comparison_start", comparison)
+    with shown(progress) as bars:
+        run_comparison(
+            plan, comparison.folder, comparison.dataset, callbacks=[*bars, *callbacks], done=write_run_page
+        )
+    if folder is not None:
+        comparison.files |= comparison.write()
+    return comparison
+
+
+class Comparison:
+    """A comparison; printing it shows its tables in Markdown.
+
+    Returned by :func:`compare`.
+
+    Args:
+        plan: the runs.
+        dataset: what they are trained and tested on.
+        path: folder of the runs; a temporary one if ``None``.
+
+    Attributes:
+        files: the files with the results, by name; empty without a folder.
+    """
+
+    def __init__(self, plan: Plan, dataset: Dataset, path: str | Path | None = None) -> None:
+        self.plan, self.dataset = plan, dataset
+        self._kept = (
+            None if path is not None else TemporaryDirectory(prefix="gclrec-", ignore_cleanup_errors=True)
+        )
+        self.folder = ComparisonFolder(Path(self._kept.name if path is None and self._kept else str(path)))
+        self.files: dict[str, Path] = {}
+
+    @cached_property
+    def findings(self) -> Findings:
+        """The results, with geometry, grid and figures by popularity.
+
+        Raises:
+            InputError: a run is missing or damaged.
+        """
+        return analyse(self.plan, self.folder)
+
+    @property
+    def table(self) -> pl.DataFrame:
+        """A row for each variant, group and metric, with :data:`~gclrec.experiments.findings.COLUMNS`."""
+        return self.findings.table
+
+    @property
+    def sentences(self) -> list[str]:
+        """The outcome of the tests in words, one text for each variant."""
+        return sentences(self.findings)
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """All runs, by the names of their folders."""
+        return {cell.name: load_run(self.folder.run(cell).path) for cell in self.plan.cells}
+
+    def report(self, path: str | Path) -> None:
+        """Write the page of the comparison: one HTML file without script, which loads nothing."""
+        about, synthetic = headline(self.dataset), self.dataset.synthetic
+        write_atomically(Path(path), comparison_page(self.findings, self.folder, about, synthetic=synthetic))
+
+    def write(self) -> dict[str, Path]:
+        """Write tables and page into the folder of the comparison; return their paths by name."""
+        about, synthetic = headline(self.dataset), self.dataset.synthetic
+        return write_comparison(self.findings, self.folder, about, synthetic=synthetic)
+
+    def __str__(self) -> str:
+        return comparison_markdown(self.findings, headline(self.dataset))
+
+    _repr_markdown_ = __str__
+
+    def __repr__(self) -> str:
+        return f"Comparison({', '.join(self.plan.variants)}, {len(self.plan.cells)} runs)"
+
+
+def tune(
+    data: Any = None,
+    *,
+    method: str | None = None,
+    trials: int = 30,
+    space: Sequence[str] | Mapping[str, Any] = (),
+    prune_after: int | None = None,
+    folder: str | Path | None = None,
+    progress: bool | object | None = None,
+    callbacks: Iterable[object] = (),
+    **settings: Any,
+) -> Tuning:
+    """Search for good settings of a method on validation, as ``gclrec tune`` does; test pairs are not read.
+
+    Args:
+        data: see :func:`gclrec.fit`; a search that has begun in ``folder`` goes on with its own data.
+        method: name of a published model or baseline.
+        trials: number of trials in all, those in ``folder`` included; the first has the settings given.
+        space: settings to search besides the usual ones or elsewhere, such as
+            ``{"dim": [32, 64], "aug_p": "0.05..0.4"}``.
+        prune_after: epochs that every trial gets; a quarter of all if ``None``.
+        folder: where the trials are kept, so that the search can be resumed; in memory if ``None``.
+        progress: see :func:`gclrec.fit`.
+        callbacks: see :mod:`gclrec.training.callbacks`. Further events are
+            ``on_tuning_start(tuning, dataset)`` (``None`` for a search that goes on) and, before each trial,
+            ``on_run_start(number, runs, name)``.
+        settings: named as the flags of ``gclrec train``; they are held.
+
+    Raises:
+        InputError: the data cannot be read, a setting is unknown or out of range, there is nothing to
+            search, ``folder`` holds another search, or Optuna is not installed.
+    """
+    need_optuna()
+    config, load = requested(data, settings, method=method)
+    search = make_search(
+        config,
+        method,
+        given=given(settings),
+        asked=axis_texts(space),
+        prune_after=prune_after,
+        trials=trials,
+    )
+    pick_device(search.config.device)
+    kept = None if folder is None else TuningFolder(Path(folder))
+    dataset = None
+    if kept is not None and kept.begun(search):
+        content = TrainingData.read(kept.start)
+    else:
+        dataset = load()
+        content = prepare(search.config, dataset)
+        selection_only(content.split)
+    tuning = Tuning(search, content, kept)
+    callbacks = tuple(callbacks)
+    with tuning.study() as study:
+        Callbacks(callbacks).call("on_tuning_start", tuning, dataset)
+        with shown(progress) as bars:
+            return tuning.run(study, callbacks=[*bars, *callbacks])
+
+
+def given(settings: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the settings that have a value."""
+    return frozenset(name for name, value in settings.items() if value is not None)
+
+
+def axis_texts(axes: Sequence[str] | Mapping[str, Any]) -> list[str]:
+    """Return axes of a grid or a space as the command line has them, ``NAME=VALUE,VALUE``.
+
+    Example:
+        >>> axis_texts({"dim": [32, 64], "aug_p": "0.1..0.4", "logq": [True]})
+        ['dim=32,64', 'aug_p=0.1..0.4', 'logq=true']
+    """
+    if not isinstance(axes, Mapping):
+        return list(axes)
+
+    def text(value: Any) -> str:
+        if isinstance(value, (list, tuple)):
+            return ",".join(map(text, value))
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    return [f"{name}={text(value)}" for name, value in axes.items()]
