@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gclrec.recall.build_index import build_index
     from gclrec.recall.index import Index
     from gclrec.recall.recommender import Recommender
+    from gclrec.studies import compare, tune
     from gclrec.training.callbacks import StopTraining
     from gclrec.training.trained import load_recommender
     from gclrec.views.augment import augment
@@ -49,6 +50,7 @@ __all__ = [
     "augment",
     "bpr",
     "build_index",
+    "compare",
     "fit",
     "info_nce",
     "load_dataset",
@@ -56,6 +58,7 @@ __all__ = [
     "load_run",
     "resume",
     "top_k",
+    "tune",
 ]
 
 __getattr__, __dir__ = lazy(
@@ -77,6 +80,7 @@ __getattr__, __dir__ = lazy(
         "augment": "gclrec.views.augment",
         "bpr": "gclrec.losses.ranking_losses",
         "build_index": "gclrec.recall.build_index",
+        "compare": "gclrec.studies",
         "fit": "gclrec.api",
         "info_nce": "gclrec.losses.info_nce",
         "load_dataset": "gclrec.data.catalog.loader:load",
@@ -84,5 +88,6 @@ __getattr__, __dir__ = lazy(
         "load_run": "gclrec.api",
         "resume": "gclrec.api",
         "top_k": "gclrec.evaluation.ranking",
+        "tune": "gclrec.studies",
     },
 )

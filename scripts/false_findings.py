@@ -2,8 +2,8 @@
 
 python scripts/false_findings.py [DATASET] [FOLDER]
 
-It trains 24 seeds of a small LightGCN on one split (a folder that holds them is not trained again), puts
-them into two groups at random a thousand times, and counts.
+It trains a small LightGCN with 24 seeds on one split (finished runs in the folder are kept), puts the runs
+into two groups at random a thousand times, and counts the significant differences.
 """
 
 from __future__ import annotations
@@ -16,25 +16,21 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from gclrec.experiments.comparison import Cell, ComparisonFolder, make_plan, run_comparison
+from gclrec.experiments.comparison import ComparisonFolder, make_plan, run_comparison
 from gclrec.experiments.significance import holm, paired_test
-from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig
-from gclrec.training.prepare import prepare, prepared_dataset
-from gclrec.training.recorder import create_run
+from gclrec.training.prepare import prepared_dataset
 
 GROUPS = ("all", "warm_items", "near_cold_items", "head_items", "mid_items", "tail_items")
 RUNS, DRAWS = 24, 1000
 
 
-class Watch:
-    """Prints which run is on."""
+class Printer:
+    """Callback that prints which run comes next."""
 
-    def cell(self, number: int, count: int, cell: Cell, *, held: bool) -> object:
-        """Print it."""
-        if not held:
-            print(f"run {number} of {count}: {cell.name}", flush=True)
-        return None
+    def on_run_start(self, number: int, runs: int, name: str) -> None:
+        """Print number and name of the run."""
+        print(f"run {number} of {runs}: {name}", flush=True)
 
 
 def main(dataset_name: str = "ml-100k", path: str = "comparisons/false-findings") -> None:
@@ -51,12 +47,7 @@ def main(dataset_name: str = "ml-100k", path: str = "comparisons/false-findings"
     plan = make_plan(config, augs=["none", "noise"], num_seeds=RUNS)
     plan = dataclasses.replace(plan, cells=tuple(cell for cell in plan.cells if cell.variant == "none"))
     folder = ComparisonFolder(Path(path))
-    dataset = prepared_dataset(config)
-
-    def create(where: Path, settings: TrainConfig) -> RunFolder:
-        return create_run(where, prepare(settings, dataset))
-
-    run_comparison(plan, folder, create, Watch())
+    run_comparison(plan, folder, prepared_dataset(config), callbacks=[Printer()])
 
     frames = [pl.read_parquet(folder.run(cell).path / "per_user.parquet") for cell in plan.cells]
     scores = {}

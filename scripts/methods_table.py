@@ -11,6 +11,7 @@ import argparse
 import math
 import statistics
 from pathlib import Path
+from urllib.parse import unquote
 
 from gclrec.cli.compare import main as compare
 from gclrec.common.files import read_json, write_atomically
@@ -45,7 +46,7 @@ def rows_of(out: Path) -> list[dict[str, str | float]]:
     """Return mean and spread of each figure over the seeds, at the setting that validation chose."""
     runs: dict[str, dict[str, list[RunFolder]]] = {}
     for folder in sorted((out / "runs").iterdir()):
-        name, *settings, _ = folder.name.split("__")
+        name, *settings, _ = map(unquote, folder.name.split("__"))
         if (folder / "result.json").is_file():
             runs.setdefault(name, {}).setdefault(" ".join(settings), []).append(RunFolder(folder))
     rows = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,14 +23,19 @@ COMMANDS = [
 ]
 
 
-def test_the_python_example_runs() -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", COMPARE, flags=re.DOTALL)
-    names: dict[str, object] = {}
-    exec(compile(block, "docs/compare.md", "exec"), names)
-    (p,) = names["p"]  # type: ignore[misc]
+def test_the_python_examples_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", COMPARE, flags=re.DOTALL):
+        exec(compile(block, "docs/compare.md", "exec"), names)
+    assert capsys.readouterr().out.startswith("# edge_drop against none")
+    assert "</html>" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
+    (p,) = names["p"]
     assert 0 < p <= 1
     estimate = names["estimate"]
-    assert estimate.low[0] < estimate.mean[0] < estimate.high[0]  # type: ignore[attr-defined]
+    assert estimate.low[0] < estimate.mean[0] < estimate.high[0]
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -39,10 +45,10 @@ def test_commands_are_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> 
     class Read(Exception):
         """The data is asked for."""
 
-    def read(config: object) -> None:
+    def read(*_: object) -> None:
         raise Read
 
-    monkeypatch.setattr("gclrec.cli.compare.prepared_dataset", read)
+    monkeypatch.setattr("gclrec.api.prepared_dataset", read)
     words = shlex.split(line)
     assert words[:2] == ["gclrec", "compare"]
     with pytest.raises(Read):

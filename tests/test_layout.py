@@ -31,7 +31,8 @@ FLOORS = {
     "experiments": 8,
     "report": 9,
     "api": 10,
-    "cli": 11,
+    "studies": 11,
+    "cli": 12,
 }
 SIDEWAYS = {("baselines", "evaluation")}  # baselines rank with the code that evaluates
 TOP = {"train", "__main__", "__init__"}  # entry points

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,12 @@ COMMANDS = [
 
 def test_the_python_example_runs() -> None:
     (block,) = re.findall(r"```python\n(.*?)```", TUNING, flags=re.DOTALL)
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     exec(compile(block, "docs/tuning.md", "exec"), names)
-    assert abs(names["best"].settings["low_pass"] - 0.7) < 0.2  # type: ignore[attr-defined]
+    tuning, run = names["tuning"], names["run"]
+    assert len(tuning.trials) == 3
+    assert {name: getattr(run.config, name) for name in tuning.best} == tuning.best
+    assert run.history["valid/all/recall@20"].max() == tuning.winner.value
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -36,10 +40,10 @@ def test_commands_are_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> 
     class Read(Exception):
         """The data is asked for."""
 
-    def read(config: object) -> None:
+    def read(*_: object) -> None:
         raise Read
 
-    monkeypatch.setattr("gclrec.cli.tune.prepared_dataset", read)
+    monkeypatch.setattr("gclrec.api.prepared_dataset", read)
     with pytest.raises(Read):
         app(shlex.split(line)[2:], exit_on_error=False, print_error=False)
 

@@ -6,7 +6,7 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -42,12 +42,15 @@ class Search:
         space: where to look for each of the others.
         prune_after: epochs that every trial gets.
         trials: number of trials to make.
+        moved: settings of ``config`` that are not those asked for, since the space has them under another
+            name: ``edge_drop:0.1`` is ``edge_drop`` with ``aug_p``.
     """
 
     config: TrainConfig
     space: Mapping[str, Axis]
     prune_after: int
     trials: int = 30
+    moved: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def start(self) -> dict[str, Any]:
@@ -93,13 +96,15 @@ def make_search(
     if config.refit or config.tensorboard:
         name = "--refit" if config.refit else "--tensorboard"
         raise InputError(f"{name}: a trial ends with its validation; give it to gclrec train afterwards")
+    aug = config.aug
     config, space = search_space(config, method, given=given, asked=asked)
+    moved = {} if config.aug == aug else {"aug": config.aug}
     after = max(1, config.epochs // 4) if prune_after is None else prune_after
     if after < 1:
         raise InputError(f"--prune-after: must be at least 1, got {after}")
     if trials < 1:
         raise InputError(f"--trials: must be at least 1, got {trials}")
-    return Search(config, space, after, trials)
+    return Search(config, space, after, trials, moved)
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ class Tuning:
         """
         if self.winner is None:
             raise InputError("no trial came to its end, so there are no best settings")
-        return dict(self.winner.settings)
+        return {**self.search.moved, **self.winner.settings}
 
     @property
     def config(self) -> TrainConfig:

@@ -154,6 +154,23 @@ def test_in_pieces_it_makes_the_same_trials_as_in_one_go(make: Make) -> None:
     assert plain(make(14, "c")) == whole
 
 
+def test_a_training_of_ones_own_can_be_searched() -> None:
+    """Anything that calls the callbacks, in memory."""
+
+    def train(config: TrainConfig, callbacks: Sequence[Any]) -> None:
+        for epoch in range(1, config.epochs + 1):
+            record = {"epoch": epoch, "valid/all/recall@20": epoch - abs(config.low_pass - 0.7)}
+            for callback in callbacks:
+                callback.on_epoch_end(record, epoch)
+
+    search = Search(TrainConfig(epochs=3), {"low_pass": Span(0.0, 1.0)}, prune_after=1)
+    study = new_study(search)
+    run_trials(search, study, 15, train)
+    best = best_of(trials_of(study))
+    assert best is not None
+    assert abs(best.settings["low_pass"] - 0.7) < 0.2
+
+
 def test_the_seed_decides(make: Make) -> None:
     other = replace(SEARCH, config=replace(SEARCH.config, seed=1))
     one, two = make(3), make(3, "b", search=other)
