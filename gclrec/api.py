@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from rich.console import Console
 from gclrec.baselines import Scorer
 from gclrec.common.errors import InputError
 from gclrec.common.files import read_json
-from gclrec.data.interactions import Dataset
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
 from gclrec.evaluation.evaluator import Evaluation
@@ -31,12 +29,11 @@ from gclrec.runs.embeddings import Embedded, as_matrix, read_embeddings
 from gclrec.runs.folder import RunFolder
 from gclrec.runs.reading import PARTS, check_run, read_parts
 from gclrec.settings.config import TrainConfig
-from gclrec.settings.layers import layered_config
 from gclrec.settings.validation import validate
 from gclrec.training.fit import fit as fit_in_memory
 from gclrec.training.fit import fitted
-from gclrec.training.prepare import TrainingData, config_of, dataset_of, prepare, prepared_dataset
-from gclrec.training.progress import in_notebook, progress_of
+from gclrec.training.prepare import TrainingData, config_of, prepare, requested
+from gclrec.training.progress import shown
 from gclrec.training.recorder import continued_data, create_run, fit_run, save_run
 from gclrec.training.results import Result, evaluate_on
 from gclrec.training.trained import load_recommender, recommender_of
@@ -85,45 +82,6 @@ def fit(
     prepared = prepare(made, load())
     with shown(progress) as bars:
         return fit_prepared(prepared, folder=folder, callbacks=[*bars, *callbacks])
-
-
-def requested(
-    data: Any,
-    settings: Mapping[str, Any],
-    *,
-    config: str | Path | Mapping[str, Any] | None = None,
-    method: str | None = None,
-) -> tuple[TrainConfig, Callable[[], Dataset]]:
-    """Return the settings that are asked for, and a function that reads their data set; see :func:`fit`.
-
-    Raises:
-        InputError: a setting is unknown or out of range.
-    """
-    values = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
-    attributes = {side: f"{side}_attributes" for side in ("user", "item")}
-    tables = {
-        side: values[name]
-        for side, name in attributes.items()
-        if not isinstance(values.get(name), (str, type(None)))
-    }
-    named = isinstance(data, (str, Path))
-    if data is not None:
-        values["dataset"] = str(data) if named else IN_MEMORY
-    # Tables count as given, so that settings that would ignore them are refused.
-    values |= {attributes[side]: IN_MEMORY for side in tables}
-    made = layered_config(values, config=config, method=method)
-    no_files: dict[str, Any] = {attributes[side]: None for side in tables}
-    made = dataclasses.replace(made, **no_files)
-
-    def load() -> Dataset:
-        dataset = None if named or data is None else dataset_of(data, made)
-        return prepared_dataset(made, dataset, tables)
-
-    return made, load
-
-
-IN_MEMORY = "in-memory"
-"""The setting ``dataset`` of a run whose data came as a table."""
 
 
 def fit_prepared(
@@ -236,18 +194,6 @@ def load_run(folder: str | Path) -> Run:
     """
     made = RunFolder.open(Path(folder))
     return Run(config_of(made), folder=made)
-
-
-@contextlib.contextmanager
-def shown(progress: bool | object | None) -> Iterator[list[object]]:
-    """Yield the callback that shows progress, if any; see :func:`fit`."""
-    if progress is None:
-        progress = in_notebook()
-    if progress is True:
-        with progress_of() as bars:
-            yield [bars]
-    else:
-        yield [] if progress is False else [progress]
 
 
 class Run:

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from gclrec.api import Run, load_run, requested, shown
+from gclrec.api import Run, load_run
 from gclrec.common.files import write_atomically
 from gclrec.data.interactions import Dataset
 from gclrec.data.statistics import headline
@@ -23,7 +23,8 @@ from gclrec.report.comparison_report import comparison_markdown, comparison_page
 from gclrec.report.run_report import write_run_page
 from gclrec.training.build import pick_device
 from gclrec.training.callbacks import Callbacks
-from gclrec.training.prepare import TrainingData, prepare
+from gclrec.training.prepare import TrainingData, prepare, requested
+from gclrec.training.progress import shown
 
 
 def compare(

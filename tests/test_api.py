@@ -18,6 +18,7 @@ from gclrec.common.errors import InputError
 from gclrec.data.interactions import Interactions
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig
+from gclrec.training.progress import Lines
 
 QUICK: dict[str, Any] = {"epochs": 2, "dim": 8, "batch_size": 128, "num_layers": 2}
 FLAGS = ("--epochs", 2, "--dim", 8, "--batch-size", 128, "--num-layers", 2)
@@ -284,7 +285,8 @@ def test_progress_is_shown_when_asked_for(
     noted = Noted()
     gclrec.fit(clicks, progress=noted, **QUICK)
     assert noted.events[0] == "select 1/2"
-    monkeypatch.setattr("gclrec.api.in_notebook", lambda: True)
+    monkeypatch.setattr("gclrec.training.progress.in_notebook", lambda: True)
+    monkeypatch.setattr("gclrec.training.progress.progress_of", Lines)  # bars leave nothing to read
     gclrec.fit(clicks, **QUICK)
     assert "epoch 2/2" in capfd.readouterr().err
     gclrec.fit(clicks, progress=False, **QUICK)

@@ -48,7 +48,7 @@ def test_commands_are_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> 
     def read(*_: object) -> None:
         raise Read
 
-    monkeypatch.setattr("gclrec.api.prepared_dataset", read)
+    monkeypatch.setattr("gclrec.training.prepare.prepared_dataset", read)
     words = shlex.split(line)
     assert words[:2] == ["gclrec", "compare"]
     with pytest.raises(Read):

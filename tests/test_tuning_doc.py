@@ -43,7 +43,7 @@ def test_commands_are_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> 
     def read(*_: object) -> None:
         raise Read
 
-    monkeypatch.setattr("gclrec.api.prepared_dataset", read)
+    monkeypatch.setattr("gclrec.training.prepare.prepared_dataset", read)
     with pytest.raises(Read):
         app(shlex.split(line)[2:], exit_on_error=False, print_error=False)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,15 @@ from gclrec.data.schema import Attributes, Schema
 from gclrec.data.splits import Split
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig, flag
+from gclrec.settings.layers import layered_config
 from gclrec.settings.validation import advise_views, check_selection, validate
 from gclrec.training.build import split_of
 
 _MANY_COLD = 0.1  # share of the test pairs from which on a split is one of cold start
+
+
+IN_MEMORY = "in-memory"
+"""The setting ``dataset`` of a run whose data came as a table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +82,41 @@ def config_of(folder: RunFolder) -> TrainConfig:
     """
     path = folder.path / "config.toml"
     return validate(TrainConfig.from_dict(folder.settings(), source=str(path)))
+
+
+def requested(
+    data: Any,
+    settings: Mapping[str, Any],
+    *,
+    config: str | Path | Mapping[str, Any] | None = None,
+    method: str | None = None,
+) -> tuple[TrainConfig, Callable[[], Dataset]]:
+    """Return the settings that :func:`gclrec.fit` is asked for, and a function that reads their data set.
+
+    Raises:
+        InputError: a setting is unknown or out of range.
+    """
+    values = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    attributes = {side: f"{side}_attributes" for side in ("user", "item")}
+    tables = {
+        side: values[name]
+        for side, name in attributes.items()
+        if not isinstance(values.get(name), (str, type(None)))
+    }
+    named = isinstance(data, (str, Path))
+    if data is not None:
+        values["dataset"] = str(data) if named else IN_MEMORY
+    # Tables count as given, so that settings that would ignore them are refused.
+    values |= {attributes[side]: IN_MEMORY for side in tables}
+    made = layered_config(values, config=config, method=method)
+    no_files: dict[str, Any] = {attributes[side]: None for side in tables}
+    made = replace(made, **no_files)
+
+    def load() -> Dataset:
+        dataset = None if named or data is None else dataset_of(data, made)
+        return prepared_dataset(made, dataset, tables)
+
+    return made, load
 
 
 def prepare(config: TrainConfig, dataset: Dataset, split: Split | None = None) -> TrainingData:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -25,6 +26,18 @@ QUIET_SECONDS = 30.0
 def progress_of() -> Bars | Lines:
     """Return what shows progress: bars on a terminal (stderr) or in a notebook, else lines on stderr."""
     return Bars(Console(stderr=True)) if sys.stderr.isatty() or in_notebook() else Lines()
+
+
+@contextlib.contextmanager
+def shown(progress: bool | object | None) -> Iterator[list[object]]:
+    """Yield the callback that shows progress, if any; see :func:`gclrec.fit`."""
+    if progress is None:
+        progress = in_notebook()
+    if progress is True:
+        with progress_of() as bars:
+            yield [bars]
+    else:
+        yield [] if progress is False else [progress]
 
 
 def in_notebook() -> bool:
