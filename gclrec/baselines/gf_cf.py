@@ -20,6 +20,21 @@ if TYPE_CHECKING:
     import scipy.sparse
 
 
+_RANK = Setting(
+    "rank",
+    "Singular vectors of gf_cf's low-pass filter (pure_svd takes dim).",
+    low=1,
+    high=65536,
+    search=Span(16, 1024, log=True),
+)
+_LOW_PASS = Setting(
+    "low_pass",
+    "Weight of gf_cf's low-pass filter, beside 1 for its linear filter.",
+    low=0,
+    search=Span(0.0, 2.0),
+)
+
+
 @dataclass(frozen=True, eq=False)
 class GraphFilter:
     """A fitted :func:`gf_cf`.
@@ -52,25 +67,8 @@ class GraphFilter:
 def gf_cf(
     graph: BipartiteGraph,
     *,
-    rank: Annotated[
-        int,
-        Setting(
-            "rank",
-            "Singular vectors of gf_cf's low-pass filter (pure_svd takes dim).",
-            low=1,
-            high=65536,
-            search=Span(16, 1024, log=True),
-        ),
-    ] = 256,
-    low_pass: Annotated[
-        float,
-        Setting(
-            "low_pass",
-            "Weight of gf_cf's low-pass filter, beside 1 for its linear filter.",
-            low=0,
-            search=Span(0.0, 2.0),
-        ),
-    ] = 0.3,
+    rank: Annotated[int, _RANK] = 256,
+    low_pass: Annotated[float, _LOW_PASS] = 0.3,
     seed: Annotated[int, SEED] = 0,
 ) -> GraphFilter:
     r"""Fit a linear graph filter plus an ideal low-pass filter, without training (GF-CF, [1]).

@@ -20,6 +20,17 @@ if TYPE_CHECKING:
     import scipy.sparse
 
 
+_NEIGHBOURS = Setting(
+    "neighbours", "Nearest items that item_knn keeps of each item.", low=1, search=Span(20, 1000, log=True)
+)
+_SHRINK = Setting(
+    "shrink",
+    "Added to the denominator of item_knn's cosine, against items with few shared users.",
+    low=0,
+    search=Span(1.0, 1000.0, log=True),
+)
+
+
 @dataclass(frozen=True, eq=False)
 class ItemKNN:
     """A fitted :func:`item_knn`.
@@ -45,24 +56,8 @@ class ItemKNN:
 def item_knn(
     graph: BipartiteGraph,
     *,
-    neighbours: Annotated[
-        int,
-        Setting(
-            "neighbours",
-            "Nearest items that item_knn keeps of each item.",
-            low=1,
-            search=Span(20, 1000, log=True),
-        ),
-    ] = 200,
-    shrink: Annotated[
-        float,
-        Setting(
-            "shrink",
-            "Added to the denominator of item_knn's cosine, against items with few shared users.",
-            low=0,
-            search=Span(1.0, 1000.0, log=True),
-        ),
-    ] = 100.0,
+    neighbours: Annotated[int, _NEIGHBOURS] = 200,
+    shrink: Annotated[float, _SHRINK] = 100.0,
 ) -> ItemKNN:
     r"""Fit item-based nearest neighbours ([1]) by the cosine between columns of the interaction matrix.
 

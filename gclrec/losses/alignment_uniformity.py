@@ -13,6 +13,13 @@ from gclrec.graph.functional import unit
 from gclrec.losses.base import check_shapes
 from gclrec.losses.log_sum_exp import log_sum_exp
 
+_UNIFORMITY_WEIGHT = Setting(
+    "uniformity_weight",
+    "Weight of directau's uniformity, beside 1 for its alignment.",
+    low=0,
+    search=Span(0.1, 10.0, log=True),
+)
+
 
 def alignment_uniformity(
     user: Tensor,
@@ -21,15 +28,7 @@ def alignment_uniformity(
     log_weight: Tensor | None = None,  # noqa: ARG001
     seen: Tensor | None = None,  # noqa: ARG001
     *,
-    uniformity_weight: Annotated[
-        float,
-        Setting(
-            "uniformity_weight",
-            "Weight of directau's uniformity, beside 1 for its alignment.",
-            low=0,
-            search=Span(0.1, 10.0, log=True),
-        ),
-    ] = 1.0,
+    uniformity_weight: Annotated[float, _UNIFORMITY_WEIGHT] = 1.0,
 ) -> Tensor:
     r"""Pull user and positive together and spread each side over the sphere (DirectAU, [1]).
 

@@ -30,6 +30,23 @@ from gclrec.losses.base import Loss, LossTemperature, Score, compared, whole_wei
 from gclrec.losses.log_sum_exp import log_sum_exp
 from gclrec.losses.temperature import over
 
+_POWER = Setting(
+    "loss_power",
+    "Power of bsl's sum over negatives (its second temperature); 1 weighs both sides alike.",
+    low=0,
+    closed=False,
+    search=Span(0.8, 1.5),
+)
+_MARGIN = Setting(
+    "loss_margin", "Cosine above which ccl pushes a negative away.", low=-1, high=1, search=Span(0.0, 0.95)
+)
+_NEGATIVE_WEIGHT = Setting(
+    "negative_weight",
+    "Weight of ccl's mean over negatives, beside 1 for the positive.",
+    low=0,
+    search=Span(1.0, 1000.0, log=True),
+)
+
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
     r"""Ask that a positive item scores above a negative one (Bayesian personalised ranking, [1]).
@@ -112,16 +129,7 @@ def bilateral_softmax(
     seen: Tensor | None = None,
     *,
     temperature: LossTemperature = 0.1,
-    power: Annotated[
-        float,
-        Setting(
-            "loss_power",
-            "Power of bsl's sum over negatives (its second temperature); 1 weighs both sides alike.",
-            low=0,
-            closed=False,
-            search=Span(0.8, 1.5),
-        ),
-    ] = 1.1,
+    power: Annotated[float, _POWER] = 1.1,
     score: Score = "cosine",
 ) -> Tensor:
     r"""Softmax loss with a separate temperature for the negatives (BSL, [1]).
@@ -166,25 +174,8 @@ def cosine_contrastive(
     log_weight: Tensor | None = None,
     seen: Tensor | None = None,
     *,
-    margin: Annotated[
-        float,
-        Setting(
-            "loss_margin",
-            "Cosine above which ccl pushes a negative away.",
-            low=-1,
-            high=1,
-            search=Span(0.0, 0.95),
-        ),
-    ] = 0.4,
-    negative_weight: Annotated[
-        float,
-        Setting(
-            "negative_weight",
-            "Weight of ccl's mean over negatives, beside 1 for the positive.",
-            low=0,
-            search=Span(1.0, 1000.0, log=True),
-        ),
-    ] = 10.0,
+    margin: Annotated[float, _MARGIN] = 0.4,
+    negative_weight: Annotated[float, _NEGATIVE_WEIGHT] = 10.0,
 ) -> Tensor:
     r"""Pull the positive close and push away negatives that are closer than a margin (CCL of SimpleX, [1]).
 

@@ -20,6 +20,15 @@ from gclrec.common.errors import SettingError
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.negatives.sampler import COUNT, LogQ, Negatives
 
+_ALPHA = Setting(
+    "popularity_alpha",
+    "Exponent of the item degree in popularity negatives.",
+    low=0,
+    high=10,
+    search=Span(0.0, 1.0),
+    lenient=True,
+)
+
 
 def uniform(
     graph: BipartiteGraph,
@@ -45,17 +54,7 @@ def popularity(
     positives: Tensor,  # noqa: ARG001 - the signature of all
     *,
     count: Annotated[int, COUNT] = 1,
-    alpha: Annotated[
-        float,
-        Setting(
-            "popularity_alpha",
-            "Exponent of the item degree in popularity negatives.",
-            low=0,
-            high=10,
-            search=Span(0.0, 1.0),
-            lenient=True,
-        ),
-    ] = 0.75,
+    alpha: Annotated[float, _ALPHA] = 0.75,
     log_q: LogQ = False,
     generator: Generator | None = None,
 ) -> Negatives:
