@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from gclrec.baselines import Scorer
-from gclrec.common.errors import InputError
+from gclrec.common.errors import InputError, UnfinishedError
 from gclrec.common.files import read_json
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
@@ -230,7 +230,7 @@ class Run:
             return {**where, **self.result.values}
         path = self._folder.path
         if not (path / "result.json").is_file():
-            raise InputError(f"{path}: its training did not finish; go on with gclrec train --resume {path}")
+            raise UnfinishedError(path, f"{path}: its training did not finish")
         return read_json(path / "result.json")
 
     @property

@@ -70,9 +70,6 @@ def test_imports_point_down(path: Path) -> None:
         assert FLOORS[there] < FLOORS[here] or (here, there) in SIDEWAYS, f"{here} imports {there}"
 
 
-CIRCLE = {"gclrec.settings.config", "gclrec.settings.validation"}  # the last one
-
-
 def modules_imported(path: Path) -> set[str]:
     """Return what a file imports, in functions and for type checking as well; more names than modules."""
     names = set()
@@ -96,7 +93,7 @@ def test_no_import_circles() -> None:
         if circles == left:
             break
         left = circles
-    assert set(left) <= CIRCLE, f"circles: {left}"
+    assert not left, f"circles: {left}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -106,10 +103,7 @@ def test_no_file_is_a_warehouse(path: Path) -> None:
 
 NAMES_FLAGS = {  # still to be changed
     "data/io/formats.py",
-    "recall/new_items.py",
-    "recall/recommender.py",
     "runs/folder.py",
-    "runs/reading.py",
 }
 
 

@@ -22,7 +22,7 @@ from cyclopts import App, CycloptsError, Parameter, Token, UnusedCliTokensError
 from cyclopts.argument import ArgumentCollection
 from rich.console import Console
 
-from gclrec.common.errors import CollapseWarning, InputError, InputWarning, flag
+from gclrec.common.errors import CollapseWarning, InputError, InputWarning, UnfinishedError, flag
 from gclrec.common.files import read_toml
 
 Json = Annotated[bool, Parameter(negative=(), help="Print one JSON object as the last line on stdout.")]
@@ -69,6 +69,8 @@ def main_of(app: App) -> Callable[..., None]:
                 )
             except CycloptsError as error:
                 fail(_first_line(error))
+            except UnfinishedError as error:
+                fail(f"{_first_line(error)}: gclrec train --resume {error.run}")
             except InputError as error:
                 fail(_first_line(error))
             except BrokenPipeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -31,6 +32,19 @@ class SettingError(InputError):
 
 class DivergenceError(InputError):
     """The training loss is not finite any more: the settings do not suit the data."""
+
+
+class UnfinishedError(InputError):
+    """A run folder is not whole; resuming its training completes it, and commands add how.
+
+    Args:
+        run: the run folder.
+        message: what is missing.
+    """
+
+    def __init__(self, run: Path, message: str) -> None:
+        super().__init__(f"{message}; resume its training")
+        self.run = run
 
 
 class InputWarning(UserWarning):

@@ -97,7 +97,7 @@ class AddedItems:
             return cls.none(embedded.items.ids, dim)
         manifest = read_manifest(folder, KIND)
         if manifest.get("trained") != _checksum(Path(run)):
-            again = f"add the items again: gclrec add-items {run} TABLE --replace"
+            again = "add the items again with gclrec add-items and its option replace"
             raise InputError(f"{folder}: was made from other vectors than the run's; {again}")
         frame, pairs = (read_parquet(folder / f"{name}.parquet") for name in ("items", "pairs"))
         try:

@@ -56,7 +56,7 @@ class Recommender:
         item_degrees: ``(I,)`` training interactions of each item; 0 for added ones.
         added: items that were added after training.
         only: ``(C,)`` sorted rows of the items that may be recommended; all if ``None``.
-        encode_users: encoder of histories, of a run with ``--history`` (see :func:`gclrec.load_recommender`).
+        encode_users: encoder of histories, where the run has one (see :func:`gclrec.load_recommender`).
         fold_in: what gives vectors to new users and items; covers the items of ``index``.
         trained_on: the item rows that each user was trained on; ``known`` if ``None`` and there is no run.
 

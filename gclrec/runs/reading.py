@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gclrec.common.errors import InputError
+from gclrec.common.errors import InputError, UnfinishedError
 from gclrec.common.files import read_parquet, read_toml
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import Interactions, Vocabulary
@@ -30,17 +30,16 @@ def check_run(run: Path) -> None:
         raise InputError(f"{run}: no such run folder")
     if (run / "embeddings").is_dir():
         return
-    again = f"gclrec train --resume {run}"
     if not (run / "config.toml").is_file():
         raise InputError(f"{run}: not a run folder (it has no embeddings and no config.toml)")
     if not (run / "result.json").is_file():
-        raise InputError(f"{run}: has no embeddings, since its training did not finish; go on with: {again}")
+        raise UnfinishedError(run, f"{run}: has no embeddings, since its training did not finish")
     baseline = settings_of(run).get("baseline")
     if baseline is not None and not (run / "fold_in").is_dir():
         raise InputError(
             f"{run}: its method, {baseline}, ranks without vectors, so it has no index and cannot be served"
         )
-    raise InputError(f"{run / 'embeddings'}: missing from a finished run; write it anew with: {again}")
+    raise UnfinishedError(run, f"{run / 'embeddings'}: missing from a finished run")
 
 
 def settings_of(run: Path) -> dict[str, Any]:
