@@ -20,6 +20,7 @@ from gclrec.data.splits import Split
 from gclrec.encoders import LightGCN, Sequences
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.losses.ranking_losses import LOSSES, sampled_softmax
+from gclrec.losses.temperature import Adaptive
 from gclrec.negatives.registry import NEGATIVES, build_sampler, uniform
 from gclrec.runs.checkpoint import load_state, save_state
 from gclrec.runs.folder import RunFolder, free_name
@@ -257,16 +258,20 @@ REMEMBERING = [
 
 
 @pytest.mark.filterwarnings("ignore:attributes age:gclrec.common.errors.InputWarning")
+@pytest.mark.parametrize("hidden", [0.0, 0.5], ids=["", "id_dropout"])
 @pytest.mark.parametrize("settings", REMEMBERING, ids=lambda settings: "-".join(map(str, settings.values())))
 def test_state_taken_out_and_put_back_goes_on_bit_for_bit(
-    toy_graph: BipartiteGraph, tmp_path: Path, settings: dict[str, object]
+    toy_graph: BipartiteGraph, tmp_path: Path, settings: dict[str, object], hidden: float
 ) -> None:
     aug = "none" if SSL[str(settings.get("ssl", "infonce"))].views == 0 else "edge_drop:0.3"
     given, more = {}, {}
+    if hidden:
+        given, more = {"attributes": BOTH}, {"attributes": "input", "id_dropout": hidden}
     if "features" in str(settings.get("ssl")):
-        given, more = {"attributes": BOTH}, {"attributes": "input"}
+        given, more = {"attributes": BOTH}, {"attributes": "input", "id_dropout": hidden}
     elif settings.get("ssl") == "histories":
-        given, more = {"sequences": Sequences(*toy_graph.edge_index, 12, 10, length=4)}, HISTORIES
+        given["sequences"] = Sequences(*toy_graph.edge_index, 12, 10, length=4)
+        more |= HISTORIES
     config = validate(TrainConfig(aug=aug, layer_weights="learned", **(SMALL | more | settings)))
     straight = Trainer(config, toy_graph, **given)
     straight.run_epoch(1)
@@ -280,6 +285,57 @@ def test_state_taken_out_and_put_back_goes_on_bit_for_bit(
     assert other.run_epoch(2) == expected
     for name, value in other.state().items():
         assert torch.equal(value, straight.state()[name]), name
+
+
+@pytest.mark.filterwarnings("ignore:attributes age:gclrec.common.errors.InputWarning")
+def test_a_checkpoint_without_the_generator_of_the_twin_is_taken(toy_graph: BipartiteGraph) -> None:
+    """Version 0.1.0 did not save it."""
+    config = validate(TrainConfig(ssl="moco", attributes="input", id_dropout=0.5, **SMALL))
+    trainer = Trainer(config, toy_graph, attributes=BOTH)
+    trainer.run_epoch(1)
+    tensors = {name: value for name, value in trainer.state().items() if not name.startswith("generator.")}
+    assert len(tensors) == len(trainer.state()) - 1
+    other = Trainer(config, toy_graph, attributes=BOTH)
+    other.load_state(tensors)
+    assert torch.equal(other.model.embeddings().users, trainer.model.embeddings().users)
+
+
+@pytest.mark.filterwarnings("ignore:attributes age:gclrec.common.errors.InputWarning")
+@pytest.mark.parametrize(
+    ("encoder", "settings"),
+    [
+        *((name, {"ssl": "ncl", "cluster_after": 0, "clusters": 2}) for name in ("lightgcn", "sage")),
+        *(
+            (name, own)
+            for name in ("lightgcn", "sage", "two_tower")
+            for own in (
+                {"ssl": "byol", "ssl_target": "history"},
+                {"loss": "softmax", "loss_temperature": "adaptive"},
+            )
+        ),
+    ],
+)
+def test_statistics_are_taken_with_no_id_hidden(
+    toy_graph: BipartiteGraph, encoder: str, settings: dict[str, object]
+) -> None:
+    """Prototypes, first targets and adaptive temperatures are the same whatever the share of hidden ids."""
+    found = []
+    for hidden in (0.0, 0.9):
+        own = {"attributes": "input", "id_dropout": hidden, "aug": "none", "encoder": encoder}
+        config = validate(TrainConfig(**(SMALL | own | settings)))
+        trainer = Trainer(config, toy_graph, attributes=BOTH)
+        before = trainer.generator.get_state()
+        if isinstance(trainer.model.objective.temperature, Adaptive):
+            users = torch.arange(12)
+            trainer.model.objective.temperature.observe(users, users * 0.2)
+        trainer.model.train()
+        trainer.model.objective.begin_epoch(1, trainer.model.encoder, trainer.model.graph)
+        assert trainer.model.encoder.training
+        assert torch.equal(trainer.generator.get_state(), before)
+        found.append(trainer.model.objective.state_dict())
+    assert found[0].keys() == found[1].keys()
+    for name, value in found[0].items():
+        assert torch.equal(value, found[1][name]), name
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"not a checkpoint"])
