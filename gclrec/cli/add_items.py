@@ -1,4 +1,4 @@
-"""``gclrec add-items``: items that came after training, from their users or their content."""
+"""``gclrec add-items``: add items after training, by their users or their attributes."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def add_items(
         bool,
         Parameter(
             negative=(),
-            help="Leave out unknown users, and items that then have nothing to go by, with a note.",
+            help="Leave out unknown users, and items without users or attributes, with a note.",
         ),
     ] = False,
-    replace: Annotated[bool, Parameter(negative=(), help="Forget the items that were added before.")] = False,
+    replace: Annotated[bool, Parameter(negative=(), help="Remove the items that were added before.")] = False,
     json: Json = False,
 ) -> None:
-    """Give vectors to new items without training again; all other commands know them from then on."""
+    """Give vectors to new items without training again; all other commands then include them."""
     if vectors is not None and item_attributes is not None:
         raise InputError("--vectors: --item-attributes gives vectors already; take one of them")
     if table is None and vectors is None and item_attributes is None:

@@ -1,4 +1,4 @@
-"""What every command shares: parsing, printing, and ending well.
+"""Parsing, printing and errors of all commands.
 
 A command module holds ``app = command("train")``, a function under ``@app.default``, and
 ``main = main_of(app)``.
@@ -49,7 +49,7 @@ def command(name: str, **options: Any) -> App:
 
 
 def main_of(app: App) -> Callable[..., None]:
-    """Return the ``main(argv=None)`` of a command: run it, and turn what went wrong into one line.
+    """Return the ``main(argv=None)`` of a command; errors become one line.
 
     Exit codes: 0 done, 2 bad input or a file that cannot be read or written, 130 interrupted, 143 terminated.
     """
@@ -140,14 +140,14 @@ def note_given(by_name: Mapping[str, Any], own: Collection[str]) -> None:
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end with SIGTERM: commands close as after an interrupt."""
+    """Raised at SIGTERM, so that commands close as after an interrupt."""
 
 
 @contextlib.contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Let SIGTERM raise :class:`Terminated`, where it would end the process without a word.
+    """Let SIGTERM raise :class:`Terminated`.
 
-    Only the main thread can ask for that; a handler that somebody else has set stays.
+    In the main thread only; a handler that is set already stays.
     """
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
@@ -189,7 +189,7 @@ def emit_json(values: Mapping[str, object]) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    """Return what went wrong on one line, with flags where Python says ``skip_unknown=True``."""
+    """Return the message on one line, with flags in place of arguments such as ``skip_unknown=True``."""
     line = " ".join(str(error).split())
     return re.sub(r"\bskip_(unknown|known)=True", r"--skip-\1", line)
 

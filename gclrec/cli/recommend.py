@@ -42,8 +42,8 @@ def recommend(
     users_file: Annotated[
         Path | None,
         Parameter(
-            help="For the users of this file of interactions; who is in the run already is taken with what "
-            "training saw as well."
+            help="For the users of this file of interactions; for users of the run their training items "
+            "count too."
         ),
     ] = None,
     k: Annotated[int, Parameter(name=("-k", "--k"), help="Number of items for a user.")] = 10,
@@ -79,8 +79,8 @@ def recommend(
         bool,
         Parameter(
             negative=(),
-            help="Leave out, with a note, unknown items of a history or of --candidates, and users of whom "
-            "nothing is known.",
+            help="Leave out, with a note, unknown items of a history or of --candidates, and users without "
+            "any known item.",
         ),
     ] = False,
     exact: Annotated[
@@ -168,7 +168,7 @@ def _show(title: str, found: list[Recommendation], given: dict[str, Any], json: 
 
 
 def _show_table(table: pl.DataFrame, json: bool) -> None:
-    """Show one table for each user who got anything."""
+    """Show one table for each user with a recommendation."""
     from gclrec.recall.recommendation import Recommendation
 
     for (user,), part in table.group_by("user", maintain_order=True):

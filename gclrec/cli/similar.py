@@ -1,4 +1,4 @@
-"""``gclrec similar``: the items most like an item of a run."""
+"""``gclrec similar``: the items most similar to an item of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def similar(
     k: Annotated[int, Parameter(name=("-k", "--k"), help="Number of items.")] = 10,
     json: Json = False,
 ) -> None:
-    """Print the items whose vectors point most nearly the same way, by cosine."""
+    """Print the items whose vectors have the highest cosine with that of an item."""
     from rich.table import Table
 
     from gclrec.recall.recommender import Recommender

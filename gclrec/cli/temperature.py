@@ -33,8 +33,8 @@ def temperature(
 ) -> None:
     """Print how much of a softmax loss's gradient falls on the hardest negatives, at each temperature.
 
-    From the final embeddings of a run: users against the items they have not (the ranking loss), and users
-    and items among themselves (the contrast).
+    From the final embeddings of a run: users against the items they do not have (ranking loss), and users
+    and items among themselves (contrast).
     """
     taus, own, curves, score = hardness_of_run(RunFolder.open(run), temperatures, rows=rows, seed=seed)
     table = Table("temperature", title="share of the gradient that falls on the hardest negatives")

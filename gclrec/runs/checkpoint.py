@@ -1,4 +1,4 @@
-"""Tensors and numbers in one safetensors file, written at once or not at all; nothing is unpickled."""
+"""Checkpoints: tensors and JSON values in one safetensors file, without pickle."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ from gclrec.common.files import write_atomically
 
 
 def save_state(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-    """Write tensors and JSON values to one file: to a temporary name first, then renamed.
-
-    A process that is killed in the middle leaves the former file as it was.
-    """
+    """Write tensors and JSON values to one file, atomically: if interrupted, the former file is kept."""
     flat = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     write_atomically(path, serialize(flat, metadata={"gclrec": json.dumps(dict(values))}))
 

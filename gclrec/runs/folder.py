@@ -1,4 +1,4 @@
-"""The run folder: everything a run needs to be resumed, evaluated, exported and served."""
+"""The run folder: all files that are needed to resume, evaluate, export and serve a run."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class RunFolder:
     ``added/``              items added after training, written by ``gclrec add-items``
     ======================  ==========================================================
 
-    Every file is written under a temporary name and renamed, so none is ever half there.
+    Every file is written under a temporary name and renamed, so a reader never sees half of one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -70,7 +70,7 @@ class RunFolder:
         """Make the folder with its settings, split and attributes; it appears whole or not at all.
 
         Args:
-            path: where; nothing may be there yet.
+            path: where; it must not exist.
             settings: every setting of the run, as plain values.
             split: what is trained and tested on.
             exposed: pairs that were shown and not clicked, numbered as the split is.
@@ -103,7 +103,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes from training in the folder; the system lets go of it however this one ends.
+        """Lock the folder against other processes that train; the lock ends with the process.
 
         Raises:
             InputError: another process trains there.
@@ -119,7 +119,7 @@ class RunFolder:
             os.close(descriptor)
 
     def discard_unless_trained(self) -> None:
-        """Remove the folder if no epoch of it is done, as when its settings turn out not to suit its data."""
+        """Remove the folder if no epoch is done, such as when the settings do not suit the data."""
         if not self.last_checkpoint.exists():
             shutil.rmtree(self.path, ignore_errors=True)
 
@@ -155,7 +155,7 @@ class RunFolder:
         write_atomically(folder / "split.json", json.dumps(how))
 
     def joined(self, split: Split) -> str:
-        """Return the part with the validation pairs of a refit, written where that is not all of them."""
+        """Return the part with the validation pairs of a refit; it is written if that is not all of them."""
         joining, left = split.joining()
         if left is None:
             return "valid"

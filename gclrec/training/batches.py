@@ -33,10 +33,10 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class KnownItems:
-    """The items that have an interaction, numbered on their own, for negatives to be drawn among.
+    """The items with an interaction, numbered on their own, from which negatives are drawn.
 
-    With attributes an item without any is one that has yet to appear, and as a negative it would teach that
-    nobody wants its kind.
+    With attributes, an item without interactions is a new one; as a negative it would teach the model that
+    items with its attributes are not wanted.
 
     Args:
         graph: the same interactions, between all users and the known items.

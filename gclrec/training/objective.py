@@ -1,4 +1,4 @@
-"""What one training step minimises: the ranking loss, the contrast beside it, and L2."""
+"""The objective of a training step: ranking loss, contrastive loss and L2."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Parts: TypeAlias = dict[str, Tensor]
 
 
 class Objective(nn.Module):
-    r"""Ranking beside contrast (SGL's multi-task loss, [1] equation 13), every part a mean over its rows.
+    r"""Sum of ranking loss, L2 and contrastive loss (SGL, [1] equation 13), each a mean over its rows.
 
     .. math:: L = L_\text{main} + \lambda_2 L_2 + \lambda L_\text{contrast}
 
     L2 acts on the batch's layer-0 rows: a user, a positive and, on average, one negative for each pair,
-    however many there are. As a module it holds what the contrast keeps from step to step.
+    whatever their number. The module holds the parameters and buffers of the contrast.
 
     Args:
         l2_weight: :math:`\lambda_2`.
@@ -34,8 +34,8 @@ class Objective(nn.Module):
         contrast: an entry of :data:`gclrec.contrast.SSL`, made; ``None`` for none.
         loss: the main loss, a name in :data:`gclrec.losses.ranking_losses.LOSSES`; with ``none`` the
             contrast stands alone.
-        loss_settings: its keyword arguments.
-        temperature: that of the main loss, if it has one; a number may stand in ``loss_settings`` instead.
+        loss_settings: keyword arguments of the main loss.
+        temperature: of the main loss, if it is a module; a number is in ``loss_settings`` instead.
 
     [1] Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783
     """
@@ -100,7 +100,7 @@ class Objective(nn.Module):
         return total, {name: part.detach() for name, part in parts.items()}
 
     def _main(self, batch: Batch, user: Tensor, positive: Tensor, negatives: Tensor) -> Tensor:
-        """Return the main loss; an adaptive temperature is told how hard each row was."""
+        """Return the main loss; an adaptive temperature observes how hard each row is."""
         settings = self.loss_settings
         if self.temperature is not None:
             settings = {**settings, "temperature": current(self.temperature, batch.users)}
@@ -115,10 +115,9 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def begin_epoch(self, epoch: int, encoder: Encoder, graph: BipartiteGraph) -> None:
-        """Tell the contrast and the temperature that epoch ``epoch``, from 1, begins.
-
-        What they compute from embeddings is computed in evaluation mode, without hidden ids.
-        """
+        """Update the contrast and the temperature at the start of epoch ``epoch`` (from 1)."""
+        if isinstance(self.temperature, Adaptive):
+            self.temperature.begin_epoch(encoder, graph)
         contrast: object = self.contrast
         with evaluating(encoder):
             if isinstance(self.temperature, Adaptive):
@@ -128,7 +127,7 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def after_step(self, encoder: Encoder) -> None:
-        """Tell the contrast and what is learned of temperatures that the optimiser has taken a step."""
+        """Update the contrast and learned temperatures after a step of the optimiser."""
         for module in self.modules():
             if isinstance(module, Learned):
                 module.after_step()
@@ -137,7 +136,7 @@ class Objective(nn.Module):
             contrast.after_step(encoder)
 
     def temperatures(self) -> dict[str, float]:
-        """Return the temperatures that change, by the setting they belong to."""
+        """Return the temperatures that change, by setting."""
         contrast: object = getattr(self.contrast, "temperature", None)
         found = {"loss_temperature": self.temperature, "temperature": contrast}
         return {
@@ -149,7 +148,7 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def ranked(self, embeddings: Embeddings) -> Embeddings:
-        """Return the vectors to rank by: the encoder's, unless the contrast has its own."""
+        """Return the vectors to rank by: those of the encoder, unless the contrast has its own."""
         contrast: object = self.contrast
         return contrast.ranked(embeddings) if isinstance(contrast, Ranks) else embeddings
 

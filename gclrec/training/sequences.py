@@ -1,4 +1,4 @@
-"""In which order users took their items."""
+"""Users' items in the order in which they took them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from gclrec.encoders import Sequences
 
 
 def sequences_of(train: Interactions, length: int) -> Sequences:
-    """Return the items of each user by time, or in the order of the table where no times are known.
+    """Return the items of each user by time.
 
-    An :class:`~gclrec.InputWarning` says so.
+    Without times they are in the order of the table, with an :class:`~gclrec.InputWarning`.
 
     Args:
         train: the pairs.
@@ -33,7 +33,7 @@ def sequences_of(train: Interactions, length: int) -> Sequences:
 
 
 def continued(sequences: Sequences, users: IntArray, given: Ragged) -> Tensor:
-    """Return the newest items of users who have come to further ones, ``(B, n)``, the newest last.
+    """Return the newest items of users with further interactions, ``(B, n)``, the newest last.
 
     Args:
         sequences: what users took in training.
