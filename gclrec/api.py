@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import torch
@@ -38,6 +38,11 @@ from gclrec.training.recorder import continued_data, create_run, fit_run, save_r
 from gclrec.training.results import Result, evaluate_on
 from gclrec.training.trained import load_recommender, recommender_of
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from gclrec.settings.typed import Settings
+
 
 def fit(
     data: Any = None,
@@ -47,7 +52,7 @@ def fit(
     folder: str | Path | None = None,
     progress: bool | object | None = None,
     callbacks: Iterable[object] = (),
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> Run:
     """Train on interactions and test once, as ``gclrec train`` does with the same settings.
 

@@ -120,7 +120,7 @@ def typed_module(config: type[CoreSettings] = TrainConfig) -> str:
         "# fmt: off",
         "from __future__ import annotations",
         "",
-        "from typing import Literal, TypedDict",
+        "from typing import Any, Literal, TypedDict",
         "",
         "",
         "class Settings(TypedDict, total=False):",
@@ -132,6 +132,8 @@ def typed_module(config: type[CoreSettings] = TrainConfig) -> str:
         kind = _type_name(known.type)
         if choices:
             kind = f"Literal[{', '.join(map(_quoted, choices))}]" + (" | None" if "None" in kind else "")
+        if name in ("user_attributes", "item_attributes"):
+            kind = "Any"  # a path or a table
         entry = f"    {name}: {kind}"
         if len(entry) > 110:
             inner = textwrap.fill(", ".join(map(_quoted, choices)), 98).replace("\n", "\n        ")

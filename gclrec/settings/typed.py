@@ -3,7 +3,7 @@
 # fmt: off
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 
 class Settings(TypedDict, total=False):
@@ -25,9 +25,9 @@ class Settings(TypedDict, total=False):
     """File of a published test part, beside a file of training pairs."""
     valid_file: str | None
     """File of a published validation part."""
-    user_attributes: str | None
+    user_attributes: Any
     """File of user attributes. Default: those of the data set, where it has any."""
-    item_attributes: str | None
+    item_attributes: Any
     """File of item attributes. Default: those of the data set, where it has any."""
     attribute_min_count: int
     """Users (or items) that must have an attribute value for it to be known; rarer ones read as missing."""

@@ -115,9 +115,10 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def begin_epoch(self, epoch: int, encoder: Encoder, graph: BipartiteGraph) -> None:
-        """Update the contrast and the temperature at the start of epoch ``epoch`` (from 1)."""
-        if isinstance(self.temperature, Adaptive):
-            self.temperature.begin_epoch(encoder, graph)
+        """Update the contrast and the temperature at the start of epoch ``epoch`` (from 1).
+
+        What they compute from embeddings is computed in evaluation mode, without hidden ids.
+        """
         contrast: object = self.contrast
         with evaluating(encoder):
             if isinstance(self.temperature, Adaptive):
