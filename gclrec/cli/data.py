@@ -16,7 +16,7 @@ from rich.table import Table
 from gclrec.cli.console import Json, command, emit_json, main_of, output
 from gclrec.common.errors import InputError, InputWarning, SettingError, flag
 from gclrec.data.catalog.loader import CATALOG, VARIABLE, cache_folder, load, locate
-from gclrec.data.filters import filtered
+from gclrec.data.filters import Keep, filtered
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.io.attributes import with_attribute_files
 from gclrec.data.io.columns import Columns
@@ -52,6 +52,8 @@ class Reading:
     """File of item attributes, in place of those of the data set."""
     min_rating: float | None = None
     """Keep interactions with at least this rating."""
+    repeats: str = "first"
+    """Which row of a repeated pair stays: first or last in time, max or sum of the weights."""
     k_core: int | None = None
     """Keep users and items with at least this many interactions, to a fixed point."""
     split: Annotated[
@@ -138,9 +140,10 @@ def describe_command(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InputWarning)
         parts = {"test": reading.test_file, "valid": reading.valid_file}
-        dataset = load(name, columns=columns, format=reading.format, **parts)
+        keep = Keep(reading.min_rating, reading.repeats)
+        dataset = load(name, columns=columns, format=reading.format, keep=keep, **parts)
         dataset = with_attribute_files(dataset, reading.user_attributes, reading.item_attributes)
-        dataset = filtered(dataset, min_rating=reading.min_rating, k_core=reading.k_core)
+        dataset = filtered(dataset, k_core=reading.k_core)
         split = None
         if reading.split is not None:
             split = _split(dataset, reading)

@@ -15,7 +15,7 @@ from gclrec.cli.console import ConfigFile, Json, command, emit_json, fill, main_
 from gclrec.common.errors import InputError
 from gclrec.data.interactions import Dataset
 from gclrec.data.splits import Split
-from gclrec.data.statistics import has_clock, headline
+from gclrec.data.statistics import headline, seconds_since_1970
 from gclrec.report.figures_table import figures_table
 from gclrec.report.run_report import PAGE
 from gclrec.runs.folder import RunFolder, check_free, free_name
@@ -112,7 +112,7 @@ def train(
 
 def _other_splits(dataset: Dataset, split: Split, *, asked: str | None) -> str:
     """Return a line on the splits by time, where times are known and nobody chose a split."""
-    if asked is not None or split.name != "random" or not has_clock(dataset):
+    if asked is not None or split.name != "random" or seconds_since_1970(dataset) is None:
         return ""
     return "\nsplit random; times are known: --split temporal (or leave_one_out) tests on what came later"
 

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.interactions import Dataset, Interactions
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Which rows of a table are interactions, and which row of a repeated pair stays.
+
+    Args:
+        min_rating: the smallest rating or weight of an interaction; with ``None`` it is above 0.
+        repeats: a name in :data:`~gclrec.data.interactions.REPEATS`.
+    """
+
+    min_rating: float | None = None
+    repeats: str = "first"
 
 
 def filtered(dataset: Dataset, *, min_rating: float | None = None, k_core: int | None = None) -> Dataset:

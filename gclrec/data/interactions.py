@@ -17,6 +17,16 @@ from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.io.numbering import CODED, ID, distinct_ids, listed_ids, numbered, places_of, typed
 
 IntArray = npt.NDArray[np.int64]
+REPEATS = {
+    "first": "at its first time",
+    "last": "at its last time",
+    "max": "with its highest weight",
+    "sum": "at its first time, with the sum of its weights",
+}
+"""Which of the rows of a repeated pair stays."""
+
+TimeArray = npt.NDArray[Any]
+"""Times: int64, or float64 where they are no whole numbers."""
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -155,7 +165,8 @@ class Interactions:
         items: raw item ids by row number; likewise.
         user: ``(E,)`` user rows in ``[0, U)``.
         item: ``(E,)`` item rows in ``[0, I)``.
-        time: ``(E,)`` float64, seconds or any number that grows with time; ``None`` without times.
+        time: ``(E,)`` seconds or any number that grows with time, int64 if all are whole, else float64;
+            ``None`` without times.
         weight: ``(E,)`` float32, such as a rating; ``None`` without weights.
     """
 
@@ -163,7 +174,7 @@ class Interactions:
     items: Vocabulary
     user: IntArray
     item: IntArray
-    time: npt.NDArray[np.float64] | None = None
+    time: TimeArray | None = None
     weight: npt.NDArray[np.float32] | None = None
 
     @classmethod
@@ -192,7 +203,10 @@ class Interactions:
         with ThreadPoolExecutor(2) as pool:  # users and items at the same time
             (users, user), (items, item) = pool.map(_numbered, (frame["user"], frame["item"]), (users, items))
         columns = frame.columns
-        time = frame["time"].cast(pl.Float64).to_numpy() if "time" in columns else None
+        time = None
+        if "time" in columns:
+            dtype = pl.Int64 if frame["time"].dtype.is_integer() else pl.Float64
+            time = frame["time"].cast(dtype).to_numpy()
         weight = frame["weight"].cast(pl.Float32).to_numpy() if "weight" in columns else None
         pairs = cls(users, items, user, item, time, weight)
         return pairs if repeats else pairs.deduplicated()
@@ -261,8 +275,20 @@ class Interactions:
         """Return the pairs ordered by user, then item."""
         return self.select(np.argsort(self.pair_keys, kind="stable"))
 
-    def deduplicated(self) -> Interactions:
-        """Return each pair once, at its first time (its first row if times are unknown or equal)."""
+    def deduplicated(self, repeats: str = "first") -> Interactions:
+        """Return each pair once; an :class:`~gclrec.InputWarning` gives the number of dropped rows.
+
+        Args:
+            repeats: which of its rows stays, a name in :data:`REPEATS`. Without times, and among equal ones,
+                the first or last row counts.
+
+        Raises:
+            InputError: there is no such name, or it is about weights and there are none.
+        """
+        if repeats not in REPEATS:
+            raise InputError(f"repeats: found {repeats!r}, expected one of {', '.join(REPEATS)}")
+        if repeats in ("max", "sum") and self.weight is None:
+            raise InputError(f"repeats: {repeats!r} is about ratings or weights, and there are none")
         ordered = self._new_keys()
         _sort(ordered)  # np.unique hashes, which is slower
         repeated = ordered[1:][ordered[1:] == ordered[:-1]]
@@ -273,12 +299,22 @@ class Interactions:
         among = np.flatnonzero(_is_in(keys, repeated))
         if self.time is not None:
             among = among[np.argsort(self.time[among], kind="stable")]
+        if repeats == "last":
+            among = among[::-1]
+        if repeats == "max" and self.weight is not None:
+            among = among[np.argsort(-self.weight[among], kind="stable")]
         among = among[np.argsort(keys[among], kind="stable")]
+        again = np.append(False, keys[among[1:]] == keys[among[:-1]])
         stays = np.ones(len(keys), dtype=np.bool_)
-        stays[among[1:][keys[among[1:]] == keys[among[:-1]]]] = False
-        message = f"{np.count_nonzero(~stays):,} repeated pairs: each pair is kept once, at its first time"
+        stays[among[again]] = False
+        message = f"{np.count_nonzero(again):,} repeated pairs: each pair is kept once, {REPEATS[repeats]}"
         warnings.warn(message, InputWarning, stacklevel=2)
-        return self.select(stays)
+        whole = self
+        if repeats == "sum" and self.weight is not None:
+            weight = self.weight.copy()
+            weight[among[~again]] = np.bincount(np.cumsum(~again) - 1, weights=weight[among])
+            whole = replace(self, weight=weight)
+        return whole.select(stays)
 
     def compacted(self) -> Interactions:
         """Return the same pairs without the users and items that have none."""

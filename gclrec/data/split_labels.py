@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -97,7 +97,7 @@ def pair_noise(pairs: Interactions, generator: np.random.Generator) -> npt.NDArr
     return noise
 
 
-def ranks_within(group: IntArray, value: npt.NDArray[np.float64]) -> IntArray:
+def ranks_within(group: IntArray, value: npt.NDArray[Any]) -> IntArray:
     """Return each row's rank, from 0, in its group by value, then by row."""
     order = np.lexsort((value, group))
     ordered = group[order]

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from gclrec.common.declaration import SEED, Component, Setting
 from gclrec.common.errors import InputError, InputWarning, SettingError
-from gclrec.data.interactions import BoolArray, Dataset, IntArray, Interactions
+from gclrec.data.interactions import BoolArray, Dataset, IntArray, Interactions, TimeArray
 from gclrec.data.split_labels import (
     NODES,
     ORDER,
@@ -251,9 +250,7 @@ def temporal(
         )
     ordered = np.sort(pairs.time)
     if ordered[0] == ordered[-1] and valid + test > 0:
-        raise InputError(
-            f"{dataset.name}: split 'temporal' needs different times, and all are {ordered[0]:g}"
-        )
+        raise InputError(f"{dataset.name}: split 'temporal' needs different times, and all are {ordered[0]}")
     first_valid = _cut(ordered, 1.0 - valid - test)
     first_test = _cut(ordered, 1.0 - test)
     label = (pairs.time >= first_valid).astype(np.int8) + (pairs.time >= first_test).astype(np.int8)
@@ -311,7 +308,7 @@ class _Cold(NamedTuple):
     kind: str
     node: IntArray
     degree: IntArray
-    when: npt.NDArray[np.float64] | None
+    when: TimeArray | None
 
     def label(
         self, pairs: Interactions, draws: Draws, valid: float, test: float, cold_share: float, shots: int
@@ -344,10 +341,10 @@ class _Cold(NamedTuple):
         return label
 
 
-def _cut(ordered: npt.NDArray[np.float64], share: float) -> float:
+def _cut(ordered: TimeArray, share: float) -> Any:
     """Return the first time after the earliest ``share`` of all pairs."""
     place = round(share * len(ordered))
-    return float(ordered[place]) if place < len(ordered) else np.inf
+    return ordered[place] if place < len(ordered) else np.inf  # as a float, large int64 times would tie
 
 
 def _none_of(pairs: Interactions) -> Interactions:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from gclrec.common.errors import InputError, InputWarning
-from gclrec.data.interactions import Dataset, IntArray, Interactions, Vocabulary
+from gclrec.data.interactions import Dataset, IntArray, Interactions, TimeArray, Vocabulary
 from gclrec.data.schema import Schema
 from gclrec.data.splits import Split
 
@@ -20,6 +20,7 @@ K_CORES = (2, 5, 10)
 _QUANTILES = {"min": 0, "q10": 10, "q25": 25, "median": 50, "q75": 75, "q90": 90, "q99": 99, "max": 100}
 _FEW = 20  # up to this many distinct ratings are counted one by one
 _CLOCK = (1e8, 2e10)  # seconds since 1970 that are dates from 1973 to 2603
+_NANOSECONDS = (1e17, 9e18)  # the same times in nanoseconds, as far as int64 goes
 
 
 def dataset_statistics(dataset: Dataset, split: Split | None = None) -> dict[str, Any]:
@@ -162,23 +163,31 @@ def _core_size(pairs: Interactions, k: int) -> dict[str, int]:
     return {"users": core.num_users, "items": core.num_items, "interactions": len(core)}
 
 
-def has_clock(dataset: Dataset) -> bool:
-    """Return whether the data set has times that look like seconds since 1970 and are no mere order."""
+def seconds_since_1970(dataset: Dataset) -> TimeArray | None:
+    """Return the times of a data set in seconds since 1970.
+
+    Returns:
+        ``None`` if they are a mere order, or do not look like seconds or nanoseconds since 1970.
+    """
     time = dataset.interactions.time
     if time is None or dataset.time_is_order or len(time) == 0:
-        return False
-    return bool(_CLOCK[0] <= time.min() and time.max() <= _CLOCK[1])
+        return None
+    for (low, high), scale in ((_CLOCK, 1), (_NANOSECONDS, 1e9)):
+        if low <= time.min() and time.max() <= high:
+            return time / scale
+    return None
 
 
 def _time_figures(dataset: Dataset) -> dict[str, Any] | None:
     time = dataset.interactions.time
     if time is None or len(time) == 0:
         return None
-    first, last = float(time.min()), float(time.max())
     if dataset.time_is_order:
         return {"kind": "order", "longest": int(dataset.interactions.user_degrees().max())}
-    if not has_clock(dataset):
-        return {"kind": "numbers", "first": first, "last": last}
+    seconds = seconds_since_1970(dataset)
+    if seconds is None:
+        return {"kind": "numbers", "first": float(time.min()), "last": float(time.max())}
+    first, last = float(seconds.min()), float(seconds.max())
     dates = [datetime.fromtimestamp(moment, tz=timezone.utc).isoformat() for moment in (first, last)]
     days = (last - first) / 86_400
     return {"kind": "clock", "first": dates[0], "last": dates[1], "days": days}

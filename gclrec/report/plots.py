@@ -12,7 +12,7 @@ import numpy as np
 
 from gclrec.common.errors import InputError
 from gclrec.data.interactions import Dataset, IntArray
-from gclrec.data.statistics import has_clock
+from gclrec.data.statistics import seconds_since_1970
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,11 +98,12 @@ def _draw_time(ax: Axes, dataset: Dataset) -> None:
     import matplotlib.dates
 
     dates: Any = matplotlib.dates
-    time = dataset.interactions.time
+    seconds = seconds_since_1970(dataset)
+    time = dataset.interactions.time if seconds is None else seconds
     assert time is not None
     counts, edges = np.histogram(time, bins=int(np.clip(len(np.unique(time)), 1, 60)))
     places = edges
-    if has_clock(dataset):
+    if seconds is not None:
         places = dates.date2num([datetime.fromtimestamp(edge, tz=timezone.utc) for edge in edges])
         locator = dates.AutoDateLocator(maxticks=7)
         ax.xaxis.set_major_locator(locator)

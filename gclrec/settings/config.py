@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from gclrec.common.declaration import SEED, Around, Setting, Span
 from gclrec.common.errors import InputError, flag
 from gclrec.contrast import SSL
+from gclrec.data.interactions import REPEATS
 from gclrec.data.splits import TRAIN_FRACTION
 from gclrec.evaluation.metrics import METRICS
 from gclrec.settings.rooms import (
@@ -71,7 +72,9 @@ class CoreSettings:
     attribute_min_count: Annotated[int, DATA, Setting(low=1)] = 2
     """Users (or items) that must have an attribute value for it to be known; rarer ones read as missing."""
     min_rating: Annotated[float | None, DATA] = None
-    """Keep interactions with at least this rating."""
+    """Keep interactions with at least this rating. Default: those with a rating above 0."""
+    repeats: Annotated[str, DATA, Setting(choices=REPEATS)] = "first"
+    """Which row of a repeated pair stays, after --min-rating: first or last by time, max or sum by weight."""
     k_core: Annotated[int | None, DATA, Setting(low=1)] = None
     """Keep users and items with at least this many interactions, to a fixed point."""
     split_seed: Annotated[int | None, DATA, Setting(low=0, high=2**63 - 1)] = None

@@ -15,7 +15,7 @@ import polars as pl
 from gclrec.baselines import BASELINES
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.catalog.loader import load, times_are_places
-from gclrec.data.filters import filtered
+from gclrec.data.filters import Keep, filtered
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.io.attributes import with_attribute_files
 from gclrec.data.io.columns import Columns
@@ -158,12 +158,17 @@ def prepared_dataset(
     if dataset is None:
         columns = columns_of(config)
         files = {"test": config.test_file, "valid": config.valid_file}
-        dataset = load(config.dataset, columns=columns, format=config.format, **files)
+        dataset = load(config.dataset, columns=columns, format=config.format, keep=keep_of(config), **files)
     for side, table in (tables or {}).items():
         given: dict[str, Any] = {f"{side}_attributes": attributes_from(table, name=f"{side}_attributes")}
         dataset = replace(dataset, **given)
     dataset = with_attribute_files(dataset, config.user_attributes, config.item_attributes)
-    return filtered(dataset, min_rating=config.min_rating, k_core=config.k_core)
+    return filtered(dataset, k_core=config.k_core)
+
+
+def keep_of(config: TrainConfig) -> Keep:
+    """Return which rows of a table the settings keep."""
+    return Keep(config.min_rating, config.repeats)
 
 
 def columns_of(config: TrainConfig) -> Columns:
@@ -188,10 +193,14 @@ def dataset_of(data: Any, config: TrainConfig) -> Dataset:
         if getattr(config, name) != default:
             raise InputError(f"{flag(name)}: is about data in files, and this is in memory")
     if isinstance(data, Dataset):
-        return data
+        return filtered(data, min_rating=config.min_rating)
+    if isinstance(data, Interactions):
+        dataset = filtered(Dataset("Interactions", data), min_rating=config.min_rating)
+        return replace(dataset, interactions=dataset.interactions.deduplicated(config.repeats))
+    keep = keep_of(config)
     if is_hetero(data):
-        return dataset_of_hetero(data)
-    pairs = interactions_from(data, columns=columns_of(config))
+        return dataset_of_hetero(data, keep=keep)
+    pairs = interactions_from(data, columns=columns_of(config), keep=keep)
     return Dataset(type(data).__name__, pairs, time_is_order=times_are_places(pairs))
 
 

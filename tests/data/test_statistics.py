@@ -18,9 +18,9 @@ from gclrec.data.statistics import (
     K_CORES,
     dataset_statistics,
     gini_index,
-    has_clock,
     item_dispersion,
     part_figures,
+    seconds_since_1970,
 )
 from gclrec.data.synthetic import make_synthetic
 
@@ -156,7 +156,7 @@ def pairs(**columns: list[float]) -> Interactions:
 def test_times(times: list[float] | None, order: bool, expected: dict[str, object] | None) -> None:
     dataset = Dataset("x", pairs(**({} if times is None else {"time": times})), time_is_order=order)
     assert dataset_statistics(dataset)["time"] == expected
-    assert has_clock(dataset) == (expected is not None and expected["kind"] == "clock")
+    assert (seconds_since_1970(dataset) is not None) == (expected is not None and expected["kind"] == "clock")
 
 
 def test_ratings_one_by_one_or_in_spans() -> None:

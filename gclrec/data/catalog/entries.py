@@ -13,10 +13,17 @@ import polars as pl
 
 from gclrec.common.errors import InputError
 from gclrec.common.files import read_bytes, read_toml
+from gclrec.data.filters import Keep
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.io.attributes import read_attributes
-from gclrec.data.io.columns import Columns
-from gclrec.data.io.readers import read_interactions, read_parts
+from gclrec.data.io.columns import Columns, RawInteractions
+from gclrec.data.io.readers import (
+    KEEP,
+    interactions_only,
+    numbered_interactions,
+    read_interactions,
+    read_parts,
+)
 from gclrec.data.io.text import integer_lists
 
 
@@ -72,19 +79,19 @@ class FolderLayout:
                 found[role] = there[0]
         return found if self.needed.keys() <= found.keys() else None
 
-    def read(self, files: Mapping[str, Path]) -> Dataset:
+    def read(self, files: Mapping[str, Path], keep: Keep = KEEP) -> Dataset:
         """Read the data set from its files by role."""
         parts: Mapping[str, Interactions] = {}
         if "train" in files:
             paths = {role: files[role] for role in ("train", "test", "valid") if role in files}
-            dataset = read_parts(paths, format=self.format)
+            dataset = read_parts(paths, format=self.format, keep=keep)
             pairs, parts = dataset.interactions, dataset.parts
         elif self.format == "counted_lists":
-            pairs = Interactions.from_frame(
-                _counted_lists(files["pairs"]).rename({"id": "user", "value": "item"})
-            )
+            raw = RawInteractions(_counted_lists(files["pairs"]).rename({"id": "user", "value": "item"}))
+            pairs = numbered_interactions(interactions_only(raw, keep, files["pairs"]), keep)
         else:
-            pairs = read_interactions(files["pairs"], columns=Columns(**self.columns), format=self.format)
+            columns = Columns(**self.columns)
+            pairs = read_interactions(files["pairs"], columns=columns, format=self.format, keep=keep)
         users = read_attributes(files["users"]) if "users" in files else None
         items = _ATTRIBUTE_READERS[self.item_format](files["items"]) if "items" in files else None
         if items is not None and self.item_columns:

@@ -15,11 +15,12 @@ import numpy as np
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.catalog.download import fetch, unzip
 from gclrec.data.catalog.entries import CATALOG, Entry
+from gclrec.data.filters import Keep, filtered
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.io.columns import AnyPath, Columns
 from gclrec.data.io.folders import find_layout
 from gclrec.data.io.formats import GUESSED, detect_format
-from gclrec.data.io.readers import read_dataset
+from gclrec.data.io.readers import KEEP, read_dataset
 from gclrec.data.synthetic import make_synthetic
 
 __all__ = ["CATALOG", "VARIABLE", "Entry", "cache_folder", "find", "load", "locate"]
@@ -79,6 +80,7 @@ def load(
     format: str = "auto",
     test: AnyPath | None = None,
     valid: AnyPath | None = None,
+    keep: Keep = KEEP,
 ) -> Dataset:
     """Load a data set by its name in ``CATALOG``, or from a file or folder.
 
@@ -92,6 +94,7 @@ def load(
         format: a name in :data:`~gclrec.data.io.formats.FORMATS`; for paths only.
         test: file of the test part, beside a path.
         valid: file of the validation part, beside a path.
+        keep: which rows are interactions, and which of repeated pairs stays.
 
     Raises:
         InputError: the name is unknown, or the data cannot be found or read.
@@ -99,7 +102,7 @@ def load(
     text = os.fspath(name)
     made = re.fullmatch(r"synthetic(?:-(\d+)x(\d+)x(\d+)(?:-(\d+))?)?", text)
     if text not in CATALOG and not made:
-        return _read_path(text, columns=columns, format=format, test=test, valid=valid)
+        return _read_path(text, columns=columns, format=format, test=test, valid=valid, keep=keep)
     if columns != GUESSED or format != "auto" or test is not None or valid is not None:
         raise InputError(
             f"{text} is a data set of the catalogue, whose columns, format and parts are known; "
@@ -107,15 +110,14 @@ def load(
         )
     if made:
         *sizes, seed = (int(number) for number in made.groups("0"))
-        return replace(
-            make_synthetic(*sizes, seed=seed) if text != "synthetic" else make_synthetic(), name=text
-        )
+        dataset = make_synthetic(*sizes, seed=seed) if text != "synthetic" else make_synthetic()
+        return filtered(replace(dataset, name=text), min_rating=keep.min_rating)
     entry, folder = CATALOG[text], find(text)
     for layout in entry.layouts:
         files = layout.files_in(folder)
         if files is not None:
-            dataset = layout.read(files)
-            if len(dataset.interactions) != entry.interactions:
+            dataset = layout.read(files, keep)
+            if keep.min_rating is None and len(dataset.interactions) != entry.interactions:
                 counts = f"{len(dataset.interactions):,} interactions and not {entry.interactions:,}"
                 warnings.warn(f"{folder}: {counts}; another version of {text}?", InputWarning, stacklevel=2)
             # The original files of a published split may lack it.

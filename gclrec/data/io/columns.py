@@ -11,11 +11,13 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from gclrec.common.errors import InputError, InputWarning, flag
+from gclrec.data.io.numbering import CODED
 
 AnyPath = str | PathLike[str]
 
@@ -131,7 +133,8 @@ def typed_interactions(raw: pl.DataFrame, names: Mapping[str, str], place: Place
         place: returns the place of a row, for error messages.
 
     Returns:
-        The same rows; ids ``Int64`` or ``String`` (coded text stays coded), time and weight ``Float64``.
+        The same rows; ids ``Int64`` or ``String`` (coded text stays coded), times ``Int64``, ``Float64`` or
+        ``Datetime``, weights ``Float64``.
     """
     readers = {"user": id_values, "item": id_values, "time": time_values, "weight": number_values}
     return pl.DataFrame(
@@ -177,8 +180,10 @@ def number_values(
     values: pl.Series, name: str, place: Place, *, expected: str = "a finite number"
 ) -> pl.Series:
     """Return finite numbers as ``Float64``; an error says that ``expected`` was expected."""
-    if values.dtype.is_nested() or values.dtype.is_temporal():
+    if values.dtype.is_nested() or values.dtype.is_temporal() or values.dtype in (pl.Binary, pl.Object):
         raise InputError(f"{place(0)}: column {name!r} holds {values.dtype}, expected numbers")
+    if isinstance(values.dtype, CODED):
+        values = values.cast(pl.String)
     text = values.str.strip_chars() if values.dtype == pl.String else values
     numbers = text.cast(pl.Float64, strict=False)
     _refuse(~numbers.is_finite().fill_null(value=False), values, name, place, expected)
@@ -186,40 +191,89 @@ def number_values(
 
 
 def time_values(values: pl.Series, name: str, place: Place) -> pl.Series:
-    """Return times as ``Float64``: numbers as they are, dates as seconds since 1970 (UTC).
+    """Return times: whole numbers as ``Int64``, other numbers as ``Float64``, dates as ``Datetime`` (UTC).
 
     Dates have a date type or are ISO text such as ``2020-02-01`` or ``2020-02-01T10:00:00Z``; without a time
-    zone they are UTC.
+    zone they are UTC. :func:`numeric_times` makes numbers of them.
     """
     if values.dtype in (pl.Date, pl.Datetime):
         moments = values.cast(pl.Datetime("us")) if values.dtype == pl.Date else values
         _refuse(moments.is_null(), values, name, place, "a time")
-        return moments.dt.timestamp("us").cast(pl.Float64) / 1e6
+        return moments if getattr(moments.dtype, "time_zone", None) is None else _utc(moments)
+    if isinstance(values.dtype, CODED):
+        values = values.cast(pl.String)
     text = values.dtype == pl.String
     if text and values.head(1).str.contains(r"^\s*\d{4}-\d").any():
         moments = _iso_moments(values)
         _refuse(moments.is_null(), values, name, place, _ISO)
-        return moments.dt.timestamp("us").cast(pl.Float64) / 1e6
-    return number_values(
+        return _utc(moments)
+    if text or values.dtype.is_integer():
+        whole = (values.str.strip_chars() if text else values).cast(pl.Int64, strict=False)
+        if not whole.null_count():
+            return whole
+        if not text:
+            _refuse(whole.is_null(), values, name, place, "a whole number below 2**63")
+    numbers = number_values(
         values, name, place, expected=f"a finite number or {_ISO}" if text else "a finite number"
     )
+    _warn_of_ties(numbers, name, place)
+    return numbers
+
+
+def numeric_times(frames: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Return tables whose dates are numbers in one unit: seconds since 1970.
+
+    They are ``Int64`` if all are whole seconds, else ``Float64``, which holds microseconds exactly. If that
+    would lose nanoseconds, they are ``Int64`` nanoseconds since 1970.
+    """
+    times = [frame["time"] for frame in frames if "time" in frame.columns]
+    dates = [time for time in times if time.dtype.is_temporal()]
+    if not dates:
+        return list(frames)
+    if len(dates) == len(times) and any(
+        time.dtype == pl.Datetime("ns") and (time.dt.timestamp("ns") % 1000 != 0).any() for time in dates
+    ):
+        number = pl.col("time").dt.timestamp("ns")
+    else:
+        number = pl.col("time").dt.timestamp("us")
+        whole = all((time.dt.timestamp("us") % 1_000_000 == 0).all() for time in dates)
+        number = number // 1_000_000 if whole else number / 1e6
+    return [frame.with_columns(number) if _has_dates(frame) else frame for frame in frames]
+
+
+def _has_dates(frame: pl.DataFrame) -> bool:
+    return "time" in frame.columns and frame.schema["time"].is_temporal()
+
+
+def _utc(moments: pl.Series) -> pl.Series:
+    return moments.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+
+
+def _warn_of_ties(numbers: pl.Series, name: str, place: Place) -> None:
+    """Warn of numbers so large that ``Float64`` has one value for several whole numbers."""
+    large = numbers.filter(numbers.abs() > 2**53)
+    if ties := len(large) - large.n_unique():
+        problem = f"{ties:,} times in column {name!r} are equal to others, since Float64 rounds numbers"
+        message = f"{place(0)}: {problem} above 2**53; store them as whole numbers to keep their order"
+        warnings.warn(message, InputWarning, stacklevel=5)
 
 
 def _iso_moments(text: pl.Series) -> pl.Series:
     plain = text.str.strip_chars().str.replace(" UTC", "Z", literal=True).str.replace(" ", "T", literal=True)
-    parsed = {form: _moments(plain.head(1), form) for form in _DATE_FORMATS}
+    unit: Literal["ns", "us"] = "ns" if plain.str.contains(r"\.\d{7}").any() else "us"
+    parsed = {form: _moments(plain.head(1), form, unit) for form in _DATE_FORMATS}
     likely = sorted(
         _DATE_FORMATS, key=lambda form: parsed[form].null_count()
     )  # the first value's format first
-    moments = _moments(plain, likely[0])
+    moments = _moments(plain, likely[0], unit)
     for form in likely[1:]:
         if moments.null_count():
-            moments = moments.zip_with(moments.is_not_null(), _moments(plain, form))
+            moments = moments.zip_with(moments.is_not_null(), _moments(plain, form, unit))
     return moments
 
 
-def _moments(text: pl.Series, form: str) -> pl.Series:
-    return text.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
+def _moments(text: pl.Series, form: str, unit: Literal["ns", "us"]) -> pl.Series:
+    return text.str.to_datetime(form, time_unit=unit, time_zone="UTC", strict=False)
 
 
 def _as_integers(text: pl.Series) -> pl.Series | None:

@@ -9,17 +9,20 @@ import numpy as np
 import polars as pl
 
 from gclrec.common.errors import InputError
+from gclrec.data.filters import Keep
 from gclrec.data.interactions import Interactions
 from gclrec.data.io.attributes import typed_attributes
 from gclrec.data.io.columns import Columns
 from gclrec.data.io.formats import GUESSED
-from gclrec.data.io.readers import numbered_interactions
+from gclrec.data.io.readers import KEEP, interactions_only, numbered_interactions
 from gclrec.data.io.tables import read_columns
 
 _Column = Callable[[int], pl.Series]
 
 
-def interactions_from(data: Any, *, columns: Columns = GUESSED, name: str = "data") -> Interactions:
+def interactions_from(
+    data: Any, *, columns: Columns = GUESSED, name: str = "data", keep: Keep = KEEP
+) -> Interactions:
     """Number the users and items of a table in memory.
 
     The columns are found, checked and converted as those of a Parquet file with the same columns.
@@ -30,6 +33,7 @@ def interactions_from(data: Any, *, columns: Columns = GUESSED, name: str = "dat
             first; or :class:`~gclrec.data.interactions.Interactions`, which are returned as they are.
         columns: names of the columns that should not be guessed; without effect on pairs.
         name: what messages call the table.
+        keep: which rows are interactions, and which of repeated pairs stays.
 
     Raises:
         InputError: the type is not one of these, the columns cannot be told, or a value is no id, number
@@ -43,7 +47,8 @@ def interactions_from(data: Any, *, columns: Columns = GUESSED, name: str = "dat
     if isinstance(data, Interactions):
         return data
     names, column = _columns_of(data, name)
-    return numbered_interactions(read_columns(names, column, columns, name))
+    raw = interactions_only(read_columns(names, column, columns, name), keep, name)
+    return numbered_interactions(raw, keep)
 
 
 def attributes_from(data: Any, *, id_column: str | None = None, name: str = "data") -> pl.DataFrame:
@@ -118,7 +123,8 @@ def _from_pandas(column: Any) -> pl.Series:
     dtype = column.dtype
     kind = getattr(dtype, "kind", "O")
     if kind == "M":  # dates, those with a time zone as UTC
-        return pl.Series(column.to_numpy(dtype="datetime64[us]"))
+        unit = "ns" if str(dtype).startswith("datetime64[ns") else "us"
+        return pl.Series(column.to_numpy(dtype=f"datetime64[{unit}]"))
     if kind in "biuf" and not column.hasnans:
         return pl.Series(column.to_numpy(dtype=getattr(dtype, "numpy_dtype", dtype)))
     return pl.Series(values=column.to_numpy(dtype=object, na_value=None).tolist(), strict=False)

@@ -8,7 +8,10 @@ import numpy as np
 import polars as pl
 
 from gclrec.common.errors import InputError
-from gclrec.data.interactions import Dataset, Interactions, Vocabulary
+from gclrec.data.filters import Keep
+from gclrec.data.interactions import Dataset
+from gclrec.data.io.columns import RawInteractions, typed_interactions
+from gclrec.data.io.readers import KEEP, interactions_only, numbered_interactions
 
 
 def is_hetero(data: object) -> bool:
@@ -16,7 +19,7 @@ def is_hetero(data: object) -> bool:
     return hasattr(data, "edge_types") and hasattr(data, "node_types")
 
 
-def dataset_of_hetero(data: Any, *, name: str = "HeteroData") -> Dataset:
+def dataset_of_hetero(data: Any, *, name: str = "HeteroData", keep: Keep = KEEP) -> Dataset:
     """Return the interactions of a ``HeteroData``; node numbers are the raw ids.
 
     Node features ``x`` become one attribute, a vector (a number where ``x`` has one column). Attributes of
@@ -25,6 +28,7 @@ def dataset_of_hetero(data: Any, *, name: str = "HeteroData") -> Dataset:
     Args:
         data: with one edge type from users to items, not counting reverse edges (``rev_...``).
         name: of the data set.
+        keep: which edges are interactions, and which of repeated ones stays.
 
     Raises:
         InputError: there is not exactly one such edge type, or an edge leaves the nodes.
@@ -44,13 +48,19 @@ def dataset_of_hetero(data: Any, *, name: str = "HeteroData") -> Dataset:
             raise InputError(f"{name}: edges name {side} {rows.min()} to {rows.max()} of {count} nodes")
     columns = {"time": ("time", "edge_time"), "weight": ("weight", "rating")}
     given: dict[str, Any] = {
-        role: np.asarray(data[kind][key].cpu(), dtype=np.float64).reshape(-1)
+        role: data[kind][key].cpu().numpy().reshape(-1)
         for role, keys in columns.items()
         for key in keys[::-1]
         if key in data[kind]
     }
-    users, items = (Vocabulary(pl.Series("id", np.arange(count))) for count in counts)
-    pairs = Interactions(users, items, edges[0], edges[1], **given).deduplicated()
+    users, items = (
+        pl.Series(role, np.arange(count)) for role, count in zip(("user", "item"), counts, strict=True)
+    )
+    table = pl.DataFrame({"user": edges[0], "item": edges[1], **given})
+    frame = typed_interactions(
+        table, {role: role for role in table.columns}, lambda row: f"{name}, edge {row + 1}"
+    )
+    pairs = numbered_interactions(interactions_only(RawInteractions(frame, users, items), keep, name), keep)
     tables = [_features(data[side]) for side in sides]
     return Dataset(name, pairs, user_attributes=tables[0], item_attributes=tables[1])
 

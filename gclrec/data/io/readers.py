@@ -4,7 +4,8 @@ All readers share these arguments:
 
 * ``columns``: names of the columns that should not be guessed from their names;
 * ``format``: a name in :data:`~gclrec.data.io.formats.FORMATS`; ``"auto"`` detects it
-  (:func:`~gclrec.data.io.formats.detect_format`).
+  (:func:`~gclrec.data.io.formats.detect_format`);
+* ``keep``: which rows are interactions, and which of repeated pairs stays.
 
 Files may be plain or gzip'd. What cannot be read raises :class:`~gclrec.common.errors.InputError`, one line
 that names the file, the line or row, the column, what was found and what was expected.
@@ -20,11 +21,19 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from gclrec.common.errors import InputError, InputWarning
+from gclrec.common.errors import InputError, InputWarning, flag
 from gclrec.common.files import decoded, is_folder, read_bytes
+from gclrec.data.filters import Keep
 from gclrec.data.interactions import Dataset, Interactions, Vocabulary
 from gclrec.data.io.attributes import read_attributes
-from gclrec.data.io.columns import AnyPath, Columns, RawInteractions, guess_column, id_values
+from gclrec.data.io.columns import (
+    AnyPath,
+    Columns,
+    RawInteractions,
+    guess_column,
+    id_values,
+    numeric_times,
+)
 from gclrec.data.io.folders import PART_STEMS, Layout, find_layout
 from gclrec.data.io.formats import GUESSED, detect_format, header_names, read_file
 from gclrec.data.io.numbering import CODED
@@ -37,28 +46,38 @@ from gclrec.data.io.tables import (
     sniff_separator,
 )
 
+KEEP = Keep()
+"""Rows with weights above 0, and the first of repeated pairs."""
+
 
 def read_raw(path: AnyPath, *, columns: Columns = GUESSED, format: str = "auto") -> pl.DataFrame:
     """Read the interactions of one file as a table of raw ids.
 
     Returns:
-        Columns ``user``, ``item`` (``Int64`` or ``String``) and, if the file has them, ``time`` and
-        ``weight`` (``Float64``); one row an interaction, in file order.
+        Columns ``user``, ``item`` (``Int64`` or ``String``) and, if the file has them, ``time`` (``Int64``
+        or ``Float64``) and ``weight`` (``Float64``); all rows, in file order.
     """
-    return _with_text(read_file(Path(path), columns, format).frame)
+    return numeric_times([_with_text(read_file(Path(path), columns, format).frame)])[0]
 
 
-def read_interactions(path: AnyPath, *, columns: Columns = GUESSED, format: str = "auto") -> Interactions:
+def read_interactions(
+    path: AnyPath, *, columns: Columns = GUESSED, format: str = "auto", keep: Keep = KEEP
+) -> Interactions:
     """Read the interactions of one file and number its users and items.
 
     The vocabularies are the sorted ids of the file, so ids that are 0, 1, 2, ... are their own rows.
     Users without items are kept, with an :class:`~gclrec.InputWarning`.
     """
-    return numbered_interactions(read_file(Path(path), columns, format))
+    return numbered_interactions(_read(Path(path), columns, format, keep), keep)
 
 
 def read_parts(
-    parts: Mapping[str, AnyPath], *, columns: Columns = GUESSED, format: str = "auto", name: str | None = None
+    parts: Mapping[str, AnyPath],
+    *,
+    columns: Columns = GUESSED,
+    format: str = "auto",
+    keep: Keep = KEEP,
+    name: str | None = None,
 ) -> Dataset:
     """Read a published split, one file a part, under one vocabulary of users and one of items.
 
@@ -68,6 +87,7 @@ def read_parts(
         parts: file of ``train`` and of ``test``, ``valid`` or both.
         columns: the same in all files.
         format: if detected, no file is read as pairs next to an adjacency list.
+        keep: see above.
         name: of the data set; the file of ``train`` if ``None``.
 
     Returns:
@@ -81,13 +101,16 @@ def read_parts(
         formats = {part: detect_format(path) for part, path in paths.items()}
         if "adjacency" in formats.values():
             formats = {part: "adjacency" if was == "pairs" else was for part, was in formats.items()}
-    raws = {part: read_file(path, columns, formats[part]) for part, path in paths.items()}
+    raws = {part: _read(path, columns, formats[part], keep) for part, path in paths.items()}
     _refuse_other_shapes(paths, raws)
     users = Vocabulary.of(*(_ids(raw, "user") for raw in raws.values()))
     items = Vocabulary.of(*(_ids(raw, "item") for raw in raws.values()))
     _warn_without_items(raws["train"])
+    frames = dict(zip(raws, numeric_times([raw.frame for raw in raws.values()]), strict=True))
     numbered = {
-        part: Interactions.from_frame(raws[part].frame, users=users, items=items)
+        part: Interactions.from_frame(frames[part], users=users, items=items, repeats=True).deduplicated(
+            keep.repeats
+        )
         for part in PART_STEMS
         if part in raws
     }
@@ -105,6 +128,7 @@ def read_dataset(
     format: str = "auto",
     test: AnyPath | None = None,
     valid: AnyPath | None = None,
+    keep: Keep = KEEP,
 ) -> Dataset:
     """Read a file, a file for each part, or a folder with everything in it.
 
@@ -114,6 +138,7 @@ def read_dataset(
         format: a name in ``FORMATS``, or ``"auto"``.
         test: file of the test part.
         valid: file of the validation part.
+        keep: see above.
 
     Returns:
         The interactions, the parts if there are several, and the attributes that a folder holds.
@@ -127,11 +152,13 @@ def read_dataset(
             f"{path}: is a table in several files, which cannot be joined with {', '.join(given)} parts"
         )
     if len(parts) > 1:
-        dataset = read_parts(parts, columns=columns, format=format, name=str(path))
+        dataset = read_parts(parts, columns=columns, format=format, keep=keep, name=str(path))
     elif parts:
-        dataset = Dataset(str(path), read_interactions(parts["train"], columns=columns, format=format))
+        pairs = read_interactions(parts["train"], columns=columns, format=format, keep=keep)
+        dataset = Dataset(str(path), pairs)
     else:
-        dataset = Dataset(str(path), Interactions.from_frame(_shards(layout.shards, columns, format)))
+        raw = RawInteractions(_shards(layout.shards, columns, format, keep))
+        dataset = Dataset(str(path), numbered_interactions(raw, keep))
     tables = {f"{side}_attributes": read_attributes(file) for side, file in layout.attributes.items()}
     return replace(dataset, **tables)  # type: ignore[arg-type]
 
@@ -228,13 +255,52 @@ def _id_position(names: list[str], role: str, path: Path, columns: Columns) -> i
     return position
 
 
-def numbered_interactions(raw: RawInteractions) -> Interactions:
+def numbered_interactions(raw: RawInteractions, keep: Keep = KEEP) -> Interactions:
     """Number raw interactions: repeated pairs are dropped and users without items kept, with a warning."""
     _warn_without_items(raw)
     users, items = (None if ids is None else Vocabulary.of(ids) for ids in (raw.users, raw.items))
-    pairs = Interactions.from_frame(raw.frame, users=users, items=items, repeats=True)
-    del raw  # finding repeated pairs needs the memory
-    return pairs.deduplicated()
+    (frame,) = numeric_times([raw.frame])
+    pairs = Interactions.from_frame(frame, users=users, items=items, repeats=True)
+    del raw, frame  # finding repeated pairs needs the memory
+    return pairs.deduplicated(keep.repeats)
+
+
+def _read(path: Path, columns: Columns, format: str, keep: Keep) -> RawInteractions:
+    """Read the interactions of one file."""
+    return interactions_only(read_file(path, columns, format), keep, path)
+
+
+def interactions_only(raw: RawInteractions, keep: Keep, source: str | Path) -> RawInteractions:
+    """Return the rows that are interactions by their weight, if there is one.
+
+    With a minimum rating, users and items without an interaction leave. Otherwise an
+    :class:`~gclrec.InputWarning` gives the number of rows that are left out.
+
+    Raises:
+        InputError: no row is left, or there is no weight to go by.
+    """
+    least = keep.min_rating
+    if "weight" not in raw.frame.columns:
+        if least is None and keep.repeats not in ("max", "sum"):
+            return raw
+        setting = flag("repeats" if least is None else "min_rating")
+        raise InputError(
+            f"{source}: {setting} is about ratings, but the interactions carry no rating or weight"
+        )
+    weight = raw.frame["weight"].cast(pl.Float32)  # the type of weights in Interactions
+    stays = weight > 0 if least is None else weight >= np.float32(least)
+    count = len(stays) - int(stays.sum())
+    if count == len(stays):
+        floor = "above 0" if least is None else f"of at least {least:g}"
+        raise InputError(
+            f"{source}: no interaction has a rating {floor} (the highest is {weight.to_numpy().max():g})"
+        )
+    if count and least is None:
+        message = f"{count:,} rows with a weight of 0 or below are no interactions and are left out"
+        advice = f"to keep all rows, give {flag('weight_column')} an empty name"
+        warnings.warn(f"{source}: {message}; {advice}", InputWarning, stacklevel=4)
+    frame = raw.frame.filter(stays) if count else raw.frame
+    return replace(raw, frame=frame) if least is None else RawInteractions(frame, shape=raw.shape)
 
 
 def _ids(raw: RawInteractions, role: str) -> pl.Series:
@@ -248,15 +314,16 @@ def _with_text(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.col(names).cast(pl.String))
 
 
-def _shards(paths: Sequence[Path], columns: Columns, format: str) -> pl.DataFrame:
+def _shards(paths: Sequence[Path], columns: Columns, format: str, keep: Keep) -> pl.DataFrame:
     """Return one table of several files, in the order of their names."""
-    frames = [read_raw(path, columns=columns, format=format) for path in paths]
+    frames = [_with_text(_read(path, columns, format, keep).frame) for path in paths]
     for path, frame in zip(paths, frames, strict=True):
         if frame.columns != frames[0].columns:
             expected = f"{', '.join(frames[0].columns)} as in {paths[0]}"
             raise InputError(f"{path}: found {', '.join(frame.columns)}, expected {expected}")
     mixed = [role for role in ("user", "item") if len({frame[role].dtype for frame in frames}) > 1]
-    return pl.concat([frame.with_columns(pl.col(mixed).cast(pl.String)) for frame in frames])
+    frames = numeric_times([frame.with_columns(pl.col(mixed).cast(pl.String)) for frame in frames])
+    return pl.concat(frames, how="vertical_relaxed")
 
 
 def _refuse_other_shapes(paths: Mapping[str, Path], raws: Mapping[str, RawInteractions]) -> None:

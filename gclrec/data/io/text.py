@@ -160,8 +160,8 @@ _NPZ_ERRORS = (
 def read_npz(path: Path, columns: Columns) -> RawInteractions:
     """Read a SciPy sparse matrix saved by ``scipy.sparse.save_npz``: rows are users, columns are items.
 
-    Ids are the row and column numbers, including those without entries. Values other than 1 become weights;
-    stored zeros are no interactions. Nothing is unpickled.
+    Ids are the row and column numbers, including those without entries. Values other than 1 become weights.
+    Nothing is unpickled.
     """
     from scipy import sparse
 
@@ -175,20 +175,22 @@ def read_npz(path: Path, columns: Columns) -> RawInteractions:
     except _NPZ_ERRORS as error:
         problem = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: is damaged or is no SciPy sparse matrix ({problem})") from error
-    entry = matrix.data != 0
-    if matrix.ndim != 2 or not entry.any():
+    if matrix.ndim != 2 or not (matrix.data != 0).any():
         raise InputError(f"{path}: the matrix of shape {matrix.shape} has no entries, expected users x items")
-    order = np.lexsort((matrix.col[entry], matrix.row[entry]))
-    users, items = matrix.row[entry][order].astype(np.int64), matrix.col[entry][order].astype(np.int64)
+    order = np.lexsort((matrix.col, matrix.row))
+    users, items = matrix.row[order].astype(np.int64), matrix.col[order].astype(np.int64)
     frame = pl.DataFrame({"user": users, "item": items})
-    weights = matrix.data[entry][order]
+    weights = matrix.data[order]
     if (weights != 1).any():
         weight = pl.Series("weight", weights).to_frame()
         frame = frame.hstack(
-            typed_interactions(weight, {"weight": "value"}, lambda row: f"{path}, entry {row + 1}")
+            typed_interactions(
+                weight,
+                {"weight": "value"},
+                lambda row: f"{path}, entry of user {users[row]} and item {items[row]}",
+            )
         )
-    filled = np.bincount(users, minlength=matrix.shape[0])
-    without = np.flatnonzero(filled == 0)
+    without = np.setdiff1d(np.arange(matrix.shape[0]), users[weights > 0])
     return RawInteractions(
         frame,
         users=pl.Series("user", np.arange(matrix.shape[0])),
