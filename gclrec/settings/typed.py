@@ -32,7 +32,10 @@ class Settings(TypedDict, total=False):
     attribute_min_count: int
     """Users (or items) that must have an attribute value for it to be known; rarer ones read as missing."""
     min_rating: float | None
-    """Keep interactions with at least this rating."""
+    """Keep interactions with at least this rating. Default: those with a rating above 0."""
+    repeats: Literal["first", "last", "max", "sum"]
+    """Which row of a repeated pair stays, after --min-rating: first or last by time, max or sum by
+    weight."""
     k_core: int | None
     """Keep users and items with at least this many interactions, to a fixed point."""
     split_seed: int | None

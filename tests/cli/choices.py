@@ -159,7 +159,7 @@ CHOICES = [
         "--weight-column",
         "rating",
     ),
-    ("--min-rating", 3),
+    ("--min-rating", 3, "--repeats", "last"),
     ("--k-core", 4),
     ("--valid-share", 0.2, "--test-share", 0.3),
     ("--split", "cold_items", "--cold-share", 0.4, "--shots", 2),
