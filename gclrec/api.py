@@ -174,13 +174,13 @@ def export_index(
     """
     path = Path(folder)
     check_run(path)
-    catalogue = read_catalogue(path)
-    read_parts(path, PARTS, catalogue.embedded.users, catalogue.embedded.items)  # service needs them
+    vectors, _ = read_catalogue(path)
+    read_parts(path, PARTS, vectors.users, vectors.items)  # service needs them
     index = build_index(
-        catalogue.vectors,
-        catalogue.items,
+        vectors.item_vectors,
+        vectors.items,
         backend=backend,
-        queries=catalogue.embedded.user_vectors,
+        queries=vectors.user_vectors,
         target_recall=target_recall,
         seed=seed,
         progress=progress,

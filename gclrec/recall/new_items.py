@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,41 +113,33 @@ class AddedItems:
         return cls(frame["id"], vectors, sent, audience)
 
 
-@dataclass(frozen=True, eq=False)
-class Catalogue:
-    """All items of a run: the trained ones, then the added ones.
+def read_catalogue(run: str | Path, *, with_added: bool = True) -> tuple[Embedded, AddedItems]:
+    """Return the vectors of a run, those of added items last, and the added items themselves.
 
     Args:
-        embedded: what training wrote.
-        added: what came later.
-        items: raw ids by row.
-        vectors: ``(I, D)`` float32.
-    """
-
-    embedded: Embedded
-    added: AddedItems
-    items: Vocabulary
-    vectors: FloatArray
-
-
-def read_catalogue(run: str | Path, *, with_added: bool = True) -> Catalogue:
-    """Read the vectors of a run and, unless ``with_added`` is false, of the items added to it.
+        run: the run folder.
+        with_added: if false, added items are left out.
 
     Raises:
         InputError: a file is missing or damaged.
     """
     embedded = read_embeddings(Path(run) / "embeddings")
-    items, vectors = embedded.items, embedded.item_vectors
-    added = AddedItems.none(items.ids, vectors.shape[1])
+    ids = embedded.items.ids
+    added = AddedItems.none(ids, embedded.item_vectors.shape[1])
     if with_added:
         added = AddedItems.load(run, embedded)
-    if len(added):
-        items = Vocabulary(pl.concat([items.ids, added.ids.rename(items.ids.name)]))
-        vectors = np.concatenate([vectors, added.vectors])
-    return Catalogue(embedded, added, items, vectors)
+    if not len(added):
+        return embedded, added
+    whole = replace(
+        embedded,
+        items=Vocabulary(pl.concat([ids, added.ids.rename(ids.name)])),
+        item_vectors=np.concatenate([embedded.item_vectors, added.vectors]),
+        item_degrees=np.pad(embedded.item_degrees, (0, len(added))),
+    )
+    return whole, added
 
 
-def catalogue_index(run: Path, catalogue: Catalogue) -> Index:
+def catalogue_index(run: Path, whole: Embedded, num_added: int) -> Index:
     """Return the index of a run, extended by the items that were added after it was built.
 
     Raises:
@@ -158,16 +150,16 @@ def catalogue_index(run: Path, catalogue: Catalogue) -> Index:
         index = Index.load(run / "index")
     except InputError as error:
         raise InputError(f"{error}; {again}") from None
-    count = len(index)
+    count, total = len(index), len(whole.items)
     if (
-        not len(catalogue.embedded.items) <= count <= len(catalogue.items)
-        or not index.ids.ids.equals(catalogue.items.ids.head(count))
-        or not np.array_equal(index.vectors, catalogue.vectors[:count])
+        not total - num_added <= count <= total
+        or not index.ids.ids.equals(whole.items.ids.head(count))
+        or not np.array_equal(index.vectors, whole.item_vectors[:count])
     ):
         raise InputError(f"{run / 'index'}: was made from other item vectors than the run's; {again}")
-    if count == len(catalogue.items):
+    if count == total:
         return index
-    return index.extended(catalogue.vectors[count:], catalogue.items.ids.slice(count))
+    return index.extended(whole.item_vectors[count:], whole.items.ids.slice(count))
 
 
 def read_fold_in(run: Path, users: Vocabulary, items: Vocabulary, added: AddedItems | None) -> FoldIn:

@@ -127,21 +127,16 @@ class Recommender:
         """
         run = Path(run)
         check_run(run)
-        catalogue = read_catalogue(run, with_added=with_added)
-        embedded, added = catalogue.embedded, catalogue.added
-        exact = not use_index or not (run / "index").exists()
-        index = Index.exact(catalogue.vectors, catalogue.items) if exact else catalogue_index(run, catalogue)
-        known = read_known(run, seen, embedded.users, embedded.items)
-        return cls(
-            embedded.users,
-            embedded.user_vectors,
-            index,
-            known.union(added.by_user(len(embedded.users), len(embedded.items))) if len(added) else known,
-            run,
-            np.pad(embedded.item_degrees, (0, len(added))),
-            added,
-            encode_users=encode_users,
-        )
+        whole, added = read_catalogue(run, with_added=with_added)
+        if use_index and (run / "index").exists():
+            index = catalogue_index(run, whole, len(added))
+        else:
+            index = Index.exact(whole.item_vectors, whole.items)
+        known = read_known(run, seen, whole.users, whole.items)
+        if len(added):
+            known = known.union(added.by_user(len(whole.users), len(whole.items) - len(added)))
+        vectors, degrees = whole.user_vectors, whole.item_degrees
+        return cls(whole.users, vectors, index, known, run, degrees, added, encode_users=encode_users)
 
     def recommend(self, user: object, k: int = 10, *, exclude_seen: bool = True) -> list[Recommendation]:
         """Return the best items for a user, by raw id, best first."""
