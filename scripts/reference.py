@@ -18,7 +18,7 @@ from gclrec.common.declaration import Around, Span
 from gclrec.settings.config import CoreSettings, TrainConfig, flag
 from gclrec.settings.methods import METHODS
 from gclrec.settings.methods_table import COLUMNS, method_rows
-from gclrec.settings.rooms import ROOMS, Known
+from gclrec.settings.registries import REGISTRIES, RunSetting
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -75,7 +75,7 @@ def settings_page(config: type[CoreSettings] = TrainConfig) -> str:
         "keyword of `gclrec.fit` (there with `_` for `-`). Components declare them in their signatures;",
         "made by `python scripts/reference.py`, and a test compares them.",
     ]
-    groups: dict[str, list[Known]] = {}
+    groups: dict[str, list[RunSetting]] = {}
     for known in sorted(config.known.values(), key=lambda known: known.group.sort_key):
         groups.setdefault(str(known.group.name), []).append(known)
     for group, members in groups.items():
@@ -85,8 +85,10 @@ def settings_page(config: type[CoreSettings] = TrainConfig) -> str:
             setting = known.setting
             names = "" if setting.composed else ", ".join(f"`{name}`" for name in setting.choices)
             used = [
-                f"any {room}" if len(users) == len(ROOMS[room].registry) else f"{room} {_several(users)}"
-                for room, users in known.users.items()
+                f"any {choice}"
+                if len(users) == len(REGISTRIES[choice].entries)
+                else f"{choice} {_several(users)}"
+                for choice, users in known.users.items()
             ]
             cells = (
                 f"`{flag(setting.name)}`",
@@ -96,14 +98,14 @@ def settings_page(config: type[CoreSettings] = TrainConfig) -> str:
                 _searched(setting.search),
                 "; ".join(used),
                 known.help
-                if setting.name not in ROOMS
+                if setting.name not in REGISTRIES
                 else setting.help.replace(": {choices}", ", see below"),
             )
             lines.append(_row(cells))
-    for room in ROOMS.values():
-        lines += ["", f"## `{flag(room.name)}`", "", *_head(("name", "what it is", "settings"))]
-        for name, entry in room.registry.items():
-            used = [f"`{flag(each.setting.name)}`" for each in room.declared(name).values()]
+    for registry in REGISTRIES.values():
+        lines += ["", f"## `{flag(registry.name)}`", "", *_head(("name", "what it is", "settings"))]
+        for name, entry in registry.entries.items():
+            used = [f"`{flag(each.setting.name)}`" for each in registry.declared(name).values()]
             lines.append(_row((f"`{name}`", entry.about, ", ".join(used))))
     return "\n".join(lines) + "\n"
 

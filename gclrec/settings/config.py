@@ -16,13 +16,13 @@ from gclrec.contrast import SSL
 from gclrec.data.interactions import REPEATS
 from gclrec.data.splits import TRAIN_FRACTION
 from gclrec.evaluation.metrics import METRICS
-from gclrec.settings.rooms import (
+from gclrec.settings.registries import (
     CONTRAST,
     DATA,
     EVALUATION,
-    ROOMS,
+    REGISTRIES,
     TRAINING,
-    Known,
+    RunSetting,
     fits,
     known_settings,
     spoken,
@@ -46,7 +46,7 @@ class CoreSettings:
     """The settings of a run that belong to no component."""
 
     if TYPE_CHECKING:
-        known: ClassVar[Mapping[str, Known]]
+        known: ClassVar[Mapping[str, RunSetting]]
         """All settings of a run by name, those of the components included; set by :func:`derive`."""
 
     dataset: Annotated[str, DATA] = "synthetic"
@@ -135,14 +135,14 @@ class CoreSettings:
         """The figure that chooses the best epoch, with its group."""
         return self.select if "/" in self.select else f"all/{self.select}"
 
-    def chosen(self, room: str) -> str:
-        """Return the name of the component that is chosen from one of :data:`ROOMS`."""
-        return str(getattr(self, room))
+    def chosen(self, choice: str) -> str:
+        """Return the name of the component that is chosen from one of :data:`REGISTRIES`."""
+        return str(getattr(self, choice))
 
-    def arguments(self, room: str) -> dict[str, Any]:
-        """Return the keyword arguments of the component that is chosen from one of :data:`ROOMS`."""
+    def arguments(self, choice: str) -> dict[str, Any]:
+        """Return the keyword arguments of the component that is chosen from one of :data:`REGISTRIES`."""
         found = {}
-        for argument, declared in ROOMS[room].declared(self.chosen(room)).items():
+        for argument, declared in REGISTRIES[choice].declared(self.chosen(choice)).items():
             value = getattr(self, declared.setting.name)
             found[argument] = declared.default if value is None else value
         return {argument: value for argument, value in found.items() if value is not None}
@@ -186,7 +186,7 @@ def without_retired(values: Mapping[str, Any], *, source: str) -> dict[str, Any]
 
 
 def derive() -> type[TrainConfig]:
-    """Return the class of all settings: the core ones and those of every component of :data:`ROOMS`."""
+    """Return the class of all settings: the core ones and those of every component of :data:`REGISTRIES`."""
     known = known_settings(CoreSettings)
     fields = [
         (name, _annotated(each), dataclasses.field(default=each.default)) for name, each in known.items()
@@ -202,7 +202,7 @@ def derive() -> type[TrainConfig]:
     return Parameter(name="*", negative=())(made)
 
 
-def _annotated(known: Known) -> Any:
+def _annotated(known: RunSetting) -> Any:
     """Return the type of a field, with what the command line says about it."""
     several = True if isinstance(known.default, tuple) else None
     return Annotated[known.type, Parameter(group=known.group, help=known.help, consume_multiple=several)]

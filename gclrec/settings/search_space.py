@@ -13,7 +13,7 @@ from gclrec.contrast import SSL
 from gclrec.losses.ranking_losses import LOSSES
 from gclrec.settings.config import TrainConfig, flag
 from gclrec.settings.methods import METHODS
-from gclrec.settings.rooms import CONTRAST, DATA, EVALUATION, LOSS, MODEL, ROOMS, fits, spoken
+from gclrec.settings.registries import CONTRAST, DATA, EVALUATION, LOSS, MODEL, REGISTRIES, fits, spoken
 from gclrec.settings.validation import validate
 from gclrec.views.views import VIEWS, parse_augmentations
 
@@ -109,7 +109,7 @@ def idle_settings(config: TrainConfig) -> frozenset[str]:
     are those of the contrast where there is none, and ``aug_p`` where every augmentation names its strength.
     """
     if config.baseline is not None:
-        own = {each.setting.name for each in ROOMS["baseline"].declared(config.baseline).values()}
+        own = {each.setting.name for each in REGISTRIES["baseline"].declared(config.baseline).values()}
         return frozenset({*_of_components(), *_TRAINING} - {"baseline", *own})
     others = {name for name, known in config.known.items() if set(known.users) == {"baseline"}}
     one, other = (changing_steps(config.aug, p) for p in (0.25, 0.75))
@@ -195,8 +195,8 @@ def _with(config: TrainConfig, name: str, value: Any) -> TrainConfig:
 def _mattering(config: TrainConfig) -> list[str]:
     """Return the names of the settings that a run depends on."""
 
-    def of(room: str) -> list[str]:
-        return [each.setting.name for each in ROOMS[room].declared(config.chosen(room)).values()]
+    def of(choice: str) -> list[str]:
+        return [each.setting.name for each in REGISTRIES[choice].declared(config.chosen(choice)).values()]
 
     if config.baseline is not None:
         return [name for name in of("baseline") if name != "seed"]

@@ -21,7 +21,7 @@ from gclrec.losses.temperature import parse_temperature
 from gclrec.negatives.registry import NEGATIVES
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS
-from gclrec.settings.rooms import ROOMS
+from gclrec.settings.registries import REGISTRIES
 from gclrec.views.views import parse_augmentations
 
 GROUPS = (*USER_GROUPS, *ITEM_GROUPS)
@@ -45,10 +45,10 @@ def validate(config: TrainConfig) -> TrainConfig:
     _check_unused(config)
     _check_contrast(config)
     _check_attributes(config)
-    for name, room in ROOMS.items():
-        check = getattr(room.registry.get(config.chosen(name)), "check", None)
+    for name, registry in REGISTRIES.items():
+        check = getattr(registry.entries.get(config.chosen(name)), "check", None)
         if check is not None:
-            with naming_flags(public_names(room.declared(config.chosen(name)))):
+            with naming_flags(public_names(registry.declared(config.chosen(name)))):
                 check(**config.arguments(name))
     if config.baseline is None and config.loss == "none" and not config.contrasts:
         raise InputError("--loss: none leaves nothing to train; choose another, or a contrast with --ssl")
@@ -76,8 +76,8 @@ def _or(names: Iterable[str]) -> str:
 def _check_unused(config: TrainConfig) -> None:
     """Refuse a setting that no chosen component has and that differs from its default."""
     for name, known in config.known.items():
-        idle = not any(config.chosen(room) in names for room, names in known.users.items())
-        lenient = known.setting.lenient or any(ROOMS[room].lenient for room in known.users)
+        idle = not any(config.chosen(choice) in names for choice, names in known.users.items())
+        lenient = known.setting.lenient or any(REGISTRIES[choice].lenient for choice in known.users)
         if not known.users or lenient or not idle or getattr(config, name) == known.default:
             continue
         if ("ssl" in known.users and config.ssl == "none") or (
@@ -86,13 +86,13 @@ def _check_unused(config: TrainConfig) -> None:
             continue
         if "encoder" in known.users and config.baseline is not None:
             continue
-        found = " and ".join(f"{flag(room)} {config.chosen(room)}" for room in known.users)
-        give = _or(f"{flag(room)} {_or(names)}" for room, names in known.users.items())
+        found = " and ".join(f"{flag(choice)} {config.chosen(choice)}" for choice in known.users)
+        give = _or(f"{flag(choice)} {_or(names)}" for choice, names in known.users.items())
         hint = "".join(
-            f" (method {taker} has {room} {config.chosen(room)})"
-            for room, names in known.users.items()
+            f" (method {taker} has {choice} {config.chosen(choice)})"
+            for choice, names in known.users.items()
             for taker in names
-            if taker in METHODS and METHODS[taker].settings.get(room) == config.chosen(room)
+            if taker in METHODS and METHODS[taker].settings.get(choice) == config.chosen(choice)
         )
         raise InputError(f"{flag(name)}: {found} has no use for it{hint}; give {give}")
 
@@ -214,8 +214,8 @@ def _check_contrast(config: TrainConfig) -> None:
 
 def _check_temperatures(config: TrainConfig) -> None:
     """Refuse a temperature that the loss or the contrast cannot have."""
-    for name, room in (("loss_temperature", "loss"), ("temperature", "ssl")):
-        chosen, able = config.chosen(room), ROOMS[room].registry
+    for name, choice in (("loss_temperature", "loss"), ("temperature", "ssl")):
+        chosen, able = config.chosen(choice), REGISTRIES[choice].entries
         try:
             form, _ = parse_temperature(getattr(config, name))
         except InputError as error:

@@ -33,7 +33,7 @@ from gclrec.losses.ranking_losses import LOSSES
 from gclrec.negatives.registry import NEGATIVES, NegativeSampler
 from gclrec.negatives.sampler import Negatives
 from gclrec.settings.config import TrainConfig, derive
-from gclrec.settings.rooms import ROOMS
+from gclrec.settings.registries import REGISTRIES
 from gclrec.settings.search_space import search_space
 from gclrec.settings.validation import validate
 from gclrec.training.build import split_of
@@ -95,7 +95,7 @@ def toy_schedule(done: float, *, strength: Knob = 1.0) -> float:
 
 @dataclass(frozen=True)
 class Case:
-    registry: Mapping[str, Any]
+    entries: Mapping[str, Any]
     entry: Any
     searched: bool = True
 
@@ -114,9 +114,9 @@ CASES = {
 
 @pytest.fixture
 def derived(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> type[TrainConfig]:
-    """Return the class of all settings once a toy is in the registry of a room."""
+    """Return the class of all settings once a toy is in one of the registries."""
     case = CASES[request.param]
-    monkeypatch.setitem(case.registry, "toy", case.entry)
+    monkeypatch.setitem(case.entries, "toy", case.entry)
     TOLD.clear()
     return derive()
 
@@ -130,47 +130,50 @@ def help_of(config: type[TrainConfig], monkeypatch: pytest.MonkeyPatch, capsys: 
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("room", "derived"), [(room, room) for room in CASES], indirect=["derived"])
+@pytest.mark.parametrize(("choice", "derived"), [(choice, choice) for choice in CASES], indirect=["derived"])
 def test_a_component_brings_its_setting(
-    room: str, derived: type[TrainConfig], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    choice: str,
+    derived: type[TrainConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Flag, help, default, range, arguments, span, and the pages: nothing else has been written for it."""
     assert derived().toy_knob == 1.0
     told = help_of(derived, monkeypatch, capsys)
     assert "--toy-knob" in told
     assert "How strongly the toy acts. [default: 1.0]" in told
-    (line,) = (line for line in told.splitlines() if f"--{room} " in line)
+    (line,) = (line for line in told.splitlines() if f"--{choice} " in line)
     assert "toy" in line
 
-    config = validate(derived(**{room: "toy", "toy_knob": 2.5}))
-    assert config.arguments(room)["strength"] == 2.5
+    config = validate(derived(**{choice: "toy", "toy_knob": 2.5}))
+    assert config.arguments(choice)["strength"] == 2.5
     with pytest.raises(InputError, match=r"^--toy-knob: must be in \[0, 9\], got -1"):
-        validate(derived(**{room: "toy", "toy_knob": -1.0}))
+        validate(derived(**{choice: "toy", "toy_knob": -1.0}))
     with pytest.raises(InputError, match=r"^--toy-knob: expected a number, got 'much'"):
-        validate(derived(**{room: "toy", "toy_knob": "much"}))
-    with pytest.raises(InputError, match=f"^--{room}: 'toyy' is not one of .*toy"):
-        validate(derived(**{room: "toyy"}))
-    if not ROOMS[room].lenient and room != "split":
-        with pytest.raises(InputError, match=f"^--toy-knob: .*has no use for it; give --{room} toy"):
+        validate(derived(**{choice: "toy", "toy_knob": "much"}))
+    with pytest.raises(InputError, match=f"^--{choice}: 'toyy' is not one of .*toy"):
+        validate(derived(**{choice: "toyy"}))
+    if not REGISTRIES[choice].lenient and choice != "split":
+        with pytest.raises(InputError, match=f"^--toy-knob: .*has no use for it; give --{choice} toy"):
             validate(derived(toy_knob=2.5))
-    if CASES[room].searched:
-        assert search_space(derived(**{room: "toy"}))[1]["toy_knob"] == Span(0.5, 4.0)
+    if CASES[choice].searched:
+        assert search_space(derived(**{choice: "toy"}))[1]["toy_knob"] == Span(0.5, 4.0)
 
     page = settings_page(derived)
-    assert f"| `--toy-knob` | float | `1.0` | in [0, 9] | 0.5 to 4 | {room} `toy` | How strongly" in page
+    assert f"| `--toy-knob` | float | `1.0` | in [0, 9] | 0.5 to 4 | {choice} `toy` | How strongly" in page
     assert "| `toy` | a toy | `--toy-knob` |" in page
     assert "    toy_knob: float\n" in typed_module(derived)
 
 
 @pytest.mark.parametrize(
-    ("room", "derived"),
-    [(room, room) for room in CASES if room not in ("baseline", "split")],
+    ("choice", "derived"),
+    [(choice, choice) for choice in CASES if choice not in ("baseline", "split")],
     indirect=["derived"],
 )
 def test_a_component_is_trained_with_its_setting(
-    room: str, derived: type[TrainConfig], toy_graph: Any
+    choice: str, derived: type[TrainConfig], toy_graph: Any
 ) -> None:
-    config = validate(derived(**{room: "toy", "toy_knob": 2.5, "dim": 8, "batch_size": 20}))
+    config = validate(derived(**{choice: "toy", "toy_knob": 2.5, "dim": 8, "batch_size": 20}))
     assert np.isfinite(Trainer(config, toy_graph).run_epoch(1)["total"])
     assert set(TOLD) == {2.5}
 

@@ -34,13 +34,13 @@ EVALUATION = Group("Evaluation", sort_key=6)
 
 
 @dataclass(frozen=True)
-class Room:
+class Registry:
     """A registry of components, one of which is chosen by a setting.
 
     Args:
         name: of that setting.
         group: where it and the settings of the components stand in ``--help``.
-        registry: the components by name, entries with ``declared`` and ``about``.
+        entries: the components by name, with ``declared`` and ``about``.
         default: the component that is chosen if none is named.
         help: of that setting, see :class:`~gclrec.common.declaration.Setting`.
         lenient: whether settings of its components are accepted, and change nothing, beside others.
@@ -48,47 +48,49 @@ class Room:
 
     name: str
     group: Group
-    registry: Mapping[str, Any]
+    entries: Mapping[str, Any]
     default: str | None
     help: str
     lenient: bool = False
 
     @property
-    def choice(self) -> Setting:
+    def setting(self) -> Setting:
         """The setting that chooses."""
-        return Setting(self.name, self.help, choices=self.registry)
+        return Setting(self.name, self.help, choices=self.entries)
 
     def declared(self, component: str) -> Mapping[str, Declared]:
         """Return the settings of one of the components by keyword argument."""
-        found: Mapping[str, Declared] = self.registry[component].declared
+        found: Mapping[str, Declared] = self.entries[component].declared
         return found
 
 
-ROOMS: Mapping[str, Room] = {
-    room.name: room
-    for room in (
-        Room("split", DATA, SPLITS, None, "What is tested on: {choices}. Default: the data set's own."),
-        Room("baseline", MODEL, BASELINES, None, "Fit one of {names} instead of training an encoder.", True),
-        Room("encoder", MODEL, ENCODERS, "lightgcn", "What makes the embeddings: {choices}."),
-        Room("init", MODEL, STARTS, "normal", "Start of the free vectors: {choices}."),
-        Room(
+REGISTRIES: Mapping[str, Registry] = {
+    registry.name: registry
+    for registry in (
+        Registry("split", DATA, SPLITS, None, "What is tested on: {choices}. Default: the data set's own."),
+        Registry(
+            "baseline", MODEL, BASELINES, None, "Fit one of {names} instead of training an encoder.", True
+        ),
+        Registry("encoder", MODEL, ENCODERS, "lightgcn", "What makes the embeddings: {choices}."),
+        Registry("init", MODEL, STARTS, "normal", "Start of the free vectors: {choices}."),
+        Registry(
             "score",
             MODEL,
             SCORINGS,
             "dot",
             "What items are ranked by, in evaluation, index and recommendations: {choices}.",
         ),
-        Room("loss", LOSS, LOSSES, "bpr", "What the ranking loss asks for: {choices}.", True),
-        Room("negatives", LOSS, NEGATIVES, "uniform", "Where negatives come from: {choices}."),
-        Room("ssl", CONTRAST, SSL, "infonce", "What is contrasted: {choices}."),
-        Room("schedule", TRAINING, SCHEDULES, "constant", "Course of the learning rate: {choices}."),
+        Registry("loss", LOSS, LOSSES, "bpr", "What the ranking loss asks for: {choices}.", True),
+        Registry("negatives", LOSS, NEGATIVES, "uniform", "Where negatives come from: {choices}."),
+        Registry("ssl", CONTRAST, SSL, "infonce", "What is contrasted: {choices}."),
+        Registry("schedule", TRAINING, SCHEDULES, "constant", "Course of the learning rate: {choices}."),
     )
 }
 """The registries by the setting that chooses from them."""
 
 
 @dataclass(frozen=True)
-class Known:
+class RunSetting:
     """A setting of a run.
 
     Args:
@@ -96,7 +98,7 @@ class Known:
         type: what a user gives, ``None`` included where that is the default.
         default: of a run; ``None`` where each component has its own.
         group: where it stands in ``--help``.
-        users: names of the components that have it, by room; empty where no component does.
+        users: names of the components that have it, by the setting that chooses one of them.
     """
 
     setting: Setting
@@ -124,7 +126,7 @@ class Known:
                 self.setting.check(self.setting.name, each)
 
 
-def known_settings(core: type) -> dict[str, Known]:
+def known_settings(core: type) -> dict[str, RunSetting]:
     """Return every setting of a run by name: those of a class, the choices, and those of all components.
 
     Args:
@@ -134,24 +136,26 @@ def known_settings(core: type) -> dict[str, Known]:
     Raises:
         ValueError: two components declare different things under one name.
     """
-    docs, found = attribute_docs(core), dict[str, Known]()
+    docs, found = attribute_docs(core), dict[str, RunSetting]()
     for name, hint in get_type_hints(core, include_extras=True).items():
         kind, group, *more = get_args(hint)
         setting = more[0] if more else Setting()
         if not setting.name:
             setting = replace(setting, name=name, help=docs[name])
-        found[name] = Known(setting, kind, getattr(core, name), group)
+        found[name] = RunSetting(setting, kind, getattr(core, name), group)
     own = frozenset(found)
-    for room in ROOMS.values():
-        kind = str if room.default is not None else str | None
-        found[room.name] = Known(room.choice, kind, room.default, room.group)
-        for component in room.registry:
-            for declared in room.declared(component).values():
+    for registry in REGISTRIES.values():
+        kind = str if registry.default is not None else str | None
+        found[registry.name] = RunSetting(registry.setting, kind, registry.default, registry.group)
+        for component in registry.entries:
+            for declared in registry.declared(component).values():
                 name = declared.setting.name
                 before = found.get(name)
-                after = _declared(declared, room, component, before, default_stays=name in own)
+                after = _declared(declared, registry, component, before, default_stays=name in own)
                 if before is not None and before.setting != after.setting:
-                    raise ValueError(f"{room.name} {component} declares {name!r} in another way than others")
+                    raise ValueError(
+                        f"{registry.name} {component} declares {name!r} in another way than others"
+                    )
                 found[name] = after
     return found
 
@@ -168,17 +172,17 @@ def attribute_docs(owner: type) -> dict[str, str]:
 
 
 def _declared(
-    declared: Declared, room: Room, component: str, before: Known | None, *, default_stays: bool
-) -> Known:
+    declared: Declared, registry: Registry, component: str, before: RunSetting | None, *, default_stays: bool
+) -> RunSetting:
     """Return a setting with one more component that has it."""
     own = None if type(None) in _kinds(declared.type) else declared.default
     if before is None:
         kind = declared.type | None if own is None else declared.type
-        return Known(declared.setting, kind, own, room.group, {room.name: (component,)})
-    users = {**before.users, room.name: (*before.users.get(room.name, ()), component)}
+        return RunSetting(declared.setting, kind, own, registry.group, {registry.name: (component,)})
+    users = {**before.users, registry.name: (*before.users.get(registry.name, ()), component)}
     if default_stays or own == before.default:
-        return Known(declared.setting, before.type, before.default, before.group, users)
-    return Known(declared.setting, before.type | None, None, before.group, users)
+        return RunSetting(declared.setting, before.type, before.default, before.group, users)
+    return RunSetting(declared.setting, before.type | None, None, before.group, users)
 
 
 def _kinds(kind: Any) -> tuple[Any, ...]:
