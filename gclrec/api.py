@@ -27,7 +27,7 @@ from gclrec.report.figures_table import figures_table
 from gclrec.report.run_report import write_run_page
 from gclrec.runs.embeddings import Embedded, as_matrix, read_embeddings
 from gclrec.runs.folder import RunFolder
-from gclrec.runs.reading import PARTS, check_run, read_parts
+from gclrec.runs.reading import PARTS, check_run, read_part_lists
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.validation import validate
 from gclrec.training.fit import fit as fit_in_memory
@@ -175,7 +175,7 @@ def export_index(
     path = Path(folder)
     check_run(path)
     vectors, _ = read_catalogue(path)
-    read_parts(path, PARTS, vectors.users, vectors.items)  # service needs them
+    read_part_lists(path, PARTS, vectors.users, vectors.items)  # service needs them
     index = build_index(
         vectors.item_vectors,
         vectors.items,

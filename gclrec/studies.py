@@ -81,7 +81,7 @@ def compare(
         same_steps=same_steps,
         against=against,
         claim=claim,
-        given=given(settings),
+        given=given_names(settings),
     )
     pick_device(plan.common.device)
     if folder is not None:
@@ -131,7 +131,7 @@ class Comparison:
 
     @property
     def table(self) -> pl.DataFrame:
-        """A row for each variant, group and metric, with :data:`~gclrec.experiments.findings.COLUMNS`."""
+        """A row for each variant, group and metric, with the columns ``FINDING_COLUMNS``."""
         return self.findings.table
 
     @property
@@ -200,7 +200,7 @@ def tune(
     search = make_search(
         config,
         method,
-        given=given(settings),
+        given=given_names(settings),
         asked=axis_texts(space),
         prune_after=prune_after,
         trials=trials,
@@ -222,7 +222,7 @@ def tune(
             return tuning.run(study, callbacks=[*bars, *callbacks])
 
 
-def given(settings: Mapping[str, Any]) -> frozenset[str]:
+def given_names(settings: Mapping[str, Any]) -> frozenset[str]:
     """Return the names of the settings that have a value."""
     return frozenset(name for name, value in settings.items() if value is not None)
 

@@ -17,7 +17,7 @@ from gclrec.baselines import BASELINES
 from gclrec.common.declaration import Around, Span
 from gclrec.settings.config import CoreSettings, TrainConfig, flag
 from gclrec.settings.methods import METHODS
-from gclrec.settings.methods_table import COLUMNS, method_rows
+from gclrec.settings.methods_table import METHOD_COLUMNS, method_rows
 from gclrec.settings.registries import REGISTRIES, RunSetting
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,11 +33,11 @@ def methods_page() -> str:
         "methods` prints this table. Made by `python scripts/reference.py` from",
         "`gclrec/settings/methods.toml`; a test compares them.",
         "",
-        *_head(COLUMNS),
+        *_head(METHOD_COLUMNS),
     ]
     for row in method_rows():
         cells = {**row, "method": f"`{row['method']}`", "source": _linked(row["source"])}
-        lines.append(_row(cells[column] for column in COLUMNS))
+        lines.append(_row(cells[column] for column in METHOD_COLUMNS))
     lines += ["", "## Settings of each", "", *_head(("method", "settings"))]
     for name, method in METHODS.items():
         settings = " ".join(f"{flag(key)} {value}" for key, value in method.settings.items())

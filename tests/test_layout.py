@@ -152,3 +152,33 @@ def test_doors_open(package: str) -> None:
         assert name in dir(module)
     with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nothing'"):
         module.nothing  # noqa: B018
+
+
+FACADES = {"api.py", "studies.py", "train.py", "__main__.py", "__init__.py"}
+"""They repeat the names of what they call."""
+
+
+def public_names(path: Path) -> set[str]:
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found.add(node.target.id)
+    return {name for name in found if not name.startswith("_")}
+
+
+def test_no_name_means_two_things() -> None:
+    """Commands are named after what they call, and every room may have a ``base``; all else is unique."""
+    rooms = [path for path in FILES if path.relative_to(ROOT).parts[0] not in {"cli", *FACADES}]
+    stems: dict[str, set[Path]] = {}
+    names: dict[str, set[Path]] = {}
+    for path in rooms:
+        if path.stem not in ("__init__", "base"):
+            stems.setdefault(path.stem, set()).add(path)
+        for name in public_names(path):
+            names.setdefault(name, set()).add(path)
+    assert {stem: paths for stem, paths in stems.items() if len(paths) > 1} == {}
+    assert {name: paths for name, paths in names.items() if len(paths) > 1} == {}

@@ -12,12 +12,12 @@ def methods(*, json: Json = False) -> None:
     """Print the methods by name: views, encoder, losses, source."""
     from rich.table import Table
 
-    from gclrec.settings.methods_table import COLUMNS, method_rows
+    from gclrec.settings.methods_table import METHOD_COLUMNS, method_rows
 
     rows = method_rows()
-    table = Table(*COLUMNS)
+    table = Table(*METHOD_COLUMNS)
     for row in rows:
-        table.add_row(*(row[column] for column in COLUMNS))
+        table.add_row(*(row[column] for column in METHOD_COLUMNS))
     console = output(json)
     console.print(table)
     console.print("next: gclrec train --method NAME")

@@ -20,8 +20,8 @@ from gclrec.report.figures_table import figures_table
 from gclrec.report.run_report import PAGE
 from gclrec.runs.folder import RunFolder, check_free, free_name
 from gclrec.settings.config import TrainConfig, flag
-from gclrec.settings.layers import layers
 from gclrec.settings.methods import METHODS
+from gclrec.settings.sources import layers
 from gclrec.settings.validation import validate
 from gclrec.training.build import pick_device
 from gclrec.training.prepare import config_of, prepare, prepared_dataset

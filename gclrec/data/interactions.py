@@ -28,6 +28,7 @@ REPEATS = {
 TimeArray = npt.NDArray[Any]
 """Times: int64, or float64 where they are no whole numbers."""
 BoolArray = npt.NDArray[np.bool_]
+Float64Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

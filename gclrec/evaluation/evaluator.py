@@ -16,9 +16,9 @@ from torch import Tensor
 
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.common.ragged import Ragged
-from gclrec.data.interactions import Interactions
+from gclrec.data.interactions import BoolArray, Float64Array, IntArray, Interactions
 from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS, popularity_parts
-from gclrec.evaluation.metrics import CATALOGUE_METRICS, METRICS, BoolArray, FloatArray, IntArray
+from gclrec.evaluation.metrics import CATALOGUE_METRICS, METRICS
 from gclrec.evaluation.ranking import Vectors, as_vectors, top_k
 
 Pairs: TypeAlias = Interactions | Tensor | tuple[npt.ArrayLike | Tensor, npt.ArrayLike | Tensor]
@@ -278,7 +278,7 @@ def _score(
     return Evaluation(values, cases, pairs, pl.DataFrame({**per_user, **details, **deciles}), seconds=0.0)
 
 
-def _scattered(figures: FloatArray, rows: BoolArray) -> pl.Series:
+def _scattered(figures: Float64Array, rows: BoolArray) -> pl.Series:
     """Return figures of some rows as a column of all rows, null elsewhere."""
     column = np.full(len(rows), np.nan)
     column[rows] = figures

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
+from gclrec.data.interactions import BoolArray, IntArray
 
 Group = Callable[[IntArray, int], BoolArray]
 """From the degrees of all rows ``(N,)`` and the bound of near-cold to the rows in the group, ``(N,)``."""

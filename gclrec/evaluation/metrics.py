@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from gclrec.data.interactions import BoolArray, Float64Array, IntArray
 
-Metric = Callable[[BoolArray, IntArray, int], FloatArray]
+Metric = Callable[[BoolArray, IntArray, int], Float64Array]
 CatalogueMetric = Callable[[IntArray, IntArray, int], float]
 
 
-def recall(hits: BoolArray, num_relevant: IntArray, k: int) -> FloatArray:
+def recall(hits: BoolArray, num_relevant: IntArray, k: int) -> Float64Array:
     r"""Return the share of the user's test items that is among the first ``k``.
 
     .. math:: \frac{1}{|T_u|} \sum_{r=1}^{k} h_{ur}
@@ -33,7 +31,7 @@ def recall(hits: BoolArray, num_relevant: IntArray, k: int) -> FloatArray:
     return _ratio(_num_hits(hits, k), num_relevant)
 
 
-def precision(hits: BoolArray, num_relevant: IntArray, k: int) -> FloatArray:
+def precision(hits: BoolArray, num_relevant: IntArray, k: int) -> Float64Array:
     r"""Return the share of the first ``k`` places that holds test items.
 
     .. math:: \frac{1}{k} \sum_{r=1}^{k} h_{ur}
@@ -41,7 +39,7 @@ def precision(hits: BoolArray, num_relevant: IntArray, k: int) -> FloatArray:
     return np.where(num_relevant > 0, _num_hits(hits, k) / k, 0.0)
 
 
-def hit(hits: BoolArray, num_relevant: IntArray, k: int) -> FloatArray:
+def hit(hits: BoolArray, num_relevant: IntArray, k: int) -> Float64Array:
     r"""Return 1 if any of the first ``k`` items is a test item (hit rate).
 
     .. math:: \max_{r \le k} h_{ur}
@@ -49,7 +47,7 @@ def hit(hits: BoolArray, num_relevant: IntArray, k: int) -> FloatArray:
     return np.where(num_relevant > 0, _num_hits(hits, k) > 0, 0.0)
 
 
-def ndcg(hits: BoolArray, num_relevant: IntArray, k: int) -> FloatArray:
+def ndcg(hits: BoolArray, num_relevant: IntArray, k: int) -> Float64Array:
     r"""Return the discounted gain of the first ``k``, as a share of the best that is possible.
 
     .. math:: \frac{\sum_{r=1}^{k} h_{ur} / \log_2(r + 1)}{\sum_{r=1}^{\min(k, |T_u|)} 1 / \log_2(r + 1)}
@@ -64,7 +62,7 @@ def ndcg(hits: BoolArray, num_relevant: IntArray, k: int) -> FloatArray:
     return _ratio((first * discount[: first.shape[1]]).sum(axis=1), ideal[np.minimum(num_relevant, k)])
 
 
-def mrr(hits: BoolArray, num_relevant: IntArray, k: int) -> FloatArray:
+def mrr(hits: BoolArray, num_relevant: IntArray, k: int) -> Float64Array:
     r"""Return one over the rank of the first test item, 0 if it is not among the first ``k``.
 
     .. math:: 1 / \min \{ r \le k : h_{ur} = 1 \}
@@ -77,7 +75,7 @@ def mrr(hits: BoolArray, num_relevant: IntArray, k: int) -> FloatArray:
     return np.where(found, 1.0 / (first.argmax(axis=1) + 1), 0.0)
 
 
-def average_precision(hits: BoolArray, num_relevant: IntArray, k: int) -> FloatArray:
+def average_precision(hits: BoolArray, num_relevant: IntArray, k: int) -> Float64Array:
     r"""Return the mean of the precision at each test item found (MAP is its mean over users).
 
     .. math:: \frac{1}{\min(k, |T_u|)} \sum_{r=1}^{k} h_{ur} \, \frac{1}{r} \sum_{q=1}^{r} h_{uq}
@@ -123,7 +121,7 @@ def gini(items: IntArray, item_degrees: IntArray, k: int) -> float:
     return float((2 * np.arange(1, n + 1) - n - 1) @ counts / (n * total)) if total else float("nan")
 
 
-def popularity(items: IntArray, item_degrees: IntArray, k: int) -> float:
+def mean_popularity(items: IntArray, item_degrees: IntArray, k: int) -> float:
     r"""Return the mean number of training interactions of the items in the first ``k`` places.
 
     .. math:: \frac{\sum_u \sum_{i \in L_u^k} \deg(i)}{\sum_u |L_u^k|}
@@ -150,7 +148,7 @@ def _num_hits(hits: BoolArray, k: int) -> IntArray:
     return np.asarray(np.count_nonzero(hits[:, :k], axis=1), dtype=np.int64)
 
 
-def _ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> FloatArray:
+def _ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> Float64Array:
     """Divide, with 0 where there is nothing to divide by."""
     ratio = np.zeros(len(part))
     np.divide(part, whole, out=ratio, where=whole > 0)
@@ -174,5 +172,9 @@ METRICS: dict[str, Metric] = {
 }
 """Accuracy of one user's list; reported as the mean over users."""
 
-CATALOGUE_METRICS: dict[str, CatalogueMetric] = {"coverage": coverage, "gini": gini, "popularity": popularity}
+CATALOGUE_METRICS: dict[str, CatalogueMetric] = {
+    "coverage": coverage,
+    "gini": gini,
+    "popularity": mean_popularity,
+}
 """What all lists together do to the catalogue."""

@@ -19,7 +19,7 @@ from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS
 from gclrec.experiments.comparison import Cell, ComparisonFolder, Plan, choose
 from gclrec.experiments.significance import holm, intervals, paired_test
 
-COLUMNS = (
+FINDING_COLUMNS = (
     *("train_fraction", "variant", "setting", "group", "metric", "users", "pairs", "seeds"),
     *("mean", "low", "high", "difference", "difference_low", "difference_high", "p", "p_holm", "verdict"),
 )
@@ -43,7 +43,7 @@ class Findings:
         plan: the runs that were compared.
         chosen: the grid point of each variant that was best on validation, by ``(fraction, variant)``.
         table: one row for each share of the training pairs, variant, group and metric at the cut-off of the
-            claim, with the columns :data:`COLUMNS`; only the metric of the claim is tested.
+            claim, with the columns :data:`FINDING_COLUMNS`; only the metric of the claim is tested.
         deciles: difference by tenth of item popularity: ``train_fraction, variant, decile, users,
             difference, low, high``.
         geometry: mean over seeds of each geometry figure.
@@ -118,7 +118,7 @@ def analyse(plan: Plan, folder: ComparisonFolder) -> Findings:
     return Findings(
         plan,
         chosen,
-        table.with_columns(verdict=verdict).select(COLUMNS),
+        table.with_columns(verdict=verdict).select(FINDING_COLUMNS),
         pl.DataFrame(deciles, infer_schema_length=None),
         pl.DataFrame(shapes, infer_schema_length=None),
         pl.DataFrame(points),

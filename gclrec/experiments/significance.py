@@ -30,8 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gclrec.common.errors import InputError
-
-FloatArray = npt.NDArray[np.float64]
+from gclrec.data.interactions import Float64Array
 
 LEVEL = 0.95
 """Of all intervals, if nothing else is said."""
@@ -49,14 +48,14 @@ class Estimate:
         - **mean, low, high, error, df:** ``(C,)``
     """
 
-    mean: FloatArray
-    low: FloatArray
-    high: FloatArray
-    error: FloatArray
-    df: FloatArray
+    mean: Float64Array
+    low: Float64Array
+    high: Float64Array
+    error: Float64Array
+    df: Float64Array
 
 
-def standard_error(scores: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+def standard_error(scores: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
     """Return the standard error of the mean over users and seeds, and its degrees of freedom.
 
     Args:
@@ -137,7 +136,7 @@ def intervals(
     return Estimate(mean, mean + stretch * low, mean + stretch * high, error, df)
 
 
-def _samples(x: FloatArray, repetitions: int, seed: int) -> FloatArray:
+def _samples(x: Float64Array, repetitions: int, seed: int) -> Float64Array:
     """Return ``(repetitions, C)`` means of resampled users and seeds."""
     generator = np.random.default_rng(seed)
     columns, num_seeds, num_users = x.shape
@@ -155,7 +154,7 @@ def _samples(x: FloatArray, repetitions: int, seed: int) -> FloatArray:
     return means
 
 
-def paired_test(differences: npt.ArrayLike) -> FloatArray:
+def paired_test(differences: npt.ArrayLike) -> Float64Array:
     r"""Return the two-sided p value of a mean difference of zero (a paired t test over users and seeds).
 
     .. math:: t = \bar d / \sqrt{V}
@@ -181,7 +180,7 @@ def paired_test(differences: npt.ArrayLike) -> FloatArray:
     return np.where(np.abs(x).max(axis=(1, 2), initial=0.0) == 0, 1.0, p)
 
 
-def holm(p: npt.ArrayLike) -> FloatArray:
+def holm(p: npt.ArrayLike) -> Float64Array:
     r"""Return p values adjusted so that the chance of *any* false finding stays below the level (Holm, [1]).
 
     .. math:: \tilde p_{(k)} = \max_{j \le k} \min(1, (m - j + 1) \, p_{(j)})
@@ -206,7 +205,7 @@ def holm(p: npt.ArrayLike) -> FloatArray:
     return adjusted
 
 
-def _checked(scores: npt.ArrayLike) -> FloatArray:
+def _checked(scores: npt.ArrayLike) -> Float64Array:
     x = np.asarray(scores, dtype=np.float64)
     if x.ndim != 3 or 0 in x.shape[1:]:
         raise InputError(f"scores: found shape {x.shape}, expected (C, S, U) with a seed and a user at least")

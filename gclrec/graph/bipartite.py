@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gclrec.data.interactions import Interactions
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 EDGE_TYPE = ("user", "interacts", "item")
 """The edge type under which a PyG ``HeteroData`` holds the interactions."""
@@ -225,12 +225,12 @@ class BipartiteGraph:
             ("low_rank", rank, degree_exponent), lambda: LowRank.of(self.weighted(degree_exponent), rank)
         )
 
-    def remember(self, key: Hashable, make: Callable[[], T]) -> T:
+    def remember(self, key: Hashable, make: Callable[[], _T]) -> _T:
         """Return what ``make()`` returned when ``key`` was first asked for; kept as long as the graph."""
         if key not in self._remembered:
             with torch.inference_mode(False), torch.no_grad():  # tensors made here are used in training too
                 self._remembered[key] = make()
-        return cast("T", self._remembered[key])
+        return cast("_T", self._remembered[key])
 
     def contains(self, user: Tensor, item: Tensor) -> Tensor:
         """Return for each pair whether it is an interaction, ``(B,)`` bool; false for unknown numbers."""

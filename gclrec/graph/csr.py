@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gclrec.graph.propagation import Adjacency, CSRMatrix
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _BLOCK = 2**20
 """Numbers processed at a time, so that intermediate results stay in the processor's caches."""
@@ -321,7 +321,7 @@ def _check_distinct(keys: npt.NDArray[np.int64]) -> None:
             raise ValueError("edge_index holds a pair twice; an interaction is stored once")
 
 
-def _both(first: Callable[[], T], second: Callable[[], T]) -> tuple[T, T]:
+def _both(first: Callable[[], _T], second: Callable[[], _T]) -> tuple[_T, _T]:
     """Call two functions of single-threaded work, at the same time if PyTorch may use several threads."""
     if torch.get_num_threads() == 1:
         return first(), second()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
+
+from gclrec.data.interactions import Float64Array, IntArray
 
 if TYPE_CHECKING:
     import scipy.sparse
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 _ROWS = 1024
 """Rows that are compared with all others at a time."""
@@ -19,7 +18,7 @@ _ROWS = 1024
 
 def nearest_rows(
     matrix: scipy.sparse.csr_array, count: int, *, shrink: float = 0.0
-) -> tuple[IntArray, IntArray, FloatArray]:
+) -> tuple[IntArray, IntArray, Float64Array]:
     r"""Return the rows that are nearest to each row of a matrix of ones.
 
     .. math:: \cos(a, b) = \frac{|A \cap B|}{\sqrt{|A|\,|B|} + \beta}
@@ -60,8 +59,8 @@ def nearest_table(matrix: scipy.sparse.csr_array, count: int) -> tuple[IntArray,
 
 
 def _nearest(
-    shared: Any, rows: IntArray, degrees: FloatArray, count: int, shrink: float
-) -> tuple[IntArray, IntArray, FloatArray]:
+    shared: Any, rows: IntArray, degrees: Float64Array, count: int, shrink: float
+) -> tuple[IntArray, IntArray, Float64Array]:
     """Return near rows, the rows that they are near to, and cosines, from the numbers of shared columns."""
     shared.sort_indices()
     row = np.repeat(np.arange(len(rows)), np.diff(shared.indptr))

@@ -48,7 +48,7 @@ def uniform(
     return Negatives(items, (missing.float() / count).log().unsqueeze(1) if log_q else None)
 
 
-def popularity(
+def by_popularity(
     graph: BipartiteGraph,
     users: Tensor,
     positives: Tensor,  # noqa: ARG001 - the signature of all

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from gclrec.common.declaration import Declared, declarations, public_names
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.negatives.per_pair import Exposed, check_exposed, popularity, uniform
+from gclrec.negatives.per_pair import Exposed, by_popularity, check_exposed, uniform
 from gclrec.negatives.queue import Queue
 from gclrec.negatives.sampler import Negatives, Sampler
 from gclrec.negatives.shared import in_batch, mixed, shared
@@ -26,8 +26,8 @@ __all__ = [
     "build_sampler",
     "in_batch",
     "mixed",
-    "none",
-    "popularity",
+    "no_negatives",
+    "by_popularity",
     "shared",
     "uniform",
 ]
@@ -64,7 +64,7 @@ class NegativeSampler:
         return public_names(self.declared)
 
 
-def none(
+def no_negatives(
     graph: BipartiteGraph,  # noqa: ARG001 - the signature of all
     users: Tensor,
     positives: Tensor,  # noqa: ARG001
@@ -109,7 +109,7 @@ def _exposed(graph: BipartiteGraph, *, exposed: Tensor | None, **settings: Any) 
 
 NEGATIVES: Mapping[str, NegativeSampler] = {
     "uniform": NegativeSampler(uniform, "all items alike"),
-    "popularity": NegativeSampler(popularity, "popular items more often"),
+    "popularity": NegativeSampler(by_popularity, "popular items more often"),
     "shared": NegativeSampler(shared, "uniform items, the same for the whole batch"),
     "in_batch": NegativeSampler(in_batch, "the batch's other items", sized_by="batch_size"),
     "mixed": NegativeSampler(mixed, "in_batch and shared together"),

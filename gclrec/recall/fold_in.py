@@ -39,7 +39,7 @@ from gclrec.graph.csr import degree_scale
 from gclrec.recall.ridge import Ridge
 from gclrec.runs.embeddings import FloatArray
 
-KIND = "gclrec fold-in"
+FOLD_IN_KIND = "gclrec fold-in"
 
 
 class NewItems(NamedTuple):
@@ -277,7 +277,7 @@ class FoldIn:
             "users": users | vars(self.user_ridge),
             "items": {"sent": self.item_sent} | vars(self.item_ridge),
         }
-        with writing(Path(folder), KIND, values) as fresh:
+        with writing(Path(folder), FOLD_IN_KIND, values) as fresh:
             for side, arrays in files.items():
                 whole = {key: np.ascontiguousarray(value, dtype=np.float32) for key, value in arrays.items()}
                 (fresh / f"{side}.safetensors").write_bytes(serialize(whole))
@@ -290,7 +290,7 @@ class FoldIn:
             InputError: a file is missing, cut off or altered (it is named), or the folder is something else.
         """
         folder = Path(folder)
-        manifest = read_manifest(folder, KIND)
+        manifest = read_manifest(folder, FOLD_IN_KIND)
         users, items = (_read(folder / f"{side}.safetensors") for side in ("users", "items"))
         try:
             num_users, num_items, dim = (int(manifest[name]) for name in ("users", "items", "dim"))

@@ -24,7 +24,7 @@ from gclrec.runs.embeddings import METRIC, FloatArray, Matrix, as_matrix
 Ids: TypeAlias = Vocabulary | pl.Series | npt.NDArray[Any] | Sequence[Any]
 """Distinct raw ids in row order. (:meth:`Vocabulary.of` sorts them: it fits rows that are sorted too.)"""
 
-KIND = "gclrec index"
+INDEX_KIND = "gclrec index"
 
 TUNED_K = 100
 """List length that the effort of a structure is tuned for."""
@@ -284,7 +284,7 @@ class Index:
             "measured": None if self.quality is None else asdict(self.quality),
             "compared": [asdict(trial) for trial in self.trials],
         }
-        with writing(Path(folder), KIND, values) as fresh:
+        with writing(Path(folder), INDEX_KIND, values) as fresh:
             np.save(fresh / "vectors.npy", self.vectors, allow_pickle=False)
             write_parquet(fresh / "ids.parquet", pl.DataFrame({"id": self.ids.ids}))
             path = fresh / "items.faiss"
@@ -303,7 +303,7 @@ class Index:
             InputError: a file is missing, cut off or altered (it is named), or the folder is something else.
         """
         folder = Path(folder)
-        manifest = read_manifest(folder, KIND)
+        manifest = read_manifest(folder, INDEX_KIND)
         if manifest.get("metric") != METRIC:
             raise InputError(f"{folder / MANIFEST}: metric {manifest.get('metric')!r}, expected {METRIC!r}")
         try:

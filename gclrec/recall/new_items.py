@@ -20,13 +20,12 @@ from gclrec.data.interactions import Vocabulary, normal_ids
 from gclrec.recall.fold_in import FoldIn
 from gclrec.recall.index import Index
 from gclrec.recall.raw_ids import check_columns, known_only, refuse_or_warn, share_of, user_item_columns
-from gclrec.runs.embeddings import KIND as EMBEDDINGS
-from gclrec.runs.embeddings import Embedded, FloatArray, as_matrix, read_embeddings
+from gclrec.runs.embeddings import EMBEDDINGS_KIND, Embedded, FloatArray, as_matrix, read_embeddings
 
 Encode = Callable[[pl.DataFrame], npt.NDArray[Any]]
 """From a table of attributes to ``(N, D)`` layer-0 vectors, row by row; a row of NaN says nothing."""
 
-KIND = "gclrec added items"
+ADDED_KIND = "gclrec added items"
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +79,7 @@ class AddedItems:
         for name, rows in (("vector", self.vectors), ("sent", self.sent)):
             columns[name] = pl.Series(name, rows, dtype=pl.Array(pl.Float32, dim))
         pairs = {"user": self.audience.values, "item": self.audience.owners()}
-        with writing(run / "added", KIND, values) as fresh:
+        with writing(run / "added", ADDED_KIND, values) as fresh:
             write_parquet(fresh / "items.parquet", pl.DataFrame(columns))
             write_parquet(fresh / "pairs.parquet", pl.DataFrame(pairs))
 
@@ -95,7 +94,7 @@ class AddedItems:
         dim = embedded.item_vectors.shape[1]
         if not folder.exists():
             return cls.none(embedded.items.ids, dim)
-        manifest = read_manifest(folder, KIND)
+        manifest = read_manifest(folder, ADDED_KIND)
         if manifest.get("trained") != _checksum(Path(run)):
             again = "add the items again with gclrec add-items and its option replace"
             raise InputError(f"{folder}: was made from other vectors than the run's; {again}")
@@ -313,5 +312,5 @@ def _layer_zero(table: pl.DataFrame, encode: Encode | None, dim: int) -> FloatAr
 
 def _checksum(run: Path) -> str:
     """Return the checksum of the trained vectors that the added items go with."""
-    files = read_manifest(run / "embeddings", EMBEDDINGS, check=False)["files"]
+    files = read_manifest(run / "embeddings", EMBEDDINGS_KIND, check=False)["files"]
     return str(files["items.parquet"]["sha256"]) + str(files["users.parquet"]["sha256"])

@@ -29,7 +29,7 @@ from gclrec.recall.new_users import EncodeUsers, Histories, histories_of
 from gclrec.recall.raw_ids import Lookup, RawIds, distinct_rows, known_only
 from gclrec.recall.recommendation import Recommendation, as_list, as_table
 from gclrec.runs.embeddings import FloatArray
-from gclrec.runs.reading import PARTS, check_run, read_known, read_parts, reads_histories
+from gclrec.runs.reading import PARTS, check_run, read_known, read_part_lists, reads_histories
 
 _BATCH = 1024  # users of a table that are answered together
 
@@ -387,7 +387,7 @@ class Recommender:
     @cached_property
     def _trained_on(self) -> Ragged:
         if self.run is not None and self.trained_on is None:
-            return read_parts(self.run, self._fold_in.trained_on, self.users, self.items)
+            return read_part_lists(self.run, self._fold_in.trained_on, self.users, self.items)
         return self.known if self.trained_on is None else self.trained_on
 
     @cached_property

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 USERS, ITEMS, NEUTRAL = "#2f6fb0", "#d1662a", "#6b7785"
 """Colours of users, of items, and of both in the plot of a data set."""
 
-FORMATS = (".png", ".svg", ".pdf")
+PLOT_FORMATS = (".png", ".svg", ".pdf")
 """File suffixes that :func:`plot_dataset` can write."""
 
 
@@ -29,14 +29,16 @@ def plot_dataset(dataset: Dataset, path: str | os.PathLike[str]) -> Path:
 
     Args:
         dataset: the data set to draw.
-        path: file to write; its suffix is one of ``FORMATS``.
+        path: file to write; its suffix is one of ``PLOT_FORMATS``.
 
     Raises:
         InputError: the suffix is another.
     """
     path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(f"{path}: cannot draw {path.suffix or 'without a suffix'}; use {', '.join(FORMATS)}")
+    if path.suffix.lower() not in PLOT_FORMATS:
+        raise InputError(
+            f"{path}: cannot draw {path.suffix or 'without a suffix'}; use {', '.join(PLOT_FORMATS)}"
+        )
     import matplotlib as mpl  # only when something is drawn
     from matplotlib.figure import Figure
 

@@ -20,7 +20,7 @@ from gclrec.data.interactions import IntArray, Vocabulary
 FloatArray = npt.NDArray[np.float32]
 Matrix: TypeAlias = Tensor | npt.NDArray[Any]
 
-KIND = "gclrec embeddings"
+EMBEDDINGS_KIND = "gclrec embeddings"
 METRIC = "inner product"
 
 
@@ -79,7 +79,7 @@ def write_embeddings(
     sides = {"users": (user_ids, users, user_degrees), "items": (item_ids, items, item_degrees)}
     counts = {side: {"count": len(ids), "id": str(ids.ids.dtype)} for side, (ids, _, _) in sides.items()}
     frames = {side: _frame(*columns, side.removesuffix("s")) for side, columns in sides.items()}
-    with writing(Path(folder), KIND, {"metric": METRIC, "dim": users.shape[1], **counts}) as fresh:
+    with writing(Path(folder), EMBEDDINGS_KIND, {"metric": METRIC, "dim": users.shape[1], **counts}) as fresh:
         for side, frame in frames.items():
             write_parquet(fresh / f"{side}.parquet", frame)
 
@@ -91,7 +91,7 @@ def read_embeddings(folder: str | Path) -> Embedded:
         InputError: a file is missing, cut off or altered (it is named), or the folder is something else.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder, KIND)
+    manifest = read_manifest(folder, EMBEDDINGS_KIND)
     if manifest.get("metric") != METRIC:
         raise InputError(f"{folder / MANIFEST}: metric {manifest.get('metric')!r}, expected {METRIC!r}")
     parts: list[Any] = []

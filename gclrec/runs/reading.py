@@ -100,7 +100,7 @@ def read_pairs(path: Path, users: Vocabulary, items: Vocabulary) -> Interactions
     return Interactions(users, items, **rows, time=time)
 
 
-def read_parts(run: Path, parts: Iterable[str], users: Vocabulary, items: Vocabulary) -> Ragged:
+def read_part_lists(run: Path, parts: Iterable[str], users: Vocabulary, items: Vocabulary) -> Ragged:
     """Return the distinct items of each user in parts of the split of a run."""
     names = checked_parts(parts, (*PARTS, REMOVED, JOINED))
     pairs = [read_pairs(run / "split" / f"{name}.parquet", users, items) for name in names]
@@ -119,4 +119,4 @@ def read_known(run: Path, parts: Iterable[str], users: Vocabulary, items: Vocabu
     names = checked_parts(parts)
     if "train" in names and (run / "split" / f"{REMOVED}.parquet").exists():
         names.append(REMOVED)
-    return read_parts(run, names, users, items)
+    return read_part_lists(run, names, users, items)

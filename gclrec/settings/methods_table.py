@@ -6,15 +6,15 @@ from gclrec.contrast import SSL
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS
 
-COLUMNS = ("method", "views", "encoder", "loss", "negatives", "ssl", "source")
+METHOD_COLUMNS = ("method", "views", "encoder", "loss", "negatives", "ssl", "source")
 
 
 def method_rows() -> list[dict[str, str]]:
-    """Return one row a method with the keys of :data:`COLUMNS`; ``-`` where a column does not apply."""
+    """Return one row a method, with the keys of ``METHOD_COLUMNS``; ``-`` where one does not apply."""
     rows = []
     for name, method in METHODS.items():
         config = TrainConfig(**method.settings)
-        row = dict.fromkeys(COLUMNS, "-") | {"method": name, "source": method.source}
+        row = dict.fromkeys(METHOD_COLUMNS, "-") | {"method": name, "source": method.source}
         if config.baseline is None:
             row |= {room: config.chosen(room) for room in ("encoder", "loss", "negatives")}
             if config.contrasts:

@@ -18,7 +18,7 @@ from gclrec.encoders import ENCODERS, Encoder, EncoderInputs, Sequences
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.losses.ranking_losses import LOSSES
 from gclrec.losses.temperature import make_temperature
-from gclrec.negatives.registry import NEGATIVES, Sampler, build_sampler, none
+from gclrec.negatives.registry import NEGATIVES, Sampler, build_sampler, no_negatives
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.validation import naming_flags
 from gclrec.views.views import Chain, parse_augmentations
@@ -92,7 +92,7 @@ def with_fields(graph: BipartiteGraph, attributes: Attributes) -> BipartiteGraph
 def sampler_of(config: TrainConfig, graph: BipartiteGraph, exposed: Tensor | None = None) -> Sampler:
     """Return what draws the negatives that the settings ask for."""
     if not LOSSES[config.loss].needs_negatives:
-        return none
+        return no_negatives
     if exposed is not None:
         exposed = exposed.to(graph.device)
     settings = {**config.arguments("negatives"), "exposed": exposed}  # the file is read

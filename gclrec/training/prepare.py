@@ -26,7 +26,7 @@ from gclrec.data.schema import Attributes, Schema
 from gclrec.data.splits import Split
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig, flag
-from gclrec.settings.layers import layered_config
+from gclrec.settings.sources import layered_config
 from gclrec.settings.validation import advise_views, check_selection, validate
 from gclrec.training.build import split_of
 

@@ -14,7 +14,7 @@ import pytest
 
 from gclrec.evaluation import ITEM_GROUPS, METRICS, USER_GROUPS
 from gclrec.experiments import comparison
-from gclrec.experiments.findings import COLUMNS
+from gclrec.experiments.findings import FINDING_COLUMNS
 from gclrec.experiments.significance import holm, paired_test
 from gclrec.runs.folder import RunFolder
 from gclrec.training.prepare import config_of
@@ -73,8 +73,8 @@ def test_table_report_and_words(compare: Run, tmp_path: Path) -> None:
     values = outcome.values
     table = pl.read_parquet(out / "table.parquet")
     assert values["table"] == table.to_dicts()
-    assert tuple(table.columns) == COLUMNS
-    assert ", ".join(COLUMNS[5:]) in (DOCS / "compare.md").read_text(encoding="utf-8")
+    assert tuple(table.columns) == FINDING_COLUMNS
+    assert ", ".join(FINDING_COLUMNS[5:]) in (DOCS / "compare.md").read_text(encoding="utf-8")
     assert pl.read_csv(out / "table.csv").height == table.height
     assert set(table["group"]) <= {*USER_GROUPS, *ITEM_GROUPS}
     assert set(table["variant"]) == {"none", "edge_drop", "node_drop"}

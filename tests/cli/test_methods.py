@@ -8,7 +8,7 @@ import pytest
 from reference import PAGES
 
 from gclrec.settings.methods import METHODS
-from gclrec.settings.methods_table import COLUMNS, method_rows
+from gclrec.settings.methods_table import METHOD_COLUMNS, method_rows
 
 from .conftest import Outcome
 
@@ -17,18 +17,18 @@ def test_every_method_is_listed(gclrec: Callable[..., Outcome]) -> None:
     outcome = gclrec("methods")
     assert outcome.code == 0
     assert all(name in outcome.out for name in METHODS)
-    assert all(column in outcome.out for column in COLUMNS)
+    assert all(column in outcome.out for column in METHOD_COLUMNS)
 
 
 def test_json_has_one_row_a_method(gclrec: Callable[..., Outcome]) -> None:
     rows = {row["method"]: row for row in gclrec("methods", "--json").values["methods"]}
     assert list(rows) == list(METHODS)
-    assert all(set(row) == set(COLUMNS) for row in rows.values())
+    assert all(set(row) == set(METHOD_COLUMNS) for row in rows.values())
     assert rows["sgl"]["views"] == METHODS["sgl"].settings["aug"]
     assert rows["sgl"]["ssl"] == "infonce"
     assert rows["xsimgcl"]["ssl"] == "cross_layer"
     assert (rows["mf"]["encoder"], rows["mf"]["loss"], rows["mf"]["ssl"]) == ("mf", "bpr", "-")
-    assert {rows["gf_cf"][column] for column in COLUMNS[1:-1]} == {"-"}
+    assert {rows["gf_cf"][column] for column in METHOD_COLUMNS[1:-1]} == {"-"}
     assert all(row["source"] == METHODS[name].source for name, row in rows.items())
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from gclrec.common.errors import InputError
-from gclrec.experiments.significance import FloatArray, holm, intervals, paired_test, standard_error
+from gclrec.data.interactions import Float64Array
+from gclrec.experiments.significance import holm, intervals, paired_test, standard_error
 
 BOUND = 3.3
 """Standard deviations of a binomial count that a rate may be off."""
@@ -17,7 +18,7 @@ BOUND = 3.3
 
 def draw(
     random: np.random.Generator, seeds: int, users: int, *, of_seed: float, of_user: float, rest: float
-) -> FloatArray:
+) -> Float64Array:
     """Return ``(S, U)`` scores with mean 0; those of users are skewed, as recall is."""
     user_part = of_user * (random.exponential(size=users) - 1)
     seed_part = of_seed * random.normal(size=(seeds, 1))

@@ -9,7 +9,16 @@ import polars as pl
 import pytest
 
 from gclrec.experiments.comparison import Plan, make_plan
-from gclrec.experiments.findings import BASELINE, BETTER, COLUMNS, NO_SPREAD, SAME, TOO_FEW, WORSE, Findings
+from gclrec.experiments.findings import (
+    BASELINE,
+    BETTER,
+    FINDING_COLUMNS,
+    NO_SPREAD,
+    SAME,
+    TOO_FEW,
+    WORSE,
+    Findings,
+)
 from gclrec.experiments.summary import caveats, claim_rows, geometry_rows, grid_rows, sentences
 from gclrec.settings.config import TrainConfig
 
@@ -26,7 +35,7 @@ VERDICTS = {
 def row(group: str, variant: str, metric: str, **values: Any) -> dict[str, Any]:
     usual = {"train_fraction": 1.0, "variant": variant, "setting": "", "group": group, "metric": metric}
     usual |= {"users": 1200, "pairs": 3400, "seeds": 3, "mean": 0.25, "low": 0.2, "high": 0.3}
-    usual |= dict.fromkeys(COLUMNS[11:]) | {"verdict": BASELINE}
+    usual |= dict.fromkeys(FINDING_COLUMNS[11:]) | {"verdict": BASELINE}
     return usual | values
 
 
@@ -39,7 +48,7 @@ def findings() -> Findings:
         change = {"difference": 0.01, "difference_low": -0.01, "difference_high": 0.03}
         rows.append(row(group, "noise", "recall@20", **change, p=p, p_holm=p, verdict=verdict))
         rows += [row(group, name, "ndcg@20", mean=0.125) for name in plan.variants]
-    table = pl.DataFrame(rows, infer_schema_length=None).select(COLUMNS)
+    table = pl.DataFrame(rows, infer_schema_length=None).select(FINDING_COLUMNS)
     chosen = {(1.0, name): "" for name in plan.variants}
     empty = pl.DataFrame()
     return Findings(plan, chosen, table, empty, empty, empty, 4, ())

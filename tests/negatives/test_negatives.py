@@ -18,10 +18,10 @@ from gclrec.negatives.registry import (
     Queue,
     Sampler,
     build_sampler,
+    by_popularity,
     in_batch,
     mixed,
-    none,
-    popularity,
+    no_negatives,
     shared,
     uniform,
 )
@@ -91,7 +91,7 @@ def test_popularity_is_by_degree_over_the_missing(toy_graph: BipartiteGraph, alp
     draws = 40_000
     for user in (0, 5, 11):
         users = torch.full((draws // 4,), user)
-        drawn = popularity(
+        drawn = by_popularity(
             toy_graph, users, users, count=4, alpha=alpha, generator=Generator().manual_seed(user)
         )
         counts = torch.bincount(drawn.items.view(-1), minlength=toy_graph.num_items)
@@ -102,14 +102,14 @@ def test_popularity_is_by_degree_over_the_missing(toy_graph: BipartiteGraph, alp
         assert ((counts - expected).abs() <= 5 * expected.sqrt()).all()
 
 
-@pytest.mark.parametrize("sampler", [uniform, popularity])
+@pytest.mark.parametrize("sampler", [uniform, by_popularity])
 def test_one_item_left(sampler) -> None:
     graph = BipartiteGraph(1, 1000, torch.stack([torch.zeros(999, dtype=torch.int64), torch.arange(1, 1000)]))
     users = torch.zeros(50, dtype=torch.int64)
     assert (sampler(graph, users, users + 1).items == 0).all()
 
 
-@pytest.mark.parametrize("sampler", [uniform, popularity])
+@pytest.mark.parametrize("sampler", [uniform, by_popularity])
 def test_a_user_who_has_seen_everything_is_refused_not_hung(sampler) -> None:
     graph = BipartiteGraph(1, 3, torch.tensor([[0, 0, 0], [0, 1, 2]]))
     users = torch.zeros(4, dtype=torch.int64)
@@ -122,7 +122,7 @@ def test_popularity_with_extreme_exponents_stays_in_range() -> None:
     graph = BipartiteGraph(200, 50, held.nonzero().T.contiguous())
     users = torch.arange(200).repeat(20)
     for alpha in (0.1, 10.0):
-        items = popularity(graph, users, users, count=2, alpha=alpha, log_q=True)
+        items = by_popularity(graph, users, users, count=2, alpha=alpha, log_q=True)
         assert not graph.contains(users.repeat_interleave(2), items.items.view(-1)).any()
         assert items.log_weight is not None
         assert torch.isfinite(items.log_weight).all()
@@ -197,7 +197,7 @@ def test_mixed_keeps_the_proportion(share: float, count: int | None) -> None:
 
 
 def test_none_draws_nothing(toy_graph: BipartiteGraph) -> None:
-    assert none(toy_graph, torch.arange(3), torch.arange(3)).items.shape == (0,)
+    assert no_negatives(toy_graph, torch.arange(3), torch.arange(3)).items.shape == (0,)
 
 
 def skewed_graph() -> BipartiteGraph:

@@ -12,7 +12,7 @@ from gclrec.common.errors import InputError
 from gclrec.data.interactions import Dataset
 from gclrec.data.synthetic import make_synthetic
 from gclrec.report import plots
-from gclrec.report.plots import FORMATS, plot_dataset
+from gclrec.report.plots import PLOT_FORMATS, plot_dataset
 
 BEGINNINGS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
@@ -22,7 +22,7 @@ def made() -> Dataset:
     return make_synthetic(60, 80, 700)
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", PLOT_FORMATS)
 def test_every_format(made: Dataset, tmp_path: Path, suffix: str) -> None:
     path, again = (plot_dataset(made, tmp_path / f"{name}{suffix}") for name in ("plot", "again"))
     assert path.read_bytes().startswith(BEGINNINGS[suffix])

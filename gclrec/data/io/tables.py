@@ -147,7 +147,7 @@ def sniff_separator(line: bytes) -> str:
 
 def read_table(path: Path, columns: Columns) -> RawInteractions:
     """Read interactions from CSV, TSV or Parquet with a header, plain or gzip'd."""
-    return read_parquet(path, columns) if is_parquet(path) else _read_csv(path, columns)
+    return read_parquet_table(path, columns) if is_parquet(path) else _read_csv(path, columns)
 
 
 def is_parquet(path: Path) -> bool:
@@ -245,7 +245,7 @@ def read_columns(
     )
 
 
-def read_parquet(path: Path, columns: Columns) -> RawInteractions:
+def read_parquet_table(path: Path, columns: Columns) -> RawInteractions:
     """Read interactions from a Parquet file, only the columns that are needed; text ids are coded."""
     names = parquet_names(path)
     return read_columns(names, lambda at: open_parquet(path, [names[at]])[names[at]], columns, path)

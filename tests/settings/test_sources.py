@@ -8,8 +8,8 @@ import pytest
 
 from gclrec.common.errors import InputError
 from gclrec.settings.config import RETIRED, TrainConfig
-from gclrec.settings.layers import layered_config, layers
 from gclrec.settings.methods import METHODS
+from gclrec.settings.sources import layered_config, layers
 
 
 def test_the_first_layer_goes_before_the_others(tmp_path: Path) -> None:
