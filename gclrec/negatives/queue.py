@@ -9,7 +9,14 @@ from torch import Generator, Tensor, nn
 
 from gclrec.common.declaration import Around, Setting
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.negatives.sampler import LogQ, Negatives, expected_times, seen_places
+from gclrec.negatives.sampler import (
+    LogQ,
+    LogQPositive,
+    Negatives,
+    expected_times,
+    seen_places,
+    with_positives,
+)
 from gclrec.negatives.shared import other_rows
 
 QUEUE_SIZE = Setting(
@@ -38,6 +45,7 @@ class Queue(nn.Module):
     Args:
         size: pairs whose items are kept.
         log_q: whether the weights correct for how often an item is expected.
+        log_q_positive: whether the positive is corrected too.
 
     Raises:
         ValueError: ``size`` is below 1.
@@ -48,11 +56,18 @@ class Queue(nn.Module):
 
     items: Tensor
 
-    def __init__(self, size: Annotated[int, QUEUE_SIZE] = 4096, *, log_q: LogQ = False) -> None:
+    def __init__(
+        self,
+        size: Annotated[int, QUEUE_SIZE] = 4096,
+        *,
+        log_q: LogQ = False,
+        log_q_positive: LogQPositive = False,
+    ) -> None:
         super().__init__()
         if size < 1:
             raise ValueError(f"size must be at least 1, got {size}")
         self.log_q = log_q
+        self.log_q_positive = log_q_positive
         self.register_buffer("items", torch.full((size,), -1))
 
     def forward(
@@ -68,7 +83,10 @@ class Queue(nn.Module):
         items, times = torch.cat([positives, held]).unique(return_counts=True)
         weight = times.float().log()
         if self.log_q:
-            weight -= expected_times(graph, items, other_rows(users) + len(held)).log()
+            pairs = other_rows(users) + len(held)
+            weight -= expected_times(graph, items, pairs).log()
+            if self.log_q_positive:
+                weight = with_positives(weight, expected_times(graph, positives, pairs).log())
         found = Negatives(items, weight, seen_places(graph, users, items))
         self.items.copy_(torch.cat([self.items, positives])[-len(self.items) :])  # oldest first
         return found

@@ -29,6 +29,15 @@ LogQ: TypeAlias = Annotated[
 ]
 """Whether the logarithm of how often an item is expected to be drawn is subtracted from its score."""
 
+LogQPositive: TypeAlias = Annotated[
+    bool,
+    Setting(
+        "logq_positive",
+        "With logq, correct the positive's score of softmax like those of the negatives (Yi et al., 2019).",
+    ),
+]
+"""Whether the same is done to the score of the positive; only with ``log_q``."""
+
 
 class Negatives(NamedTuple):
     """Items to compare a batch's positives with.
@@ -63,6 +72,19 @@ def expected_times(graph: BipartiteGraph, items: Tensor, pairs: int) -> Tensor:
     """Return how often each item is expected among so many training pairs, ``(N,)``."""
     degree = graph.remember("item_degrees", lambda: graph.degrees()[1])[items]
     return degree * (pairs / max(graph.num_edges, 1))
+
+
+def with_positives(log_weight: Tensor, log_expected: Tensor) -> Tensor:
+    r"""Return weights with which a softmax corrects the positive's score like the others, ``(B, N)``.
+
+    .. math:: -\log \frac{e^{s_p} / q_p}{e^{s_p} / q_p + \sum_j w_j e^{s_j}}
+        = -\log \frac{e^{s_p}}{e^{s_p} + \sum_j q_p w_j e^{s_j}}
+
+    Args:
+        log_weight: ``(N,)`` logarithms of :math:`w`.
+        log_expected: ``(B,)`` logarithms of how often each row's positive is expected, :math:`q_p`.
+    """
+    return log_weight + log_expected.unsqueeze(1)
 
 
 def seen_places(graph: BipartiteGraph, users: Tensor, items: Tensor) -> Tensor:

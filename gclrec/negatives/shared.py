@@ -3,7 +3,9 @@
 Arguments that all samplers have: the training ``graph``; ``users (B,)`` and ``positives (B,)``, the pairs of
 the batch; ``log_q``, which subtracts the logarithm of how often an item is expected; and ``generator``, the
 source of all randomness (the global one if ``None``). They return distinct items ``(N,)`` with ``seen``:
-items that a row's user has interacted with, its positive among them, do not count for that row.
+items that a row's user has interacted with, its positive among them, do not count for that row. Those that
+take items of batches also have ``log_q_positive``, which corrects the score of the positive too
+(:func:`~gclrec.negatives.sampler.with_positives`).
 """
 
 from __future__ import annotations
@@ -14,7 +16,15 @@ import torch
 from torch import Generator, Tensor
 
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.negatives.sampler import COUNT, LogQ, Negatives, expected_times, seen_places
+from gclrec.negatives.sampler import (
+    COUNT,
+    LogQ,
+    LogQPositive,
+    Negatives,
+    expected_times,
+    seen_places,
+    with_positives,
+)
 
 
 def shared(
@@ -48,6 +58,7 @@ def in_batch(
     positives: Tensor,
     *,
     log_q: LogQ = False,
+    log_q_positive: LogQPositive = False,
     generator: Generator | None = None,  # noqa: ARG001 - the signature of all
 ) -> Negatives:
     r"""Take the positives of the other rows, as often as they occur.
@@ -58,18 +69,21 @@ def in_batch(
 
     the sampling-bias correction of [1] except for the factor :math:`B - 1`, which makes the sum over the
     batch an unbiased estimate of the sum over all items that the user has no interaction with. The positive
-    is not sampled, so it is not corrected. [1] does not say whether a user's other items
-    count; here they do not.
+    is in the denominator with certainty, so its score stays as it is, as [2] argues; [1] corrects it like the
+    others, as does ``log_q_positive``. [1] does not say whether a user's other items count; here they do not.
 
     Returns:
-        At most ``B`` items, with ``log_weight`` ``(N,)``.
+        At most ``B`` items, with ``log_weight`` ``(N,)``, or ``(B, N)`` with ``log_q_positive``.
 
     [1] Yi et al., RecSys 2019, https://doi.org/10.1145/3298689.3346996
+    [2] Khrylchenko et al., RecSys 2025, https://arxiv.org/abs/2507.09331
     """
     items, times = positives.unique(return_counts=True)
     weight = times.float().log()
     if log_q:
         weight -= expected_times(graph, items, other_rows(users)).log()
+        if log_q_positive:
+            weight = with_positives(weight, expected_times(graph, positives, other_rows(users)).log())
     return Negatives(items, weight, seen_places(graph, users, items))
 
 
@@ -80,6 +94,7 @@ def mixed(
     *,
     count: Annotated[int | None, COUNT] = None,
     log_q: LogQ = False,
+    log_q_positive: LogQPositive = False,
     generator: Generator | None = None,
 ) -> Negatives:
     r"""Take the positives of the other rows and, beside them, uniform items (mixed negative sampling, [1]).
@@ -95,6 +110,7 @@ def mixed(
         positives: ``(B,)`` item numbers.
         count: uniform items ``N``, distinct, so a smaller catalogue sets the limit; ``B`` if ``None``.
         log_q: whether the weights correct for how often an item is expected.
+        log_q_positive: whether the positive is corrected too.
         generator: source of all randomness; the global one if ``None``.
 
     Returns:
@@ -109,8 +125,11 @@ def mixed(
     items, times = torch.cat([positives, drawn]).unique(return_counts=True)
     weight = times.float().log()
     if log_q:
-        expected = expected_times(graph, items, other_rows(users)) + len(drawn) / graph.num_items
-        weight -= expected.log()
+        uniform = len(drawn) / graph.num_items
+        weight -= (expected_times(graph, items, other_rows(users)) + uniform).log()
+        if log_q_positive:
+            own = expected_times(graph, positives, other_rows(users)) + uniform
+            weight = with_positives(weight, own.log())
     return Negatives(items, weight, seen_places(graph, users, items))
 
 

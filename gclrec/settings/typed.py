@@ -174,6 +174,8 @@ class Settings(TypedDict, total=False):
     catalogue."""
     popularity_alpha: float
     """Exponent of the item degree in popularity negatives."""
+    logq_positive: bool
+    """With logq, correct the positive's score of softmax like those of the negatives (Yi et al., 2019)."""
     exposed: str | None
     """File of pairs that were shown and not clicked, for exposed negatives; raw ids, columns named as in
     the data."""

@@ -174,6 +174,8 @@ def _check_loss(config: TrainConfig) -> None:
     if config.logq and not loss.sums_exponentials:
         able = ", ".join(name for name, other in LOSSES.items() if other.sums_exponentials)
         raise InputError(f"--logq: it corrects a sum of exponentials ({able}), which {config.loss} has not")
+    if config.logq_positive and not (config.logq and config.loss == "softmax"):
+        raise InputError("--logq-positive: it belongs to --logq with --loss softmax; leave it out")
 
 
 def _check_negatives(config: TrainConfig) -> None:

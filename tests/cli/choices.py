@@ -97,6 +97,10 @@ CHOICES = [
     ("--negatives", "shared", "--num-negatives", 7),
     ("--negatives", "mixed", "--num-negatives", 7, "--loss", "softmax", "--aug", "none"),
     ("--negatives", "mixed", "--num-negatives", 7, "--loss", "softmax", "--logq"),
+    *(
+        ("--loss", "softmax", *drawing(name), "--logq", "--logq-positive")
+        for name in ("in_batch", "mixed", "queue")
+    ),
     (*drawing("exposed"), "--exposed-share", 0.3, "--num-negatives", 4),
     ("--negatives", "queue", "--queue-size", 40, "--loss", "softmax", "--logq"),
     *(
@@ -253,6 +257,9 @@ BAD_FLAGS = {
     "--loss ccl --loss-score dot": "--loss-score",
     "--loss directau --negatives shared": "--negatives",
     "--logq": "softmax",
+    "--negatives in_batch --loss softmax --logq-positive": "--logq",
+    "--negatives in_batch --loss bsl --logq --logq-positive": "--loss softmax",
+    "--negatives uniform --loss softmax --logq --logq-positive": "in_batch",
     "--negatives in_batch --num-negatives 3": "--batch-size",
     "--score angle": "cosine",
     "--split sideways": "leave_one_out",

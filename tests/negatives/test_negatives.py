@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 
 import pytest
@@ -157,6 +158,52 @@ def test_in_batch_counts_the_other_rows() -> None:
     corrected = in_batch(graph, torch.tensor([0, 1, 2]), torch.tensor([1, 1, 2]), log_q=True)
     expected = torch.tensor([2 * 2 / 4, 2 * 1 / 4])  # two other rows, degree over interactions
     torch.testing.assert_close(weights(corrected, 3), times / expected)
+
+
+@pytest.mark.parametrize("name", ["in_batch", "mixed", "queue"])
+def test_the_positive_is_corrected_as_yi_et_al_do(name: str, toy_graph: BipartiteGraph) -> None:
+    """Every score, the positive's too, less the logarithm of how often its item is expected; loops."""
+    generator = Generator().manual_seed(0)
+    users, positives = toy_graph.edge_index[:, torch.randperm(40, generator=generator)[:9]]
+    settings = {"mixed": {"count": 4}, "queue": {"size": 6}}.get(name, {})
+    user, item = (torch.randn(n, 3, generator=generator, dtype=torch.float64) for n in (12, 10))
+    degree = toy_graph.degrees()[1]
+
+    def drawn(**more: bool) -> Negatives:
+        sampler = build_sampler(name, toy_graph, **settings, **more)
+        if name == "queue":
+            sampler(toy_graph, users[:6].flip(0), positives[:6].flip(0))
+        return sampler(toy_graph, users, positives, generator=Generator().manual_seed(1))
+
+    plain = drawn()
+    pairs = len(users) - 1 + (6 if name == "queue" else 0)
+    expected = degree / toy_graph.num_edges * pairs + (4 / 10 if name == "mixed" else 0.0)
+    times, total = weights(plain, len(users)), 0.0
+    for row, (u, p) in enumerate(zip(users, positives, strict=True)):
+        above = math.exp(float(user[u] @ item[p])) / float(expected[p])
+        below = [
+            float(times[row, place]) * math.exp(float(user[u] @ item[j])) / float(expected[j])
+            for place, j in enumerate(plain.items)
+        ]
+        total -= math.log(above / (above + sum(below)))
+    both = drawn(log_q=True, log_q_positive=True)
+    assert torch.equal(both.items, plain.items)
+    loss = sampled_softmax(
+        *(user[users], item[positives], item[both.items]),
+        *(both.log_weight, both.seen),
+        temperature=1.0,
+        score="dot",
+    )
+    assert loss.item() == pytest.approx(total / len(users), rel=1e-6)
+    assert loss.item() != pytest.approx(
+        sampled_softmax(
+            *(user[users], item[positives], item[plain.items]),
+            *drawn(log_q=True)[1:],
+            temperature=1.0,
+            score="dot",
+        ).item(),
+        rel=1e-3,
+    )
 
 
 def test_shared_draws_distinct_items_and_at_most_all(toy_graph: BipartiteGraph) -> None:
