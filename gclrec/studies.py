@@ -16,14 +16,14 @@ from gclrec.data.interactions import Dataset
 from gclrec.data.statistics import headline
 from gclrec.experiments.comparison import ComparisonFolder, Plan, make_plan, run_comparison
 from gclrec.experiments.findings import Findings, analyse
-from gclrec.experiments.search import make_search, need_optuna, selection_only
+from gclrec.experiments.search import make_search, need_optuna, training_on
 from gclrec.experiments.summary import sentences
-from gclrec.experiments.tuning import Tuning, TuningFolder
+from gclrec.experiments.tuning import Tuning
 from gclrec.report.comparison_report import comparison_markdown, comparison_page, write_comparison
 from gclrec.report.run_report import write_run_page
 from gclrec.training.build import pick_device
 from gclrec.training.callbacks import Callbacks
-from gclrec.training.prepare import TrainingData, prepare, requested
+from gclrec.training.prepare import prepare, requested
 from gclrec.training.progress import shown
 
 
@@ -206,20 +206,17 @@ def tune(
         trials=trials,
     )
     pick_device(search.config.device)
-    kept = None if folder is None else TuningFolder(Path(folder))
-    dataset = None
-    if kept is not None and kept.begun(search):
-        content = TrainingData.read(kept.start)
-    else:
+    tuning, dataset = Tuning(search, None if folder is None else Path(folder)), None
+    content = tuning.begun()
+    if content is None:
         dataset = load()
         content = prepare(search.config, dataset)
-        selection_only(content.split)
-    tuning = Tuning(search, content, kept)
+    train = training_on(content)
     callbacks = tuple(callbacks)
-    with tuning.study() as study:
+    with tuning.study(content) as study:
         Callbacks(callbacks).call("on_tuning_start", tuning, dataset)
         with shown(progress) as bars:
-            return tuning.run(study, callbacks=[*bars, *callbacks])
+            return tuning.run(study, train, callbacks=[*bars, *callbacks])
 
 
 def given_names(settings: Mapping[str, Any]) -> frozenset[str]:

@@ -127,7 +127,7 @@ class _Title:
 
     def on_tuning_start(self, tuning: Tuning, dataset: Dataset | None) -> None:
         """Print the data, the number of trials and the names of what is searched."""
-        search, path = tuning.search, tuning.folder.path if tuning.folder else None
+        search, path = tuning.search, tuning.path
         title = f"going on in {path}" if dataset is None else headline(dataset)
         self._console.print(f"[bold]{title}[/bold]", soft_wrap=True)
         self._console.print(f"{search.trials} trials of {self._what} in {path}", soft_wrap=True)

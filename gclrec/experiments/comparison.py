@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -28,9 +28,6 @@ from gclrec.settings.validation import validate
 from gclrec.training.callbacks import Callbacks
 from gclrec.training.prepare import config_of, new_split, prepare
 from gclrec.training.recorder import create_run, fit_run
-
-Choice: TypeAlias = "dict[tuple[float, str], str]"
-"""The chosen grid point by share of the training pairs and variant."""
 
 DEFAULT_AUGS = ("none", "edge_drop", "node_drop")
 """What is compared if nothing is named."""
@@ -104,19 +101,19 @@ def make_plan(
     claim: str | None = None,
     given: Collection[str] = (),
 ) -> Plan:
-    """Return the runs of a comparison, with checked settings.
+    """Return the runs of a comparison, with checked settings; arguments as of :func:`gclrec.compare`.
 
     Args:
         common: settings of all runs.
-        augs: augmentations to compare, each as ``--aug`` has it, but with ``/`` between two different views.
+        augs: augmentations to compare.
         methods: names in ``METHODS`` to compare.
-        named: variants by name, each a table of settings, ``method`` among them if it has one.
-        grid: settings to choose on validation, each ``NAME=VALUE,VALUE``.
-        num_seeds: runs of each variant; they share the split.
-        fractions: shares of the training pairs; that of ``common`` if empty.
+        named: variants by name.
+        grid: each axis as ``NAME=VALUE,VALUE``.
+        num_seeds: runs of each variant.
+        fractions: shares of the training pairs.
         same_steps: train a share ``f`` of the pairs for ``1/f`` times the epochs, and validate as often.
-        against: the variant that the others are compared with; the first if ``None``.
-        claim: figure to test; the one that the epoch is selected by if ``None``.
+        against: the variant that the others are compared with.
+        claim: figure to test.
         given: names of settings in ``common`` that override those of a method.
 
     Raises:
@@ -373,7 +370,7 @@ def fingerprint(split: Split) -> str:
     return digest.hexdigest()
 
 
-def choose(plan: Plan, folder: ComparisonFolder) -> tuple[Choice, list[dict[str, Any]]]:
+def choose(plan: Plan, folder: ComparisonFolder) -> tuple[dict[tuple[float, str], str], list[dict[str, Any]]]:
     """Choose each variant's grid point by the mean validation figure over seeds; test figures are not read.
 
     Returns:
@@ -382,7 +379,7 @@ def choose(plan: Plan, folder: ComparisonFolder) -> tuple[Choice, list[dict[str,
     Raises:
         InputError: there are points to choose from but the split has no validation pairs.
     """
-    chosen: Choice = {}
+    chosen: dict[tuple[float, str], str] = {}
     rows: list[dict[str, Any]] = []
     best: dict[tuple[float, str], float] = {}
     points = dict.fromkeys((cell.fraction, cell.variant, cell.setting) for cell in plan.cells)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import polars as pl
 
 from gclrec.common.declaration import Axis, Options
 from gclrec.common.errors import CollapseWarning, DivergenceError, InputError
@@ -80,11 +79,11 @@ def make_search(
 
     Args:
         config: the settings, those of the method among them.
-        method: name in ``METHODS`` whose own ``space`` goes first.
+        method: see :func:`gclrec.tune`, as for the arguments below.
         given: names of settings to hold.
-        asked: axes in place of the usual ones or beside them, as ``--space`` has them.
-        prune_after: epochs that every trial gets; a quarter of all if ``None``.
-        trials: number of trials to make.
+        asked: axes as ``--space`` has them.
+        prune_after: see above.
+        trials: see above.
 
     Raises:
         InputError: there is nothing to search or to select by, or an argument is out of range.
@@ -228,12 +227,11 @@ class Pruning:
 def run_trials(
     search: Search,
     study: optuna.Study,
-    count: int,
     train: Train,
     *,
     callbacks: Iterable[object] = (),
 ) -> None:
-    """Make trials until so many are finished, those of before included.
+    """Make trials until as many as the search asks for are complete, pruned or diverged.
 
     The settings of a trial depend on the seed and on the trials before it, and on nothing else, so that a
     search that is interrupted and resumed has the same trials as one that is not. An interrupted trial is
@@ -244,7 +242,6 @@ def run_trials(
     Args:
         search: what is searched.
         study: where the trials are kept.
-        count: number of trials that are complete, pruned or diverged.
         train: trains and validates.
         callbacks: see :mod:`gclrec.training.callbacks`; ``on_run_start(number, count, name)`` is called
             before each trial.
@@ -262,7 +259,7 @@ def run_trials(
         values = {name: _suggested(trial, name, axis) for name, axis in search.space.items()}
         config = validate(dataclasses.replace(search.config, **values))
         name = "  ".join(f"{name} {short(value)}" for name, value in values.items())
-        Callbacks(callbacks).call("on_run_start", len(_finished(study)) + 1, count, name)
+        Callbacks(callbacks).call("on_run_start", len(_finished(study)) + 1, search.trials, name)
         pruning, state, began = Pruning(trial, config), "complete", time.perf_counter()
         try:
             with warnings.catch_warnings():
@@ -288,7 +285,7 @@ def run_trials(
     if not finished and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         study.enqueue_trial(search.start)
     reseed(study)
-    study.optimize(objective, n_trials=max(0, count - finished), callbacks=[reseed])
+    study.optimize(objective, n_trials=max(0, search.trials - finished), callbacks=[reseed])
 
 
 def _suggested(trial: optuna.Trial, name: str, axis: Axis) -> Any:
@@ -317,14 +314,6 @@ def best_of(trials: Iterable[Trial]) -> Trial | None:
     """Return the complete trial with the highest figure, the earliest of equal ones."""
     complete = [trial for trial in trials if trial.state == "complete" and trial.value is not None]
     return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
-
-
-def table_of(trials: Iterable[Trial]) -> pl.DataFrame:
-    """Return trials as a table: number, state, figures and settings."""
-    rows = [
-        {k: v for k, v in vars(trial).items() if k != "settings"} | dict(trial.settings) for trial in trials
-    ]
-    return pl.DataFrame(rows, infer_schema_length=None)
 
 
 def short(value: object) -> str:

@@ -1,22 +1,21 @@
-r"""Is a difference real? Intervals and tests that know of both chances: which users, and which seeds.
+r"""Intervals and tests of a mean difference where both users and seeds are random.
 
-A score :math:`x_{su}` is that of user ``u`` in the run with seed ``s``; every run has the same users. It is
-taken as
+The score :math:`x_{su}` of user ``u`` in the run with seed ``s`` is modelled as
 
 .. math:: x_{su} = \mu + a_s + b_u + e_{su}
 
-with a part of the seed (the run came out well), a part of the user (an easy one) and a rest, all drawn at
-random. Runs of *one and the same* method differ by :math:`a_s`, for all users together. A test over users
-alone takes that for a finding: with many users it calls two runs of the same method different far more often
-than its level says. So the mean has the two-way standard error ([1])
+with random effects of the seed and of the user, and a residual; every run has the same users. Two runs of the
+*same* method differ by :math:`a_s`, for all users together. A test over users alone ignores that: with many
+users it calls two runs of the same method different far more often than its level says. The two-way standard
+error of the mean ([1]) does not:
 
 .. math::
     V_S = \frac{s^2(\bar x_{s \cdot})}{S}, \quad V_U = \frac{s^2(\bar x_{\cdot u})}{U}, \quad
     V_E = \frac{s^2(e)}{S U}, \qquad V = \max(V_S, V_U, V_S + V_U - V_E)
 
-(:math:`V_S` and :math:`V_U` both hold the rest, which is taken off once), with Satterthwaite's degrees of
-freedom ([2]). It errs to the side of caution where seeds make no difference at all. With one seed there is
-only :math:`V = V_U`: what is found then holds for these two trained models, not for the methods.
+(:math:`V_S` and :math:`V_U` both include the residual, which is subtracted once), with Satterthwaite's
+degrees of freedom ([2]). It is conservative where seeds make no difference. With one seed only
+:math:`V = V_U` is known: a finding then holds for these two trained models, not for the methods.
 
 [1] Brennan, Generalizability Theory, 2001, https://doi.org/10.1007/978-1-4757-3456-0
 [2] Satterthwaite, Biometrics 1946, https://doi.org/10.2307/3002019
@@ -33,11 +32,11 @@ from gclrec.common.errors import InputError
 from gclrec.data.interactions import Float64Array
 
 LEVEL = 0.95
-"""Of all intervals, if nothing else is said."""
+"""Default level of intervals."""
 REPETITIONS = 2000
-"""Bootstrap samples, if nothing else is said."""
+"""Default number of bootstrap samples."""
 
-_BLOCK = 2**22  # drawn users that are held at a time
+_BLOCK = 2**22  # resampled users in memory at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +61,7 @@ def standard_error(scores: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
         scores: ``(C, S, U)`` for ``C`` columns, ``S`` seeds and ``U`` users.
 
     Returns:
-        Both ``(C,)``; the error is ``nan`` where there is but one user.
+        Both ``(C,)``; the error is ``nan`` if there is only one user.
     """
     x = _checked(scores)
     _, num_seeds, num_users = x.shape
@@ -89,14 +88,14 @@ def intervals(
 ) -> Estimate:
     r"""Return means over users and seeds with bootstrap intervals.
 
-    Users and seeds are drawn anew independently of each other, with replacement (the two-way or pigeonhole
-    bootstrap, [1]): one sample has the mean
+    Users and seeds are resampled independently, with replacement (the two-way or pigeonhole bootstrap, [1]).
+    A sample has the mean
 
     .. math:: \bar x^* = \frac{1}{S U} \sum_s \sum_u v_s w_u x_{su}
 
     where :math:`v` and :math:`w` count how often a seed and a user was drawn. The quantiles of
-    :math:`\bar x^*` alone would be too narrow, since a handful of seeds cannot show how far seeds go ([2]).
-    So they give the interval its shape, and the two-way variance ``V`` and Student's t give it its width:
+    :math:`\bar x^*` alone are too narrow with a few seeds ([2]). They give the interval its shape; its width
+    is that of Student's t with the two-way variance ``V``:
 
     .. math:: \bar x + c \, (q - \bar x), \qquad
         c = \frac{t_{1 - \alpha / 2, \nu} \sqrt{V}}{z_{1 - \alpha / 2} \operatorname{sd}(\bar x^*)}
@@ -104,10 +103,10 @@ def intervals(
     With many seeds and users ``c`` is about 1.
 
     Args:
-        scores: ``(C, S, U)``; all columns share the drawn users and seeds.
-        level: share of such intervals that hold the true mean.
-        repetitions: samples to draw.
-        seed: of the draws.
+        scores: ``(C, S, U)``; all columns share the resampled users and seeds.
+        level: share of such intervals that contain the true mean.
+        repetitions: number of samples.
+        seed: of the resampling.
 
     Raises:
         InputError: a score is not finite or an argument is out of range.
@@ -159,15 +158,14 @@ def paired_test(differences: npt.ArrayLike) -> Float64Array:
 
     .. math:: t = \bar d / \sqrt{V}
 
-    with the two-way standard error and its degrees of freedom. A sign-flip test over users was left out on
-    purpose: it has no notion of the seeds (see above), which is where most false findings come from.
+    with the two-way standard error and its degrees of freedom. A sign-flip test over users would ignore the
+    seeds, which cause most false findings (see above).
 
     Args:
-        differences: ``(C, S, U)`` scores less those of the baseline, of the same users and seeds.
+        differences: ``(C, S, U)`` scores minus those of the baseline, paired by user and seed.
 
     Returns:
-        ``(C,)``; 1 where no user differs, ``nan`` where nothing varies that the difference could be
-        measured by.
+        ``(C,)``; 1 where no user differs, ``nan`` where the difference has no variance.
     """
     from scipy import stats
 
@@ -181,14 +179,14 @@ def paired_test(differences: npt.ArrayLike) -> Float64Array:
 
 
 def holm(p: npt.ArrayLike) -> Float64Array:
-    r"""Return p values adjusted so that the chance of *any* false finding stays below the level (Holm, [1]).
+    r"""Return adjusted p values: the probability of *any* false finding stays below the level (Holm, [1]).
 
     .. math:: \tilde p_{(k)} = \max_{j \le k} \min(1, (m - j + 1) \, p_{(j)})
 
-    It holds whatever the tests have in common, such as the same users in two groups.
+    It holds for dependent tests, such as those of two groups with users in common.
 
     Args:
-        p: ``(m,)``, one for each claim; a ``nan`` is no claim and stays.
+        p: ``(m,)``, one for each test; ``nan`` is no test and is kept.
 
     Example:
         >>> holm([0.01, 0.04, 0.03, float("nan")]).round(3).tolist()

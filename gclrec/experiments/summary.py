@@ -1,4 +1,4 @@
-"""The findings of a comparison as rows of text, for a terminal, Markdown or a page, and as sentences."""
+"""The findings of a comparison as tables of text and as sentences, for a terminal, Markdown or a page."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from gclrec.experiments.findings import (
 )
 
 Rows = tuple[list[str], list[list[str]]]
-"""Heads of a table, and its rows."""
+"""Headings of a table, and its rows."""
 
 
 def claim_rows(findings: Findings, *, brief: bool = False) -> tuple[list[str], list[list[str]], list[bool]]:
-    """Return heads and rows of the main table, and whether each row starts a new group.
+    """Return headings and rows of the main table, and whether each row starts a new group.
 
     Args:
         findings: the results of the comparison.
-        brief: leave out test pairs and the second metric, so that the table fits a terminal.
+        brief: without test pairs and the second metric, for a terminal.
     """
     plan = findings.plan
     several = len(plan.fractions) > 1
@@ -68,11 +68,11 @@ def figures_of(row: Mapping[str, Any]) -> list[str]:
 
 
 def geometry_rows(findings: Findings, *, brief: bool = False) -> Rows:
-    """Return the geometry figures of each variant, mean over seeds; no rows if none has vectors.
+    """Return the geometry of each variant, averaged over seeds; no rows if none has vectors.
 
     Args:
         findings: the results of the comparison.
-        brief: only the figures that say most, so that the table fits a terminal.
+        brief: the most important figures only, for a terminal.
     """
     several = len(findings.plan.fractions) > 1
     names = [name for name in findings.geometry.columns if name not in ("train_fraction", "variant")]
@@ -88,7 +88,7 @@ def geometry_rows(findings: Findings, *, brief: bool = False) -> Rows:
 
 
 def grid_rows(findings: Findings) -> Rows:
-    """Return the points of the grid with their validation figures, the chosen ones marked."""
+    """Return the grid points with their validation figures, the chosen ones marked."""
     plan = findings.plan
     if not any(cell.setting for cell in plan.cells):
         return [], []
@@ -107,8 +107,7 @@ def grid_rows(findings: Findings) -> Rows:
 def sentences(findings: Findings) -> list[str]:
     """Return the outcome of the tests in words, one text for each variant and share of the training pairs.
 
-    Every tested group is named: those where the variant is better or worse, with figures, and those without
-    a significant difference, with figures for ``all`` alone.
+    Every tested group is named; those with a significant difference, and ``all``, with figures.
     """
     plan = findings.plan
     claims = findings.table.filter(pl.col("metric") == plan.claim)
@@ -150,7 +149,7 @@ def p_value(p: float | None) -> str:
 
 
 def caveats(findings: Findings) -> list[str]:
-    """Return what a reader must know to judge the figures."""
+    """Return the limits of the tests: corrections, groups that were not tested, epochs and seeds."""
     plan = findings.plan
     texts = [
         f"Tests are of {plan.claim}: one for each variant and group, {findings.claims} in all, corrected "

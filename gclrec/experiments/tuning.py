@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +20,13 @@ from gclrec.common.files import read_json, write_atomically
 from gclrec.experiments.comparison import check_same, is_vacant
 from gclrec.experiments.search import (
     Search,
+    Train,
     Trial,
     best_of,
     importance_of,
     need_optuna,
     new_study,
     run_trials,
-    table_of,
-    training_on,
     trials_of,
 )
 from gclrec.runs.folder import RunFolder
@@ -41,54 +40,31 @@ if TYPE_CHECKING:
 
 
 class Tuning:
-    """The trials of a search so far.
+    """A search and its finished trials, in memory or in a folder where it can be resumed.
+
+    ================  ==========================================================
+    ``start/``        settings, split and attributes, as in a run folder
+    ``tuning.json``   the space
+    ``study.db``      the Optuna study ``gclrec``, in SQLite
+    ``trials.csv``    one row a trial
+    ``best.toml``     settings of the best trial
+    ================  ==========================================================
 
     Args:
         search: what is searched.
-        data: what every trial is trained on.
-        folder: where the trials are kept; in memory if ``None``.
+        path: the folder; in memory if ``None``.
 
     Attributes:
-        search: what is searched.
         done: the finished trials.
-        importance: how much each setting decides; see :func:`importance_of`.
-        files: the files that were written, by name.
+        importance: how much each setting decides; see :func:`~gclrec.experiments.search.importance_of`.
+        files: the files with the results, by name.
     """
 
-    def __init__(self, search: Search, data: TrainingData, folder: TuningFolder | None = None) -> None:
-        self.search, self.folder = search, folder
+    def __init__(self, search: Search, path: Path | None = None) -> None:
+        self.search, self.path = search, path
         self.done: list[Trial] = []
         self.importance: dict[str, float] = {}
         self.files: dict[str, Path] = {}
-        self._data = data
-
-    @contextlib.contextmanager
-    def study(self) -> Iterator[optuna.Study]:
-        """Yield the study that keeps the trials; other processes cannot search in its folder meanwhile.
-
-        Raises:
-            InputError: the folder is damaged, or another process is searching there.
-        """
-        if self.folder is None:
-            yield new_study(self.search)
-        else:
-            with self.folder.opened(self.search, self._data) as study:
-                yield study
-
-    def run(self, study: optuna.Study, *, callbacks: Iterable[object] = ()) -> Tuning:
-        """Make the trials that are missing; see :func:`~gclrec.experiments.search.run_trials`.
-
-        Raises:
-            InputError: the settings do not suit the data.
-        """
-        train = training_on(self._data)
-        try:
-            run_trials(self.search, study, self.search.trials, train, callbacks=callbacks)
-        finally:
-            self.done, self.importance = trials_of(study), importance_of(study)
-            if self.folder is not None:
-                self.files = self.folder.write(self.search, self.done)
-        return self
 
     @property
     def winner(self) -> Trial | None:
@@ -114,11 +90,12 @@ class Tuning:
     @property
     def trials(self) -> pl.DataFrame:
         """A row a trial: ``number, state, value, epoch, epochs, seconds`` and its settings."""
-        return table_of(self.done)
+        rows = [{**vars(trial), **trial.settings} for trial in self.done]
+        return pl.DataFrame(rows, infer_schema_length=None).drop("settings", strict=False)
 
     @property
     def at_the_ends(self) -> dict[str, Span]:
-        """The spans that have the best value at an end, by name: a better one may lie beyond."""
+        """The spans whose best value lies at an end, by name: a better one may lie beyond."""
         values = {} if self.winner is None else self.winner.settings
         spans = {name: axis for name, axis in self.search.space.items() if isinstance(axis, Span)}
         return {
@@ -133,42 +110,42 @@ class Tuning:
         )
         return f"Tuning({len(self.done)} trials by {self.search.config.select}, {best})"
 
+    def run(self, study: optuna.Study, train: Train, *, callbacks: Iterable[object] = ()) -> Tuning:
+        """Make the trials that are missing; see :func:`~gclrec.experiments.search.run_trials`."""
+        try:
+            run_trials(self.search, study, train, callbacks=callbacks)
+        finally:
+            self.done, self.importance = trials_of(study), importance_of(study)
+            if self.path is not None and self.done:
+                self._write(self.path)
+        return self
 
-class TuningFolder:
-    """A folder that holds a search.
+    def _write(self, path: Path) -> None:
+        self.files["trials"] = path / "trials.csv"
+        write_atomically(self.files["trials"], self.trials.write_csv())
+        if self.winner is not None:
+            split = config_of(RunFolder(path / "start")).split
+            config = validate(dataclasses.replace(self.config, split=split))
+            self.files["best settings"] = path / "best.toml"
+            write_atomically(self.files["best settings"], tomli_w.dumps(config.to_dict()))
 
-    ================  ==========================================================
-    ``start/``        settings, split and attributes, as in a run folder
-    ``tuning.json``   the space
-    ``study.db``      the Optuna study ``gclrec``, in SQLite
-    ``trials.csv``    one row a trial
-    ``best.toml``     settings of the best trial
-    ================  ==========================================================
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @property
-    def start(self) -> RunFolder:
-        """The folder with the settings, split and attributes of all trials."""
-        return RunFolder(self.path / "start")
-
-    def begun(self, search: Search) -> bool:
-        """Return whether this search has begun here.
+    def begun(self) -> TrainingData | None:
+        """Return the data of a search that has begun in the folder, ``None`` if it has not.
 
         Raises:
             InputError: the folder holds something else, or a search with other settings.
         """
-        if not (self.start.path / "config.toml").is_file():
+        if self.path is None:
+            return None
+        start = RunFolder(self.path / "start")
+        if not start.path.exists():
             if not is_vacant(self.path):
                 raise InputError(f"{self.path}: is not empty and holds no tuning; choose another --out")
-            return False
-        check_same(
-            self.path, config_of(self.start), search.config, {"split"} if search.config.split is None else ()
-        )
+            return None
+        config = self.search.config
+        check_same(self.path, config_of(start), config, {"split"} if config.split is None else ())
         path = self.path / "tuning.json"
-        for name, now in search.to_json().items() if path.exists() else ():
+        for name, now in self.search.to_json().items() if path.exists() else ():
             before = read_json(path).get(name)
             if before != now:
                 said = f"{json.dumps(before)}, now {json.dumps(now)} is asked for"
@@ -176,34 +153,40 @@ class TuningFolder:
         journal = self.path / "study.jsonl"
         if journal.exists():
             raise InputError(f"{journal}: trials of gclrec 0.1.0 cannot be added to; choose another --out")
-        return True
+        return TrainingData.read(start)
 
     @contextlib.contextmanager
-    def opened(self, search: Search, data: TrainingData) -> Iterator[optuna.Study]:
-        """Yield the study, which is made if needed; other processes cannot search here meanwhile.
+    def study(self, data: TrainingData) -> Iterator[optuna.Study]:
+        """Yield the study, which is made if needed; other processes cannot search in the folder meanwhile.
 
         A trial that a killed process has left is marked as failed.
+
+        Args:
+            data: what the trials are trained on.
 
         Raises:
             InputError: another process is searching here, Optuna is not installed, or the study is damaged.
         """
+        if self.path is None:
+            yield new_study(self.search)
+            return
         need_optuna()
         from optuna.exceptions import StorageInternalError
         from optuna.storages import RDBStorage
         from optuna.trial import TrialState
         from sqlalchemy.exc import SQLAlchemyError
 
-        if not self.start.path.exists():
-            create_run(self.start.path, data)
-        path = self.path / "study.db"
-        with self.start.held():
-            write_atomically(self.path / "tuning.json", json.dumps(search.to_json(), indent=2))
+        start, path = RunFolder(self.path / "start"), self.path / "study.db"
+        if not start.path.exists():
+            create_run(start.path, data)
+        with start.held():
+            write_atomically(self.path / "tuning.json", json.dumps(self.search.to_json(), indent=2))
             try:
                 # The connection is made by a function, since a URL cannot hold every path.
                 connect = partial(_connect, path)
                 storage = RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect})
                 try:
-                    study = new_study(search, storage)
+                    study = new_study(self.search, storage)
                     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                         study.tell(trial.number, state=TrialState.FAIL)
                     yield study
@@ -213,20 +196,6 @@ class TuningFolder:
             except (SQLAlchemyError, StorageInternalError) as error:
                 reason = " ".join(str(error.__cause__ or error).split())
                 raise InputError(f"{path}: damaged, or cannot be written ({reason})") from error
-
-    def write(self, search: Search, trials: Sequence[Trial]) -> dict[str, Path]:
-        """Write the trials and the best settings, as far as there are any; return the files by name."""
-        if not trials:
-            return {}
-        files = {"trials": self.path / "trials.csv"}
-        write_atomically(files["trials"], table_of(trials).write_csv())
-        best = best_of(trials)
-        if best is not None:
-            split = config_of(self.start).split
-            config = validate(dataclasses.replace(search.config, **best.settings, split=split))
-            files["best settings"] = self.path / "best.toml"
-            write_atomically(files["best settings"], tomli_w.dumps(config.to_dict()))
-        return files
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -31,7 +31,7 @@ from gclrec.experiments.search import (
     selection_only,
     trials_of,
 )
-from gclrec.experiments.tuning import TuningFolder
+from gclrec.experiments.tuning import Tuning
 from gclrec.settings.config import TrainConfig
 from gclrec.training.prepare import TrainingData
 
@@ -39,7 +39,7 @@ EPOCHS = 8
 KILLED = """
 import os
 
-from tests.experiments.test_tuning import SEARCH, Path, TuningFolder, data, run_trials, train
+from tests.experiments.test_tuning import SEARCH, THREE, Path, Tuning, data, run_trials, train
 
 
 class Kill:
@@ -48,8 +48,8 @@ class Kill:
             os._exit(9)
 
 
-with TuningFolder(Path({folder!r})).opened(SEARCH, data()) as study:
-    run_trials(SEARCH, study, 3, train, callbacks=[Kill()])
+with Tuning(SEARCH, Path({folder!r})).study(data()) as study:
+    run_trials(THREE, study, train, callbacks=[Kill()])
 """
 SPACE = {
     "learning_rate": Span(1e-4, 1.0, log=True),
@@ -58,6 +58,7 @@ SPACE = {
     "layer_weights": Options(("mean", "mean_without_0")),
 }
 SEARCH = Search(TrainConfig(epochs=EPOCHS, learning_rate=0.5), SPACE, prune_after=2)
+THREE = replace(SEARCH, trials=3)
 Make = Callable[..., list[Trial]]
 
 
@@ -100,8 +101,8 @@ def make(tmp_path: Path) -> Make:
     """Return a function that makes trials in ``tmp_path / NAME`` and returns them."""
 
     def run(count: int, name: str = "a", *, search: Search = SEARCH, train: Train = train) -> list[Trial]:
-        with TuningFolder(tmp_path / name).opened(search, data(search)) as study:
-            run_trials(search, study, count, train)
+        with Tuning(search, tmp_path / name).study(data(search)) as study:
+            run_trials(replace(search, trials=count), study, train)
             return trials_of(study)
 
     return run
@@ -165,7 +166,7 @@ def test_a_training_of_ones_own_can_be_searched() -> None:
 
     search = Search(TrainConfig(epochs=3), {"low_pass": Span(0.0, 1.0)}, prune_after=1)
     study = new_study(search)
-    run_trials(search, study, 15, train)
+    run_trials(replace(search, trials=15), study, train)
     best = best_of(trials_of(study))
     assert best is not None
     assert abs(best.settings["low_pass"] - 0.7) < 0.2
@@ -183,12 +184,12 @@ def test_the_seed_decides(make: Make) -> None:
 def test_importance_names_what_decides(tmp_path: Path, make: Make) -> None:
     search = Search(TrainConfig(epochs=1, learning_rate=0.5), SPACE, prune_after=1)
     make(30, search=search)
-    with TuningFolder(tmp_path / "a").opened(search, data(search)) as study:
+    with Tuning(search, tmp_path / "a").study(data(search)) as study:
         shares = importance_of(study)
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["learning_rate"] > 0.5
     make(3, "b")
-    with TuningFolder(tmp_path / "b").opened(SEARCH, data()) as study:
+    with Tuning(SEARCH, tmp_path / "b").study(data()) as study:
         assert importance_of(study) == {}
 
 
@@ -202,8 +203,8 @@ def test_a_start_outside_the_space_is_drawn_there(make: Make) -> None:
 def test_callbacks_get_the_numbers_and_the_epochs(tmp_path: Path) -> None:
     recorder = Recorder()
     for count in (2, 3):
-        with TuningFolder(tmp_path).opened(SEARCH, data()) as study:
-            run_trials(SEARCH, study, count, train, callbacks=[recorder])
+        with Tuning(SEARCH, tmp_path).study(data()) as study:
+            run_trials(replace(SEARCH, trials=count), study, train, callbacks=[recorder])
     assert recorder.numbers == [(1, 2), (2, 2), (3, 3)]
     assert recorder.epochs == [*range(1, EPOCHS + 1)] * 3
 
@@ -240,13 +241,13 @@ def test_a_killed_process_leaves_no_lock_and_no_wait(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(script)], check=False, env=environment)
     assert done.returncode == 9
     began = time.perf_counter()
-    with TuningFolder(tmp_path / "a").opened(SEARCH, data()) as study:
+    with Tuning(SEARCH, tmp_path / "a").study(data()) as study:
         assert len(trials_of(study)) == 1
-        run_trials(SEARCH, study, 3, train)
+        run_trials(THREE, study, train)
         pieces = plain(trials_of(study))
     assert time.perf_counter() - began < 10
     study = new_study(SEARCH)
-    run_trials(SEARCH, study, 3, train)
+    run_trials(THREE, study, train)
     assert plain(trials_of(study)) == pieces
 
 
