@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -26,6 +26,11 @@ from gclrec.training.callbacks import Callbacks
 from gclrec.training.prepare import prepare, requested
 from gclrec.training.progress import shown
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from gclrec.settings.typed import Settings
+
 
 def compare(
     data: Any = None,
@@ -42,7 +47,7 @@ def compare(
     folder: str | Path | None = None,
     progress: bool | object | None = None,
     callbacks: Iterable[object] = (),
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> Comparison:
     """Train variants with several seeds on one split and test the differences, as ``gclrec compare`` does.
 
@@ -173,7 +178,7 @@ def tune(
     folder: str | Path | None = None,
     progress: bool | object | None = None,
     callbacks: Iterable[object] = (),
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> Tuning:
     """Search for good settings of a method on validation, as ``gclrec tune`` does; test pairs are not read.
 
