@@ -14,7 +14,8 @@ import numpy.typing as npt
 import polars as pl
 
 from gclrec.common.errors import InputError, InputWarning
-from gclrec.data.io.numbering import CODED, ID, distinct_ids, listed_ids, numbered, places_of, typed
+from gclrec.data.io.ids import exact_ids, id_series, python_id, whole_numbers
+from gclrec.data.io.numbering import CODED, distinct_ids, numbered, places_of
 
 IntArray = npt.NDArray[np.int64]
 REPEATS = {
@@ -52,13 +53,18 @@ class Vocabulary:
     def of(cls, *columns: pl.Series | Sequence[Any]) -> Vocabulary:
         """Return the *sorted* distinct ids of one or several columns (all integers, or all strings)."""
         series = [
-            distinct_ids(_plain_ids(column if isinstance(column, pl.Series) else pl.Series(values=column)))
+            distinct_ids(_plain_ids(column if isinstance(column, pl.Series) else id_series(column)))
             for column in columns
         ]
         if len(series) == 1 and len(series[0]):
             return cls(series[0].rename("id"))
         if len({s.dtype for s in series if len(s)}) > 1:
+            numbers = pl.concat([s for s in series if s.dtype == pl.Int64]).cast(pl.String)
             series = [s.cast(pl.String) for s in series]
+            twice = pl.concat(series).filter(pl.concat(series).is_in((numbers + ".0").implode()))
+            if len(twice):
+                number = twice[0].removesuffix(".0")
+                raise InputError(f"found the ids {number!r} and {twice[0]!r}, expected one spelling")
         dtype = next((s.dtype for s in series if len(s)), pl.Int64())
         merged = pl.concat([s.cast(dtype).rename("id") for s in series])
         return cls(merged.unique().sort())
@@ -70,7 +76,7 @@ class Vocabulary:
         Raises:
             InputError: an id is missing or occurs twice.
         """
-        series = normal_ids(ids if isinstance(ids, pl.Series) else pl.Series("id", ids, strict=False))
+        series = id_series(ids)
         if series.n_unique() < len(series):
             raise InputError(f"id {series.filter(series.is_duplicated())[0]!r} stands twice, expected once")
         return cls(series)
@@ -87,29 +93,30 @@ class Vocabulary:
         """Return the row numbers of raw ids, ``-1`` for unknown ids.
 
         Raises:
-            InputError: an id is neither a number nor text.
+            InputError: an id is neither a number nor text, or is a number spelled in another way.
         """
-        series = raw if isinstance(raw, pl.Series) else listed_ids(raw)
-        if len(series) == 0:
-            return np.empty(0, dtype=np.int64)
-        wanted = _plain_ids(series)
-        if not isinstance(wanted.dtype, CODED):
-            wanted = wanted.cast(self.ids.dtype, strict=False)
-        return places_of(wanted, self.ids)
+        wanted = _plain_ids(raw) if isinstance(raw, pl.Series) else id_series(raw)
+        if self.ids.dtype == pl.Int64 and wanted.dtype != pl.Int64:
+            wanted = whole_numbers(wanted)
+        elif not isinstance(wanted.dtype, CODED):
+            wanted = wanted.cast(self.ids.dtype)
+        return places_of(wanted, self.ids) if len(wanted) else np.empty(0, dtype=np.int64)
 
     def row(self, raw: object, *, kind: str = "id") -> int:
-        """Return the row of one raw id; a string is read as a number if the ids are numbers.
+        """Return the row of one raw id.
 
         Raises:
             InputError: the id is unknown.
         """
-        if not isinstance(raw, ID):
-            raise InputError(f"{kind}: found {raw!r}, expected one id (a number or text)")
-        found = int(self.rows([raw])[0])
+        try:
+            found = int(self.rows([python_id(raw)])[0])
+        except InputError as error:
+            raise InputError(f"{kind}: {error}") from None
         if found < 0:
             example = ", ".join(map(str, self.ids.head(3).to_list()))
             raise InputError(
-                f"unknown {kind} {typed(raw)!r}: not among the {len(self):,} known ones (such as {example})"
+                f"unknown {kind} {python_id(raw)!r}: not among the {len(self):,} known ones "
+                f"(such as {example})"
             )
         return found
 
@@ -119,25 +126,12 @@ class Vocabulary:
 
 
 def normal_ids(ids: pl.Series) -> pl.Series:
-    """Return ids as ``Int64`` or ``String``, the types of a vocabulary.
+    """Return ids as ``Int64`` or ``String``, the types of a vocabulary; see :mod:`gclrec.data.io.ids`.
 
     Raises:
-        InputError: an id is missing, is a fraction, or is neither number nor text.
+        InputError: an id is missing, is no whole number, or is neither number nor text.
     """
-    if missing := ids.null_count():
-        counted = f"{missing:,} id{' is' if missing == 1 else 's are'} missing in {len(ids):,} rows"
-        raise InputError(f"column {ids.name!r}: {counted}")
-    if ids.dtype.is_nested() or ids.dtype in (pl.Object, pl.Binary):
-        raise InputError(f"column {ids.name!r}: ids must be whole numbers or text, found {ids.dtype}")
-    if ids.dtype.is_integer():
-        numbers = ids.cast(pl.Int64, strict=False)
-        return ids.cast(pl.String) if numbers.null_count() else numbers  # unsigned 64-bit ids may not fit
-    if ids.dtype.is_float():
-        whole = ids.cast(pl.Int64, strict=False)
-        if whole.null_count() or not (whole.cast(pl.Float64) == ids.cast(pl.Float64)).all():
-            raise InputError(f"column {ids.name!r}: ids must be whole numbers or text, found fractions")
-        return whole
-    return ids.cast(pl.String)
+    return exact_ids(ids, ids.name or "id", lambda row: f"row {row + 1}", numbers=False)
 
 
 def _plain_ids(ids: pl.Series) -> pl.Series:

@@ -17,6 +17,8 @@ from gclrec.common.files import damaged, read_parquet, write_parquet
 from gclrec.common.manifest import MANIFEST, read_manifest, writing
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import Vocabulary, normal_ids
+from gclrec.data.io.frames import table_from
+from gclrec.data.io.ids import whole_numbers
 from gclrec.recall.fold_in import FoldIn
 from gclrec.recall.index import Index
 from gclrec.recall.raw_ids import check_columns, known_only, refuse_or_warn, share_of, user_item_columns
@@ -188,8 +190,8 @@ def read_fold_in(run: Path, users: Vocabulary, items: Vocabulary, added: AddedIt
 
 
 def new_items(
-    interactions: pl.DataFrame | None,
-    attributes: pl.DataFrame | None,
+    interactions: Any,
+    attributes: Any,
     encode: Encode | None,
     *,
     users: Vocabulary,
@@ -246,18 +248,18 @@ def with_vector_column(table: pl.DataFrame, path: Path) -> pl.DataFrame:
     return table.select("id", pl.col(names[0]).alias("vector"))
 
 
-def _item_tables(
-    interactions: pl.DataFrame | None, attributes: pl.DataFrame | None, dtype: pl.DataType
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _item_tables(interactions: Any, attributes: Any, dtype: pl.DataType) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return pairs ``user, item`` and attributes ``item, …``, with item ids of the given type."""
     if interactions is None and attributes is None:
         raise InputError("adding items: found neither interactions nor attributes, expected one of them")
     pairs = pl.DataFrame({"user": pl.Series([], dtype=pl.Int64), "item": pl.Series([], dtype=dtype)})
     table = pairs.select("item")
     if interactions is not None:
-        interactions = user_item_columns(interactions, "the interactions of new items")
+        what = "the interactions of new items"
+        interactions = user_item_columns(table_from(interactions, what), what)
         pairs = interactions.select("user", _as_ids(interactions["item"], dtype))
     if attributes is not None:
+        attributes = table_from(attributes, "the attributes of new items")
         check_columns(attributes, ("id",), "the attributes of new items")
         table = attributes.with_columns(_as_ids(attributes["id"], dtype))
         twice = ~table["item"].is_first_distinct()
@@ -269,7 +271,7 @@ def _item_tables(
 
 def _as_ids(raw: pl.Series, dtype: pl.DataType) -> pl.Series:
     ids = normal_ids(raw).alias("item")
-    fitting = ids.cast(dtype, strict=False)
+    fitting = whole_numbers(ids) if ids.dtype == pl.String and dtype == pl.Int64 else ids.cast(dtype)
     if fitting.null_count():
         example = ids.filter(fitting.is_null())[0]
         raise InputError(f"item ids of the run are whole numbers, found {example!r}")

@@ -13,10 +13,10 @@ from gclrec.common.errors import InputError, InputWarning
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import BoolArray, IntArray, Vocabulary
 from gclrec.data.io.columns import guess_column
-from gclrec.data.io.numbering import typed
+from gclrec.data.io.ids import id_series
 
-RawIds: TypeAlias = Sequence[object] | pl.Series
-"""Ids as users write them."""
+RawIds: TypeAlias = Any
+"""Ids as users write them: whatever :func:`gclrec.data.io.ids.id_series` takes."""
 
 _LONGEST = 19  # an integer with fewer characters fits into 64 bits
 _FEW = 100  # ids that are looked up one by one
@@ -44,19 +44,18 @@ class Lookup:
         row = self._find(raw)
         return self._vocabulary.row(raw, kind=self._kind) if row < 0 else row
 
-    def rows(self, raw: RawIds) -> IntArray:
+    def rows(self, raw: pl.Series) -> IntArray:
         """Return the rows of several raw ids, ``-1`` for an unknown one.
 
-        Raises:
-            InputError: ``raw`` is not a list of ids.
+        Args:
+            raw: ``Int64`` or ``String``, as from :func:`gclrec.data.io.ids.id_series`.
         """
-        if isinstance(raw, (str, bytes)) or not hasattr(raw, "__len__") or len(raw) > _FEW:
+        if len(raw) > _FEW:
             return self._vocabulary.rows(raw)
-        found = np.array([self._find(each) for each in raw], dtype=np.int64)
+        found = np.array([self._find(each) for each in raw.to_list()], dtype=np.int64)
         missing = np.flatnonzero(found < 0)
         if len(missing):
-            few = raw.gather(missing) if isinstance(raw, pl.Series) else [raw[int(n)] for n in missing]
-            found[missing] = self._vocabulary.rows(few)
+            found[missing] = self._vocabulary.rows(raw.gather(missing))
         return found
 
     def _find(self, raw: object) -> int:
@@ -67,7 +66,7 @@ class Lookup:
             if self._sorted.dtype == pl.String:
                 wanted = text
             elif text.isascii() and text.lstrip("-").isdecimal() and len(text) < _LONGEST:
-                wanted = int(text)
+                wanted = int(text) if str(int(text)) == text else None
         if wanted is not None and len(self._sorted):
             place = int(self._sorted.search_sorted(wanted))
             if place < len(self._sorted) and self._sorted[place] == wanted:
@@ -81,14 +80,15 @@ def distinct_rows(raw: RawIds, lookup: Lookup, kind: str, *, skip_unknown: bool)
     Raises:
         InputError: an id is unknown, or there is none.
     """
-    rows = lookup.rows(raw)
-    found = rows[known_only(rows, raw, kind, skip=skip_unknown)]
+    ids = id_series(raw)
+    rows = lookup.rows(ids)
+    found = rows[known_only(rows, ids, kind, skip=skip_unknown)]
     if not len(found):
         raise InputError(f"{kind}s: found none, expected at least one id")
     return Ragged.from_lists([found]).newest().values
 
 
-def known_only(rows: IntArray, raw: RawIds, kind: str, *, skip: bool) -> BoolArray:
+def known_only(rows: IntArray, raw: pl.Series, kind: str, *, skip: bool) -> BoolArray:
     """Return a mask of the rows that are not ``-1``.
 
     Args:
@@ -103,9 +103,8 @@ def known_only(rows: IntArray, raw: RawIds, kind: str, *, skip: bool) -> BoolArr
     known = rows >= 0
     if not known.all():
         places = np.flatnonzero(~known)
-        strangers = {raw[int(place)] for place in places} if len(places) < _FEW else None
-        number = len(strangers) if strangers is not None else pl.Series(raw).gather(places).n_unique()
-        message = f"{counted(number, f'unknown {kind}')}, such as {typed(raw[int(places[0])])!r}"
+        number = raw.gather(places).n_unique()
+        message = f"{counted(number, f'unknown {kind}')}, such as {raw[int(places[0])]!r}"
         refuse_or_warn(message, skip)
     return known
 

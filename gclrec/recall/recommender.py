@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,8 @@ import polars as pl
 from gclrec.common.errors import InputError
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray, Vocabulary
+from gclrec.data.io.frames import is_table, table_from
+from gclrec.data.io.ids import id_series
 from gclrec.recall.candidates import CandidateSet
 from gclrec.recall.fold_in import FoldIn
 from gclrec.recall.index import Index
@@ -152,10 +154,11 @@ class Recommender:
         skip_unknown: bool = False,
     ) -> pl.DataFrame:
         """Return the best items for several users as a table: user, item, rank (from 1), score."""
-        rows = self._user_rows.rows(users)
+        ids = id_series(users)
+        rows = self._user_rows.rows(ids)
         if len(rows) and rows.min() < 0 and not skip_unknown:
-            self.users.row(users[int(np.argmin(rows))], kind="user")  # raises, naming similar ids
-        return self._table(rows[known_only(rows, users, "user", skip=True)], k, exclude_seen)
+            self.users.row(ids[int(np.argmin(rows))], kind="user")  # raises, naming known ids
+        return self._table(rows[known_only(rows, ids, "user", skip=True)], k, exclude_seen)
 
     def recommend_all(
         self,
@@ -228,7 +231,8 @@ class Recommender:
             InputError: no item is given, or there is no fold-in.
         """
         self._check_k(k)
-        if isinstance(items, pl.DataFrame):
+        if is_table(items):
+            items = table_from(items, "the interactions of new users")
             histories = histories_of(items, self.users, self.items, self._fold_in, skip_unknown=skip_unknown)
             return as_table(histories.ids, self.items, *self._search_by_items(histories, k, exclude_seen))
         rows = distinct_rows(items, self._item_rows, "item", skip_unknown=skip_unknown)
@@ -239,9 +243,9 @@ class Recommender:
 
     def add_items(
         self,
-        interactions: pl.DataFrame | None = None,
+        interactions: Any = None,
         *,
-        attributes: pl.DataFrame | None = None,
+        attributes: Any = None,
         encode: Encode | None = None,
         skip_known: bool = False,
         skip_unknown: bool = False,

@@ -162,7 +162,11 @@ def test_ids_name_the_rows_in_the_order_given() -> None:
 
 @pytest.mark.parametrize(
     ("ids", "said"),
-    [(["a", "b"], "2 ids and 3"), (["a", "b", "a"], "'a' stands twice"), (["a", None, "b"], "missing")],
+    [
+        (["a", "b"], "2 ids and 3"),
+        (["a", "b", "a"], "'a' stands twice"),
+        (["a", None, "b"], "found None in a list"),
+    ],
 )
 def test_ids_that_do_not_name_the_rows(ids: list, said: str) -> None:
     for make in (Index.exact, build_index, lambda vectors, ids: Index(ids, vectors)):

@@ -14,7 +14,8 @@ import polars as pl
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.common.files import name_parts, read_bytes, read_sample
 from gclrec.data.interactions import Dataset
-from gclrec.data.io.columns import Place, guess_column, id_values
+from gclrec.data.io.columns import guess_column
+from gclrec.data.io.ids import Place, exact_ids
 from gclrec.data.io.tables import (
     TextTable,
     first_line,
@@ -108,8 +109,8 @@ def typed_attributes(frame: pl.DataFrame, id_column: str | None, source: str | P
     """
     if frame.height == 0:
         raise InputError(f"{source}: holds columns but no rows")
-    frame = _plain_types(frame, source)
     id_name = _id_name(frame.columns, id_column, source)
+    frame = pl.DataFrame([frame[id_name], *_plain_types(frame.drop(id_name), source)])
     return _by_id(frame, id_name, lambda row: f"{source}, row {row + 1}")
 
 
@@ -330,7 +331,7 @@ def _id_name(names: list[str], id_column: str | None, path: str | Path) -> str:
 
 def _by_id(frame: pl.DataFrame, name: str, place: Place) -> pl.DataFrame:
     """Return a table with its id column first; ids must be distinct and vectors of one length."""
-    ids = id_values(frame[name], name, place).alias("id")
+    ids = exact_ids(frame[name], name, place).alias("id")
     twice = ~ids.is_first_distinct()
     if twice.any():
         row = int(np.argmax(twice.to_numpy()))

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Literal
 
-import numpy as np
 import polars as pl
 
 from gclrec.common.errors import InputError, InputWarning, flag
+from gclrec.data.io.ids import Place, exact_ids, refuse_first
 from gclrec.data.io.numbering import CODED
 
 AnyPath = str | PathLike[str]
-
-Place = Callable[[int], str]
-"""Returns the place of a table row, such as ``ratings.csv, line 7``."""
 
 _ISO = "an ISO date such as 2024-01-05 10:00:00"
 _DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%#z")
@@ -136,7 +133,7 @@ def typed_interactions(raw: pl.DataFrame, names: Mapping[str, str], place: Place
         The same rows; ids ``Int64`` or ``String`` (coded text stays coded), times ``Int64``, ``Float64`` or
         ``Datetime``, weights ``Float64``.
     """
-    readers = {"user": id_values, "item": id_values, "time": time_values, "weight": number_values}
+    readers = {"user": exact_ids, "item": exact_ids, "time": time_values, "weight": number_values}
     return pl.DataFrame(
         {
             role: reader(raw[role], names[role], place)
@@ -144,36 +141,6 @@ def typed_interactions(raw: pl.DataFrame, names: Mapping[str, str], place: Place
             if role in raw.columns
         }
     )
-
-
-def id_values(values: pl.Series, name: str, place: Place) -> pl.Series:
-    """Return ids as ``Int64`` if all are whole numbers, else as ``String`` (coded text stays coded).
-
-    Text such as ``007`` is kept as text. If all ids end in ``.0``, as tables write whole numbers next to
-    missing ones, they are whole numbers.
-    """
-    if values.dtype.is_nested() or values.dtype.is_temporal():
-        raise InputError(f"{place(0)}: column {name!r} holds {values.dtype}, expected ids (numbers or text)")
-    if values.dtype.is_float() or values.dtype.is_decimal():
-        numbers = values.cast(pl.Float64)
-        _refuse(
-            ~(numbers == numbers.floor()).fill_null(value=False), values, name, place, "a whole number as id"
-        )
-        _refuse(~numbers.is_finite(), values, name, place, "a whole number as id")
-        return values.cast(pl.Int64)
-    if values.dtype.is_integer():
-        _refuse(values.is_null(), values, name, place, "an id")
-        whole = values.cast(pl.Int64, strict=False)
-        return values.cast(pl.String) if whole.null_count() else whole
-    if isinstance(values.dtype, pl.Enum) and not values.null_count():
-        texts = values.dtype.categories
-        if not ((texts != texts.str.strip_chars()).any() or (texts == "").any()):
-            numbered = _as_integers(texts)
-            return values if numbered is None else numbered.gather(values.to_physical()).alias(values.name)
-    text = values.cast(pl.String).str.strip_chars()
-    _refuse((text == "").fill_null(value=True), values, name, place, "an id")
-    integers = _as_integers(text)
-    return text if integers is None else integers
 
 
 def number_values(
@@ -186,7 +153,7 @@ def number_values(
         values = values.cast(pl.String)
     text = values.str.strip_chars() if values.dtype == pl.String else values
     numbers = text.cast(pl.Float64, strict=False)
-    _refuse(~numbers.is_finite().fill_null(value=False), values, name, place, expected)
+    refuse_first(~numbers.is_finite().fill_null(value=False), values, name, place, expected)
     return numbers
 
 
@@ -198,21 +165,21 @@ def time_values(values: pl.Series, name: str, place: Place) -> pl.Series:
     """
     if values.dtype in (pl.Date, pl.Datetime):
         moments = values.cast(pl.Datetime("us")) if values.dtype == pl.Date else values
-        _refuse(moments.is_null(), values, name, place, "a time")
+        refuse_first(moments.is_null(), values, name, place, "a time")
         return moments if getattr(moments.dtype, "time_zone", None) is None else _utc(moments)
     if isinstance(values.dtype, CODED):
         values = values.cast(pl.String)
     text = values.dtype == pl.String
     if text and values.head(1).str.contains(r"^\s*\d{4}-\d").any():
         moments = _iso_moments(values)
-        _refuse(moments.is_null(), values, name, place, _ISO)
+        refuse_first(moments.is_null(), values, name, place, _ISO)
         return _utc(moments)
     if text or values.dtype.is_integer():
         whole = (values.str.strip_chars() if text else values).cast(pl.Int64, strict=False)
         if not whole.null_count():
             return whole
         if not text:
-            _refuse(whole.is_null(), values, name, place, "a whole number below 2**63")
+            refuse_first(whole.is_null(), values, name, place, "a whole number below 2**63")
     numbers = number_values(
         values, name, place, expected=f"a finite number or {_ISO}" if text else "a finite number"
     )
@@ -274,29 +241,6 @@ def _iso_moments(text: pl.Series) -> pl.Series:
 
 def _moments(text: pl.Series, form: str, unit: Literal["ns", "us"]) -> pl.Series:
     return text.str.to_datetime(form, time_unit=unit, time_zone="UTC", strict=False)
-
-
-def _as_integers(text: pl.Series) -> pl.Series | None:
-    """Return text as ``Int64`` if that loses nothing, else ``None``."""
-    numbers = text.cast(pl.Int64, strict=False)
-    if numbers.null_count():
-        return _as_integers(text.str.strip_suffix(".0")) if text.str.ends_with(".0").all() else None
-    padded = text.str.starts_with("0") & (text.str.len_bytes() > 1)
-    return None if (padded | text.str.starts_with("+") | text.str.starts_with("-0")).any() else numbers
-
-
-def _refuse(bad: pl.Series, values: pl.Series, name: str, place: Place, expected: str) -> None:
-    """Raise for the first bad value, if there is one."""
-    if not bad.any():
-        return
-    row = int(np.argmax(bad.to_numpy()))
-    value = values[row]
-    found = (
-        "nothing" if value is None or value == "" else repr(value) if isinstance(value, str) else str(value)
-    )
-    count = int(bad.sum())
-    more = f" ({count:,} such rows in all)" if count > 1 else ""
-    raise InputError(f"{place(row)}: found {found} in column {name!r}, expected {expected}{more}")
 
 
 _USER = """

@@ -14,6 +14,7 @@ from gclrec.data.interactions import Interactions
 from gclrec.data.io.attributes import typed_attributes
 from gclrec.data.io.columns import Columns
 from gclrec.data.io.formats import GUESSED
+from gclrec.data.io.ids import from_pandas
 from gclrec.data.io.readers import KEEP, interactions_only, numbered_interactions
 from gclrec.data.io.tables import read_columns
 
@@ -62,12 +63,29 @@ def attributes_from(data: Any, *, id_column: str | None = None, name: str = "dat
     Raises:
         InputError: as :func:`interactions_from`; or an id is missing or occurs twice.
     """
+    return typed_attributes(table_from(data, name), id_column, name)
+
+
+def is_table(data: Any) -> bool:
+    """Return whether data is a table of columns: of polars, pandas or Arrow, or a dict."""
+    return isinstance(data, (pl.DataFrame, pl.LazyFrame, Mapping)) or hasattr(data, "columns")
+
+
+def table_from(data: Any, name: str = "data") -> pl.DataFrame:
+    """Return a table in memory as a polars table, with its rows in order of position.
+
+    Args:
+        data: as for :func:`interactions_from`.
+        name: what messages call the table.
+
+    Raises:
+        InputError: the type is not one of these, or two columns have one name.
+    """
     names, column = _columns_of(data, name)
     repeated = next((each for each in names if names.count(each) > 1), None)
     if repeated is not None:
         raise InputError(f"{name}: found two columns named {repeated!r}, expected each once")
-    table = pl.DataFrame({each: column(position) for position, each in enumerate(names)})
-    return typed_attributes(table, id_column, name)
+    return pl.DataFrame([column(position).alias(each) for position, each in enumerate(names)])
 
 
 def _columns_of(data: Any, name: str) -> tuple[list[str], _Column]:
@@ -77,7 +95,10 @@ def _columns_of(data: Any, name: str) -> tuple[list[str], _Column]:
     if isinstance(data, pl.DataFrame):
         return data.columns, data.to_series
     if hasattr(data, "iloc") and hasattr(data, "columns"):  # pandas, which is not imported here
-        return [str(each) for each in data.columns], lambda at: _from_pandas(data.iloc[:, at])
+        return [str(each) for each in data.columns], lambda at: from_pandas(data.iloc[:, at])
+    if hasattr(data, "columns") and hasattr(data, "__arrow_c_stream__"):
+        data = pl.DataFrame(data)
+        return data.columns, data.to_series
     if isinstance(data, Mapping):
         return _from_arrays([str(each) for each in data], list(data.values()), name)
     if isinstance(data, np.ndarray) and data.ndim == 2 and data.shape[1] == 2:
@@ -110,21 +131,6 @@ def _series(column: Any) -> pl.Series:
     if isinstance(column, pl.Series):
         return column
     if hasattr(column, "iloc"):
-        return _from_pandas(column)
+        return from_pandas(column)
     is_object = isinstance(column, np.ndarray) and column.dtype == object
     return pl.Series(values=column.tolist() if is_object else column, strict=False)
-
-
-def _from_pandas(column: Any) -> pl.Series:
-    """Return a pandas series as polars reads it from the Parquet file that pandas writes.
-
-    Values go through NumPy, since ``pl.from_pandas`` needs pyarrow for text, dates and missing integers.
-    """
-    dtype = column.dtype
-    kind = getattr(dtype, "kind", "O")
-    if kind == "M":  # dates, those with a time zone as UTC
-        unit = "ns" if str(dtype).startswith("datetime64[ns") else "us"
-        return pl.Series(column.to_numpy(dtype=f"datetime64[{unit}]"))
-    if kind in "biuf" and not column.hasnans:
-        return pl.Series(column.to_numpy(dtype=getattr(dtype, "numpy_dtype", dtype)))
-    return pl.Series(values=column.to_numpy(dtype=object, na_value=None).tolist(), strict=False)

@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from gclrec.common.errors import InputError
-
 CODED = (pl.Categorical, pl.Enum)
 """Text types whose rows are integer codes."""
 
-ID = (str, int, float, np.generic)
-"""Types of a raw id; numbers must be whole."""
-
 _SPARSE = 4  # a lookup table may have this many entries per id
 _BLOCK = 2**17  # rows looked up at a time, so that temporary arrays stay small
-
-
-def typed(raw: Any) -> Any:
-    """Return a raw id as a Python value, such as ``7`` for ``np.int64(7)``."""
-    return raw.item() if isinstance(raw, np.generic) else raw
-
-
-def listed_ids(raw: Sequence[Any]) -> pl.Series:
-    """Return a list of raw ids as a series.
-
-    Raises:
-        InputError: it is no list, or an element is neither a number nor text.
-    """
-    if isinstance(raw, (str, bytes)) or not hasattr(raw, "__iter__"):
-        what = f"the text {raw!r}" if isinstance(raw, (str, bytes)) else repr(raw)
-        raise InputError(f"found {what}, expected a list of ids")
-    ids = list(raw)
-    for each in ids:
-        if not isinstance(each, ID):
-            raise InputError(f"found {each!r} in a list of ids, expected numbers or text")
-    return pl.Series(values=ids, strict=False)
 
 
 def coded(text: pl.Series) -> pl.Series:

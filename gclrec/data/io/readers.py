@@ -13,6 +13,7 @@ that names the file, the line or row, the column, what was found and what was ex
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,11 +32,11 @@ from gclrec.data.io.columns import (
     Columns,
     RawInteractions,
     guess_column,
-    id_values,
     numeric_times,
 )
 from gclrec.data.io.folders import PART_STEMS, Layout, find_layout
 from gclrec.data.io.formats import GUESSED, detect_format, header_names, read_file
+from gclrec.data.io.ids import exact_ids
 from gclrec.data.io.numbering import CODED
 from gclrec.data.io.tables import (
     first_line,
@@ -222,7 +223,7 @@ def read_ids(path: AnyPath, role: str = "item", *, columns: Columns = GUESSED) -
         names = parquet_names(path)
         name = names[_id_position(names, role, path, columns)]
         column = open_parquet(path, [name])[name]
-        return id_values(column, name, lambda row: f"{path}, row {row + 1}").unique(maintain_order=True)
+        return exact_ids(column, name, lambda row: f"{path}, row {row + 1}").unique(maintain_order=True)
     data = read_bytes(path)
     text = decoded(path, data)
     names = header_names(data)
@@ -232,12 +233,12 @@ def read_ids(path: AnyPath, role: str = "item", *, columns: Columns = GUESSED) -
     if has_header and len(names) > 1:
         table = read_text_table(path, data, separator=sniff_separator(first_line(data)), quote='"')
         at = _id_position(names, role, path, columns)
-        return id_values(table.rows[:, at], names[at], table.place).unique(maintain_order=True)
-    lines = pl.Series("id", text.splitlines()).str.strip_chars()
-    lines = lines.filter(lines != "")[1 if has_header else 0 :]
+        return exact_ids(table.rows[:, at], names[at], table.place).unique(maintain_order=True)
+    lines = pl.Series("id", re.split(r"\r\n|\r|\n", text))
+    lines = lines.filter(lines.str.strip_chars() != "")[1 if has_header else 0 :]
     if not len(lines):
         raise InputError(f"{path}: holds no id")
-    return id_values(lines, "id", lambda row: f"{path}, id {row + 1}").unique(maintain_order=True)
+    return exact_ids(lines, "id", lambda row: f"{path}, id {row + 1}").unique(maintain_order=True)
 
 
 def _id_position(names: list[str], role: str, path: Path, columns: Columns) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gclrec.common.errors import InputError
+from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.interactions import Vocabulary
 from gclrec.data.io import numbering
 from gclrec.data.io.columns import Columns
@@ -139,8 +139,13 @@ def test_text_of_a_parquet_file_has_codes(tmp_path: Path) -> None:
 def test_text_of_a_parquet_file_means_the_same_as_ever(tmp_path: Path) -> None:
     numbers = read_interactions(table(tmp_path / "a.parquet", user_id=["10", "9"], item_id=["7.0", "8.0"]))
     assert (numbers.users.ids.to_list(), numbers.items.ids.to_list()) == ([9, 10], [7, 8])
-    padded = read_interactions(table(tmp_path / "b.parquet", user_id=[" u", "u "], item_id=["007", "8"]))
-    assert (padded.users.ids.to_list(), padded.items.ids.to_list()) == (["u"], ["007", "8"])
+    path = table(tmp_path / "b.parquet", user_id=[" u", "v "], item_id=["007", "8"])
+    with pytest.warns(InputWarning, match="column 'user_id': 2 ids begin or end with a space, such as ' u'"):
+        padded = read_interactions(path)
+    assert (padded.users.ids.to_list(), padded.items.ids.to_list()) == (["u", "v"], ["007", "8"])
+    path = table(tmp_path / "b.parquet", user_id=["u", "u "], item_id=["007", "8"])
+    with pytest.raises(InputError, match="row 2: found 'u ' in column 'user_id', expected one spelling"):
+        read_interactions(path)
     for bad in ("", " ", None):
         path = table(tmp_path / "c.parquet", user_id=["u", bad, "w"], item_id=[1, 2, 3])
         with pytest.raises(InputError, match=r"row 2: found .* in column 'user_id', expected an id"):
