@@ -14,7 +14,7 @@ from gclrec.data.io import numbering
 from gclrec.data.io.columns import Columns
 from gclrec.data.io.numbering import distinct_ids, numbered, places_of
 from gclrec.data.io.readers import read_interactions, read_raw
-from gclrec.data.io.tables import open_parquet, read_parquet
+from gclrec.data.io.tables import open_parquet, read_parquet_table
 
 NEAR = [7, 3, 3, 0, 9, 7]
 BELOW = [7, 3, 3, -2, 9, 7]
@@ -124,9 +124,9 @@ def table(path: Path, **columns: list) -> Path:
 
 def test_text_of_a_parquet_file_has_codes(tmp_path: Path) -> None:
     path = table(tmp_path / "a.parquet", user_id=["b", "a", "b"], item_id=["x", "x", "y"], rating=[1, 2, 3])
-    coded = read_parquet(path, Columns()).frame.dtypes
+    coded = read_parquet_table(path, Columns()).frame.dtypes
     assert coded == [pl.Enum(["a", "b"]), pl.Enum(["x", "y"]), pl.Float64]
-    assert read_parquet(path, Columns(weight="")).frame.columns == ["user", "item"]
+    assert read_parquet_table(path, Columns(weight="")).frame.columns == ["user", "item"]
     assert open_parquet(path).dtypes == [pl.String, pl.String, pl.Int64]
     frame = read_raw(path)
     assert frame.dtypes == [pl.String, pl.String, pl.Float64]
