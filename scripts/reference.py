@@ -16,7 +16,7 @@ from typing import Any, get_args, get_origin
 from gclrec.baselines import BASELINES
 from gclrec.common.declaration import Around, Span
 from gclrec.settings.config import CoreSettings, TrainConfig, flag
-from gclrec.settings.methods import METHODS
+from gclrec.settings.methods import DEPARTURES, METHODS
 from gclrec.settings.methods_table import METHOD_COLUMNS, method_rows
 from gclrec.settings.registries import REGISTRIES, RunSetting
 
@@ -42,6 +42,17 @@ def methods_page() -> str:
     for name, method in METHODS.items():
         settings = " ".join(f"{flag(key)} {value}" for key, value in method.settings.items())
         lines.append(_row((f"`{name}`", f"`{settings}`")))
+    lines += [
+        "",
+        "## Departures from the papers",
+        "",
+        "Optimisers, rates, epochs and L2 are gclrec's defaults in all methods but its own. What else",
+        "differs on purpose, from `gclrec/settings/departures.toml`:",
+        "",
+        *_head(("method or component", "here", "in the paper or its code", "why")),
+    ]
+    for name, departures in DEPARTURES.items():
+        lines += [_row((f"`{name}`", each.here, each.paper, each.why)) for each in departures]
     lines += [
         "",
         "## Baselines",

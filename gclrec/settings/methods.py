@@ -1,4 +1,7 @@
-"""Methods: published models and baselines as named sets of settings, read from ``methods.toml``."""
+"""Methods: published models and baselines as named sets of settings, read from ``methods.toml``.
+
+What differs from the papers is in ``departures.toml``.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,21 @@ class Method:
     space: Mapping[str, Span] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Departure:
+    """Where a method or a component differs from its paper, on purpose.
+
+    Args:
+        here: what is done here.
+        paper: what the paper or its authors' code does.
+        why: the reason.
+    """
+
+    here: str
+    paper: str
+    why: str
+
+
 def read_methods(path: Path) -> dict[str, Method]:
     """Return the methods of a TOML file with a table for each."""
     return {
@@ -41,6 +59,13 @@ def read_methods(path: Path) -> dict[str, Method]:
 
 METHODS: Mapping[str, Method] = read_methods(Path(__file__).with_name("methods.toml"))
 """Published models, the baselines among them, by the name that ``--method`` takes."""
+
+
+DEPARTURES: Mapping[str, tuple[Departure, ...]] = {
+    name: tuple(Departure(**entry) for entry in entries)
+    for name, entries in read_toml(Path(__file__).with_name("departures.toml")).items()
+}
+"""What differs from the papers, by the name of a method or of a component."""
 
 
 def method_settings(name: str) -> Mapping[str, Any]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from gclrec.settings.methods import METHODS
+from gclrec.encoders import HISTORIES, REFINERS
+from gclrec.losses.temperature import TEMPERATURES
+from gclrec.settings.methods import DEPARTURES, METHODS
+from gclrec.views.views import VIEWS
 
 PUBLISHED = {
     # config/gowalla/supccl-gowalla.yaml of the authors: add_initial_embedding False, aug_type 0 (nodes),
@@ -31,3 +36,15 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_settings_are_those_of_the_authors(name: str) -> None:
     assert PUBLISHED[name].items() <= METHODS[name].settings.items()
+
+
+def test_departures_name_what_there_is() -> None:
+    """Each stands under a method or a component, once, and in docs/methods.md."""
+    known = {*METHODS, *VIEWS, *TEMPERATURES, *REFINERS, *HISTORIES}
+    assert DEPARTURES.keys() <= known
+    expected = {"lightgcl", "buir", "selfcf", "egcf", "ccl", "graphcl", "swav", "sgl", "bsl_lightgcn"}
+    assert expected | {"masknet", "attention", "feature_mask", "gca_edge_drop"} <= DEPARTURES.keys()
+    page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
+    for name, departures in DEPARTURES.items():
+        for departure in departures:
+            assert f"| `{name}` | {departure.here} |" in page
