@@ -376,7 +376,7 @@ class Run:
         return self.folder
 
     def __repr__(self) -> str:
-        console = Console(file=io.StringIO(), width=110, highlight=False)
+        console = Console(file=io.StringIO(), width=110, highlight=False, markup=False, emoji=False)
         console.print(figures_table(self.figures, self.cases))
         kept = "" if self.folder is None else f", {str(self.folder.path)!r}"
         what = self.config.baseline or f"{self.config.encoder}, aug {self.config.aug}"

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from gclrec.cli.console import Json, command, emit_json, main_of, output
 from gclrec.common.errors import InputError
+from gclrec.common.shell import command_line
 
 app = command("add-items")
 
@@ -86,10 +87,12 @@ def add_items(
         soft_wrap=True,
     )
     if count:
-        example = after.items.ids[-1]
-        console.print(f"next: gclrec similar {run} --item {example}", soft_wrap=True)
+        few = {"k": len(after.items)} if len(after.items) < 10 else {}
+        command = command_line("gclrec", "similar", run, item=after.items.ids[-1], **few)
+        console.print(f"next: {command}", soft_wrap=True)
     if (run / "index").exists() and (count or replace):
-        console.print(f"to build them into the index: gclrec export {run}", soft_wrap=True)
+        command = command_line("gclrec", "export", run)
+        console.print(f"to build them into the index: {command}", soft_wrap=True)
     if json:
         emit_json({"run": str(run), "added": count, "added_in_all": total, "items": len(after.items)})
 

@@ -10,7 +10,16 @@ from cyclopts.argument import ArgumentCollection
 from rich.console import Console
 from rich.table import Table
 
-from gclrec.cli.console import Json, command, emit_json, main_of, note_given, output, with_config
+from gclrec.cli.console import (
+    Json,
+    command,
+    emit_json,
+    main_of,
+    note_given,
+    output,
+    refuse_fractions,
+    with_config,
+)
 from gclrec.common.errors import InputError
 from gclrec.common.files import read_toml
 from gclrec.data.statistics import headline
@@ -40,7 +49,7 @@ def layered(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
     note_given(by_name, _OWN)
 
 
-app.config = (layered,)
+app.config = (layered, refuse_fractions)
 
 
 def _several(text: str) -> Any:
@@ -156,7 +165,8 @@ class _Title:
     def on_comparison_start(self, comparison: Comparison) -> None:
         """Print the data and the number of runs."""
         runs = f"{len(comparison.plan.cells)} runs in {comparison.folder.path / 'runs'}"
-        self._console.print(f"[bold]{headline(comparison.dataset)}[/bold]\n{runs}", soft_wrap=True)
+        self._console.print(headline(comparison.dataset), style="bold", soft_wrap=True)
+        self._console.print(runs, soft_wrap=True)
 
 
 def _named(path: Path | None) -> dict[str, Any]:

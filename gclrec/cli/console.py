@@ -7,6 +7,7 @@ A command module holds ``app = command("train")``, a function under ``@app.defau
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -15,15 +16,17 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TextIO
+from typing import Annotated, Any, NoReturn, TextIO, get_args
 
 from cyclopts import App, CycloptsError, Parameter, Token, UnusedCliTokensError
 from cyclopts.argument import ArgumentCollection
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 
 from gclrec.common.errors import CollapseWarning, InputError, InputWarning, UnfinishedError, flag
 from gclrec.common.files import read_toml
+from gclrec.common.shell import command_line, printable
 
 Json = Annotated[bool, Parameter(negative=(), help="Print one JSON object as the last line on stdout.")]
 """The ``--json`` flag of every command: tables then go to stderr, so that stdout is for machines."""
@@ -44,8 +47,26 @@ def command(name: str, **options: Any) -> App:
         version_flags=[],
         result_action="return_value",
         suppress_keyboard_interrupt=False,
+        config=(refuse_fractions,),
         **options,
     )
+
+
+def refuse_fractions(_: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:  # noqa: ARG001
+    """Refuse text such as ``2.5`` or ``1e3`` for a setting that is a whole number, which would be rounded.
+
+    Raises:
+        InputError: names the setting.
+    """
+    for argument in arguments:
+        kinds = {
+            part for hint in (argument.hint, *get_args(argument.hint)) for part in (hint, *get_args(hint))
+        }
+        for token in argument.tokens if int in kinds and not kinds & {float, str} else ():
+            if re.fullmatch(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", token.value, re.IGNORECASE) and not re.fullmatch(
+                r"[+-]?[0-9]+", token.value
+            ):
+                raise InputError(f"{argument.name}: found {token.value}, expected a whole number")
 
 
 def main_of(app: App) -> Callable[..., None]:
@@ -55,6 +76,9 @@ def main_of(app: App) -> Callable[..., None]:
     """
 
     def main(argv: Sequence[str] | None = None) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # where the encoding lacks a letter of an id
         with warnings.catch_warnings(), sigterm_raises():
             warnings.simplefilter("always", InputWarning)
             warnings.simplefilter("always", CollapseWarning)
@@ -70,7 +94,7 @@ def main_of(app: App) -> Callable[..., None]:
             except CycloptsError as error:
                 fail(_first_line(error))
             except UnfinishedError as error:
-                fail(f"{_first_line(error)}: gclrec train --resume {error.run}")
+                fail(f"{_first_line(error)}: {command_line('gclrec', 'train', resume=error.run)}")
             except InputError as error:
                 fail(_first_line(error))
             except BrokenPipeError:
@@ -166,26 +190,53 @@ def sigterm_raises() -> Iterator[None]:
 
 def fail(message: str) -> NoReturn:
     """Print one line on stderr and end with exit code 2."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(2)
 
 
 def output(as_json: bool = False) -> Console:
     """Return the console for tables: stdout, or stderr when stdout is for JSON."""
-    console = Console(stderr=as_json, highlight=False)
-    if not console.is_terminal:
-        console = Console(stderr=as_json, highlight=False, width=140)
-    return console
+    console = _console(stderr=as_json)
+    return console if console.is_terminal else _console(stderr=as_json, width=140)
 
 
 def progress_console() -> Console:
     """Return the console for progress bars: stderr, silent when it is not a terminal."""
-    return Console(stderr=True, quiet=not sys.stderr.isatty())
+    return _console(stderr=True, quiet=not sys.stderr.isatty())
+
+
+def _console(**options: Any) -> Console:
+    """Return a console that shows text as it is: no markup, no emoji names, no control characters."""
+    console = Console(highlight=False, markup=False, emoji=False, **options)
+    console.push_render_hook(_Plain())
+    return console
+
+
+class _Plain(RenderHook):
+    """Makes the text of everything that a console prints printable."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Wrap what is to be printed."""
+        return [_Printable(each) for each in renderables]
+
+
+@dataclass
+class _Printable:
+    content: ConsoleRenderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self.content, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
 def emit_json(values: Mapping[str, object]) -> None:
     """Print one JSON object on one line of stdout."""
-    print(json.dumps(values, ensure_ascii=False, allow_nan=False), flush=True)
+    is_unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    print(json.dumps(values, ensure_ascii=not is_unicode, allow_nan=False), flush=True)
+
+
+def _one_line(message: object) -> str:
+    return printable(str(message).replace("\n", " "))
 
 
 def _first_line(error: BaseException) -> str:
@@ -203,8 +254,8 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     if issubclass(category, InputWarning):
-        print(f"note: {message}", file=sys.stderr)
+        print(f"note: {_one_line(message)}", file=sys.stderr)
     elif issubclass(category, CollapseWarning):
-        print(f"warning: {message}", file=sys.stderr)
+        print(f"warning: {_one_line(message)}", file=sys.stderr)
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))

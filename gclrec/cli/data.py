@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from gclrec.cli.console import Json, command, emit_json, main_of, output
@@ -226,7 +225,7 @@ def _whereabouts(name: str) -> dict[str, Any]:
 
 def _print(console: Console, figures: dict[str, Any]) -> None:
     kind = ": synthetic data, made in code" if figures["synthetic"] else ""
-    console.print(f"[bold]{escape(figures['name'])}[/bold]{kind}", soft_wrap=True)
+    console.print(f"{figures['name']}{kind}", style="bold", soft_wrap=True)
     tables = [_overview(figures), _degrees(figures)]
     tables += [_part_table(title, parts) for title, parts in _parts(figures)]
     if figures["ratings"]:
@@ -267,7 +266,7 @@ def _overview(figures: dict[str, Any]) -> Table:
         size = f"{core['users']:,} users, {core['items']:,} items, {core['interactions']:,} interactions"
         rows.append((f"{k}-core", size if core["interactions"] else "empty"))
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     return table
 
 
@@ -368,7 +367,7 @@ def _ratings(ratings: dict[str, Any]) -> Table:
 def _attributes(owner: str, fields: list[dict[str, Any]]) -> Table:
     table = _grid(f"{owner} attribute", "kind", "known", "values")
     for field in fields:
-        table.add_row(escape(field["field"]), field["kind"], f"{field['coverage']:.1%}", _variety(field))
+        table.add_row(field["field"], field["kind"], f"{field['coverage']:.1%}", _variety(field))
     return table
 
 

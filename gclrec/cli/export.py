@@ -10,6 +10,7 @@ from rich.table import Table
 
 from gclrec.api import export_index
 from gclrec.cli.console import Json, command, emit_json, main_of, output, progress_console
+from gclrec.common.shell import command_line
 from gclrec.recall.index import Index
 
 Backend = Literal["auto", "exact", "hnsw", "ivfflat", "ivfpq"]
@@ -50,7 +51,8 @@ def export(
     if len(tried) > 1:
         found = ", ".join(f"{name} {recall:.3f}" for name, recall in tried.items())
         console.print(f"recall of the layouts tried, at the same effort: {found}", soft_wrap=True)
-    console.print(f"next: gclrec recommend {run} --user ID -k 10", soft_wrap=True)
+    command = command_line("gclrec", "recommend", run, user="ID", k=min(10, len(index)))
+    console.print(f"next: {command}", soft_wrap=True)
     quality = index.quality
     if json and quality is not None:
         emit_json(

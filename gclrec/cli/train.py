@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +10,19 @@ from cyclopts.argument import ArgumentCollection
 from rich.console import Console
 
 from gclrec.api import Run, fit_created, go_on
-from gclrec.cli.console import ConfigFile, Json, command, emit_json, fill, main_of, named, output
+from gclrec.cli.console import (
+    ConfigFile,
+    Json,
+    command,
+    emit_json,
+    fill,
+    main_of,
+    named,
+    output,
+    refuse_fractions,
+)
 from gclrec.common.errors import InputError
+from gclrec.common.shell import command_line
 from gclrec.data.interactions import Dataset
 from gclrec.data.splits import Split
 from gclrec.data.statistics import headline, seconds_since_1970
@@ -50,7 +60,7 @@ def layered(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
         fill(by_name, settings, source=source)
 
 
-app.config = (layered,)
+app.config = (layered, refuse_fractions)
 
 
 @app.default
@@ -96,13 +106,15 @@ def train(
         title = f"{headline(dataset)}, {len(data.split.train):,} of them to train on"
         title += _other_splits(dataset, data.split, asked=config.split)
     path = folder.path
-    console.print(f"[bold]{title}[/bold]\nrun folder {path}", soft_wrap=True)
+    console.print(title, style="bold", soft_wrap=True)
+    console.print(f"run folder {path}", soft_wrap=True)
     try:
         with progress_of() as bars:
             train_in = fit_created if resume is None else go_on
             done = train_in(folder, data, callbacks=[bars])
     except KeyboardInterrupt:
-        console.print(f"stopped; continue with: gclrec train --resume {path}", soft_wrap=True)
+        again = command_line("gclrec", "train", resume=path)
+        console.print(f"stopped; continue with: {again}", soft_wrap=True)
         raise
     report(console, done, path)
     console.print(f"report: {path / PAGE}", soft_wrap=True)
@@ -141,10 +153,13 @@ def report(console: Console, run: Run, path: Path) -> None:
     console.print(f"{chosen}; {result.seconds:.1f} s in all", soft_wrap=True)
     console.print(f"run folder: {path}", soft_wrap=True)
     if result.vectors is not None:
-        user = shlex.quote(str(run.split.train.users.ids[0]))
-        command = f"gclrec export {path}    then: gclrec recommend {path} --user {user} -k 10"
+        user, k = run.split.train.users.ids[0], min(10, run.split.train.num_items)
+        export = command_line("gclrec", "export", path)
+        command = f"{export}    then: {command_line('gclrec', 'recommend', path, user=user, k=k)}"
     else:
-        command = f"gclrec evaluate {path} (it has no vectors, so there is nothing to export)"
+        command = (
+            f"{command_line('gclrec', 'evaluate', path)} (it has no vectors, so there is nothing to export)"
+        )
     console.print(f"next: {command}", soft_wrap=True)
 
 

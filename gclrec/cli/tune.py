@@ -18,8 +18,10 @@ from gclrec.cli.console import (
     main_of,
     note_given,
     output,
+    refuse_fractions,
     with_config,
 )
+from gclrec.common.shell import command_line
 from gclrec.data.interactions import Dataset
 from gclrec.data.statistics import headline
 from gclrec.experiments.search import short
@@ -40,7 +42,7 @@ def layered(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
     note_given(with_config(arguments), _OWN)
 
 
-app.config = (layered,)
+app.config = (layered, refuse_fractions)
 
 
 @app.default
@@ -129,7 +131,7 @@ class _Title:
         """Print the data, the number of trials and the names of what is searched."""
         search, path = tuning.search, tuning.path
         title = f"going on in {path}" if dataset is None else headline(dataset)
-        self._console.print(f"[bold]{title}[/bold]", soft_wrap=True)
+        self._console.print(title, style="bold", soft_wrap=True)
         self._console.print(f"{search.trials} trials of {self._what} in {path}", soft_wrap=True)
         names = ", ".join(name.replace("_", "-") for name in search.space)
         self._console.print(f"searched by {search.config.select} on validation: {names}", soft_wrap=True)
@@ -166,7 +168,8 @@ def report(console: Console, tuning: Tuning) -> None:
     if ends:
         where = ", ".join(ends)
         console.print(f"best at an end of its range: {where}; --space looks further", soft_wrap=True)
-    console.print(f"next: gclrec train --config {tuning.files['best settings']}", soft_wrap=True)
+    command = command_line("gclrec", "train", config=tuning.files["best settings"])
+    console.print(f"next: {command}", soft_wrap=True)
 
 
 main = main_of(app)

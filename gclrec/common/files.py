@@ -261,7 +261,7 @@ def write_table(path: str | Path, frames: Iterable[pl.DataFrame]) -> int:
                     held, rows, total = [], 0, total + rows
             if held or not parts:
                 write_part()
-            table = pl.scan_parquet(parts)
+            table = pl.scan_parquet(parts, glob=False)
             if path.suffix.lower() == ".csv":
                 table.sink_csv(fresh)
             else:

@@ -16,6 +16,7 @@ from gclrec.common.errors import InputError, InputWarning
 from gclrec.common.files import damaged, read_parquet, write_parquet
 from gclrec.common.manifest import MANIFEST, read_manifest, writing
 from gclrec.common.ragged import Ragged
+from gclrec.common.shell import command_line
 from gclrec.data.interactions import Vocabulary, normal_ids
 from gclrec.data.io.frames import table_from
 from gclrec.data.io.ids import whole_numbers
@@ -146,7 +147,7 @@ def catalogue_index(run: Path, whole: Embedded, num_added: int) -> Index:
     Raises:
         InputError: a file of it is missing or damaged, or it was made from other vectors.
     """
-    again = f"export again: gclrec export {run}"
+    again = f"export again: {command_line('gclrec', 'export', run)}"
     try:
         index = Index.load(run / "index")
     except InputError as error:
