@@ -23,8 +23,8 @@ def command_line(*words: object, **options: object) -> str:
         options: values by name; one that begins with a hyphen is joined to its option with ``=``.
 
     Example:
-        >>> print(command_line("gclrec", "recommend", "my runs/1", user="-X", k=10))
-        gclrec recommend 'my runs/1' --user=-X -k 10
+        >>> print(command_line("gclrec", "recommend", "my runs/1", k=10))
+        gclrec recommend 'my runs/1' -k 10
     """
     parts = [_quoted(str(word)) for word in words]
     for name, value in options.items():
