@@ -376,7 +376,9 @@ class BipartiteGraph:
 
         user, item = self.edge_index.cpu().numpy()
         ones = np.ones(len(user), dtype=np.float32)
-        return scipy.sparse.csr_array((ones, (user, item)), shape=(self.num_users, self.num_items))
+        matrix = scipy.sparse.csr_array((ones, (user, item)), shape=(self.num_users, self.num_items))
+        matrix.sort_indices()  # before SciPy 1.14 the items of a user stay in the order given
+        return matrix
 
     def to_networkx(self) -> networkx.Graph:
         """Return an undirected graph of nodes ``("user", n)`` and ``("item", n)``; for small graphs."""
