@@ -98,7 +98,7 @@ def compare(
     out: Annotated[
         Path | None,
         Parameter(
-            help="Folder for runs, tables and report. What it holds is kept. Default: comparisons/DATASET."
+            help="Folder for runs, tables and report; finished runs are kept. Default: comparisons/DATASET."
         ),
     ] = None,
     config_file: Annotated[

@@ -55,7 +55,7 @@ def tune(
     ] = None,
     trials: Annotated[
         int,
-        Parameter(help="Trials in all, those that --out holds included; the first has the settings given."),
+        Parameter(help="Number of trials, those in --out included; the first one has the settings given."),
     ] = 30,
     space: Annotated[
         tuple[str, ...],
@@ -70,14 +70,15 @@ def tune(
     prune_after: Annotated[
         int | None,
         Parameter(
-            help="Epochs that a trial gets before it may be cut short; --epochs cuts none short. "
+            help="Epochs that a trial gets before it may be pruned; as many as --epochs prunes none. "
             "Default: a quarter of --epochs."
         ),
     ] = None,
     out: Annotated[
         Path | None,
         Parameter(
-            help="Folder for trials and best settings; it is gone on with. Default: tuning/DATASET-METHOD."
+            help="Folder for trials and best settings; a search that it holds is resumed. "
+            "Default: tuning/DATASET-METHOD."
         ),
     ] = None,
     config_file: ConfigFile = None,  # noqa: ARG001 - read by layered()
@@ -86,8 +87,8 @@ def tune(
 ) -> None:
     """Try settings, compare them on validation, and write the best as a file for gclrec train --config.
 
-    The test part is not read. What is searched follows from the method; what a flag or --config says stays
-    as it is. Stopped, it goes on with the same command.
+    The test part is not read. The method says what is searched; settings given by a flag or in --config are
+    held. The same command resumes an interrupted search.
     """
     config = config or TrainConfig()
     console = output(json)

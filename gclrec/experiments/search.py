@@ -79,11 +79,11 @@ def make_search(
 
     Args:
         config: the settings, those of the method among them.
-        method: see :func:`gclrec.tune`, as for the arguments below.
+        method: name of the method, for its own ``space``.
         given: names of settings to hold.
         asked: axes as ``--space`` has them.
-        prune_after: see above.
-        trials: see above.
+        prune_after: epochs that every trial gets; a quarter of all if ``None``.
+        trials: number of trials to make.
 
     Raises:
         InputError: there is nothing to search or to select by, or an argument is out of range.
