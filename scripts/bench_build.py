@@ -1,4 +1,4 @@
-"""Building a graph from a table of millions of interactions, beside merely reading the table."""
+"""Time building a graph from a table of millions of interactions, compared with reading the table."""
 
 from __future__ import annotations
 
@@ -32,14 +32,13 @@ def build(
     folder: Path | None = None,
     seed: int = 0,
 ) -> None:
-    """Synthetic interactions as Parquet: to read them, to make a graph of them, one propagation.
+    """Time reading synthetic interactions from Parquet, building a graph, and one propagation.
 
-    Each figure comes from a process of its own. Its memory is what was resident at most, less what was
-    resident after the imports; the edge list is two columns of 8-byte numbers. To read is
-    ``polars.read_parquet``; to build is ``read_interactions`` and a ``BipartiteGraph`` with its normalised
-    adjacency. The floor of a
-    propagation is what it has to move (each edge's row of numbers, number and weight, and the result) over
-    the bandwidth of a copy.
+    Each figure comes from a process of its own. Its memory is the peak resident memory, less the memory
+    resident after the imports; the edge list is two columns of 8-byte numbers. Reading is
+    ``polars.read_parquet``; building is ``read_interactions`` and a ``BipartiteGraph`` with its normalised
+    adjacency. The floor of a propagation is the memory traffic it needs (for each edge a row of the
+    embeddings, an index and a weight; and the result) over the bandwidth of a copy.
 
     Args:
         rows: interactions, such as 50_000_000.

@@ -1,4 +1,4 @@
-"""Shared by all benchmarks: timing in turn, processes of their own, tables and JSON."""
+"""Helpers of all benchmarks: interleaved timing, separate processes, tables and JSON."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def train_graph(dataset: str | Dataset) -> BipartiteGraph:
 def in_turn(contestants: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Return the median milliseconds of each function, called in turn after a warm-up round.
 
-    A change of the machine's speed then affects all alike. Each is called twice in its turn and the second
+    A change of the machine's speed then affects all equally. Each is called twice in its turn and the second
     call is timed, since in training a step follows a step of the same method.
     """
     times: dict[str, list[float]] = {name: [] for name in contestants}
@@ -101,10 +101,10 @@ def _status(field: str) -> int:
 
 
 def touch(num_bytes: int) -> None:
-    """Write to so much memory and free it.
+    """Write to ``num_bytes`` of memory and free it.
 
-    In a virtual machine the first access to a page can be far slower than later ones, which would count
-    against whatever is measured first.
+    In a virtual machine the first access to a page can be far slower than later ones, which would slow down
+    whatever is measured first.
     """
     np.full(num_bytes // 8, 1)
 

@@ -1,4 +1,4 @@
-"""Full ranking for all users, beside a plain loop that must give the same lists."""
+"""Time the full ranking for all users, compared with a plain loop that must give the same lists."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def evaluation(
     threads: int | None = None,
     seed: int = 0,
 ) -> None:
-    """Full evaluation of all users with test pairs at k = 20, 50 and 100.
+    """Time the full evaluation of all users with test pairs at k = 20, 50 and 100.
 
     Our ranking alone, the whole evaluation with every metric and group, and the ranking of a plain float32
     loop (product, mask, torch.topk in blocks of users), taken in turn. The lists must be the same; where two
@@ -102,7 +102,7 @@ def trained_like(graph: BipartiteGraph, dim: int, seed: int) -> tuple[Tensor, Te
 
 
 def plain_top_k(users: Tensor, items: Tensor, k: int, seen: Ragged, block: int) -> tuple[Tensor, Tensor]:
-    """Return the best unseen items of each user and their scores, as it is commonly written."""
+    """Return the best unseen items of each user and their scores, with the usual PyTorch loop."""
     best, scores = [], []
     for start in range(0, len(users), block):
         part = users[start : start + block] @ items.T

@@ -1,4 +1,4 @@
-"""How long recipes train until they are good: seconds to a share of the best validation figure."""
+"""Measure time to quality: training seconds until a share of the best validation figure is reached."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gclrec.training.prepare import prepare, prepared_dataset
 
 
 class Curve:
-    """A callback that keeps the seconds of training so far and the validation figure of every epoch.
+    """Callback that records the training seconds so far and the validation figure of every epoch.
 
     The seconds of a refit are kept apart.
     """
@@ -29,7 +29,7 @@ class Curve:
         self.points: list[tuple[int, float, float]] = []
 
     def on_epoch_end(self, record: dict[str, Any], best_epoch: int | None) -> None:  # noqa: ARG002
-        """Take down an epoch."""
+        """Record an epoch."""
         if record["phase"] != "select":
             self.refit_seconds += record["train_seconds"]
             return
@@ -54,17 +54,17 @@ def time_to_quality(
     threads: int | None = None,
     runs: Path | None = None,
 ) -> None:
-    """Train recipes and tell after how many seconds of training validation was how good.
+    """Train recipes and report the validation figure over the seconds of training.
 
     The epoch is chosen on validation; the test part is read once, at that epoch, after a second training on
-    all pairs where the recipe says refit=true. Seconds are those of training alone; those of validating are
-    told beside. One recipe with several numbers of epochs gives its course of quality over time.
+    all pairs where the recipe says refit=true. Seconds are those of training alone; those of validation are
+    reported separately. One recipe with several numbers of epochs gives its quality over time.
 
     Args:
         recipes: names in METHODS, or TOML files of settings as --config takes them; behind a name settings
             may follow, such as lightgcn:init=spectral:batch_size=8192.
         dataset: catalogue name or file.
-        epochs: at most so many; what the recipe says if not given.
+        epochs: maximum number; that of the recipe if not given.
         shares: of the best validation figure of the same recipe.
         goals: validation figures to be reached, whatever the recipe's best.
         seed: of start, batches and split.

@@ -1,4 +1,4 @@
-"""What a training step costs beside the textbook's and PyG's, and what a whole epoch costs."""
+"""Time a training step, compared with the textbook's and PyG's, and a whole epoch."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ TOLERANCE = 1e-4
 """Largest relative error of a gradient in single precision."""
 
 PYG_FORMS = ("CSR", "edge_index")
-"""In what form PyG's class may be given the graph (a COO matrix it turns into CSR anew at each product)."""
+"""Forms of the graph that PyG's class takes (it converts a COO matrix into CSR again at each product)."""
 
 
 def config_of(method: str, **settings: Any) -> TrainConfig:
     """Return the settings of ``METHOD`` or ``METHOD/epoch``, whose views are drawn for an epoch.
 
-    Further settings hold where the method itself does not say otherwise.
+    Further settings apply unless the method sets them itself.
     """
     name, _, every = method.partition("/")
     values: dict[str, Any] = settings | dict(METHODS[name].settings) | {"views_every": every or "batch"}
@@ -57,7 +57,7 @@ def step(
     textbook: bool = True,
     pyg: bool = True,
 ) -> None:
-    """One training step of each method: ours, the textbook's, and PyG's own LightGCN class.
+    """Time one training step of each method: ours, the textbook's, and PyG's own LightGCN class.
 
     The textbook step (scripts/textbook.py) has the adjacency in coordinate form, autograd through every
     layer, PyTorch's Adam, views and noise made from scratch and the whole matrix of every InfoNCE. All have
@@ -230,7 +230,7 @@ class PygStep:
             self.adjacency = coo.indices() if form == "edge_index" else coo.to_sparse_csr()
 
     def loss(self, batch: Batch) -> Tensor:
-        """Return BPR and L2, as its recommendation_loss has them."""
+        """Return BPR and L2, as in its ``recommendation_loss``."""
         users, positives = batch.users, batch.positives + self.num_users
         negatives = batch.negatives.squeeze(1) + self.num_users
         pairs = torch.stack([torch.cat([users, users]), torch.cat([positives, negatives])])
@@ -262,7 +262,7 @@ def epoch(
     batch_size: int = 2048,
     threads: int | None = None,
 ) -> None:
-    """One whole epoch of each method, in a process of its own: seconds and peak memory.
+    """Measure one whole epoch of each method, in its own process: seconds and peak memory.
 
     Args:
         dataset: catalogue name; its training part (or all of it) is the graph.
@@ -302,7 +302,7 @@ def against(
     repeats: int = 12,
     threads: int | None = None,
 ) -> None:
-    """Steps of this checkout beside those of another one, in processes of their own that are run in turn.
+    """Compare steps of this checkout with those of another one, in separate processes that run in turn.
 
     The figure is the median of the rounds' ratios: the drift of the machine from round to round cancels.
 

@@ -1,4 +1,4 @@
-"""What one view costs."""
+"""Time making one view with each augmentation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def views(
     threads: int | None = None,
     seed: int = 0,
 ) -> None:
-    """One view with its normalised adjacency, of every augmentation, beside one propagation.
+    """Time one view of every augmentation, with its normalised adjacency, compared with one propagation.
 
     Args:
         datasets: catalogue names; the training part of each (or all of it) is the graph.

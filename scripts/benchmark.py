@@ -1,7 +1,7 @@
 """Timings side by side in one run: ``python scripts/benchmark.py propagation [--dataset gowalla]``.
 
 Every figure is the median of repeated calls that are made in turn, so that a change of the machine's
-speed affects all alike. The last line is one JSON object.
+speed affects all equally. The last line is one JSON object.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def places(graph: BipartiteGraph) -> dict[tuple[str, int], tuple[float, float]]:
 
 
 def draw_graph(axes: Axes, graph: BipartiteGraph, base: BipartiteGraph, title: str) -> None:
-    """Draw a view: its edges dark, new ones green, those it has lost pale, nodes without edges hollow."""
+    """Draw a view: its edges dark, new ones green, dropped ones pale, nodes without edges hollow."""
     where = places(base)
     full, seen = base.to_networkx(), graph.to_networkx()
     lost = [edge for edge in full.edges if not seen.has_edge(*edge)]
@@ -98,7 +98,7 @@ def draw_nodes(
 
 
 def label_sides(axes: Axes) -> None:
-    """Write at the left which row is which."""
+    """Label the rows at the left."""
     for y, text, colour in ((1.0, "users", USER), (0.0, "items", ITEM)):
         axes.text(-0.75, y, text, ha="right", va="center", fontsize=8.5, color=colour)
 

@@ -1,4 +1,4 @@
-"""How often do two groups of runs of one and the same model differ "significantly"? They should not.
+"""Count false positives of the significance test: two groups of runs of the same model.
 
 python scripts/false_findings.py [DATASET] [FOLDER]
 

@@ -1,8 +1,8 @@
-"""How well folded-in vectors rank: ``python scripts/measure_fold_in.py``, the tables of docs/serving.md.
+"""Measure how well folded-in vectors rank (tables of docs/serving.md): ``python scripts/measure_fold_in.py``.
 
 Three runs of each encoder on ml-100k: users of the run folded in from their training items; users and items
-that training never saw (splits ``cold_users``, ``cold_items``), given some of their interactions, and judged
-by the others.
+that training never saw (splits ``cold_users``, ``cold_items``), given some of their interactions, and
+evaluated on the others.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ K, SEED = 20, 0
 def measure(
     *, dataset: str = "ml-100k", epochs: int = 20, encoders: tuple[str, ...] = ("lightgcn", "mf")
 ) -> None:
-    """Print recall@20 by encoder and by how much of a history is given."""
+    """Print recall@20 by encoder and by the given share of a history."""
     table = Table("encoder", "who", "given", f"recall@{K}")
     with tempfile.TemporaryDirectory() as folder:
         for encoder in encoders:

@@ -1,8 +1,8 @@
 """Train every method on one data set and write the table of them into docs/results.md.
 
 ``python scripts/methods_table.py`` runs ``gclrec compare`` over all methods (three seeds, the weight of a
-contrast chosen on validation) and goes on where it was interrupted; ``--table-only`` only writes the table
-of what is there.
+contrast chosen on validation) and continues where it was interrupted; ``--table-only`` only writes the table
+of the finished runs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FIGURES = {
 
 
 def command(arguments: argparse.Namespace) -> list[str]:
-    """Return the comparison as it would be typed after ``gclrec compare``."""
+    """Return the arguments of ``gclrec compare``."""
     return [
         *("--dataset", arguments.dataset, "--split", arguments.split, "--methods", ",".join(METHODS)),
         *("--against", "lightgcn", "--grid", arguments.grid, "--seeds", str(arguments.seeds)),
@@ -69,7 +69,7 @@ def best_validation(run: RunFolder) -> float:
 
 
 def markdown(rows: list[dict[str, str | float]]) -> str:
-    """Return the rows as a Markdown table; the spread over seeds stands behind the mean."""
+    """Return the rows as a Markdown table; the spread over seeds follows the mean."""
     lines = [
         "| method | chosen on validation | " + " | ".join(FIGURES) + " |",
         "|---|---|" + "---:|" * len(FIGURES),
@@ -86,7 +86,7 @@ def markdown(rows: list[dict[str, str | float]]) -> str:
 
 
 def write_between(page: Path, content: str) -> None:
-    """Replace what stands between the two marks of a page."""
+    """Replace the text between the two marks of a page."""
     text = page.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, mark, after = rest.partition(END)
@@ -96,7 +96,7 @@ def write_between(page: Path, content: str) -> None:
 
 
 def main() -> None:
-    """Run what is missing and write the table."""
+    """Train the missing runs and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", default="ml-100k")
     parser.add_argument("--split", default="random")

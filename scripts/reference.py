@@ -1,4 +1,4 @@
-"""Write what is derived from the code: ``python scripts/reference.py [methods] [settings] [typed]``.
+"""Write the files generated from the code: ``python scripts/reference.py [methods] [settings] [typed]``.
 
 ``methods`` is docs/methods.md, ``settings`` is docs/settings.md, and ``typed`` is gclrec/settings/typed.py,
 from which editors complete the keywords of ``gclrec.fit``. Without a name all are written.

@@ -1,4 +1,4 @@
-r"""The training step as papers and their code write it: the slow reference for the fast one.
+r"""A textbook training step, as papers and their code write it: the slow reference for the fast one.
 
 One table of all nodes, users before items. The normalised adjacency is a sparse matrix in coordinate form,
 :math:`\hat A = D^{-1/2} A D^{-1/2}`, and autograd goes through every product. Every loss is written with the
@@ -105,7 +105,7 @@ def step_loss(
         config: the settings, such as a method's.
         start: ``(U + I, D)`` layer 0.
         batch: users, positives, negatives.
-        graph: the normalised adjacency, once a layer; empty for matrix factorisation.
+        graph: the normalised adjacency, once per layer; empty for matrix factorisation.
         views: the same for each view.
         shifts: the noise of each view.
         num_users: ``U``.
@@ -132,10 +132,10 @@ def step_loss(
 
 
 class TextbookStep:
-    """A step as it is commonly written: views from scratch, autograd, PyTorch's Adam.
+    """A textbook step: views from scratch, autograd, PyTorch's Adam.
 
     Args:
-        config: the settings; :func:`covers` says which.
+        config: settings for which :func:`covers` is true.
         edge_index: ``(2, E)`` training pairs.
         start: ``(U + I, D)`` layer 0.
         num_users: ``U``.

@@ -1,4 +1,4 @@
-"""docs/attributes.md and docs/towers.md: Python runs, flags exist, every choice is told of."""
+"""docs/attributes.md and docs/towers.md: the Python runs, the flags exist, every choice is described."""
 
 from __future__ import annotations
 

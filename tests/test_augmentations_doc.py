@@ -1,4 +1,4 @@
-"""docs/augmentations.md: its examples run, and it tells of every view there is."""
+"""docs/augmentations.md: its examples run, and it describes every view."""
 
 from __future__ import annotations
 

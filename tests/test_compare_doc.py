@@ -1,4 +1,4 @@
-"""docs/compare.md and docs/cold_start.md: the example runs, the commands plan, the names are there."""
+"""docs/compare.md and docs/cold_start.md: the examples run, the commands are valid, all names occur."""
 
 from __future__ import annotations
 

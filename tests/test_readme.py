@@ -1,4 +1,4 @@
-"""What README says is run: its Python as it stands, its commands by name."""
+"""README.md: its Python runs unchanged, its commands and flags exist."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def run(
 
 
 def test_users_are_encoded_as_in_training(run: Path) -> None:
-    """Without news a user of the run has his trained vector, in one batch with strangers."""
+    """Without new items a user of the run has their trained vector, in one batch with new users."""
     recommender = Recommender.load(run)
     encode = history_encoder(RunFolder.open(run))
     assert encode is not None

@@ -1,4 +1,4 @@
-"""How a long run is told of where nobody watches, and how it ends when it is asked to."""
+"""Progress of a long run without a terminal, and how a run ends on a signal."""
 
 from __future__ import annotations
 

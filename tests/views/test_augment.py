@@ -69,7 +69,7 @@ def test_graph_in_graph_out(name: str, toy_graph: BipartiteGraph) -> None:
 
 
 def test_sizes_are_inferred(toy_graph: BipartiteGraph) -> None:
-    """The largest numbers tell; nodes beyond them, which only true sizes tell of, take part in the draws."""
+    """Sizes default to the largest numbers; with true sizes, nodes beyond them take part in the draws."""
     inferred = augment(toy_graph.edge_index, "edge_perturb", 0.9, generator=seeded())
     assert int(inferred[0].max()) <= 10
     assert int(inferred[1].max()) <= 8
@@ -93,7 +93,7 @@ def test_chains_and_strengths(toy_graph: BipartiteGraph) -> None:
 
 @every_augmentation
 def test_hetero_data(name: str, data: HeteroData) -> None:
-    """Both directions change alike and what is known of each edge goes with it; the input is untouched."""
+    """Both directions change equally and edge attributes follow their edges; the input is unchanged."""
     before = copy.deepcopy(data)
     if name == "edge_perturb":  # nothing can be known of a new pair
         del data[RATES].rating, data[BACK].edge_attr
@@ -165,7 +165,7 @@ def test_the_edge_type_is_found_where_it_is_plain(data: HeteroData, toy_graph: B
 
 
 def test_sizes_of_hetero_data_without_attributes() -> None:
-    """PyG knows no number of nodes here; the edges tell, and nobody is warned."""
+    """PyG has no number of nodes here: it comes from the edges, without a warning."""
     data = HeteroData()
     data[RATES].edge_index = torch.tensor([[0, 1, 2], [0, 0, 1]])
     with warnings.catch_warnings():

@@ -138,7 +138,7 @@ def test_a_pair_sees_what_came_before_it(history: str, toy_graph: BipartiteGraph
 
 
 def test_a_hidden_id_hides_every_other_history(toy_graph: BipartiteGraph) -> None:
-    """In training a user is all of himself, a stranger with his history, or nobody."""
+    """In training a user has everything, only a history, or neither id nor history."""
     sequences = sequences_of(toy_graph)
     encoder = TwoTower(
         12, 10, None, 4, sequences=sequences, history="mean", id_dropout=0.5, generator=seeded()
@@ -170,7 +170,7 @@ def test_a_hidden_id_hides_every_other_history(toy_graph: BipartiteGraph) -> Non
 
 @every_history
 def test_a_user_is_encoded_by_any_history(history: str, toy_graph: BipartiteGraph) -> None:
-    """By his own he is what a pass gives; without a number nothing but the history counts."""
+    """With the user's own number the result equals a full pass; without it only the history counts."""
     sequences = sequences_of(toy_graph)
     encoder = TwoTower(12, 10, BOTH, 4, sequences=sequences, history=history, generator=seeded()).eval()
     users, items = encoder()
