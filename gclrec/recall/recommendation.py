@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
+from gclrec.common.errors import InputWarning
 from gclrec.data.interactions import IntArray, Vocabulary
 from gclrec.runs.embeddings import FloatArray
 
@@ -36,3 +38,12 @@ def as_table(users: pl.Series, items: Vocabulary, rows: IntArray, scores: FloatA
             "score": scores[place, rank],
         }
     )
+
+
+def warn_of_silent(users: pl.Series, table: pl.DataFrame) -> None:
+    """Warn of users without a row in a table of answers: they have every item already."""
+    silent = users.filter(~users.is_in(table["user"].unique().implode())).unique(maintain_order=True)
+    if len(silent):
+        who = f"{len(silent):,} user{' has' if len(silent) == 1 else 's have'}"
+        message = f"{who} every item that may be recommended already, such as {silent[0]!r}; left out"
+        warnings.warn(message, InputWarning, stacklevel=3)

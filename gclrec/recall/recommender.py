@@ -29,7 +29,7 @@ from gclrec.recall.new_items import (
 )
 from gclrec.recall.new_users import EncodeUsers, Histories, histories_of
 from gclrec.recall.raw_ids import Lookup, RawIds, distinct_rows, known_only
-from gclrec.recall.recommendation import Recommendation, as_list, as_table
+from gclrec.recall.recommendation import Recommendation, as_list, as_table, warn_of_silent
 from gclrec.runs.embeddings import FloatArray
 from gclrec.runs.reading import PARTS, check_run, read_known, read_part_lists, reads_histories
 
@@ -158,7 +158,10 @@ class Recommender:
         rows = self._user_rows.rows(ids)
         if len(rows) and rows.min() < 0 and not skip_unknown:
             self.users.row(ids[int(np.argmin(rows))], kind="user")  # raises, naming known ids
-        return self._table(rows[known_only(rows, ids, "user", skip=True)], k, exclude_seen)
+        kept = rows[known_only(rows, ids, "user", skip=True)]
+        table = self._table(kept, k, exclude_seen)
+        warn_of_silent(self.users.raw(kept), table)
+        return table
 
     def recommend_all(
         self,
@@ -234,7 +237,9 @@ class Recommender:
         if is_table(items):
             items = table_from(items, "the interactions of new users")
             histories = histories_of(items, self.users, self.items, self._fold_in, skip_unknown=skip_unknown)
-            return as_table(histories.ids, self.items, *self._search_by_items(histories, k, exclude_seen))
+            table = as_table(histories.ids, self.items, *self._search_by_items(histories, k, exclude_seen))
+            warn_of_silent(histories.ids, table)
+            return table
         rows = distinct_rows(items, self._item_rows, "item", skip_unknown=skip_unknown)
         if not self._fold_in.item_tells[rows].any():
             raise InputError(f"none of the {len(rows):,} items was seen in training, so nothing is known")

@@ -11,7 +11,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from gclrec.common.errors import InputError
+from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.io.frames import is_table
 from gclrec.recall.build_index import build_index
 from gclrec.recall.index import Index
@@ -125,3 +125,15 @@ def test_text_is_no_number_in_requests(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=said):
             ask()
+
+
+def test_users_who_have_everything_are_counted(recommender: Recommender) -> None:
+    users, items = recommender.users.ids, recommender.items.ids
+    full = {"user": ["zoe"] * len(items) + ["adam"], "item": [*items.to_list(), items[3]]}
+    with pytest.warns(InputWarning, match="1 user has every item .* such as 'zoe'; left out"):
+        found = recommender.recommend_for(full, 3)
+    assert found["user"].unique().to_list() == ["adam"]
+    row = int(np.argmax(recommender.known.lengths))
+    some = recommender.within(items.gather(recommender.known[row]))
+    with pytest.warns(InputWarning, match="every item that may be recommended already"):
+        assert users[row] not in some.recommend_many([users[row]], 1)["user"].to_list()
