@@ -33,6 +33,9 @@ def add_items(
         str | None, Parameter(help="Column with user ids. Default: that of the run, or guessed.")
     ] = None,
     item_column: Annotated[str | None, Parameter(help="Column with item ids, likewise.")] = None,
+    item_id_column: Annotated[
+        str | None, Parameter(help="Column with the ids in the file of attributes or vectors, likewise.")
+    ] = None,
     skip_known: Annotated[
         bool, Parameter(negative=(), help="Leave out items that are in the run already, instead of refusing.")
     ] = False,
@@ -60,20 +63,24 @@ def add_items(
     from gclrec.data.io.readers import read_raw
     from gclrec.recall.new_items import with_vector_column
     from gclrec.recall.recommender import Recommender
-    from gclrec.runs.reading import usual_columns
+    from gclrec.runs.reading import settings_of, usual_columns
 
+    if item_id_column is None and item_attributes is not None:
+        item_id_column = settings_of(run).get("item_id_column")
     before = Recommender.load(run, use_index=False, seen=(), with_added=not replace)
     columns = Columns(user=user_column, item=item_column, time="", weight="", usual=usual_columns(run))
     interactions = None if table is None else read_raw(table, columns=columns)
     attributes, encode = None, None
     if vectors is not None:
-        attributes = with_vector_column(read_attributes(vectors), vectors)
+        attributes = with_vector_column(
+            read_attributes(vectors, id_column=item_id_column, side="item"), vectors
+        )
     elif item_attributes is not None:
         from gclrec.runs.folder import RunFolder
         from gclrec.training.trained import item_encoder
 
         encode = item_encoder(RunFolder.open(run))
-        attributes = read_attributes(item_attributes)
+        attributes = read_attributes(item_attributes, id_column=item_id_column, side="item")
     after = before.add_items(
         interactions, attributes=attributes, encode=encode, skip_known=skip_known, skip_unknown=skip_unknown
     )

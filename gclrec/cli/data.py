@@ -39,6 +39,14 @@ class Reading:
     """Column of timestamps."""
     weight_column: str | None = None
     """Column of ratings or other weights."""
+    user_id_column: str | None = None
+    """Column of ids in the table of user attributes, if it cannot be guessed."""
+    item_id_column: str | None = None
+    """Column of ids in the table of item attributes."""
+    no_header: bool = False
+    """CSV and TSV begin with the first row; the columns are called 1, 2 and so on."""
+    quote: str = '"'
+    """Character around fields of CSV and TSV; none if quotes have no meaning."""
     format: str = "auto"
     """File format, if it is not recognised by suffix or content."""
     test_file: Path | None = None
@@ -133,6 +141,10 @@ def describe_command(
         item=reading.item_column,
         time=reading.time_column,
         weight=reading.weight_column,
+        user_id=reading.user_id_column,
+        item_id=reading.item_id_column,
+        quote=reading.quote,
+        header=not reading.no_header,
     )
     if reading.split is not None and reading.split not in SPLITS:
         raise InputError(f"--split: {reading.split!r} is not one of {', '.join(SPLITS)}")
@@ -141,7 +153,7 @@ def describe_command(
         parts = {"test": reading.test_file, "valid": reading.valid_file}
         keep = Keep(reading.min_rating, reading.repeats)
         dataset = load(name, columns=columns, format=reading.format, keep=keep, **parts)
-        dataset = with_attribute_files(dataset, reading.user_attributes, reading.item_attributes)
+        dataset = with_attribute_files(dataset, reading.user_attributes, reading.item_attributes, columns)
         dataset = filtered(dataset, k_core=reading.k_core)
         split = None
         if reading.split is not None:
@@ -150,6 +162,7 @@ def describe_command(
         warnings.warn(warning.message, stacklevel=1)
     figures = dataset_statistics(dataset, split)
     figures["catalogue"] = _known(name)
+    figures["files"] = list(dataset.files)
     figures["columns"] = None
     if name not in CATALOG and Path(name).expanduser().exists():
         figures["columns"] = columns_read(name, columns=columns, format=reading.format)
@@ -254,6 +267,7 @@ def _overview(figures: dict[str, Any]) -> Table:
     rows = [
         *about,
         *(() if figures["synthetic"] else terms),
+        *([("files read", ", ".join(figures["files"]))] if figures["files"] else []),
         *_columns(figures["columns"]),
         ("users", _with_rest(figures, "users")),
         ("items", _with_rest(figures, "items")),

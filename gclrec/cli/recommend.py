@@ -121,7 +121,9 @@ def recommend(
     if candidates is not None:
         from gclrec.data.io.readers import read_ids
 
-        recommender = recommender.within(read_ids(candidates, columns=columns), skip_unknown=skip_unknown)
+        recommender = recommender.within(
+            read_ids(candidates, columns=columns, known=recommender.items), skip_unknown=skip_unknown
+        )
     if cold_only:
         recommender = recommender.cold_only()
 

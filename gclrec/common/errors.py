@@ -14,6 +14,10 @@ class InputError(ValueError):
     """
 
 
+class NoRowsError(InputError):
+    """A file that holds no row."""
+
+
 class SettingError(InputError):
     """An argument of a component is invalid, alone or together with other arguments.
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
 import io
 import json
+import lzma
 import os
+import re
+import stat
 import sys
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gclrec.common.errors import InputError
+from gclrec.common.errors import InputError, NoRowsError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -31,44 +36,96 @@ TABLE_SUFFIXES = (".parquet", ".csv")
 
 _ROWS = 1_000_000  # rows of a table that are held in memory at a time
 
-_GZIP = b"\x1f\x8b"
+PACKINGS = {
+    "gzip": rb"\x1f\x8b",
+    "bzip2": rb"BZh[1-9]1AY&SY",
+    "xz": rb"\xfd7zXZ\x00",
+    "zstd": rb"\x28\xb5\x2f\xfd",
+}
+"""First bytes of packed files, as regular expressions."""
+
+_PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zip")
 _BOM = b"\xef\xbb\xbf"
 
 
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file or folder that a user names, with ``~`` expanded.
+
+    Raises:
+        InputError: it is empty or an address on the network.
+    """
+    text = os.fspath(path)
+    if not text:
+        raise InputError("found an empty path, expected a file or a folder")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
+        raise InputError(f"{text}: is an address; download it first and give the file")
+    return Path(text).expanduser()
+
+
 def name_parts(path: str | os.PathLike[str]) -> tuple[str, str]:
-    """Return stem and suffix of a file name in lower case, without ``.gz``.
+    """Return stem and suffix of a file name in lower case, without ``.gz``, ``.bz2``, ``.xz`` or ``.zip``.
 
     Example:
         >>> name_parts("data/ML-100k.inter.gz")
         ('ml-100k', '.inter')
     """
-    name = Path(path).name.lower().removesuffix(".gz")
-    return Path(name).stem, Path(name).suffix
+    name = Path(path).name.lower()
+    whole = Path(name)
+    plain = Path(whole.stem) if whole.suffix in _PACKED_SUFFIXES else whole
+    return plain.stem, plain.suffix
 
 
 def read_bytes(path: str | os.PathLike[str], limit: int = -1) -> bytes:
-    """Return the content of a file, unpacked if it is gzip'd, without a byte order mark.
+    """Return the content of a file, unpacked if it is packed, without a byte order mark.
 
     Args:
-        path: the file; gzip is recognised by the first bytes, not by the name.
+        path: the file; gzip, bzip2 and xz are recognised by the first bytes, zip by the name.
         limit: read only that many bytes (after unpacking); all if negative.
 
     Raises:
-        InputError: the file is missing, unreadable, empty, cut off or a folder.
+        InputError: the file is missing, unreadable, empty or cut off.
     """
-    if is_folder(path):
-        raise InputError(f"{path}: is a folder, expected a file")
     try:
-        with gzip.open(path) if is_gzip(path) else Path(path).open("rb") as file:
-            data = file.read(limit)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{path}: the gzip file is cut off or damaged ({error})") from error
+        with open_bytes(path) as file:
+            data: bytes = file.read(limit)
+    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        kind = packing(path) or "packed"
+        raise InputError(f"{path}: the {kind} file is cut off or damaged ({error})") from error
     except OSError as error:
         raise unreadable(path, error) from error
     data = data.removeprefix(_BOM)
     if not data or data.isspace():
-        raise InputError(f"{path}: the file is empty")
+        raise NoRowsError(f"{path}: the file is empty")
     return data
+
+
+def read_text_bytes(path: str | os.PathLike[str], limit: int = -1) -> bytes:
+    """Return the content of a text file as :func:`read_bytes` does; lines that end in CR alone end in LF."""
+    data = read_bytes(path, limit)
+    return data if b"\n" in data or b"\r" not in data else data.replace(b"\r", b"\n")
+
+
+def open_bytes(path: str | os.PathLike[str]) -> Any:
+    """Open a file for reading; a packed file is unpacked on the way.
+
+    Raises:
+        InputError: the path is a folder or a pipe, or is packed in a way that cannot be unpacked here.
+    """
+    if is_folder(path):
+        raise InputError(f"{path}: is a folder, expected a file")
+    kind = packing(path)
+    if kind == "zip":
+        archive = zipfile.ZipFile(path)
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+        if len(names) != 1:
+            raise InputError(
+                f"{path}: holds {len(names)} files, expected one; unpack it and give the file or folder"
+            )
+        return archive.open(names[0])
+    if kind == "zstd":
+        raise InputError(f"{path}: is packed by zstd; unpack it (zstd -d) and give the file")
+    openers: dict[str, Any] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
+    return openers[kind](path) if kind else Path(path).open("rb")
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
@@ -79,10 +136,22 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def is_gzip(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file's first bytes are those of gzip."""
-    with Path(path).open("rb") as file:
-        return file.read(2) == _GZIP
+def packing(path: str | os.PathLike[str]) -> str | None:
+    """Return how a file is packed: a name in :data:`PACKINGS`, ``zip``, or ``None``.
+
+    Raises:
+        InputError: it is a pipe or a device, which can be read only once.
+    """
+    path = Path(path)
+    if not (path.is_dir() or stat.S_ISREG(path.stat().st_mode)):
+        raise InputError(
+            f"{path}: is a pipe or a device, which can be read only once; write it into a file and give that"
+        )
+    with path.open("rb") as file:
+        start = file.read(10)
+    if path.suffix.lower() == ".zip":
+        return "zip"
+    return next((name for name, magic in PACKINGS.items() if re.match(magic, start)), None)
 
 
 def read_sample(path: str | os.PathLike[str]) -> bytes:
@@ -91,7 +160,7 @@ def read_sample(path: str | os.PathLike[str]) -> bytes:
     Raises:
         InputError: the file is missing, unreadable, empty or cut off.
     """
-    data = read_bytes(path, SAMPLE)
+    data = read_text_bytes(path, SAMPLE)
     end = data.rfind(b"\n") + 1
     return data[:end] if len(data) == SAMPLE and end else data
 

@@ -394,6 +394,7 @@ class Dataset:
         item_attributes: the same for items.
         default_split: the name in ``SPLITS`` that is used when none is asked for.
         synthetic: whether the data is generated.
+        files: the files that were read.
         time_is_order: whether times are positions in each user's sequence (0, 1, 2 ...) and no common clock.
     """
 
@@ -405,3 +406,4 @@ class Dataset:
     default_split: str = "random"
     synthetic: bool = False
     time_is_order: bool = False
+    files: tuple[str, ...] = ()

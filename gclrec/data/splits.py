@@ -165,17 +165,24 @@ def given(dataset: Dataset, draws: Draws, *, valid: ValidShare = 0.1, test: Test
     """Return the published parts.
 
     Validation pairs are removed from train. Without a published validation part, the share ``valid`` of each
-    user's training pairs is held out. A training pair that is also a test pair is removed from train, with a
-    warning.
+    user's training pairs is held out; without a published test part, the share ``test``, with a warning. A
+    training pair that is also a test pair is removed from train, with a warning.
     """
     parts = dataset.parts
     others = ", ".join(name for name in SPLITS if name != "given")
-    if "train" not in parts or "test" not in parts:
+    if "train" not in parts or not {"valid", "test"} & parts.keys():
         found = f"only {' and '.join(sorted(parts))}" if parts else "none"
         raise InputError(
             f"{dataset.name}: split 'given' needs published train and test parts, found {found}; "
             f"choose one of {others}"
         )
+    if "test" not in parts:
+        chosen = parts["valid"]
+        kept = parts["train"].without(chosen)
+        found = f"no test part, so {test:g} of each user's training pairs are held out for test"
+        warnings.warn(f"{dataset.name}: {found}", InputWarning, stacklevel=3)
+        label = per_user_label(kept, 0.0, test, draws)
+        return kept.select(label == TRAIN), chosen, kept.select(label == TEST)
     if test == 0:
         raise InputError(
             f"{dataset.name}: split 'given' has a published test part, so its share cannot be 0; "

@@ -242,11 +242,12 @@ def with_vector_column(table: pl.DataFrame, path: Path) -> pl.DataFrame:
     Raises:
         InputError: it has no column of vectors, or several.
     """
-    names = [name for name, dtype in table.schema.items() if dtype == pl.List(pl.Float64)]
+    lists = (pl.List(pl.Float64), pl.List(pl.Int64))
+    names = [name for name, dtype in table.schema.items() if dtype in lists]
     if len(names) != 1:
         found = ", ".join(names) or f"none in {', '.join(table.columns)}"
         raise InputError(f"{path}: expected one column of vectors (lists of numbers), found {found}")
-    return table.select("id", pl.col(names[0]).alias("vector"))
+    return table.select("id", pl.col(names[0]).cast(pl.List(pl.Float64)).alias("vector"))
 
 
 def _item_tables(interactions: Any, attributes: Any, dtype: pl.DataType) -> tuple[pl.DataFrame, pl.DataFrame]:

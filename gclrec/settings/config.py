@@ -59,6 +59,14 @@ class CoreSettings:
     """Column with timestamps."""
     weight_column: Annotated[str | None, DATA] = None
     """Column with ratings or other weights."""
+    user_id_column: Annotated[str | None, DATA] = None
+    """Column with ids in the table of user attributes, where it cannot be guessed."""
+    item_id_column: Annotated[str | None, DATA] = None
+    """Column with ids in the table of item attributes, where it cannot be guessed."""
+    no_header: Annotated[bool, DATA] = False
+    """CSV and TSV begin with the first row; the columns are called 1, 2 and so on."""
+    quote: Annotated[str, DATA] = '"'
+    """Character around fields of CSV and TSV; none if quotes have no meaning."""
     format: Annotated[str, DATA] = "auto"
     """File format, where it is not recognised by suffix or content."""
     test_file: Annotated[str | None, DATA] = None

@@ -19,6 +19,14 @@ class Settings(TypedDict, total=False):
     """Column with timestamps."""
     weight_column: str | None
     """Column with ratings or other weights."""
+    user_id_column: str | None
+    """Column with ids in the table of user attributes, where it cannot be guessed."""
+    item_id_column: str | None
+    """Column with ids in the table of item attributes, where it cannot be guessed."""
+    no_header: bool
+    """CSV and TSV begin with the first row; the columns are called 1, 2 and so on."""
+    quote: str
+    """Character around fields of CSV and TSV; none if quotes have no meaning."""
     format: str
     """File format, where it is not recognised by suffix or content."""
     test_file: str | None

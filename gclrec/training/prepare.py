@@ -134,8 +134,7 @@ def prepare(config: TrainConfig, dataset: Dataset, split: Split | None = None) -
     check_selection(config, split)
     exposed = None
     if config.exposed is not None:
-        columns = Columns(user=config.user_column, item=config.item_column)
-        exposed = read_exposed(config.exposed, split.train, columns=columns)
+        exposed = read_exposed(config.exposed, split.train, columns=columns_of(config))
     tables = chosen_attributes(dataset, config)
     advise_attributes(dataset, config, split)
     advise_views(config)
@@ -155,14 +154,23 @@ def prepared_dataset(
     Raises:
         InputError: the data cannot be found or read, or nothing is left.
     """
+    columns = columns_of(config)
     if dataset is None:
-        columns = columns_of(config)
         files = {"test": config.test_file, "valid": config.valid_file}
         dataset = load(config.dataset, columns=columns, format=config.format, keep=keep_of(config), **files)
     for side, table in (tables or {}).items():
-        given: dict[str, Any] = {f"{side}_attributes": attributes_from(table, name=f"{side}_attributes")}
+        given: dict[str, Any] = {
+            f"{side}_attributes": attributes_from(
+                table, id_column=getattr(columns, f"{side}_id"), name=f"{side}_attributes", side=side
+            )
+        }
         dataset = replace(dataset, **given)
-    dataset = with_attribute_files(dataset, config.user_attributes, config.item_attributes)
+    dataset = with_attribute_files(dataset, config.user_attributes, config.item_attributes, columns)
+    for side, table in (("user", dataset.user_attributes), ("item", dataset.item_attributes)):
+        if table is None and getattr(columns, f"{side}_id") is not None:
+            raise InputError(
+                f"{flag(f'{side}_id_column')}: names a column of {side} attributes, and there are none"
+            )
     return filtered(dataset, k_core=config.k_core)
 
 
@@ -174,7 +182,14 @@ def keep_of(config: TrainConfig) -> Keep:
 def columns_of(config: TrainConfig) -> Columns:
     """Return the names of the columns that the settings give."""
     return Columns(
-        user=config.user_column, item=config.item_column, time=config.time_column, weight=config.weight_column
+        user=config.user_column,
+        item=config.item_column,
+        time=config.time_column,
+        weight=config.weight_column,
+        user_id=config.user_id_column,
+        item_id=config.item_id_column,
+        quote=config.quote,
+        header=not config.no_header,
     )
 
 

@@ -84,3 +84,18 @@ def test_columns_are_told_of_folders_too_and_not_of_files_without_names(gclrec: 
     assert told == {"read": {"user": "user_id", "item": "item_id"}, "ignored": ["mood"]}
     (tmp_path / "pairs.txt").write_text("1 2\n3 4\n")
     assert gclrec("data", "describe", tmp_path / "pairs.txt", "--json").values["columns"] is None
+
+
+def test_a_table_without_a_header(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bare.csv"
+    names = ["item_id", "user_id", "rating", "timestamp"]
+    pl.read_csv(clicks).select(names).write_csv(path, include_header=False)
+    where = ("--dataset", path, "--no-header", "--user-column", "2", "--item-column", "1")
+    columns = (*where, "--weight-column", "3", "--time-column", "4")
+    assert gclrec("train", *columns, "--run", tmp_path / "run", *QUICK, "--aug", "none").code == 0
+    assert gclrec("recommend", tmp_path / "run", "--user", "user-3", "--json").values["user"] == "user-3"
+    described = gclrec("data", "describe", path, *columns[2:], "--json").values
+    assert described["files"] == [str(path)]
+    assert described["columns"]["read"] == {"user": "2", "item": "1", "time": "4", "weight": "3"}
+    assert "names a column of item attributes" in gclrec("train", *where, "--item-id-column", "x").error
+    assert "empty path" in gclrec("train", "--dataset", "", *QUICK).error

@@ -70,6 +70,7 @@ def test_every_setting_is_driven_by_a_test() -> None:
         "tensorboard",
         "test_file",
         "valid_file",
+        "no_header",
     }
     assert set(TrainConfig.__dataclass_fields__) <= driven | elsewhere
 

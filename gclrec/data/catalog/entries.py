@@ -92,7 +92,7 @@ class FolderLayout:
         else:
             columns = Columns(**self.columns)
             pairs = read_interactions(files["pairs"], columns=columns, format=self.format, keep=keep)
-        users = read_attributes(files["users"]) if "users" in files else None
+        users = read_attributes(files["users"], side="user") if "users" in files else None
         items = _ATTRIBUTE_READERS[self.item_format](files["items"]) if "items" in files else None
         if items is not None and self.item_columns:
             items = items.select("id", **self.item_columns)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gclrec.common.errors import InputError, InputWarning
+from gclrec.common.files import local_path
 from gclrec.data.catalog.download import fetch, unzip
 from gclrec.data.catalog.entries import CATALOG, Entry
 from gclrec.data.filters import Keep, filtered
@@ -101,9 +102,15 @@ def load(
     """
     text = os.fspath(name)
     made = re.fullmatch(r"synthetic(?:-(\d+)x(\d+)x(\d+)(?:-(\d+))?)?", text)
+    if (text in CATALOG or made) and Path(text).exists():
+        message = (
+            f"{text}: read from the catalogue; write .{os.sep}{text} for the file or folder of that name here"
+        )
+        warnings.warn(message, InputWarning, stacklevel=2)
     if text not in CATALOG and not made:
         return _read_path(text, columns=columns, format=format, test=test, valid=valid, keep=keep)
-    if columns != GUESSED or format != "auto" or test is not None or valid is not None:
+    own = replace(columns, user_id=None, item_id=None, quote=GUESSED.quote)
+    if own != GUESSED or format != "auto" or test is not None or valid is not None:
         raise InputError(
             f"{text} is a data set of the catalogue, whose columns, format and parts are known; "
             f"for a file or folder of that name write .{os.sep}{text}"
@@ -121,13 +128,14 @@ def load(
                 counts = f"{len(dataset.interactions):,} interactions and not {entry.interactions:,}"
                 warnings.warn(f"{folder}: {counts}; another version of {text}?", InputWarning, stacklevel=2)
             # The original files of a published split may lack it.
+            dataset = replace(dataset, files=tuple(map(str, files.values())))
             usable = entry.default_split != "given" or "test" in dataset.parts
             return replace(dataset, name=text, default_split=entry.default_split if usable else "random")
     raise InputError(f"{folder}: not a complete {text}; expected {_wanted(entry)}")
 
 
 def _read_path(text: str, *, format: str, **options: Any) -> Dataset:
-    path = Path(text).expanduser()
+    path = local_path(text)
     if not path.exists():
         if path.suffix or len(path.parts) > 1 or text.startswith((".", "~")):
             raise InputError(f"{text}: no such file or folder")
@@ -140,8 +148,9 @@ def _read_path(text: str, *, format: str, **options: Any) -> Dataset:
 
 
 def _first_format(path: Path) -> str:
-    files = [path] if path.is_file() else [*find_layout(path).parts.values(), *find_layout(path).shards]
-    return detect_format(files[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)  # reading the data has warned already
+        return detect_format(path if path.is_file() else find_layout(path).train[0])
 
 
 def times_are_places(pairs: Interactions) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from dataclasses import replace
@@ -11,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from gclrec.common.errors import InputError, InputWarning
-from gclrec.common.files import name_parts, read_bytes, read_sample
+from gclrec.common.errors import InputError, InputWarning, NoRowsError, flag
+from gclrec.common.files import local_path, name_parts, read_sample, read_text_bytes
 from gclrec.data.interactions import Dataset
-from gclrec.data.io.columns import guess_column
+from gclrec.data.io.columns import AnyPath, Columns, fitting_columns, guess_column
 from gclrec.data.io.ids import Place, exact_ids
 from gclrec.data.io.tables import (
     TextTable,
@@ -43,7 +42,13 @@ _GENRES = (
 )
 
 
-def read_attributes(path: str | os.PathLike[str], *, id_column: str | None = None) -> pl.DataFrame:
+def read_attributes(
+    path: AnyPath,
+    *,
+    id_column: str | None = None,
+    side: str | None = None,
+    quote: str | None = '"',
+) -> pl.DataFrame:
     """Read attributes of users or items, one row for each id.
 
     The type of a column is the kind of the attribute; a missing value is ``null``:
@@ -61,8 +66,12 @@ def read_attributes(path: str | os.PathLike[str], *, id_column: str | None = Non
     column ``attributes``.
 
     Args:
-        path: plain or gzip'd file.
-        id_column: column of the ids; guessed if ``None`` (a user or item column, ``id``, else the first).
+        path: the file, plain or packed.
+        id_column: column of the ids. If ``None`` it is guessed: a name such as ``item_id`` or ``userId``,
+            then ``id``, then a name such as ``item`` or ``artist``, then the first column; with an
+            :class:`~gclrec.InputWarning` if several fit, or none.
+        side: ``"user"`` or ``"item"``, whose attributes these are; either if ``None``.
+        quote: quote around fields of CSV and TSV; ``None`` if quotes have no meaning.
 
     Returns:
         A table whose first column ``id`` (``Int64`` or ``String``) holds the raw ids. Another column of that
@@ -71,13 +80,13 @@ def read_attributes(path: str | os.PathLike[str], *, id_column: str | None = Non
     Raises:
         InputError: the file cannot be read, or an id is missing or occurs twice; names the line.
     """
-    path = Path(path)
+    path = local_path(path)
     if is_parquet(path):
-        return typed_attributes(open_parquet(path), id_column, path)
+        return typed_attributes(open_parquet(path), id_column, path, side)
     sample = read_sample(path)
     if has_typed_header(sample):
         table, kinds = open_atomic(path)
-        name = _id_name(table.names, id_column, path)
+        name = _id_name(table.names, id_column, path, side)
         columns = [_by_kind(table, at, kind) for at, kind in enumerate(kinds)]
         return _by_id(pl.DataFrame(columns), name, table.place)
     separator = _movielens_separator(path, first_line(sample))
@@ -89,45 +98,51 @@ def read_attributes(path: str | os.PathLike[str], *, id_column: str | None = Non
         return _read_movielens(path, separator)
     if not _has_header(path, sample):
         return _read_lists(path)
-    table = open_csv(path)
-    id_name = _id_name(table.names, id_column, path)
+    table = open_csv(path, quote)
+    id_name = _id_name(table.names, id_column, path, side)
     frame = table.rows.rename(dict(zip(table.rows.columns, table.names, strict=True)))
     columns = [column if column.name == id_name else infer_attribute(column) for column in frame]
     return _by_id(pl.DataFrame(columns), id_name, table.place)
 
 
-def typed_attributes(frame: pl.DataFrame, id_column: str | None, source: str | Path) -> pl.DataFrame:
+def typed_attributes(
+    frame: pl.DataFrame, id_column: str | None, source: str | Path, side: str | None = None
+) -> pl.DataFrame:
     """Return attributes of a table with typed columns as :func:`read_attributes` returns them.
 
     Args:
         frame: a Parquet file's table, or one in memory.
         id_column: column of the ids; guessed if ``None``.
         source: named in messages.
+        side: ``"user"`` or ``"item"``; either if ``None``.
 
     Raises:
         InputError: as :func:`read_attributes`; names the row.
     """
     if frame.height == 0:
-        raise InputError(f"{source}: holds columns but no rows")
-    id_name = _id_name(frame.columns, id_column, source)
-    frame = pl.DataFrame([frame[id_name], *_plain_types(frame.drop(id_name), source)])
-    return _by_id(frame, id_name, lambda row: f"{source}, row {row + 1}")
+        raise NoRowsError(f"{source}: holds columns but no rows")
+    id_name = _id_name(frame.columns, id_column, source, side)
+    rest = _plain_types(frame.drop(id_name), source)
+    return _by_id(frame.select(id_name).hstack(rest), id_name, lambda row: f"{source}, row {row + 1}")
 
 
 def with_attribute_files(
     dataset: Dataset,
-    user_attributes: str | os.PathLike[str] | None,
-    item_attributes: str | os.PathLike[str] | None,
+    user_attributes: AnyPath | None,
+    item_attributes: AnyPath | None,
+    columns: Columns | None = None,
 ) -> Dataset:
     """Return the data set with attributes from files in place of its own.
 
     Raises:
         InputError: a file cannot be read, or has no row for any of the users (or items).
     """
+    columns = columns or Columns()
     for side, path in (("user", user_attributes), ("item", item_attributes)):
         if path is None:
             continue
-        table = read_attributes(path)
+        table = attributes_of_side(path, side, columns)
+        dataset = replace(dataset, files=(*dataset.files, str(path)))
         ids = dataset.interactions.users if side == "user" else dataset.interactions.items
         if not (ids.rows(table["id"]) >= 0).any():
             found, known = (", ".join(map(str, part.head(2).to_list())) for part in (table["id"], ids.ids))
@@ -138,6 +153,16 @@ def with_attribute_files(
         else:
             dataset = replace(dataset, item_attributes=table)
     return dataset
+
+
+def attributes_of_side(path: AnyPath, side: str, columns: Columns) -> pl.DataFrame:
+    """Read attributes of users or items (``side``) as :func:`read_attributes` does.
+
+    The id column is the one that ``columns`` names for attributes.
+    """
+    return read_attributes(
+        path, id_column=getattr(columns, f"{side}_id"), side=side, quote=columns.quote_char
+    )
 
 
 def infer_attribute(text: pl.Series) -> pl.Series:
@@ -192,7 +217,7 @@ def _filled_lists(lists: pl.Series) -> pl.Series:
 
 
 def _read_lists(path: Path) -> pl.DataFrame:
-    data = read_bytes(path)
+    data = read_text_bytes(path)
     if not data.translate(None, b"0123456789 \t\r\n"):
         lists = integer_lists(path)
         long = pl.DataFrame({"line": np.repeat(lists.lines, lists.counts), "attributes": lists.values})
@@ -218,7 +243,7 @@ def _movielens_separator(path: Path, line: bytes) -> str | None:
 
 
 def _read_movielens(path: Path, separator: str) -> pl.DataFrame:
-    data = read_bytes(path)
+    data = read_text_bytes(path)
     try:
         data.decode()
     except UnicodeDecodeError:  # the original files are ISO-8859-1
@@ -244,7 +269,7 @@ def _genre_names(path: Path) -> tuple[str, ...]:
     """Return the genres in the order of the flags of ``u.item``, from ``u.genre`` beside it if it exists."""
     for beside in (path.with_name("u.genre"), path.with_name("u.genre.gz")):
         if beside.is_file():
-            lines = read_bytes(beside).decode("latin-1").split()
+            lines = read_text_bytes(beside).decode("latin-1").split()
             names = tuple(line.partition("|")[0] for line in lines if "|" in line)
             if len(names) == len(_GENRES):
                 return names
@@ -310,7 +335,7 @@ def _plain_types(frame: pl.DataFrame, path: str | Path) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _id_name(names: list[str], id_column: str | None, path: str | Path) -> str:
+def _id_name(names: list[str], id_column: str | None, path: str | Path, side: str | None) -> str:
     twin = next((name for name in names if names.count(name) > 1), None)
     if twin is not None:
         raise InputError(f"{path}: found two columns named {twin!r}, expected each once")
@@ -323,10 +348,19 @@ def _id_name(names: list[str], id_column: str | None, path: str | Path) -> str:
                 f"{path}: no column {id_column!r} to read as id; the columns are: {', '.join(names)}"
             )
         return same[0]
-    guesses = [at for role in ("user", "item") if (at := guess_column(names, role)) is not None]
-    if guesses:
-        return names[min(guesses)]
-    return next((name for name in names if name.lower() == "id"), names[0])
+    roles = ("user", "item") if side is None else (side,)
+    fitting = sorted(at for role in roles for at in fitting_columns(names, role))
+    likely = [at for at in fitting if re.search(r"(id|no|idx|index|asin|isbn|sku)$", names[at].lower())]
+    likely += [at for at, name in enumerate(names) if name.lower() == "id"]
+    likely += [at for at in fitting if at not in likely]
+    chosen, *others = [names[at] for at in likely] or names
+    if others:
+        found = f"not {' or '.join(map(repr, others))}" if likely else "the first column"
+        advice = f"name another with {flag('item_id_column')} or {flag('user_id_column')}"
+        if side is not None:
+            advice = f"name another with {flag(f'{side}_id_column')}"
+        warnings.warn(f"{path}: read {chosen!r} as id, {found}; {advice}", InputWarning, stacklevel=4)
+    return chosen
 
 
 def _by_id(frame: pl.DataFrame, name: str, place: Place) -> pl.DataFrame:

@@ -27,15 +27,20 @@ _DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Names of the columns that should not be guessed.
+    """Names of the columns that should not be guessed, and how a text table is laid out.
 
-    Files without a header have fixed columns, of which only ``""`` has an effect.
+    Formats without a header have fixed columns, of which only ``""`` has an effect.
 
     Args:
         user: column of user ids.
         item: column of item ids.
         time: column of times; ``""`` reads none.
         weight: column of ratings or other weights; ``""`` reads none.
+        user_id: column of ids in a table of user attributes.
+        item_id: column of ids in a table of item attributes.
+        quote: character around fields of CSV and TSV; ``none`` if quotes have no meaning.
+        header: whether the first line of CSV and TSV names the columns; otherwise they are called ``1``,
+            ``2`` and so on.
         usual: column names by role, such as those of another file, which are taken before any guess.
     """
 
@@ -43,7 +48,22 @@ class Columns:
     item: str | None = None
     time: str | None = None
     weight: str | None = None
+    user_id: str | None = None
+    item_id: str | None = None
+    quote: str = '"'
+    header: bool = True
     usual: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def quote_char(self) -> str | None:
+        """The character around fields, ``None`` if quotes have no meaning."""
+        if self.quote == "none":
+            return None
+        if len(self.quote) != 1 or not self.quote.isascii() or self.quote.isalnum() or self.quote.isspace():
+            raise InputError(
+                f"{flag('quote')}: found {self.quote!r}, expected one character such as ' or none"
+            )
+        return self.quote
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,14 +106,20 @@ def pick_columns(names: Sequence[str], columns: Columns, path: str | PathLike[st
             picked[role] = same[0]
     for role in GUESSES:
         usual = columns.usual.get(role)
-        if getattr(columns, role) is None and usual in names:
+        if getattr(columns, role) is None and usual in names and names.index(usual) not in picked.values():
             picked[role] = names.index(usual)
     for role in GUESSES:
         if getattr(columns, role) is None and role not in picked:
             fitting = fitting_columns(names, role, taken=picked.values())
             if fitting:
                 picked[role] = fitting[0]
-                _warn_of_others([names[position] for position in fitting], role, path)
+                _warn_of_others(names, fitting, role, path)
+    if len(set(picked.values())) < len(picked):
+        roles = [role for role, at in picked.items() if [*picked.values()].count(at) > 1]
+        name = names[picked[roles[0]]]
+        raise InputError(
+            f"{path}: column {name!r} is named for {' and '.join(roles)}, expected one column each"
+        )
     missing = [role for role in ("user", "item") if role not in picked]
     if missing:
         flags = " and ".join(flag(f"{role}_column") for role in missing)
@@ -111,13 +137,19 @@ def fitting_columns(names: Sequence[str], role: str, taken: Iterable[int] = ()) 
     """Return the positions of the columns whose names fit a role, the most likely first."""
     plain = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in names]
     used = set(taken)
-    fits = (plain.index(guess) for guess in GUESSES[role] if guess in plain)
+    fits = (at for guess in GUESSES[role] for at, name in enumerate(plain) if name == guess)
     return [position for position in fits if position not in used]
 
 
-def _warn_of_others(fitting: Sequence[str], role: str, path: str | PathLike[str]) -> None:
+def _warn_of_others(
+    names: Sequence[str], fitting: Sequence[int], role: str, path: str | PathLike[str]
+) -> None:
     if len(fitting) > 1:
-        message = f"{path}: read {fitting[0]!r} as {role}, not {' or '.join(map(repr, fitting[1:]))}"
+        chosen, *others = (
+            f"{names[at]!r}" if names.count(names[at]) == 1 else f"{names[at]!r} (column {at + 1})"
+            for at in fitting
+        )
+        message = f"{path}: read {chosen} as {role}, not {' or '.join(others)}"
         warnings.warn(f"{message}; name another with {flag(f'{role}_column')}", InputWarning, stacklevel=4)
 
 

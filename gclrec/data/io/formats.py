@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gclrec.common.errors import InputError, InputWarning, flag
-from gclrec.common.files import is_folder, name_parts, read_sample
+from gclrec.common.files import is_folder, local_path, name_parts, read_sample
 from gclrec.data.io.columns import AnyPath, Columns, RawInteractions, guess_column, pick_columns
 from gclrec.data.io.folders import find_layout
 from gclrec.data.io.tables import (
@@ -61,7 +61,7 @@ def detect_format(path: AnyPath) -> str:
     sample = read_sample(path)
     if suffix in (".jsonl", ".ndjson", ".json") or sample.startswith(b"{"):
         raise InputError(f"{path}: JSON (or JSON Lines) is not supported; convert it to CSV or Parquet")
-    if suffix in (".parquet", ".pq") or sample.startswith(b"PAR1"):
+    if is_parquet(Path(path)):
         return "table"
     if suffix == ".npz" or sample.startswith(b"PK\x03\x04"):
         return "npz"
@@ -89,14 +89,17 @@ def detect_format(path: AnyPath) -> str:
     raise InputError(f"{path}: cannot tell the format; say which with {flag('format')} (one of {known})")
 
 
-def header_names(sample: bytes) -> list[str]:
-    """Return the fields of the first line of a text file, whose separator is told by that line."""
+def header_names(sample: bytes, columns: Columns = GUESSED) -> list[str]:
+    """Return the names of the columns of a text file, whose separator is told by the first line."""
     line = first_line(sample)
-    return header_fields(line, sniff_separator(line), '"')
+    names = header_fields(line, sniff_separator(line), columns.quote_char)
+    return names if columns.header else [str(place + 1) for place in range(len(names))]
 
 
 def format_of(path: Path, columns: Columns, format: str) -> str:
     """Return the format in which a file is read: the one asked for, or the one detected."""
+    if format == "auto" and not columns.header:
+        format = "table"
     if format == "auto":
         format = detect_format(path)
         if format in ("pairs", "adjacency"):
@@ -126,15 +129,16 @@ def columns_read(path: AnyPath, *, columns: Columns = GUESSED, format: str = "au
         ``read``, the column of each role, and ``ignored``, the names of the others; ``None`` for a file
         whose columns have no names.
     """
-    path = Path(path).expanduser()
+    path = local_path(path)
     if is_folder(path):
-        layout = find_layout(path)
-        path = [*layout.parts.values(), *layout.shards][0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InputWarning)  # reading the data has warned already
+            path = find_layout(path).train[0]
     format = format_of(path, columns, format)
     if format == "table" and is_parquet(path):
         names = parquet_names(path)
     elif format in ("table", "atomic"):
-        names = header_names(read_sample(path))
+        names = header_names(read_sample(path), columns)
         names = [name.rpartition(":")[0] if format == "atomic" else name for name in names]
     else:
         return None

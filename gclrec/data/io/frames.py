@@ -52,18 +52,21 @@ def interactions_from(
     return numbered_interactions(raw, keep)
 
 
-def attributes_from(data: Any, *, id_column: str | None = None, name: str = "data") -> pl.DataFrame:
+def attributes_from(
+    data: Any, *, id_column: str | None = None, name: str = "data", side: str | None = None
+) -> pl.DataFrame:
     """Return attributes in memory as :func:`~gclrec.data.io.attributes.read_attributes` returns a file.
 
     Args:
         data: a polars or pandas table or a dict of columns.
         id_column: column of the ids; guessed if ``None``.
         name: what messages call the table.
+        side: ``"user"`` or ``"item"``; either if ``None``.
 
     Raises:
         InputError: as :func:`interactions_from`; or an id is missing or occurs twice.
     """
-    return typed_attributes(table_from(data, name), id_column, name)
+    return typed_attributes(table_from(data, name), id_column, name, side)
 
 
 def is_table(data: Any) -> bool:

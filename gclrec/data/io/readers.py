@@ -17,16 +17,18 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from gclrec.common.errors import InputError, InputWarning, flag
-from gclrec.common.files import decoded, is_folder, read_bytes
+from gclrec.common.errors import InputError, InputWarning, NoRowsError, flag
+from gclrec.common.files import decoded, is_folder, local_path, read_text_bytes
 from gclrec.data.filters import Keep
 from gclrec.data.interactions import Dataset, Interactions, Vocabulary
-from gclrec.data.io.attributes import read_attributes
+from gclrec.data.io.attributes import attributes_of_side
 from gclrec.data.io.columns import (
     AnyPath,
     Columns,
@@ -35,16 +37,14 @@ from gclrec.data.io.columns import (
     numeric_times,
 )
 from gclrec.data.io.folders import PART_STEMS, Layout, find_layout
-from gclrec.data.io.formats import GUESSED, detect_format, header_names, read_file
+from gclrec.data.io.formats import GUESSED, format_of, header_names, read_file
 from gclrec.data.io.ids import exact_ids
 from gclrec.data.io.numbering import CODED
 from gclrec.data.io.tables import (
-    first_line,
     is_parquet,
+    open_csv,
     open_parquet,
     parquet_names,
-    read_text_table,
-    sniff_separator,
 )
 
 KEEP = Keep()
@@ -58,7 +58,7 @@ def read_raw(path: AnyPath, *, columns: Columns = GUESSED, format: str = "auto")
         Columns ``user``, ``item`` (``Int64`` or ``String``) and, if the file has them, ``time`` (``Int64``
         or ``Float64``) and ``weight`` (``Float64``); all rows, in file order.
     """
-    return numeric_times([_with_text(read_file(Path(path), columns, format).frame)])[0]
+    return numeric_times([_with_text(read_file(local_path(path), columns, format).frame)])[0]
 
 
 def read_interactions(
@@ -69,23 +69,23 @@ def read_interactions(
     The vocabularies are the sorted ids of the file, so ids that are 0, 1, 2, ... are their own rows.
     Users without items are kept, with an :class:`~gclrec.InputWarning`.
     """
-    return numbered_interactions(_read(Path(path), columns, format, keep), keep)
+    return numbered_interactions(_read(local_path(path), columns, format, keep), keep)
 
 
 def read_parts(
-    parts: Mapping[str, AnyPath],
+    parts: Mapping[str, AnyPath | Sequence[AnyPath]],
     *,
     columns: Columns = GUESSED,
     format: str = "auto",
     keep: Keep = KEEP,
     name: str | None = None,
 ) -> Dataset:
-    """Read a published split, one file a part, under one vocabulary of users and one of items.
+    """Read a published split under one vocabulary of users and one of items.
 
     Users and items that ``train`` lacks count as cold; an :class:`~gclrec.InputWarning` gives their number.
 
     Args:
-        parts: file of ``train`` and of ``test``, ``valid`` or both.
+        parts: file (or files) of ``train`` and of ``test``, ``valid`` or both.
         columns: the same in all files.
         format: if detected, no file is read as pairs next to an adjacency list.
         keep: see above.
@@ -94,16 +94,20 @@ def read_parts(
     Returns:
         The parts, and the union of their pairs.
     """
-    paths = {part: Path(path) for part, path in parts.items()}
+    paths = {
+        part: [local_path(path) for path in ([given] if isinstance(given, (str, PathLike)) else given)]
+        for part, given in parts.items()
+    }
     if set(paths) - set(PART_STEMS) or "train" not in paths:
         raise InputError(f"found the parts {', '.join(paths) or 'none'}; expected train with test or valid")
     formats = dict.fromkeys(paths, format)
     if format == "auto":
-        formats = {part: detect_format(path) for part, path in paths.items()}
+        formats = {part: format_of(several[0], columns, format) for part, several in paths.items()}
         if "adjacency" in formats.values():
             formats = {part: "adjacency" if was == "pairs" else was for part, was in formats.items()}
-    raws = {part: _read(path, columns, formats[part], keep) for part, path in paths.items()}
-    _refuse_other_shapes(paths, raws)
+    raws = {part: _read_all(several, columns, formats[part], keep) for part, several in paths.items()}
+    firsts = {part: several[0] for part, several in paths.items()}
+    _refuse_other_shapes(firsts, raws)
     users = Vocabulary.of(*(_ids(raw, "user") for raw in raws.values()))
     items = Vocabulary.of(*(_ids(raw, "item") for raw in raws.values()))
     _warn_without_items(raws["train"])
@@ -115,11 +119,10 @@ def read_parts(
         for part in PART_STEMS
         if part in raws
     }
-    _warn_between_parts(paths, numbered)
-    split = "given" if "test" in numbered else "random"
-    return Dataset(
-        name or str(paths["train"]), _union(list(numbered.values())), numbered, default_split=split
-    )
+    _warn_between_parts(firsts, numbered)
+    files = tuple(str(path) for several in paths.values() for path in several)
+    whole = _union(list(numbered.values()))
+    return Dataset(name or str(firsts["train"]), whole, numbered, default_split="given", files=files)
 
 
 def read_dataset(
@@ -144,24 +147,25 @@ def read_dataset(
     Returns:
         The interactions, the parts if there are several, and the attributes that a folder holds.
     """
-    path = Path(path)
-    given = {part: Path(file) for part, file in (("test", test), ("valid", valid)) if file is not None}
-    layout = find_layout(path, given) if is_folder(path) else Layout({"train": path})
-    parts = {**layout.parts, **given}
+    path = local_path(path)
+    given = {part: local_path(file) for part, file in (("test", test), ("valid", valid)) if file is not None}
+    layout = find_layout(path, given) if is_folder(path) else Layout({"train": (path,)})
+    parts: dict[str, Any] = {**layout.parts, **given}
     if layout.shards and given:
         raise InputError(
             f"{path}: is a table in several files, which cannot be joined with {', '.join(given)} parts"
         )
     if len(parts) > 1:
         dataset = read_parts(parts, columns=columns, format=format, keep=keep, name=str(path))
-    elif parts:
-        pairs = read_interactions(parts["train"], columns=columns, format=format, keep=keep)
-        dataset = Dataset(str(path), pairs)
     else:
-        raw = RawInteractions(_shards(layout.shards, columns, format, keep))
-        dataset = Dataset(str(path), numbered_interactions(raw, keep))
-    tables = {f"{side}_attributes": read_attributes(file) for side, file in layout.attributes.items()}
-    return replace(dataset, **tables)  # type: ignore[arg-type]
+        pairs = numbered_interactions(_read_all(layout.train, columns, format, keep), keep)
+        dataset = Dataset(str(path), pairs, files=tuple(map(str, layout.train)))
+    tables: dict[str, Any] = {
+        f"{side}_attributes": attributes_of_side(file, side, columns)
+        for side, file in layout.attributes.items()
+    }
+    files = (*dataset.files, *map(str, layout.attributes.values()))
+    return replace(dataset, **tables, files=files)
 
 
 def read_exposed(
@@ -203,7 +207,9 @@ def read_exposed(
     return pairs
 
 
-def read_ids(path: AnyPath, role: str = "item", *, columns: Columns = GUESSED) -> pl.Series:
+def read_ids(
+    path: AnyPath, role: str = "item", *, columns: Columns = GUESSED, known: Vocabulary | None = None
+) -> pl.Series:
     """Read the distinct ids of a file, in file order.
 
     Of a Parquet file, or of text whose first line names columns, the column of the role is read: the one
@@ -214,28 +220,37 @@ def read_ids(path: AnyPath, role: str = "item", *, columns: Columns = GUESSED) -
         path: the file.
         role: ``"item"`` or ``"user"``.
         columns: names of the columns that should not be guessed.
+        known: ids that a first line such as ``game`` may be; otherwise such a line is a header, and an
+            :class:`~gclrec.InputWarning` says so.
 
     Raises:
         InputError: also if there is no such column or no id.
     """
-    path = Path(path)
+    path = local_path(path)
     if is_parquet(path):
         names = parquet_names(path)
         name = names[_id_position(names, role, path, columns)]
         column = open_parquet(path, [name])[name]
         return exact_ids(column, name, lambda row: f"{path}, row {row + 1}").unique(maintain_order=True)
-    data = read_bytes(path)
+    data = read_text_bytes(path)
     text = decoded(path, data)
-    names = header_names(data)
+    names = header_names(data, columns)
     named = getattr(columns, role)
     is_named = named in names or (named is not None and len(names) > 1) or columns.usual.get(role) in names
     has_header = is_named or guess_column(names, role) is not None or "id" in map(str.lower, names)
     if has_header and len(names) > 1:
-        table = read_text_table(path, data, separator=sniff_separator(first_line(data)), quote='"')
+        table = open_csv(path, columns.quote_char, header=columns.header)
         at = _id_position(names, role, path, columns)
         return exact_ids(table.rows[:, at], names[at], table.place).unique(maintain_order=True)
     lines = pl.Series("id", re.split(r"\r\n|\r|\n", text))
-    lines = lines.filter(lines.str.strip_chars() != "")[1 if has_header else 0 :]
+    lines = lines.filter(lines.str.strip_chars() != "")
+    if has_header and not is_named and known is not None:
+        has_header = known.rows(lines.head(1)).item() < 0
+    if has_header:
+        if not is_named:
+            message = f"{path}: the first line, {names[0]!r}, is read as a header"
+            warnings.warn(message, InputWarning, stacklevel=2)
+        lines = lines[1:]
     if not len(lines):
         raise InputError(f"{path}: holds no id")
     return exact_ids(lines, "id", lambda row: f"{path}, id {row + 1}").unique(maintain_order=True)
@@ -315,16 +330,30 @@ def _with_text(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.col(names).cast(pl.String))
 
 
-def _shards(paths: Sequence[Path], columns: Columns, format: str, keep: Keep) -> pl.DataFrame:
-    """Return one table of several files, in the order of their names."""
-    frames = [_with_text(_read(path, columns, format, keep).frame) for path in paths]
-    for path, frame in zip(paths, frames, strict=True):
-        if frame.columns != frames[0].columns:
-            expected = f"{', '.join(frames[0].columns)} as in {paths[0]}"
+def _read_all(paths: Sequence[Path], columns: Columns, format: str, keep: Keep) -> RawInteractions:
+    """Return one table of one or several files, in the order of their names; empty files are passed over."""
+    if len(paths) == 1:
+        return _read(paths[0], columns, format, keep)
+    raws: dict[Path, RawInteractions] = {}
+    for path in paths:
+        try:
+            raws[path] = _read(path, columns, format, keep)
+        except NoRowsError as error:
+            empty = error
+    if not raws:
+        raise empty
+    frames = {path: _with_text(raw.frame) for path, raw in raws.items()}
+    first = next(iter(frames))
+    for path, frame in frames.items():
+        if raws[path].shape:
+            raise InputError(f"{path}: is a matrix, which cannot be one of several files of a table")
+        if frame.columns != frames[first].columns:
+            expected = f"{', '.join(frames[first].columns)} as in {first}"
             raise InputError(f"{path}: found {', '.join(frame.columns)}, expected {expected}")
-    mixed = [role for role in ("user", "item") if len({frame[role].dtype for frame in frames}) > 1]
-    frames = numeric_times([frame.with_columns(pl.col(mixed).cast(pl.String)) for frame in frames])
-    return pl.concat(frames, how="vertical_relaxed")
+    mixed = [role for role in ("user", "item") if len({frame[role].dtype for frame in frames.values()}) > 1]
+    as_text = pl.col(mixed).cast(pl.String)
+    whole = numeric_times([frame.with_columns(as_text) for frame in frames.values()])
+    return RawInteractions(pl.concat(whole, how="vertical_relaxed"))
 
 
 def _refuse_other_shapes(paths: Mapping[str, Path], raws: Mapping[str, RawInteractions]) -> None:

@@ -13,11 +13,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from urllib.parse import unquote
 
 import polars as pl
 
-from gclrec.common.errors import InputError
-from gclrec.common.files import decoded, is_gzip, name_parts, read_bytes, read_sample, unreadable
+from gclrec.common.errors import InputError, NoRowsError, flag
+from gclrec.common.files import (
+    decoded,
+    name_parts,
+    packing,
+    read_bytes,
+    read_sample,
+    read_text_bytes,
+    unreadable,
+)
 from gclrec.data.io.columns import Columns, RawInteractions, pick_columns, typed_interactions
 from gclrec.data.io.numbering import coded
 
@@ -29,6 +38,10 @@ FIELD_TYPES = ("token", "token_seq", "float", "float_seq")
 
 [1] https://recbole.io/docs/user_guide/data/atomic_files.html
 """
+
+
+_FEATHER = (".feather", ".arrow", ".ipc")
+_NO_QUOTES = f"if quotes have no meaning in this file, give {flag('quote')} none"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +100,8 @@ def read_text_table(
         )
     except pl.exceptions.PolarsError as error:
         _refuse_ragged(path, data, separator, quote, len(names))
+        if quote:
+            _refuse_inner_quote(path, data, separator, quote)
         problem = str(error).partition("\n")[0]
         raise InputError(f"{path}: cannot be read as a table ({problem})") from error
     if rows.width != len(names) or (rows.height and rows[:, -1].null_count()):
@@ -96,7 +111,9 @@ def read_text_table(
     if rows[:, 1].null_count():
         rows = rows.filter(~pl.all_horizontal(pl.exclude("number").is_null()))
     if rows.height == 0:
-        raise InputError(f"{path}: holds a header but no rows")
+        raise NoRowsError(f"{path}: holds a header but no rows")
+    if quote and quote.encode() in data:
+        _refuse_swallowed(path, rows[:, 1:], data, separator, quote, has_header=has_header)
     return TextTable(path, list(names), rows[:, 1:], rows["number"], data, separator, quote, has_header)
 
 
@@ -151,17 +168,29 @@ def read_table(path: Path, columns: Columns) -> RawInteractions:
 
 
 def is_parquet(path: Path) -> bool:
-    """Return whether a file is Parquet by its suffix or its first bytes."""
-    return name_parts(path)[1] in (".parquet", ".pq") or read_sample(path).startswith(b"PAR1")
+    """Return whether a file is Parquet or Feather by its suffix or its first bytes."""
+    suffix = name_parts(path)[1]
+    if suffix in (".xlsx", ".xls", ".ods"):
+        raise InputError(f"{path}: is a spreadsheet; save it as CSV or Parquet and give that")
+    return suffix in (".parquet", ".pq", *_FEATHER) or read_sample(path).startswith((b"PAR1", b"ARROW1"))
 
 
-def open_csv(path: Path) -> TextTable:
-    """Read a text table whose first line names the columns and shows the separator."""
-    data = read_bytes(path)
+def open_csv(path: Path, quote: str | None = '"', *, header: bool = True) -> TextTable:
+    """Read a text table whose first line shows the separator and names the columns.
+
+    Args:
+        path: the file.
+        quote: quote around fields; ``None`` if quotes have no meaning.
+        header: whether the first line names the columns; otherwise they are called ``1``, ``2`` and so on.
+    """
+    data = read_text_bytes(path)
     line = first_line(data)
     decoded(path, line)
     separator = sniff_separator(line)
-    names = header_fields(line, separator, '"')
+    names = header_fields(line, separator, quote)
+    if not header:
+        names = [str(place + 1) for place in range(len(names))]
+        return read_text_table(path, data, separator=separator, quote=quote, names=names)
     if len(names) < 2:
         raise InputError(
             f"{path}: found one column, {names[0]!r}; "
@@ -170,39 +199,57 @@ def open_csv(path: Path) -> TextTable:
     if any(_is_number(name) for name in names):
         raise InputError(
             f"{path}: the first line has numbers for names ({', '.join(names)}); "
-            "expected a header such as user,item,rating,timestamp"
+            f"expected a header such as user,item,rating,timestamp; without one, give {flag('no_header')}"
         )
-    return read_text_table(path, data, separator=separator, quote='"')
+    return read_text_table(path, data, separator=separator, quote=quote)
 
 
 def _read_csv(path: Path, columns: Columns) -> RawInteractions:
-    table = open_csv(path)
+    table = open_csv(path, columns.quote_char, header=columns.header)
     return RawInteractions(interactions_of(table, pick_columns(table.names, columns, path)))
 
 
 def interactions_of(table: TextTable, picked: dict[str, int]) -> pl.DataFrame:
     """Return the interactions of a text table, given the positions of its columns."""
     raw = table.rows.select(pl.col(str(position)).alias(role) for role, position in picked.items())
+    if table.quote:
+        for role in {"user", "item"} & picked.keys():
+            broken = raw[role].str.contains("\n", literal=True).fill_null(value=False)
+            if broken.any():
+                row = int(broken.arg_max() or 0)
+                raise InputError(
+                    f"{table.place(row)}: found a line break in the {role} id, expected ids of one line; "
+                    f"{_NO_QUOTES}"
+                )
     return typed_interactions(raw, {role: table.names[at] for role, at in picked.items()}, table.place)
 
 
 def open_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     """Read columns of a Parquet file, plain or gzip'd; all if ``None``."""
     with _reading(path):
-        frame = pl.read_parquet(_source(path), columns=columns, glob=False)
+        if _is_feather(path):
+            frame = pl.read_ipc(_source(path), columns=columns)
+        else:
+            frame = pl.read_parquet(_source(path), columns=columns, glob=False)
     if frame.height == 0:
-        raise InputError(f"{path}: holds columns but no rows")
+        raise NoRowsError(f"{path}: holds columns but no rows")
     return frame
 
 
 def parquet_names(path: Path) -> list[str]:
     """Return the column names of a Parquet file."""
     with _reading(path):
+        if _is_feather(path):
+            return list(pl.read_ipc_schema(_source(path)))
         return pl.scan_parquet(_source(path), glob=False).collect_schema().names()
 
 
 def _source(path: Path) -> Path | io.BytesIO:
-    return io.BytesIO(read_bytes(path)) if is_gzip(path) else path
+    return io.BytesIO(read_bytes(path)) if packing(path) else path
+
+
+def _is_feather(path: Path) -> bool:
+    return name_parts(path)[1] in _FEATHER or read_sample(path).startswith(b"ARROW1")
 
 
 @contextlib.contextmanager
@@ -236,7 +283,7 @@ def read_columns(
     for role, position in picked.items():
         values = column(position).alias(role)
         if not len(values):
-            raise InputError(f"{source}: holds columns but no rows")
+            raise NoRowsError(f"{source}: holds columns but no rows")
         is_text = values.dtype in (pl.String, pl.Categorical, pl.Enum)
         raw[role] = coded(values) if is_text and role in ("user", "item") else values
     chosen = {role: names[position] for role, position in picked.items()}
@@ -246,9 +293,23 @@ def read_columns(
 
 
 def read_parquet_table(path: Path, columns: Columns) -> RawInteractions:
-    """Read interactions from a Parquet file, only the columns that are needed; text ids are coded."""
-    names = parquet_names(path)
-    return read_columns(names, lambda at: open_parquet(path, [names[at]])[names[at]], columns, path)
+    """Read interactions from a Parquet file, only the columns that are needed; text ids are coded.
+
+    Folders above it that are called ``NAME=VALUE`` are columns too.
+    """
+    inside = parquet_names(path)
+    folders = [part.partition("=") for part in path.parts[:-1]]
+    above = {name: unquote(value) for name, sign, value in folders if sign and name and name not in inside}
+    names = [*inside, *above]
+
+    def column(at: int) -> pl.Series:
+        name = names[at]
+        if name in above:
+            rows = open_parquet(path, inside[:1]).height
+            return pl.Series(name, [above[name]]).extend_constant(above[name], rows - 1)
+        return open_parquet(path, [name])[name]
+
+    return read_columns(names, column, columns, path)
 
 
 def open_atomic(path: Path) -> tuple[TextTable, list[str]]:
@@ -257,7 +318,7 @@ def open_atomic(path: Path) -> tuple[TextTable, list[str]]:
     Returns:
         The table, with field names alone as column names, and the type of each field.
     """
-    data = read_bytes(path)
+    data = read_text_bytes(path)
     fields = [field.rpartition(":") for field in header_fields(first_line(data), "\t", None)]
     for name, _, kind in fields:
         if not name or kind not in FIELD_TYPES:
@@ -289,9 +350,49 @@ def _refuse_ragged(path: Path, data: bytes, separator: str, quote: str | None, w
         if any(fields) and len(fields) != width:
             raise InputError(f"{path}, line {line}: found {len(fields)} columns, expected {width}")
     if quote and "\n" in fields[-1]:
-        raise InputError(
-            f"{path}, line {line}: found a quote that is never closed, expected {quote}...{quote}"
-        )
+        found = f"found a quote that is never closed, expected {quote}...{quote}"
+        raise InputError(f"{path}, line {line}: {found}; {_NO_QUOTES}")
+
+
+def _refuse_inner_quote(path: Path, data: bytes, separator: str, quote: str) -> None:
+    """Raise for the first line with a quote that is not at the ends of a field."""
+    for line, text in enumerate(data.decode(errors="replace").split("\n"), start=1):
+        for field in text.rstrip("\r").split(separator):
+            if quote in field.strip(quote) and not (len(field) > 1 and field[0] == field[-1] == quote):
+                raise InputError(
+                    f"{path}, line {line}: found a quote inside the field {field!r}; {_NO_QUOTES}"
+                )
+
+
+def _refuse_swallowed(
+    path: Path, rows: pl.DataFrame, data: bytes, separator: str, quote: str, *, has_header: bool
+) -> None:
+    """Raise if quoted fields that span lines hold rows of the table, as stray quotes make them do.
+
+    Each line of such a row, taken alone, has as many fields as the table has columns. A line of quoted prose
+    may have as many by chance, so most of the rows with several lines must be like this.
+    """
+    whole = rows.select(
+        pl.concat_str(pl.all().fill_null(""), separator=separator).alias("row")
+    ).with_row_index("at")
+    lines = whole.filter(pl.col("row").str.contains("\n", literal=True)).with_columns(
+        pl.col("row").str.split("\n")
+    )
+    if not lines.height:
+        return
+    likely = (
+        lines["row"]
+        .list.eval((pl.element().str.count_matches(separator, literal=True) == rows.width - 1).all())
+        .list.first()
+    )
+    if 2 * int(likely.sum()) <= len(likely):
+        return
+    first = lines.row(int(likely.arg_max() or 0), named=True)
+    wanted = first["at"] + has_header
+    start = next(islice((line for line, _ in records(data, separator, quote)), wanted, None), wanted + 1)
+    end = start + len(first["row"]) - 1
+    found = f"found a quote that opens here and closes in line {end}, with whole rows between"
+    raise InputError(f"{path}, line {start}: {found}; {_NO_QUOTES}")
 
 
 def _is_number(text: str) -> bool:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from gclrec.common.errors import InputError
-from gclrec.common.files import read_bytes
+from gclrec.common.files import read_bytes, read_text_bytes
 from gclrec.data.io.columns import Columns, RawInteractions, typed_interactions
 from gclrec.data.io.tables import first_line, interactions_of, read_text_table
 
@@ -42,7 +42,7 @@ class IntegerLists(NamedTuple):
 
 def integer_lists(path: Path) -> IntegerLists:
     """Read lines of whole numbers from 0 to 2147483647, separated by blanks or tabs."""
-    data = read_bytes(path)
+    data = read_text_bytes(path)
     if data.translate(None, b"0123456789 \t\r\n"):
         raise _bad_number(path, data)
     # read_csv needs one number of fields in all lines; fromstring takes any whitespace, line ends included.
@@ -110,12 +110,14 @@ def read_pair_lines(path: Path, columns: Columns) -> RawInteractions:
 
     Fields are separated by tabs if the first line has one, else by blanks.
     """
-    return _read_plain(path, columns, read_bytes(path), {2: ("user", "item"), 3: ("user", "item", "weight")})
+    return _read_plain(
+        path, columns, read_text_bytes(path), {2: ("user", "item"), 3: ("user", "item", "weight")}
+    )
 
 
 def read_movielens(path: Path, columns: Columns) -> RawInteractions:
     """Read MovieLens ratings, ``user item rating timestamp``, between tabs or ``::``."""
-    data = read_bytes(path).replace(b"::", b"\t")
+    data = read_text_bytes(path).replace(b"::", b"\t")
     return _read_plain(path, columns, data, {4: ("user", "item", "weight", "time")})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import warnings
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -12,7 +13,10 @@ import polars as pl
 import pytest
 
 from gclrec.common.errors import InputError, InputWarning
-from gclrec.data.io.attributes import infer_attribute, read_attributes
+from gclrec.data.io.attributes import infer_attribute, read_attributes, with_attribute_files
+from gclrec.data.io.columns import Columns
+from gclrec.data.io.frames import attributes_from
+from gclrec.data.io.readers import read_dataset
 
 TEXTS, WHOLES, NUMBERS = pl.List(pl.String), pl.List(pl.Int64), pl.List(pl.Float64)
 
@@ -225,3 +229,54 @@ def test_real_users_and_metadata(real_dataset: Callable[[str], Path]):
     meta = read_attributes(real_dataset("amazon-grocery") / "item_meta.tsv.gz")
     assert (meta.height, meta["i_category"].n_unique()) == (8_713, 57)
     assert meta["r_complement"].dtype == WHOLES
+
+
+@pytest.mark.parametrize(
+    ("header", "side", "chosen", "others"),
+    [
+        ("id,artist", "item", "id", "not 'artist'"),
+        ("artist,id", None, "id", "not 'artist'"),
+        ("rank,artist_id,id", "item", "artist_id", "not 'id'"),
+        ("user_id,item_id", "item", "item_id", None),
+        ("user_id,item_id", "user", "user_id", None),
+        ("thing,color", "item", "thing", "the first column; name another with --item-id-column"),
+        ("title,artist", "item", "artist", None),
+    ],
+)
+def test_doubt_about_the_id_column_is_told(tmp_path, header, side, chosen, others):
+    path = write(tmp_path, "a.csv", f"{header}\n" + ",".join(header.split(",")) + "x\n")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = read_attributes(path, side=side)["id"].item()
+    assert found.startswith(chosen)
+    told = [str(each.message) for each in caught]
+    assert len(told) == (others is not None)
+    assert not told or f"read {chosen!r} as id, {others}" in told[0]
+
+
+@pytest.mark.parametrize("values", [[date(2024, 1, 1), date(2024, 1, 2)], [[1], [2]]], ids=["dates", "lists"])
+def test_id_column_is_never_passed_over(tmp_path, values):
+    """An id column of a type that is no id is refused; the next column does not take its place."""
+    table = pl.DataFrame({"item_id": values, "rank": [1, 2]})
+    table.write_parquet(tmp_path / "a.parquet")
+    readers = (lambda: read_attributes(tmp_path / "a.parquet"), lambda: attributes_from(table))
+    for read in readers:
+        with pytest.raises(InputError, match="column 'item_id'"):
+            read()
+
+
+def test_binary_ids_are_exact_or_refused(tmp_path):
+    table = pl.DataFrame({"item_id": [b"\xff\x00", b"ab"], "rank": [1, 2]})
+    table.write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="item_id"):
+        read_attributes(tmp_path / "a.parquet")
+
+
+def test_named_id_column_of_a_data_set(tmp_path):
+    pairs = write(tmp_path, "pairs.csv", "user,item\na,x\nb,y\n")
+    items = write(tmp_path, "things.csv", "item,code,color\n1,x,red\n2,y,blue\n")
+    data = with_attribute_files(read_dataset(pairs), None, items, Columns(item_id="code"))
+    assert data.item_attributes["id"].to_list() == ["x", "y"]
+    assert [Path(file).name for file in data.files] == ["pairs.csv", "things.csv"]
+    with pytest.raises(InputError, match="no column 'sku' to read as id"):
+        with_attribute_files(read_dataset(pairs), None, items, Columns(item_id="sku"))

@@ -15,6 +15,7 @@ from scipy import sparse
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.io.folders import find_layout
 from gclrec.data.io.readers import Columns, read_dataset, read_interactions, read_parts
+from gclrec.data.splits import make_split
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -129,7 +130,7 @@ def test_parts_given_one_by_one(tmp_path):
         assert data.name == str(tmp_path / "a.txt")
     assert read_dataset(files["train"]).parts == {}
     without_test = read_parts({"train": files["train"], "valid": files["valid"]})
-    assert without_test.default_split == "random"
+    assert without_test.default_split == "given"
 
 
 def test_matrices_must_agree_in_shape(tmp_path):
@@ -246,9 +247,99 @@ def test_two_files_for_one_part_must_be_told_apart(tmp_path):
     assert pairs_of(read_dataset(tmp_path).parts["valid"]) == [(1, 0)]
 
 
+def test_validation_pairs_stay_so_without_a_test_part(tmp_path):
+    write(tmp_path, train_csv="user,item\n" + "".join(f"{u},{i}\n" for u in range(9) for i in range(10)))
+    write(tmp_path, valid_csv="user,item\n" + "".join(f"{u},{10 + u}\n" for u in range(9)))
+    with pytest.warns(InputWarning, match="in train"):
+        data = read_dataset(tmp_path / "train.csv", valid=tmp_path / "valid.csv")
+    with pytest.warns(InputWarning, match="no test part, so 0.2 of each user's training pairs are held out"):
+        split = make_split(data)
+    assert pairs_of(split.valid) == [(u, 10 + u) for u in range(9)]
+    assert len(split.test) == 18
+    assert set(pairs_of(split.train)) | set(pairs_of(split.test)) == set(pairs_of(data.parts["train"]))
+    with pytest.warns(InputWarning, match="no test part, so 0 of"):
+        assert len(make_split(data, test=0.0).test) == 0
+
+
+@pytest.mark.parametrize(
+    "names", [("train.csv", "train_2.csv"), ("train-00000-of-00002.csv", "train-00001-of-00002.csv")]
+)
+def test_numbered_files_are_one_part(tmp_path, names):
+    for number, name in enumerate(names):
+        (tmp_path / name).write_text(f"user,item\n1,{number}\n")
+    write(tmp_path, test_csv="user,item\n1,5\n")
+    with pytest.warns(InputWarning, match="in train"):
+        data = read_dataset(tmp_path)
+    assert pairs_of(data.parts["train"]) == [(1, 0), (1, 1)]
+    assert [Path(file).name for file in data.files] == [*names, "test.csv"]
+
+
+def test_numbered_files_are_one_table(tmp_path):
+    write(tmp_path, ratings_csv="user,item\n1,0\n", ratings__2024_csv="user,item\n1,1\n")
+    assert pairs_of(read_dataset(tmp_path).interactions) == [(1, 0), (1, 1)]
+    write(tmp_path, ratings__new_csv="user,item\n1,2\n")
+    with pytest.raises(InputError, match=r"cannot tell .*ratings\.csv, ratings_2024\.csv, ratings_new\.csv"):
+        read_dataset(tmp_path)
+
+
+def test_training_pairs_are_not_left_out(tmp_path):
+    write(
+        tmp_path,
+        train_csv="user,item\n1,0\n",
+        train__more_csv="user,item\n1,1\n",
+        test_csv="user,item\n1,5\n",
+    )
+    with pytest.raises(InputError, match=r"several files could be the train part \(train\.csv, train_more"):
+        read_dataset(tmp_path)
+
+
+def test_what_is_not_read_is_told(tmp_path):
+    write(tmp_path, ratings_csv="user,item\n1,0\n", other_csv="user,item\n1,1\n", README_txt="hello")
+    (tmp_path / "older").mkdir()
+    (tmp_path / "images").mkdir()
+    write(tmp_path / "older", ratings_csv="user,item\n1,3\n")
+    with pytest.warns(InputWarning, match=r"read ratings\.csv, not other\.csv, older/$"):
+        data = read_dataset(tmp_path)
+    assert pairs_of(data.interactions) == [(1, 0)]
+
+
+def test_partitioned_folders_are_columns(tmp_path):
+    for day, item in (("2024-01-02", 7), ("2024-01-03", 8)):
+        folder = tmp_path / f"date={day}"
+        folder.mkdir()
+        pl.DataFrame({"user": ["a"], "item": [item]}).write_parquet(folder / "part-0.parquet")
+    pairs = read_dataset(tmp_path).interactions
+    assert pairs.to_frame().select("item", "time").rows() == [(7, 1704153600), (8, 1704240000)]
+    (folder / "part-1.csv").write_text("user,item\na,9\n")
+    with pytest.raises(InputError, match="expected Parquet files alone"):
+        read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("empty", ["", "user,item\n"])
+def test_empty_files_of_a_table_are_passed_over(tmp_path, empty):
+    for number, content in enumerate((empty, "user,item\na,x\n", empty, "user,item\nb,y\n")):
+        (tmp_path / f"part-0000{number}.csv").write_text(content)
+    assert pairs_of(read_dataset(tmp_path).interactions) == [("a", "x"), ("b", "y")]
+    for path in tmp_path.iterdir():
+        path.write_text(empty)
+    with pytest.raises(InputError, match=r"empty|no rows"):
+        read_dataset(tmp_path)
+
+
+def test_empty_parquet_files_are_passed_over(tmp_path):
+    table = pl.DataFrame({"user": ["a"], "item": [1]})
+    table.write_parquet(tmp_path / "part-1.parquet")
+    table.clear().write_parquet(tmp_path / "part-0.parquet")
+    (tmp_path / "part-2.parquet").touch()
+    assert pairs_of(read_dataset(tmp_path).interactions) == [("a", 1)]
+
+
 def test_several_attribute_files_are_not_guessed_at(tmp_path):
     write(tmp_path, ratings_csv="user,item\n1,2\n", items_csv="item,a\n2,b\n", item__tags_txt="2 5\n")
-    assert "item" not in find_layout(tmp_path).attributes
+    with pytest.warns(
+        InputWarning, match=r"several files could hold item attributes \(item_tags\.txt, items\.csv\)"
+    ):
+        assert "item" not in find_layout(tmp_path).attributes
 
 
 # folder -> users, items, pairs in all, pairs by part; the counts that its README verifies

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import warnings
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from gclrec.common.errors import InputError
+from gclrec.common.errors import InputError, InputWarning
+from gclrec.data.interactions import Vocabulary
 from gclrec.data.io.readers import read_ids
 
 
@@ -63,3 +65,14 @@ def test_bad_files(tmp_path: Path) -> None:
         read_ids(text)
     with pytest.raises(InputError, match="no such file"):
         read_ids(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("first", ["game", "book", "news", "id", "item"])
+def test_first_line_that_is_a_known_id_is_one(first: str, tmp_path: Path) -> None:
+    path = tmp_path / "ids.txt"
+    path.write_text(f"{first}\nother\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_ids(path, known=Vocabulary.of([first, "other"])).to_list() == [first, "other"]
+    with pytest.warns(InputWarning, match=f"the first line, '{first}', is read as a header"):
+        assert read_ids(path, known=Vocabulary.of(["other"])).to_list() == ["other"]

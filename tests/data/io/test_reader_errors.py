@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,32 @@ ERRORS = {
         HEAD + b"1,2,3,4\n\n1,3,good,4\n",
         "a.csv, line 4: found 'good' in column 'rating'",
     ),
-    "line after quotes": ("a.csv", b'\n\nuser,item,rating\n1,"2\n\n",3\n3,4,x\n', "a.csv, line 7: found 'x'"),
+    "line after quotes": (
+        "a.csv",
+        b'\n\nuser,item,note,rating\n1,2,"a\n\n",3\n3,4,b,x\n',
+        "a.csv, line 7: found 'x'",
+    ),
+    "line break in an id": (
+        "a.csv",
+        b'user,item\n1,2\n1,"3\n"\n',
+        "a.csv, line 3: found a line break in the item id, expected ids of one line; if quotes have",
+    ),
+    "quotes around rows": (
+        "a.tsv",
+        b'user\titem\na\t"Heroes\nb\tx\nc\ty\nd\t7 Low"\ne\tz\n',
+        "a.tsv, line 2: found a quote that opens here and closes in line 5, with whole rows between; if",
+    ),
+    "inches": (
+        "a.csv",
+        b'user,item\nb,x\na,15" monitor\nc,12" disk\nd,y\n',
+        "a.csv, line 3: found a quote inside the field '15\" monitor'; if quotes have no meaning",
+    ),
+    "one inch": ("a.csv", b'user,item\nb,x\na,15" disk\n', "a.csv, line 3: found a quote inside the field"),
+    "text after a quote": ("a.csv", b'user,item\na,"x" y\nb,z\n', "a.csv, line 2: found a quote inside"),
+    "zstd": ("a.csv.zst", b"\x28\xb5\x2f\xfd1234567", "is packed by zstd; unpack it"),
+    "spreadsheet": ("a.xlsx", b"PK\x03\x04 and so on", "is a spreadsheet; save it as CSV or Parquet"),
+    "cut xz": ("a.csv.xz", lzma.compress(HEAD + b"1,2,3,4\n")[:-9], "the xz file is cut off or damaged"),
+    "bad zip": ("a.csv.zip", b"PK\x03\x04" + b"1" * 40, "the zip file is cut off or damaged"),
     "missing id": (
         "a.csv",
         HEAD + b"1,2,3,4\n,3,3,4\n",
