@@ -15,7 +15,7 @@ from rich.console import Console
 
 from gclrec.baselines import Scorer
 from gclrec.common.errors import InputError, UnfinishedError
-from gclrec.common.files import read_json
+from gclrec.common.files import local_path, read_json
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
 from gclrec.evaluation.evaluator import Evaluation
@@ -103,7 +103,7 @@ def fit_prepared(
         InputError: the settings do not suit the data, or ``folder`` exists. Nothing is left behind.
     """
     if folder is not None:
-        return fit_created(create_run(Path(folder), data), data, callbacks=callbacks)
+        return fit_created(create_run(local_path(folder), data), data, callbacks=callbacks)
     if data.config.tensorboard:
         raise InputError("tensorboard: its files go into a run folder; give folder=")
     result = fit_in_memory(
@@ -139,7 +139,7 @@ def resume(
     Raises:
         InputError: the folder is not there or damaged, or its number of epochs cannot change.
     """
-    made = RunFolder.open(Path(folder))
+    made = RunFolder.open(local_path(folder))
     data = continued_data(made, epochs)
     with shown(progress) as bars:
         return go_on(made, data, callbacks=[*bars, *callbacks])
@@ -172,7 +172,7 @@ def export_index(
     Raises:
         InputError: the run has no vectors, or a file is damaged.
     """
-    path = Path(folder)
+    path = local_path(folder)
     check_run(path)
     vectors, _ = read_catalogue(path)
     read_part_lists(path, PARTS, vectors.users, vectors.items)  # service needs them
@@ -197,7 +197,7 @@ def load_run(folder: str | Path) -> Run:
     Raises:
         InputError: it is not there, or its settings are damaged.
     """
-    made = RunFolder.open(Path(folder))
+    made = RunFolder.open(local_path(folder))
     return Run(config_of(made), folder=made)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from gclrec.common.errors import InputError
+from gclrec.common.files import local_path
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray, Vocabulary
 from gclrec.data.io.frames import is_table, table_from
@@ -127,7 +128,7 @@ class Recommender:
         Raises:
             InputError: a file is missing, damaged or does not fit the others; the message names it.
         """
-        run = Path(run)
+        run = local_path(run)
         check_run(run)
         whole, added = read_catalogue(run, with_added=with_added)
         if use_index and (run / "index").exists():

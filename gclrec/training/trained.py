@@ -12,6 +12,7 @@ import polars as pl
 import torch
 
 from gclrec.common.errors import InputError
+from gclrec.common.files import local_path
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray
 from gclrec.data.schema import Schema
@@ -53,7 +54,7 @@ def load_recommender(
     Raises:
         InputError: a file is missing, damaged or does not fit the others (it is named).
     """
-    run = Path(run)
+    run = local_path(run)
     check_run(run)
     encode = history_encoder(RunFolder.open(run)) if reads_histories(run) else None
     return Recommender.load(run, use_index=use_index, seen=seen, with_added=with_added, encode_users=encode)

@@ -15,6 +15,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from gclrec.api import load_run
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.catalog.loader import load
 from gclrec.data.io.attributes import read_attributes
@@ -22,6 +23,7 @@ from gclrec.data.io.columns import Columns
 from gclrec.data.io.formats import columns_read
 from gclrec.data.io.frames import interactions_from
 from gclrec.data.io.readers import read_dataset, read_ids, read_interactions, read_raw
+from gclrec.training.trained import load_recommender
 
 TABLE = b"user,item\na,x\nb,y\n"
 ROWS = [("a", "x"), ("b", "y")]
@@ -200,3 +202,10 @@ def test_folder_with_the_name_of_a_data_set(tmp_path: Path, monkeypatch: pytest.
     Path("synthetic").mkdir()
     with pytest.warns(InputWarning, match=r"synthetic: read from the catalogue; write \./synthetic for the"):
         load("synthetic")
+
+
+def test_run_folders_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for load_from in (load_run, load_recommender):
+        with pytest.raises(InputError, match=str(tmp_path / "run")):
+            load_from("~/run")
