@@ -116,7 +116,8 @@ def test_every_type_comes_back_or_is_refused(
     texts = {str(each) for each in found.to_list()}
     assert all(spellings(value) & texts for value in values)
     assert texts <= set().union(*map(spellings, values))
-    assert len(texts) == len({str(value).strip() for value in values} if dtype in EXACT else set(values))
+    kept = [str(value) if reader is by_series else str(value).strip() for value in values]
+    assert len(texts) == len(set(kept) if dtype in EXACT else set(values))  # only tables leave spaces out
     known = Vocabulary(found)
     for text in texts:
         assert str(found[known.row(text)]) == text
