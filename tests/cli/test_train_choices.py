@@ -32,15 +32,21 @@ def test_every_choice_of_every_flag_trains(
     assert 0.0 <= values["metrics"][f"test/all/recall@{k}"] <= 1.0
     assert values["seconds"] > 0
     config = config_of(RunFolder.open(tmp_path / "run"))
-    named = dict(zip(flags[::2], flags[1::2], strict=False))
-    for flag, value in named.items():
-        if str(value).startswith("--"):
-            assert config.logq  # a switch, with another behind it
-            assert config.logq_positive
-            continue
-        name = str(flag).removeprefix("--").replace("-", "_")
-        if hasattr(config, name) and not isinstance(getattr(config, name), tuple):
-            assert str(getattr(config, name)) == str(value) or float(getattr(config, name)) == float(value)
+    given: dict[str, list[str]] = {}
+    for part in map(str, flags):
+        if part.startswith("--"):
+            given[part.removeprefix("--").replace("-", "_")] = []
+        else:
+            given[list(given)[-1]].append(part)
+    for name, values in given.items():
+        found = getattr(config, name, None)
+        if not values:
+            assert found is True
+        elif isinstance(found, tuple):
+            assert [str(each) for each in found] == values
+        elif hasattr(config, name):
+            (value,) = values
+            assert str(found) == value or float(found) == float(value)
 
 
 PAIRS = [f"{a}+{b},{b}+{a}" for a, b in itertools.combinations_with_replacement(VIEWS, 2)]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from reference import settings_page, typed_module
+from rich.console import Console
 from torch import nn
 
 import gclrec
@@ -125,8 +126,7 @@ def help_of(config: type[TrainConfig], monkeypatch: pytest.MonkeyPatch, capsys: 
     from gclrec.cli import train
 
     monkeypatch.setattr(train, "TrainConfig", config)
-    monkeypatch.setenv("COLUMNS", "4000")
-    train.app(["--help"])
+    train.app(["--help"], console=Console(width=4000))
     return capsys.readouterr().out
 
 
