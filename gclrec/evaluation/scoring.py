@@ -142,7 +142,7 @@ class _Curve:
         if exponent not in self.found:
             group, _, name = self.figure.partition("/")
             metric, _, k = name.partition("@")
-            cut: Any = {"ks": (int(k),), "metrics": (metric,), "groups": (group,)}
+            cut: Any = {"ks": (int(k),), "metrics": (metric,), "groups": (group,), "per_user": False}
             rows, columns = calibrated(self.embeddings, exponent)
             values = evaluate(rows, columns, self.split.train, self.valid, exclude=self.exclude, **cut).values
             self.found[exponent] = values.get(self.figure, -math.inf)

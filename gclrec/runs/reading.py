@@ -104,11 +104,17 @@ def read_part_lists(run: Path, parts: Iterable[str], users: Vocabulary, items: V
     """Return the distinct items of each user in parts of the split of a run."""
     names = checked_parts(parts, (*PARTS, REMOVED, JOINED))
     pairs = [read_pairs(run / "split" / f"{name}.parquet", users, items) for name in names]
+    return items_by_user(pairs, len(users))
+
+
+def items_by_user(parts: Iterable[Interactions], num_users: int) -> Ragged:
+    """Return the distinct items that each user has in any of several parts."""
+    parts = list(parts)
     user, item = (
-        np.concatenate([np.empty(0, dtype=np.int64), *(getattr(part, side) for part in pairs)])
+        np.concatenate([np.empty(0, dtype=np.int64), *(getattr(part, side) for part in parts)])
         for side in ("user", "item")
     )
-    return Ragged.from_pairs(user, item, len(users), distinct=True)
+    return Ragged.from_pairs(user, item, num_users, distinct=True)
 
 
 def read_known(run: Path, parts: Iterable[str], users: Vocabulary, items: Vocabulary) -> Ragged:

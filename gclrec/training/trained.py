@@ -22,7 +22,7 @@ from gclrec.recall.recommender import Recommender
 from gclrec.runs.checkpoint import load_state
 from gclrec.runs.embeddings import FloatArray, as_matrix
 from gclrec.runs.folder import RunFolder
-from gclrec.runs.reading import PARTS, check_run, checked_parts, reads_histories
+from gclrec.runs.reading import PARTS, check_run, checked_parts, items_by_user, reads_histories
 from gclrec.training.fit import inputs_of
 from gclrec.training.model import Model, build_model
 from gclrec.training.prepare import TrainingData, config_of
@@ -78,8 +78,6 @@ def recommender_of(result: Result, *, seen: Iterable[str] = PARTS) -> Recommende
     parts = [getattr(result.split, name) for name in names]
     if "train" in names and result.split.removed is not None:
         parts.append(result.split.removed)
-    parts = parts or [train.select(np.empty(0, dtype=np.int64))]
-    user, item = (np.concatenate([getattr(part, side) for part in parts]) for side in ("user", "item"))
     encode = None
     if result.model is not None and result.config.history != "none":
         encode = users_by(result.model)
@@ -87,11 +85,11 @@ def recommender_of(result: Result, *, seen: Iterable[str] = PARTS) -> Recommende
         train.users,
         users,
         Index.exact(items, train.items),
-        Ragged.from_pairs(user, item, len(train.users), distinct=True),
+        items_by_user(parts, len(train.users)),
         item_degrees=train.item_degrees(),
         encode_users=encode,
         fold_in=result.fold_in,
-        trained_on=Ragged.from_pairs(train.user, train.item, len(train.users), distinct=True),
+        trained_on=items_by_user([train], len(train.users)),
     )
 
 
