@@ -157,6 +157,7 @@ class TwoTower(FreeVectors):
         >>> from gclrec.data.schema import Schema
         >>> frame = pl.DataFrame({"id": range(3), "kind": ["war", "love", "war"]})
         >>> table = Schema.fit(frame, min_count=1).encode(frame)
+        >>> _ = torch.manual_seed(0)
         >>> encoder = TwoTower(2, 3, Attributes(items=table), dim=8)
         >>> optimizer = torch.optim.Adam(encoder.parameters(), lr=0.05)
         >>> for _ in range(60):
