@@ -40,7 +40,7 @@ app.command(
     help="How many negatives a run's temperature leaves in play.",
 )
 app.command("gclrec.cli.methods:app", name="methods", help="List the published models and baselines by name.")
-app.command("gclrec.cli.data:app", name="data", help="List and describe data sets.")
+app.command("gclrec.cli.data:app", name="data", help="List, describe and expand data sets.")
 
 main = main_of(app)
 

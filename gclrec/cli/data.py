@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,71 +12,17 @@ from rich.console import Console
 from rich.table import Table
 
 from gclrec.cli.console import Json, command, emit_json, main_of, output
-from gclrec.common.errors import InputError, InputWarning, SettingError, flag
-from gclrec.data.catalog.loader import CATALOG, VARIABLE, cache_folder, load, locate
-from gclrec.data.filters import Keep, filtered
-from gclrec.data.interactions import Dataset, Interactions
-from gclrec.data.io.attributes import with_attribute_files
-from gclrec.data.io.columns import Columns
+from gclrec.cli.expand import expand
+from gclrec.cli.reading import Splitting
+from gclrec.common.errors import InputError, InputWarning
+from gclrec.data.catalog.loader import CATALOG, VARIABLE, cache_folder, locate
+from gclrec.data.interactions import Interactions
 from gclrec.data.io.formats import columns_read
-from gclrec.data.splits import SPLITS, Split, make_split
+from gclrec.data.splits import SPLITS
 from gclrec.data.statistics import dataset_statistics
 
-app = command("data", help="List and describe data sets.")
-
-
-@Parameter(name="*", negative=())
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How a data set is read, filtered and split; the flags mean what they mean for ``gclrec train``."""
-
-    user_column: str | None = None
-    """Column of user ids, if it cannot be guessed."""
-    item_column: str | None = None
-    """Column of item ids."""
-    time_column: str | None = None
-    """Column of timestamps."""
-    weight_column: str | None = None
-    """Column of ratings or other weights."""
-    user_id_column: str | None = None
-    """Column of ids in the table of user attributes, if it cannot be guessed."""
-    item_id_column: str | None = None
-    """Column of ids in the table of item attributes."""
-    no_header: bool = False
-    """CSV and TSV begin with the first row; the columns are called 1, 2 and so on."""
-    quote: str = '"'
-    """Character around fields of CSV and TSV; none if quotes have no meaning."""
-    format: str = "auto"
-    """File format, if it is not recognised by suffix or content."""
-    test_file: Path | None = None
-    """File of a published test part, beside a file of training pairs."""
-    valid_file: Path | None = None
-    """File of a published validation part."""
-    user_attributes: Path | None = None
-    """File of user attributes, in place of those of the data set."""
-    item_attributes: Path | None = None
-    """File of item attributes, in place of those of the data set."""
-    min_rating: float | None = None
-    """Keep interactions with at least this rating."""
-    repeats: str = "first"
-    """Which row of a repeated pair stays: first or last in time, max or sum of the weights."""
-    k_core: int | None = None
-    """Keep users and items with at least this many interactions, to a fixed point."""
-    split: Annotated[
-        str | None, Parameter(help=f"Also describe the parts of this split: {', '.join(SPLITS)}.")
-    ] = None
-    valid_share: float = 0.1
-    """Share held out for validation."""
-    test_share: float = 0.2
-    """Share held out for the test."""
-    cold_share: float = 0.2
-    """Share of items (or users) made cold by the cold splits."""
-    shots: int = 0
-    """Training interactions that a cold item (or user) keeps."""
-    train_fraction: float = 1.0
-    """Share of the training interactions that is kept."""
-    seed: int = 0
-    """Seed of the split."""
+app = command("data", help="List, describe and expand data sets.")
+app.command(expand, name="expand", usage="Usage: gclrec data expand NAME --out FILE [OPTIONS]")
 
 
 @app.command(name="list", usage="Usage: gclrec data list [OPTIONS]")
@@ -123,7 +68,7 @@ def describe_command(
     name: Annotated[str, Parameter(help="Name in `gclrec data list`, or a file or folder.")],
     /,
     *,
-    reading: Reading | None = None,
+    reading: Splitting | None = None,
     aug: Annotated[
         str | None,
         Parameter(help="Also describe two views of the graph: as --aug of `gclrec train`."),
@@ -135,29 +80,13 @@ def describe_command(
     json: Json = False,
 ) -> None:
     """Describe sizes, degrees, times, ratings, attributes and cold users and items of a data set."""
-    reading = reading or Reading()
-    columns = Columns(
-        user=reading.user_column,
-        item=reading.item_column,
-        time=reading.time_column,
-        weight=reading.weight_column,
-        user_id=reading.user_id_column,
-        item_id=reading.item_id_column,
-        quote=reading.quote,
-        header=not reading.no_header,
-    )
+    reading = reading or Splitting()
     if reading.split is not None and reading.split not in SPLITS:
         raise InputError(f"--split: {reading.split!r} is not one of {', '.join(SPLITS)}")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InputWarning)
-        parts = {"test": reading.test_file, "valid": reading.valid_file}
-        keep = Keep(reading.min_rating, reading.repeats)
-        dataset = load(name, columns=columns, format=reading.format, keep=keep, **parts)
-        dataset = with_attribute_files(dataset, reading.user_attributes, reading.item_attributes, columns)
-        dataset = filtered(dataset, k_core=reading.k_core)
-        split = None
-        if reading.split is not None:
-            split = _split(dataset, reading)
+        dataset = reading.load(name)
+        split = reading.divided(dataset)
     for warning in caught:
         warnings.warn(warning.message, stacklevel=1)
     figures = dataset_statistics(dataset, split)
@@ -165,7 +94,7 @@ def describe_command(
     figures["files"] = list(dataset.files)
     figures["columns"] = None
     if name not in CATALOG and Path(name).expanduser().exists():
-        figures["columns"] = columns_read(name, columns=columns, format=reading.format)
+        figures["columns"] = columns_read(name, columns=reading.columns, format=reading.format)
     figures["notes"] = [str(warning.message) for warning in caught if warning.category is InputWarning]
     console = output(json)
     _print(console, figures)
@@ -182,24 +111,6 @@ def describe_command(
         console.print(f"plot: {plot}", soft_wrap=True)
     if json:
         emit_json(figures)
-
-
-def _split(dataset: Dataset, reading: Reading) -> Split:
-    """Return the split that the flags describe, and name the flag of a bad value."""
-    try:
-        return make_split(
-            dataset,
-            reading.split,
-            valid=reading.valid_share,
-            test=reading.test_share,
-            cold_share=reading.cold_share,
-            shots=reading.shots,
-            train_fraction=reading.train_fraction,
-            seed=reading.seed,
-        )
-    except SettingError as error:
-        name = {"valid": "valid_share", "test": "test_share"}.get(error.argument, error.argument)
-        raise InputError(f"{flag(name)}: {error.message}") from None
 
 
 def _views(train: Interactions, aug: str, aug_p: float, seed: int) -> dict[str, Any]:

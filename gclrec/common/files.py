@@ -16,6 +16,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,6 @@ SAMPLE = 1 << 18
 """Bytes at the beginning of a file from which its format is guessed."""
 
 TABLE_SUFFIXES = (".parquet", ".csv")
-
-_ROWS = 1_000_000  # rows of a table that are held in memory at a time
 
 PACKINGS = {
     "gzip": rb"\x1f\x8b",
@@ -299,7 +298,8 @@ def write_table(path: str | Path, frames: Iterable[pl.DataFrame]) -> int:
 
     Args:
         path: ends with ``.parquet`` or ``.csv``; its parent folder exists.
-        frames: at least one, all with the same columns; a million rows are held in memory at a time.
+        frames: at least one, all with the same columns; they are asked for as they are written, from another
+            thread, so that few are in memory at a time.
 
     Returns:
         Number of rows.
@@ -309,35 +309,30 @@ def write_table(path: str | Path, frames: Iterable[pl.DataFrame]) -> int:
         OSError: the disk is full, or the place is not writable.
     """
     import polars as pl
+    from polars.io.plugins import register_io_source
 
     path = Path(path)
     check_table_path(path)
+    rest = iter(frames)
+    first = next(rest)
+    total = 0
+
+    def batches(*_: object) -> Iterator[pl.DataFrame]:
+        nonlocal total
+        for frame in chain([first], rest):
+            total += len(frame)
+            yield frame
+
+    table = register_io_source(batches, schema=first.schema)
     with replacing(path) as fresh:
-        rows, total = 0, 0
-        parts: list[Path] = []
-        held: list[pl.DataFrame] = []
-
-        def write_part() -> None:
-            parts.append(fresh.with_name(f"part-{len(parts):09}.parquet"))
-            pl.concat(held).write_parquet(parts[-1])
-
         try:
-            for frame in frames:
-                held.append(frame)
-                rows += len(frame)
-                if rows >= _ROWS:
-                    write_part()
-                    held, rows, total = [], 0, total + rows
-            if held or not parts:
-                write_part()
-            table = pl.scan_parquet(parts, glob=False)
             if path.suffix.lower() == ".csv":
                 table.sink_csv(fresh)
             else:
                 table.sink_parquet(fresh)
         except pl.exceptions.PolarsError as error:
             raise OSError(f"{path}: cannot be written ({' '.join(str(error).split())})") from None
-    return total + rows
+    return total
 
 
 def check_table_path(path: Path) -> None:
