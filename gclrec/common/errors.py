@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import contextlib
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 
 class InputError(ValueError):
@@ -63,6 +65,38 @@ class CollapseWarning(UserWarning):
 
     Training warns once a run; commands print one line that begins with ``warning:``.
     """
+
+
+@contextlib.contextmanager
+def reading(source: Any, what: str = "cannot be read") -> Iterator[None]:
+    """Turn whatever a library raises on the content of a file or table into one line.
+
+    Libraries that parse raise errors of any type for damaged content, among them ``RecursionError`` for deep
+    nesting, ``MemoryError`` for a size that is claimed, and Polars' panic, which is a ``BaseException``.
+
+    Args:
+        source: the file or table, named in the message.
+        what: what is said of it, before the reason in brackets.
+
+    Raises:
+        InputError: in place of the error; an :class:`InputError` passes as it is.
+    """
+    try:
+        yield
+    except (InputError, Warning):
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{source}: no such file") from None
+    except MemoryError as error:
+        raise InputError(f"{source}: {what} (it asks for more memory than there is)") from error
+    except RecursionError as error:
+        raise InputError(f"{source}: {what} (it is nested too deeply)") from error
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        reason = error.strerror if isinstance(error, OSError) else None
+        reason = reason or " ".join((str(error).strip() or type(error).__name__).splitlines()[0].split())
+        raise InputError(f"{source}: {what} ({reason})") from error
 
 
 def check_choice(argument: str, value: str, choices: Collection[str]) -> None:

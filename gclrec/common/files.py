@@ -14,13 +14,12 @@ import stat
 import sys
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gclrec.common.errors import InputError, NoRowsError
+from gclrec.common.errors import InputError, NoRowsError, reading
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -35,6 +34,8 @@ SAMPLE = 1 << 18
 
 TABLE_SUFFIXES = (".parquet", ".csv")
 
+_LINE = 10_000  # characters of a line of settings
+
 PACKINGS = {
     "gzip": rb"\x1f\x8b",
     "bzip2": rb"BZh[1-9]1AY&SY",
@@ -42,6 +43,12 @@ PACKINGS = {
     "zstd": rb"\x28\xb5\x2f\xfd",
 }
 """First bytes of packed files, as regular expressions."""
+
+UNPACKED = 64 << 20
+"""Bytes that a packed file may hold in any case."""
+
+UNPACKED_SHARE = 50
+"""Times its size that a larger packed file may hold; tables are packed to a third or a tenth."""
 
 _PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zip")
 _BOM = b"\xef\xbb\xbf"
@@ -82,20 +89,31 @@ def read_bytes(path: str | os.PathLike[str], limit: int = -1) -> bytes:
         limit: read only that many bytes (after unpacking); all if negative.
 
     Raises:
-        InputError: the file is missing, unreadable, empty or cut off.
+        InputError: the file is missing, unreadable, empty or cut off, or holds far more than its size.
     """
-    try:
+    with reading(path):
+        kind = packing(path)
+    with reading(path, f"the {kind} file is cut off or damaged" if kind else "cannot be read"):
+        most = unpacked_limit(path) if kind else -1
         with open_bytes(path) as file:
-            data: bytes = file.read(limit)
-    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
-        kind = packing(path) or "packed"
-        raise InputError(f"{path}: the {kind} file is cut off or damaged ({error})") from error
-    except OSError as error:
-        raise unreadable(path, error) from error
+            data: bytes = file.read(most + 1 if limit < 0 <= most else limit)
+    if 0 <= most < len(data):
+        raise too_large(path, most)
     data = data.removeprefix(_BOM)
     if not data or data.isspace():
         raise NoRowsError(f"{path}: the file is empty")
     return data
+
+
+def unpacked_limit(path: str | os.PathLike[str]) -> int:
+    """Return the bytes that a packed file may hold: more is refused, since a few kB can fill the memory."""
+    return max(UNPACKED, UNPACKED_SHARE * Path(path).stat().st_size)
+
+
+def too_large(path: str | os.PathLike[str], limit: int) -> InputError:
+    """Return the error for a packed file that holds more than a limit of bytes."""
+    held = f"holds more than {limit >> 20:,} MB when unpacked, over {UNPACKED_SHARE} times its size"
+    return InputError(f"{path}: {held}; if that is as it should be, unpack it and give what is inside")
 
 
 def read_text_bytes(path: str | os.PathLike[str], limit: int = -1) -> bytes:
@@ -108,10 +126,8 @@ def open_bytes(path: str | os.PathLike[str]) -> Any:
     """Open a file for reading; a packed file is unpacked on the way.
 
     Raises:
-        InputError: the path is a folder or a pipe, or is packed in a way that cannot be unpacked here.
+        InputError: it is packed in a way that cannot be unpacked here; as :func:`packing`.
     """
-    if is_folder(path):
-        raise InputError(f"{path}: is a folder, expected a file")
     kind = packing(path)
     if kind == "zip":
         archive = zipfile.ZipFile(path)
@@ -139,10 +155,12 @@ def packing(path: str | os.PathLike[str]) -> str | None:
     """Return how a file is packed: a name in :data:`PACKINGS`, ``zip``, or ``None``.
 
     Raises:
-        InputError: it is a pipe or a device, which can be read only once.
+        InputError: it is a folder, or a pipe or a device, which can be read only once.
     """
     path = Path(path)
-    if not (path.is_dir() or stat.S_ISREG(path.stat().st_mode)):
+    if is_folder(path):
+        raise InputError(f"{path}: is a folder, expected a file")
+    if not stat.S_ISREG(path.stat().st_mode):
         raise InputError(
             f"{path}: is a pipe or a device, which can be read only once; write it into a file and give that"
         )
@@ -162,13 +180,6 @@ def read_sample(path: str | os.PathLike[str]) -> bytes:
     data = read_text_bytes(path, SAMPLE)
     end = data.rfind(b"\n") + 1
     return data[:end] if len(data) == SAMPLE and end else data
-
-
-def unreadable(path: str | os.PathLike[str], error: OSError) -> InputError:
-    """Return the error for a file that the system refuses to read."""
-    if isinstance(error, FileNotFoundError):
-        return InputError(f"{path}: no such file")
-    return InputError(f"{path}: cannot be read ({error.strerror or error})")
 
 
 def decoded(path: str | os.PathLike[str], data: bytes) -> str:
@@ -192,12 +203,13 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it is missing or is not TOML; the message names the line.
     """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a TOML file ({error})") from None
+    path = local_path(path)
+    with reading(path, "not a TOML file"):
+        text = path.read_text(encoding="utf-8")
+        long = next((n for n, line in enumerate(text.split("\n"), 1) if len(line) > _LINE), None)
+        if long is not None:  # the time for a dotted key grows with the square of its parts
+            raise InputError(f"{path}, line {long}: longer than {_LINE:,} characters, expected settings")
+        return tomllib.loads(text)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -206,12 +218,10 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing or damaged.
     """
-    try:
+    if not path.exists():
+        raise InputError(f"{path}: missing from the run folder")
+    with reading(path, "damaged or cut off"):
         values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing from the run folder") from None
-    except ValueError as error:
-        raise InputError(f"{path}: damaged or cut off ({error})") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected a JSON object")
     return values
@@ -225,17 +235,10 @@ def read_parquet(path: Path) -> pl.DataFrame:
     """
     import polars as pl
 
-    try:
+    if not path.exists():
+        raise InputError(f"{path}: missing from the run folder")
+    with reading(path, "cannot be used"):
         return pl.read_parquet(io.BytesIO(path.read_bytes()))
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing from the run folder") from None
-    except pl.exceptions.PolarsError as error:
-        raise damaged(path, error) from None
-
-
-def damaged(path: Path, error: BaseException) -> InputError:
-    """Return the error for a file that can be read but not used."""
-    return InputError(f"{path}: cannot be used ({' '.join(str(error).split()) or type(error).__name__})")
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from gclrec.common.errors import InputError
+from gclrec.common.errors import InputError, reading
 from gclrec.common.files import replacing
 
 MANIFEST = "manifest.json"
@@ -58,12 +58,12 @@ def read_manifest(folder: Path, kind: str, *, check: bool = True) -> dict[str, A
     """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         what = "missing" if folder.is_dir() else "no such folder"
         raise InputError(f"{path if folder.is_dir() else folder}: {what}, expected {kind}") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged or cut off ({error})") from None
+    with reading(path, "damaged or cut off"):
+        manifest = json.loads(content)
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
         raise InputError(f"{path}: is not the manifest of {kind}")
     if manifest.get("format") != FORMAT:

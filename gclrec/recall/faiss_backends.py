@@ -11,8 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gclrec.common.errors import InputError
-from gclrec.common.files import damaged
+from gclrec.common.errors import InputError, reading
 from gclrec.data.interactions import IntArray
 from gclrec.runs.embeddings import FloatArray
 
@@ -230,10 +229,9 @@ def load_structure(path: Path, backend: str, vectors: FloatArray, settings: Mapp
         InputError: the file does not fit the vectors or the settings.
     """
     faiss = _faiss()
-    try:
+    with reading(path, "cannot be used"), _bounded(path.stat().st_size):
         index = faiss.read_index(str(path))
-    except RuntimeError as error:
-        raise damaged(path, error) from None
+        _check_rows(index, path)
     if backend == "hnsw" and isinstance(index, faiss.IndexIDMap):
         layout, rest = str(settings.get("layout")), faiss.vector_to_array(index.id_map)
         if (
@@ -247,6 +245,65 @@ def load_structure(path: Path, backend: str, vectors: FloatArray, settings: Mapp
     elif backend != "hnsw" and isinstance(index, faiss.IndexIVF) and (index.ntotal, index.d) == vectors.shape:
         return InvertedLists(index, backend == "ivfpq")
     raise InputError(f"{path}: {index.ntotal:,} vectors of dimension {index.d} do not fit the manifest")
+
+
+@contextlib.contextmanager
+def _bounded(size: int) -> Iterator[None]:
+    """Let faiss refuse a vector that claims to be larger than the file, before memory is taken for it."""
+    faiss = _faiss()
+    if not hasattr(faiss, "set_deserialization_vector_byte_limit"):  # before 1.14
+        yield
+        return
+    before = faiss.get_deserialization_vector_byte_limit()
+    # A vector in memory may be wider than on the disk: the links of a graph without any take 4 bytes a node.
+    faiss.set_deserialization_vector_byte_limit(max(1 << 20, 4 * size))
+    try:
+        yield
+    finally:
+        faiss.set_deserialization_vector_byte_limit(before)
+
+
+def _check_rows(index: Any, path: Path) -> None:
+    """Check the row numbers inside a faiss index, which searches them without a look.
+
+    Raises:
+        InputError: a link of a graph, or a row in a list, is out of range.
+    """
+    faiss = _faiss()
+    inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexIDMap) else index
+    count = int(index.ntotal)
+    if isinstance(inner, faiss.IndexHNSW):
+        links, graph = int(inner.ntotal), inner.hnsw
+        ends = faiss.vector_to_array(graph.offsets).astype(np.int64)
+        levels, above = (
+            faiss.vector_to_array(part) for part in (graph.levels, graph.cum_nneighbor_per_level)
+        )
+        near = faiss.vector_to_array(graph.neighbors)
+        good = (
+            links == count == len(levels) == len(ends) - 1
+            and inner.storage.ntotal == count
+            and -1 <= near.min(initial=-1) <= near.max(initial=-1) < count
+            and -1 <= graph.entry_point < count
+            and 1 <= levels.min(initial=1) <= levels.max(initial=1) < len(above)
+            and -1 <= graph.max_level < max(1, levels.max(initial=1))
+            and ends[0] == 0
+            and np.array_equal(np.diff(ends), above[levels])
+            and ends[-1] == len(near)
+        )
+    elif isinstance(inner, faiss.IndexIVF):
+        lists = [
+            faiss.rev_swig_ptr(inner.invlists.get_ids(n), inner.invlists.list_size(n))
+            for n in range(inner.nlist)
+            if inner.invlists.list_size(n)
+        ]
+        rows = np.sort(np.concatenate([np.empty(0, dtype=np.int64), *lists]))
+        quantizer = inner.quantizer
+        good = np.array_equal(rows, np.arange(count)) and quantizer.ntotal == inner.nlist
+        good = good and quantizer.d == inner.d == index.d
+    else:
+        good = True
+    if not good:
+        raise InputError(f"{path}: is damaged, it has links or row numbers out of range")
 
 
 def size_in_bytes(index: Any) -> int:

@@ -29,8 +29,7 @@ from safetensors.numpy import save as serialize
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from gclrec.common.errors import InputError
-from gclrec.common.files import damaged
+from gclrec.common.errors import InputError, reading
 from gclrec.common.manifest import MANIFEST, read_manifest, writing
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import BoolArray, IntArray
@@ -292,7 +291,7 @@ class FoldIn:
         folder = Path(folder)
         manifest = read_manifest(folder, FOLD_IN_KIND)
         users, items = (_read(folder / f"{side}.safetensors") for side in ("users", "items"))
-        try:
+        with reading(folder / MANIFEST, "cannot be used"):
             num_users, num_items, dim = (int(manifest[name]) for name in ("users", "items", "dim"))
             found = cls(
                 tuple(map(float, manifest["layer_weights"])),
@@ -306,8 +305,6 @@ class FoldIn:
                 tuple(map(str, manifest["trained_on"])),
                 float(manifest.get("degree_exponent", 0.5)),
             )
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise damaged(folder / MANIFEST, error) from None
         arrays = (found.item_sent, found.user_sent, found.user_onward, found.user_length)
         expected = ((num_items, dim), (num_users, dim), (num_users, dim), (num_users,))
         if not found.weights or tuple(array.shape for array in arrays) != expected:
@@ -344,10 +341,7 @@ def _numpy(part: Tensor) -> npt.NDArray[Any]:
 
 
 def _read(path: Path) -> dict[str, FloatArray]:
-    try:
-        with safetensors.safe_open(path, framework="np") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing from the run folder") from None
-    except (safetensors.SafetensorError, ValueError) as error:
-        raise damaged(path, error) from None
+    if not path.exists():
+        raise InputError(f"{path}: missing from the run folder")
+    with reading(path, "cannot be used"), safetensors.safe_open(path, framework="np") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict

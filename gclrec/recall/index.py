@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from gclrec.common.errors import InputError
-from gclrec.common.files import damaged, read_parquet, write_parquet
+from gclrec.common.errors import InputError, reading
+from gclrec.common.files import write_parquet
 from gclrec.common.manifest import MANIFEST, read_manifest, writing
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray, Vocabulary
@@ -20,6 +20,7 @@ from gclrec.evaluation.ranking import top_k
 from gclrec.recall.faiss_backends import Structure, load_structure
 from gclrec.recall.top_k import best_first, best_of_row, hide, scan
 from gclrec.runs.embeddings import METRIC, FloatArray, Matrix, as_matrix
+from gclrec.runs.reading import read_vocabulary
 
 Ids: TypeAlias = Vocabulary | pl.Series | npt.NDArray[Any] | Sequence[Any]
 """Distinct raw ids in row order. (:meth:`Vocabulary.of` sorts them: it fits rows that are sorted too.)"""
@@ -306,15 +307,13 @@ class Index:
         manifest = read_manifest(folder, INDEX_KIND)
         if manifest.get("metric") != METRIC:
             raise InputError(f"{folder / MANIFEST}: metric {manifest.get('metric')!r}, expected {METRIC!r}")
-        try:
+        with reading(folder / MANIFEST, "cannot be used"):
             backend, shape = str(manifest["backend"]), (int(manifest["count"]), int(manifest["dim"]))
             settings = dict(manifest["settings"])
             effort = int(settings.get("effort", 0))
             quality = Quality(**manifest["measured"]) if manifest["measured"] else None
             trials = tuple(Quality(**trial) for trial in manifest["compared"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise damaged(folder / MANIFEST, error) from None
-        ids = Vocabulary(read_parquet(folder / "ids.parquet")["id"])
+        ids = read_vocabulary(folder / "ids.parquet")
         vectors = _mapped(folder / "vectors.npy")
         if vectors.dtype != np.float32 or vectors.shape != shape or len(ids) != shape[0]:
             found = f"{vectors.shape} {vectors.dtype} vectors and {len(ids):,} ids"
@@ -335,9 +334,7 @@ def _blank(count: int, k: int) -> tuple[IntArray, FloatArray]:
 
 def _mapped(path: Path) -> FloatArray:
     """Return an array that is mapped from the disk; changes to it are never written."""
-    try:
+    if not path.exists():
+        raise InputError(f"{path}: missing from the index")
+    with reading(path, "cannot be used"):
         return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing from the index") from None
-    except (OSError, ValueError) as error:
-        raise damaged(path, error) from None

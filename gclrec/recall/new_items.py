@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from gclrec.common.errors import InputError, InputWarning
-from gclrec.common.files import damaged, read_parquet, write_parquet
+from gclrec.common.errors import InputError, InputWarning, reading
+from gclrec.common.files import read_parquet, write_parquet
 from gclrec.common.manifest import MANIFEST, read_manifest, writing
 from gclrec.common.ragged import Ragged
 from gclrec.common.shell import command_line
@@ -102,14 +102,12 @@ class AddedItems:
             again = "add the items again with gclrec add-items and its option replace"
             raise InputError(f"{folder}: was made from other vectors than the run's; {again}")
         frame, pairs = (read_parquet(folder / f"{name}.parquet") for name in ("items", "pairs"))
-        try:
+        with reading(folder / MANIFEST, "cannot be used"):
             vectors, sent = (
                 np.array(frame[name].to_numpy(), dtype=np.float32).reshape(len(frame), dim)
                 for name in ("vector", "sent")
             )
             audience = Ragged.from_pairs(pairs["item"].to_numpy(), pairs["user"].to_numpy(), len(frame))
-        except (pl.exceptions.PolarsError, ValueError) as error:
-            raise damaged(folder / MANIFEST, error) from None
         if audience.values.max(initial=-1) >= len(embedded.users):
             raise InputError(f"{folder / 'pairs.parquet'}: user rows do not fit the users of the run")
         return cls(frame["id"], vectors, sent, audience)

@@ -11,7 +11,7 @@ import safetensors
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from gclrec.common.errors import InputError
+from gclrec.common.errors import InputError, reading
 from gclrec.common.files import write_atomically
 
 
@@ -27,11 +27,11 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         InputError: the file is missing, truncated, or not such a file.
     """
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            values = json.loads((file.metadata() or {})["gclrec"])
-            return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118 - not a dict
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file, so there is nothing to resume or load") from None
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: not a complete gclrec checkpoint ({error})") from None
+    if not path.exists():
+        raise InputError(f"{path}: no such file, so there is nothing to resume or load")
+    with (
+        reading(path, "not a complete gclrec checkpoint"),
+        safetensors.safe_open(path, framework="pt") as file,
+    ):
+        values = json.loads((file.metadata() or {})["gclrec"])
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(values)  # noqa: SIM118 - not a dict

@@ -12,10 +12,11 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from gclrec.common.errors import InputError
-from gclrec.common.files import damaged, read_parquet, write_parquet
+from gclrec.common.errors import InputError, reading
+from gclrec.common.files import read_parquet, write_parquet
 from gclrec.common.manifest import MANIFEST, read_manifest, writing
 from gclrec.data.interactions import IntArray, Vocabulary
+from gclrec.runs.reading import vocabulary_of
 
 FloatArray = npt.NDArray[np.float32]
 Matrix: TypeAlias = Tensor | npt.NDArray[Any]
@@ -96,10 +97,8 @@ def read_embeddings(folder: str | Path) -> Embedded:
         raise InputError(f"{folder / MANIFEST}: metric {manifest.get('metric')!r}, expected {METRIC!r}")
     parts: list[Any] = []
     for side in ("users", "items"):
-        try:
+        with reading(folder / MANIFEST, "cannot be used"):
             dim, count, dtype = int(manifest["dim"]), int(manifest[side]["count"]), str(manifest[side]["id"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise damaged(folder / MANIFEST, error) from None
         path = folder / f"{side}.parquet"
         frame = read_parquet(path)
         missing = {"id", "vector", "degree"} - set(frame.columns)
@@ -111,7 +110,14 @@ def read_embeddings(folder: str | Path) -> Embedded:
             found = f"{len(frame):,} ids ({frame['id'].dtype})"
             raise InputError(f"{path}: found {found}, expected {count:,} ({dtype})")
         vectors = np.array(frame["vector"].to_numpy(), dtype=np.float32).reshape(len(frame), dim)
-        parts += [Vocabulary(frame["id"]), vectors, np.array(frame["degree"].to_numpy(), dtype=np.int64)]
+        if (
+            not frame["degree"].dtype.is_integer()
+            or frame["degree"].null_count()
+            or frame["vector"].null_count()
+        ):
+            raise InputError(f"{path}: expected a vector and a whole number as degree in each row")
+        degrees = np.array(frame["degree"].to_numpy(), dtype=np.int64)
+        parts += [vocabulary_of(frame, path), as_matrix(vectors, str(path)), degrees]
     return Embedded(*parts)
 
 

@@ -28,7 +28,7 @@ from gclrec.common.files import (
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.schema import Schema
 from gclrec.data.splits import Split
-from gclrec.runs.reading import JOINED, PARTS, REMOVED, read_pairs
+from gclrec.runs.reading import JOINED, PARTS, REMOVED, read_pairs, read_vocabulary
 
 if sys.platform != "win32":
     import fcntl
@@ -179,8 +179,10 @@ class RunFolder:
         return read_pairs(self.path / "split" / "exposed.parquet", users, items)
 
     def _vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
-        users, items = (read_parquet(self.path / "split" / f"{side}.parquet") for side in ("users", "items"))
-        return Vocabulary(users["id"]), Vocabulary(items["id"])
+        users, items = (
+            read_vocabulary(self.path / "split" / f"{side}.parquet") for side in ("users", "items")
+        )
+        return users, items
 
     def split(self) -> Split:
         """Return the split that the run was made with.

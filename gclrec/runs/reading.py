@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gclrec.common.errors import InputError, UnfinishedError
+from gclrec.common.errors import InputError, UnfinishedError, reading
 from gclrec.common.files import read_parquet, read_toml
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import Interactions, Vocabulary
@@ -80,6 +80,25 @@ def checked_parts(seen: Iterable[str], allowed: Sequence[str] = PARTS) -> list[s
     return parts
 
 
+def read_vocabulary(path: Path) -> Vocabulary:
+    """Return the raw ids in the column ``id`` of a Parquet file, by row.
+
+    Raises:
+        InputError: the file is missing or damaged, or holds no distinct ids.
+    """
+    return vocabulary_of(read_parquet(path), path)
+
+
+def vocabulary_of(frame: pl.DataFrame, path: Path) -> Vocabulary:
+    """Return the raw ids of a table of a run; see :func:`read_vocabulary`."""
+    if "id" not in frame.columns or frame["id"].dtype not in (pl.Int64, pl.String):
+        raise InputError(f"{path}: expected a column 'id' of whole numbers or text")
+    ids = frame["id"]
+    if ids.null_count() or ids.n_unique() < len(ids):
+        raise InputError(f"{path}: an id is missing or there twice, expected each id once")
+    return Vocabulary(ids)
+
+
 def read_pairs(path: Path, users: Vocabulary, items: Vocabulary) -> Interactions:
     """Return the pairs of a part of the split.
 
@@ -91,12 +110,15 @@ def read_pairs(path: Path, users: Vocabulary, items: Vocabulary) -> Interactions
     for side, vocabulary in (("user", users), ("item", items)):
         if side not in frame.columns or not frame[side].dtype.is_integer() or frame[side].null_count():
             raise InputError(f"{path}: expected a column {side!r} of row numbers")
-        rows[side] = found = frame[side].cast(pl.Int64).to_numpy()
+        with reading(path, "cannot be used"):
+            rows[side] = found = frame[side].cast(pl.Int64).to_numpy()
         if len(found) and (found.min() < 0 or found.max() >= len(vocabulary)):
             raise InputError(
                 f"{path}: {side} rows must lie in [0, {len(vocabulary):,}), found {found.max():,}"
             )
     time = frame["time"].to_numpy() if "time" in frame.columns else None
+    if time is not None and time.dtype not in (np.int64, np.float64):
+        raise InputError(f"{path}: found times of type {frame['time'].dtype}, expected Int64 or Float64")
     return Interactions(users, items, **rows, time=time)
 
 

@@ -15,6 +15,7 @@ from gclrec.common.errors import InputError
 from gclrec.common.files import (
     read_json,
     read_parquet,
+    read_toml,
     replacing,
     write_atomically,
     write_parquet,
@@ -186,7 +187,14 @@ def test_threads_may_write_one_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "missing"), ("{", "damaged or cut off"), ("[1]", "expected a JSON object"), ("\xff", "damaged")],
+    [
+        (None, "missing"),
+        ("{", "damaged or cut off"),
+        ("[1]", "expected a JSON object"),
+        ("\xff", "damaged"),
+        ('{"a": ' * 10**5, r"damaged or cut off \(it is nested too deeply\)"),
+    ],
+    ids=["missing", "cut", "list", "latin", "nested"],
 )
 def test_bad_json(tmp_path: Path, content: str | None, said: str) -> None:
     path = tmp_path / "result.json"
@@ -194,6 +202,25 @@ def test_bad_json(tmp_path: Path, content: str | None, said: str) -> None:
         path.write_bytes(content.encode("latin-1"))
     with pytest.raises(InputError, match=f"^{path}: {said}"):
         read_json(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, ": no such file"),
+        ("a =", ": not a TOML file"),
+        ("a = \xff", ": not a TOML file"),
+        ("a = 1\nb = " + "[" * 5000, r": not a TOML file \(it is nested too deeply\)"),
+        ("a = 1\n" + ".".join("a" * 9000) + " = 1", ", line 2: longer than 10,000 characters"),
+    ],
+    ids=["missing", "cut", "latin", "nested", "dotted"],
+)
+def test_bad_toml(tmp_path: Path, content: str | None, said: str) -> None:
+    path = tmp_path / "settings.toml"
+    if content is not None:
+        path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(InputError, match=f"^{path}{said}"):
+        read_toml(path)
 
 
 @pytest.mark.parametrize(("content", "said"), [(None, "missing"), (b"PAR1", "cannot be used")])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import resource
 from pathlib import Path
 
+import faiss
 import numpy as np
 import polars as pl
 import pytest
@@ -147,6 +149,50 @@ def test_rubbish_with_a_right_checksum(built, name: str, tmp_path: Path) -> None
     change_manifest(tmp_path / "index")
     with pytest.raises(InputError, match=name):
         Index.load(tmp_path / "index")
+
+
+@pytest.mark.parametrize("part", ["id_map", "neighbors", "offsets", "levels"])
+@pytest.mark.parametrize("value", [-9, 10**6])
+def test_links_of_a_graph_out_of_range(built, part: str, value: int, tmp_path: Path) -> None:
+    """faiss follows them without a look, into memory that is not its own."""
+    built["hnsw"].save(tmp_path / "index")
+    path = tmp_path / "index" / "items.faiss"
+    index = faiss.read_index(str(path))
+    held = getattr(index if part == "id_map" else faiss.downcast_index(index.index).hnsw, part)
+    values = faiss.vector_to_array(held)
+    values[7] = value
+    faiss.copy_array_to_vector(values, held)
+    faiss.write_index(index, str(path))
+    change_manifest(tmp_path / "index")
+    with pytest.raises(InputError, match=r"items\.faiss: "):
+        Index.load(tmp_path / "index")
+
+
+@pytest.mark.parametrize("backend", ["ivfflat", "ivfpq"])
+def test_rows_of_lists_out_of_range(built, backend: str, tmp_path: Path) -> None:
+    built[backend].save(tmp_path / "index")
+    path = tmp_path / "index" / "items.faiss"
+    index = faiss.read_index(str(path))
+    number = next(n for n in range(index.nlist) if index.invlists.list_size(n))
+    faiss.rev_swig_ptr(index.invlists.get_ids(number), 1)[0] = 10**6
+    faiss.write_index(index, str(path))
+    change_manifest(tmp_path / "index")
+    with pytest.raises(InputError, match="links or row numbers out of range"):
+        Index.load(tmp_path / "index")
+
+
+def test_a_size_that_is_claimed_takes_no_memory(built, tmp_path: Path) -> None:
+    built["hnsw"].save(tmp_path / "index")
+    path = tmp_path / "index" / "items.faiss"
+    content = path.read_bytes()
+    count = len(faiss.vector_to_array(faiss.read_index(str(path)).id_map))
+    at = content.rindex(count.to_bytes(8, "little"))  # of the item rows, which come last
+    path.write_bytes(content[:at] + (2**31).to_bytes(8, "little") + content[at + 8 :])
+    change_manifest(tmp_path / "index")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=r"items\.faiss: cannot be used"):
+        Index.load(tmp_path / "index")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 2**20  # kB
 
 
 def test_nothing_is_unpickled(built: dict[str, Index], tmp_path: Path) -> None:

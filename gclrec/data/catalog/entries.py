@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gclrec.common.errors import InputError
+from gclrec.common.errors import InputError, reading
 from gclrec.common.files import read_bytes, read_toml
 from gclrec.data.filters import Keep
 from gclrec.data.interactions import Dataset, Interactions
@@ -160,15 +160,12 @@ def read_catalog(path: Path) -> dict[str, Entry]:
 
 def _json_lists(path: Path) -> pl.DataFrame:
     """Read ``{id: [attribute, ...]}``."""
-    try:
+    with reading(path, 'expected JSON such as {"1": [5, 7]}'):
         lists = json.loads(read_bytes(path))
         frame = pl.DataFrame(
             {"id": [int(each) for each in lists], "attributes": list(lists.values())},
             schema={"id": pl.Int64, "attributes": pl.List(pl.Int64)},
         )
-    except (ValueError, TypeError, AttributeError, pl.exceptions.PolarsError) as error:
-        problem = str(error).partition("\n")[0]
-        raise InputError(f'{path}: found {problem}, expected JSON such as {{"1": [5, 7]}}') from error
     return frame.with_columns(pl.col("attributes").list.unique(maintain_order=True)).sort("id")
 
 

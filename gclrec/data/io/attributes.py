@@ -330,9 +330,17 @@ def _plain_types(frame: pl.DataFrame, path: str | Path) -> pl.DataFrame:
         else:
             plain = pl.Int64() if inner.is_integer() else pl.String()
         wanted = pl.List(plain) if dtype.is_nested() else plain
-        column = column.cast(wanted)
+        column = _exactly(column, wanted)
         columns.append(column.fill_nan(None) if wanted == pl.Float64 else column)
     return pl.DataFrame(columns)
+
+
+def _exactly(column: pl.Series, wanted: pl.DataType) -> pl.Series:
+    """Return a column in another type; as text if it holds whole numbers beyond 64 bits."""
+    try:
+        return column.cast(wanted)
+    except pl.exceptions.InvalidOperationError:
+        return column.cast(pl.List(pl.String) if wanted.is_nested() else pl.String)
 
 
 def _id_name(names: list[str], id_column: str | None, path: str | Path, side: str | None) -> str:

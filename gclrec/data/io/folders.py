@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gclrec.common.errors import InputError, InputWarning, flag
-from gclrec.common.files import name_parts, unreadable
+from gclrec.common.errors import InputError, InputWarning, flag, reading
+from gclrec.common.files import name_parts
 
 PART_STEMS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
 """How the file names of a published split begin, by part."""
@@ -71,13 +71,11 @@ def find_layout(folder: Path, given: Collection[str] = ()) -> Layout:
     Raises:
         InputError: no file can be read, or several files could be the same part.
     """
-    try:
+    with reading(folder):
         inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         files = [path for path in inside if path.is_file()]
         folders = [path for path in inside if path.is_dir()]
         below = {each: sorted(filter(_may_hold_pairs, each.rglob("*"))) for each in folders}
-    except OSError as error:
-        raise unreadable(folder, error) from error
     attributes = _attributes(files)
     readable = [path for path in files if _may_hold_pairs(path) and path not in attributes.values()]
     partitioned = [path for paths in below.values() for path in paths]

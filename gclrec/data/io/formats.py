@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gclrec.common.errors import InputError, InputWarning, flag
+from gclrec.common.errors import InputError, InputWarning, flag, reading
 from gclrec.common.files import is_folder, local_path, name_parts, read_sample
 from gclrec.data.io.columns import AnyPath, Columns, RawInteractions, guess_column, pick_columns
 from gclrec.data.io.folders import find_layout
@@ -112,7 +112,8 @@ def format_of(path: Path, columns: Columns, format: str) -> str:
 
 def read_file(path: Path, columns: Columns, format: str) -> RawInteractions:
     """Read the interactions of one file, without the columns that the caller does not want."""
-    raw = FORMATS[format_of(path, columns, format)](path, columns)
+    with reading(path):
+        raw = FORMATS[format_of(path, columns, format)](path, columns)
     unwanted = [role for role in ("time", "weight") if getattr(columns, role) == ""]
     return replace(raw, frame=raw.frame.drop(unwanted, strict=False))
 

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from gclrec.common.errors import InputError, NoRowsError, flag
+from gclrec.common.errors import InputError, NoRowsError, flag, reading
 from gclrec.common.files import (
     decoded,
     name_parts,
@@ -25,7 +25,6 @@ from gclrec.common.files import (
     read_bytes,
     read_sample,
     read_text_bytes,
-    unreadable,
 )
 from gclrec.data.io.columns import Columns, RawInteractions, pick_columns, typed_interactions
 from gclrec.data.io.numbering import coded
@@ -41,6 +40,8 @@ FIELD_TYPES = ("token", "token_seq", "float", "float_seq")
 
 
 _FEATHER = (".feather", ".arrow", ".ipc")
+_ROWS = 4_000_000  # rows that a Parquet or Feather file may have in any case
+_ROWS_A_BYTE = 8  # and for each of its bytes; a pair of ids takes more than a bit
 _NO_QUOTES = f"if quotes have no meaning in this file, give {flag('quote')} none"
 
 
@@ -131,7 +132,7 @@ def records(data: bytes, separator: str, quote: str | None) -> Iterator[tuple[in
     lines.
     """
     body = data.lstrip(b"\r\n")
-    text = io.StringIO(body.decode(errors="replace"), newline="")
+    text = io.TextIOWrapper(io.BytesIO(body), encoding="utf-8", errors="replace", newline="")
     if quote:
         reader = csv.reader(text, delimiter=separator, quotechar=quote)
     else:
@@ -226,11 +227,14 @@ def interactions_of(table: TextTable, picked: dict[str, int]) -> pl.DataFrame:
 
 def open_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     """Read columns of a Parquet file, plain or gzip'd; all if ``None``."""
-    with _reading(path):
-        if _is_feather(path):
-            frame = pl.read_ipc(_source(path), columns=columns)
-        else:
-            frame = pl.read_parquet(_source(path), columns=columns, glob=False)
+    names = parquet_names(path) if columns is None else columns
+    with _reading_columns(path):
+        scan, size = _scan(path)
+        rows = int(scan.select(pl.len()).collect().item())
+        if rows > max(_ROWS, _ROWS_A_BYTE * size):
+            found = f"found {rows:,} rows in {size:,} bytes"
+            raise InputError(f"{path}: {found}, expected at most {_ROWS_A_BYTE} rows a byte")
+        frame = scan.select(names).collect()
     if frame.height == 0:
         raise NoRowsError(f"{path}: holds columns but no rows")
     return frame
@@ -238,30 +242,26 @@ def open_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
 
 def parquet_names(path: Path) -> list[str]:
     """Return the column names of a Parquet file."""
-    with _reading(path):
-        if _is_feather(path):
-            return list(pl.read_ipc_schema(_source(path)))
-        return pl.scan_parquet(_source(path), glob=False).collect_schema().names()
+    with _reading_columns(path):
+        return _scan(path)[0].collect_schema().names()
 
 
-def _source(path: Path) -> Path | io.BytesIO:
-    return io.BytesIO(read_bytes(path)) if packing(path) else path
+def _scan(path: Path) -> tuple[pl.LazyFrame, int]:
+    """Return a Parquet or Feather file, packed or not, that is not read yet, and its size in bytes."""
+    source = io.BytesIO(read_bytes(path)) if packing(path) else path
+    size = path.stat().st_size if isinstance(source, Path) else len(source.getbuffer())
+    if _is_feather(path):
+        return pl.scan_ipc(source, glob=False), size
+    return pl.scan_parquet(source, glob=False), size
+
+
+def _reading_columns(path: Path) -> contextlib.AbstractContextManager[None]:
+    kind = "Feather" if name_parts(path)[1] in _FEATHER else "Parquet"
+    return reading(path, f"the {kind} file is damaged or is none")
 
 
 def _is_feather(path: Path) -> bool:
     return name_parts(path)[1] in _FEATHER or read_sample(path).startswith(b"ARROW1")
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn what polars and the system raise for a Parquet file into one line."""
-    try:
-        yield
-    except (pl.exceptions.PolarsError, OSError) as error:
-        if isinstance(error, OSError) and error.errno:
-            raise unreadable(path, error) from error
-        problem = str(error).partition("\n")[0]
-        raise InputError(f"{path}: the Parquet file is damaged or is none ({problem})") from error
 
 
 def read_columns(

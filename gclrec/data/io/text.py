@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from gclrec.common.errors import InputError
-from gclrec.common.files import read_bytes, read_text_bytes
+from gclrec.common.errors import InputError, reading
+from gclrec.common.files import read_bytes, read_text_bytes, too_large, unpacked_limit
 from gclrec.data.io.columns import Columns, RawInteractions, typed_interactions
 from gclrec.data.io.tables import first_line, interactions_of, read_text_table
 
 LARGEST_ID = 2**31 - 1
 """Largest id of an adjacency list."""
+
+
+_ROWS = 2_000_000  # rows and columns that a matrix may have in any case
 
 
 class IntegerLists(NamedTuple):
@@ -153,12 +155,6 @@ def _refuse_names(path: Path, columns: Columns) -> None:
         raise InputError(f"{path}: has no header, so its columns cannot be named; leave the column names out")
 
 
-_NPZ_ERRORS = (
-    *(ValueError, KeyError, TypeError, IndexError, OSError, EOFError, NotImplementedError),
-    *(zipfile.BadZipFile, zlib.error),
-)
-
-
 def read_npz(path: Path, columns: Columns) -> RawInteractions:
     """Read a SciPy sparse matrix saved by ``scipy.sparse.save_npz``: rows are users, columns are items.
 
@@ -169,14 +165,17 @@ def read_npz(path: Path, columns: Columns) -> RawInteractions:
 
     _refuse_names(path, columns)
     data = read_bytes(path)
-    try:
+    with reading(path, "is damaged or is no SciPy sparse matrix"):
+        unpacked = sum(member.file_size for member in zipfile.ZipFile(io.BytesIO(data)).infolist())
+        if unpacked > unpacked_limit(path):
+            raise too_large(path, unpacked_limit(path))
         matrix: Any = sparse.load_npz(io.BytesIO(data))
+        if sum(matrix.shape) > max(_ROWS, unpacked):
+            found = f"a matrix of shape {matrix.shape} in a file of {unpacked:,} bytes"
+            raise InputError(f"{path}: found {found}, expected at least a byte for each row and column")
         if hasattr(matrix, "check_format"):
             matrix.check_format(full_check=True)
         matrix = matrix.tocoo()
-    except _NPZ_ERRORS as error:
-        problem = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: is damaged or is no SciPy sparse matrix ({problem})") from error
     if matrix.ndim != 2 or not (matrix.data != 0).any():
         raise InputError(f"{path}: the matrix of shape {matrix.shape} has no entries, expected users x items")
     order = np.lexsort((matrix.col, matrix.row))

@@ -114,6 +114,17 @@ def test_parquet_types(tmp_path):
     assert frame["day"].to_list() == [86400.0, None]
 
 
+@pytest.mark.parametrize("dtype", [pl.UInt64, pl.Int128])
+def test_whole_numbers_beyond_64_bits_stay_exact(tmp_path, dtype):
+    numbers = [2**63, 2**64 - 1]
+    columns = {"id": [1, 2], "code": pl.Series(numbers, dtype=dtype)}
+    columns["codes"] = pl.Series([[each] for each in numbers], dtype=pl.List(dtype))
+    pl.DataFrame(columns).write_parquet(tmp_path / "a.parquet")
+    frame = read_attributes(tmp_path / "a.parquet")
+    assert frame["code"].to_list() == [str(each) for each in numbers]
+    assert frame["codes"].to_list() == [[str(each)] for each in numbers]
+
+
 def test_parquet_columns_that_are_no_attributes_are_left_out(tmp_path):
     table = pl.DataFrame({"id": [1], "a": [{"x": 1}], "b": [b"x"], "c": [[[1]]], "d": [2]})
     table.write_parquet(tmp_path / "a.parquet")

@@ -30,6 +30,12 @@ def parquet(**columns: object) -> bytes:
     return file.getvalue()
 
 
+def arrays(**parts: object) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{name: np.asarray(part) for name, part in parts.items()})
+    return buffer.getvalue()
+
+
 def write(folder: Path, name: str, content: bytes) -> Path:
     path = folder / name
     path.write_bytes(content)
@@ -99,6 +105,36 @@ ERRORS = {
     "text after a quote": ("a.csv", b'user,item\na,"x" y\nb,z\n', "a.csv, line 2: found a quote inside"),
     "zstd": ("a.csv.zst", b"\x28\xb5\x2f\xfd1234567", "is packed by zstd; unpack it"),
     "spreadsheet": ("a.xlsx", b"PK\x03\x04 and so on", "is a spreadsheet; save it as CSV or Parquet"),
+    "gzip of zeros": (
+        "a.csv.gz",
+        gzip.compress(HEAD + bytes(2**26)),
+        "a.csv.gz: holds more than 64 MB when unpacked, over 50 times its size; if that is as it should be",
+    ),
+    "matrix that claims rows": (
+        "a.npz",
+        arrays(row=[0], col=[0], data=[1], shape=[10**9, 10], format="coo"),
+        "a.npz: found a matrix of shape (1000000000, 10) in a file of",
+    ),
+    "matrix of zeros": (
+        "a.npz",
+        arrays(indptr=np.zeros(10**7, np.int64), indices=[], data=[], shape=[10**7 - 1, 1], format="csr"),
+        "a.npz: holds more than 64 MB when unpacked",
+    ),
+    "matrix without a format": (
+        "a.npz",
+        arrays(shape=[2, 2], data=[1], format=7),
+        "a.npz: is damaged or is no SciPy sparse matrix (",
+    ),
+    "Parquet of one row a million times": (
+        "a.parquet",
+        parquet(user=pl.repeat(1, 5 * 10**6, eager=True), item=pl.repeat(2, 5 * 10**6, eager=True)),
+        "a.parquet: found 5,000,000 rows in",
+    ),
+    "cut Feather": (
+        "a.feather",
+        b"ARROW1\x00\x00" + bytes(40),
+        "a.feather: the Feather file is damaged or is none",
+    ),
     "cut xz": ("a.csv.xz", lzma.compress(HEAD + b"1,2,3,4\n")[:-9], "the xz file is cut off or damaged"),
     "bad zip": ("a.csv.zip", b"PK\x03\x04" + b"1" * 40, "the zip file is cut off or damaged"),
     "missing id": (
