@@ -160,7 +160,7 @@ def test_links_of_a_graph_out_of_range(built, part: str, value: int, tmp_path: P
     index = faiss.read_index(str(path))
     held = getattr(index if part == "id_map" else faiss.downcast_index(index.index).hnsw, part)
     values = faiss.vector_to_array(held)
-    values[7] = value
+    values[7] = np.array(value).astype(values.dtype)
     faiss.copy_array_to_vector(values, held)
     faiss.write_index(index, str(path))
     change_manifest(tmp_path / "index")
