@@ -172,7 +172,7 @@ def _text(frame: pl.DataFrame, random: Random) -> tuple[str, bytes]:
     return suffix, frame.write_csv(separator=separator, include_header=header).encode()
 
 
-def _atomic(frame: pl.DataFrame, side: str) -> bytes:
+def _atomic(frame: pl.DataFrame) -> bytes:
     kinds = {True: "float", False: "token"}
     names = [f"{name}:{kinds[dtype.is_float()]}" for name, dtype in frame.schema.items()]
     return ("\t".join(names) + "\n").encode() + frame.write_csv(separator="\t", include_header=False).encode()
@@ -326,7 +326,7 @@ def pairs_case(random: Random, folder: Path) -> Case:
     if kind == 0:
         suffix, data = ".npz", _matrix(random)
     elif kind == 1:
-        suffix, data = ".inter", _atomic(_pairs(random), "item")
+        suffix, data = ".inter", _atomic(_pairs(random))
     elif kind == 2:
         suffix, data = (".txt", "/sequence.txt")[0], _adjacency(random)
     else:
@@ -338,7 +338,7 @@ def attributes_case(random: Random, folder: Path) -> Case:
     """Return attributes as text."""
     kind = random.integers(4)
     if kind == 0:
-        suffix, data = ".item", _atomic(_items(random), "item")
+        suffix, data = ".item", _atomic(_items(random))
     elif kind == 1:
         suffix, data = ".dat", "".join(f"{n}::Film {n} (1990)::War|Love\n" for n in range(20)).encode()
     else:
