@@ -1,8 +1,8 @@
 """Read seeded mutations of every kind of file that gclrec reads, and count how the readers end.
 
 A reader ends well if it returns, or raises :class:`~gclrec.common.errors.InputError` with one line. Counted
-against it are any other exception, a dead process, more than ``SECONDS``, and memory beyond ``SPARE`` and three
-times the file.
+against it are any other exception, a dead process, more than ``SECONDS``, and memory beyond ``SPARE`` and
+three times the file.
 
 The inputs are read in a process of its own, which is started again if it dies or hangs::
 
