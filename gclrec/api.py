@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from gclrec.baselines import Scorer
-from gclrec.common.errors import InputError, UnfinishedError
+from gclrec.common.errors import InputError, UnfinishedError, reading
 from gclrec.common.files import local_path, read_json
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
@@ -236,7 +236,13 @@ class Run:
         path = self._folder.path
         if not (path / "result.json").is_file():
             raise UnfinishedError(path, f"{path}: its training did not finish")
-        return read_json(path / "result.json")
+        values = read_json(path / "result.json")
+        for part in ("metrics", "cases"):
+            with reading(path / "result.json", "cannot be used"):
+                values[part] = {str(name): value for name, value in values[part].items()}
+                if not all(isinstance(value, (int, float)) for value in values[part].values()):
+                    raise InputError(f"{path / 'result.json'}: found {part} that are no numbers")
+        return values
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:

@@ -95,7 +95,9 @@ def reading(source: Any, what: str = "cannot be read") -> Iterator[None]:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         reason = error.strerror if isinstance(error, OSError) else None
-        reason = reason or " ".join((str(error).strip() or type(error).__name__).splitlines()[0].split())
+        first, *more = (str(error).strip() or type(error).__name__).splitlines()
+        first = " ".join([first, *more[:1]] if first.endswith(":") else [first])
+        reason = reason or " ".join(first.split())
         raise InputError(f"{source}: {what} ({reason})") from error
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gclrec.common.errors import InputError, NoRowsError, reading
+from gclrec.common.forks import need_polars
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -237,6 +238,7 @@ def read_parquet(path: Path) -> pl.DataFrame:
 
     if not path.exists():
         raise InputError(f"{path}: missing from the run folder")
+    need_polars(path)
     with reading(path, "cannot be used"):
         return pl.read_parquet(io.BytesIO(path.read_bytes()))
 

@@ -224,6 +224,13 @@ class Schema:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{source}: not the schema of an attribute table ({error!r})") from error
+        for known in found:
+            kinds = {type(value) for value in known.values}
+            fits = all(-(2**63) <= value < 2**63 for value in known.values if isinstance(value, int))
+            if not (kinds <= {str} or kinds <= {int}) or not fits:
+                raise InputError(
+                    f"{source}: field {known.name!r} has values that are no text or whole numbers"
+                )
         wrong = next((known for known in found if known.kind not in KINDS), None)
         if wrong is not None:
             raise InputError(f"{source}: field {wrong.name!r} has the unknown kind {wrong.kind!r}")

@@ -14,6 +14,7 @@ import polars as pl
 
 from gclrec.common.errors import InputError, InputWarning, reading
 from gclrec.common.files import read_parquet, write_parquet
+from gclrec.common.forks import need_polars
 from gclrec.common.manifest import MANIFEST, read_manifest, writing
 from gclrec.common.ragged import Ragged
 from gclrec.common.shell import command_line
@@ -203,6 +204,7 @@ def new_items(
 
     Arguments and errors are those of :meth:`gclrec.recall.recommender.Recommender.add_items`.
     """
+    need_polars("adding items")
     dim = fold_in.item_sent.shape[1]
     pairs, table = _item_tables(interactions, attributes, items.ids.dtype)
     if skip_known:

@@ -12,7 +12,7 @@ import polars as pl
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray, Vocabulary, normal_ids
 from gclrec.recall.fold_in import FoldIn
-from gclrec.recall.raw_ids import counted, known_only, refuse_or_warn, user_item_columns
+from gclrec.recall.raw_ids import Lookup, counted, known_only, refuse_or_warn, user_item_columns
 from gclrec.runs.embeddings import FloatArray
 
 EncodeUsers = Callable[[IntArray, Ragged, FloatArray], npt.NDArray[Any]]
@@ -35,7 +35,7 @@ class Histories(NamedTuple):
 
 
 def histories_of(
-    table: pl.DataFrame, users: Vocabulary, items: Vocabulary, fold_in: FoldIn, *, skip_unknown: bool
+    table: pl.DataFrame, users: Lookup, items: Lookup, fold_in: FoldIn, *, skip_unknown: bool
 ) -> Histories:
     """Return the users of a table ``user, item`` in the order in which they appear.
 
@@ -43,8 +43,8 @@ def histories_of(
 
     Args:
         table: one row an interaction; columns of other names are guessed.
-        users: raw user ids by row.
-        items: raw item ids by row.
+        users: the users of the run.
+        items: the items of the run.
         fold_in: knows which items training has seen.
         skip_unknown: leave out unknown items, and new users without an item that training has seen, with a
             warning.
@@ -53,13 +53,15 @@ def histories_of(
         InputError: a column or an id is missing, an item is unknown, or nothing is known of a user.
     """
     table = user_item_columns(table, "the interactions of new users")
-    item = items.rows(table["item"])
+    item = items.rows(normal_ids(table["item"]))
     known = np.flatnonzero(known_only(item, table["item"], "item", skip=skip_unknown))
     raw = normal_ids(table["user"])
     ids = raw.unique(maintain_order=True)
     if "time" in table.columns:
         known = known[np.argsort(table["time"].to_numpy()[known], kind="stable")]
-    given = Ragged.from_pairs(Vocabulary(ids).rows(raw)[known], item[known], len(ids)).newest()
+    given = Ragged.from_pairs(
+        Lookup(Vocabulary(ids), "user").rows(raw)[known], item[known], len(ids)
+    ).newest()
     rows = users.rows(ids)
     silent = (given.keep(fold_in.item_tells[given.values]).lengths == 0) & (rows < 0)
     if not silent.any():

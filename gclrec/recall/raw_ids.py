@@ -7,23 +7,26 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import BoolArray, IntArray, Vocabulary
 from gclrec.data.io.columns import guess_column
-from gclrec.data.io.ids import id_series
+from gclrec.data.io.ids import id_series, whole_numbers
 
 RawIds: TypeAlias = Any
 """Ids as users write them: whatever :func:`gclrec.data.io.ids.id_series` takes."""
 
 _LONGEST = 19  # an integer with fewer characters fits into 64 bits
-_FEW = 100  # ids that are looked up one by one
 
 
 class Lookup:
-    """Finds the row of one raw id by binary search in microseconds; :meth:`Vocabulary.row` scans all ids.
+    """Finds the rows of raw ids by binary search, where :meth:`Vocabulary.rows` scans all ids.
+
+    Text is searched by its hash. It takes NumPy and those functions of Polars that need no thread, so that it
+    works in a forked process.
 
     Args:
         vocabulary: raw ids by row.
@@ -32,8 +35,9 @@ class Lookup:
 
     def __init__(self, vocabulary: Vocabulary, kind: str) -> None:
         self._vocabulary, self._kind = vocabulary, kind
-        self._order = vocabulary.ids.arg_sort().to_numpy()
-        self._sorted = vocabulary.ids.sort()
+        keys = _keys(vocabulary.ids)
+        self._order = np.argsort(keys, kind="stable")
+        self._sorted = keys[self._order]
 
     def of(self, raw: object) -> int:
         """Return the row of a raw id.
@@ -50,28 +54,43 @@ class Lookup:
         Args:
             raw: ``Int64`` or ``String``, as from :func:`gclrec.data.io.ids.id_series`.
         """
-        if len(raw) > _FEW:
-            return self._vocabulary.rows(raw)
-        found = np.array([self._find(each) for each in raw.to_list()], dtype=np.int64)
-        missing = np.flatnonzero(found < 0)
-        if len(missing):
-            found[missing] = self._vocabulary.rows(raw.gather(missing))
+        ids = self._vocabulary.ids
+        if ids.dtype == pl.Int64 and raw.dtype != pl.Int64:
+            raw = whole_numbers(raw)
+        wanted = raw.cast(ids.dtype)
+        known = ~wanted.is_null().to_numpy()
+        keys = _keys(wanted if known.all() else wanted.filter(known))
+        found = np.full(len(raw), -1, dtype=np.int64)
+        place = np.searchsorted(self._sorted, keys)
+        asked = np.flatnonzero(known)
+        while len(asked):  # once, unless two texts share a hash
+            here = np.append(self._sorted, 0)[place] == keys
+            here[place == len(self._sorted)] = False
+            asked, keys, place = asked[here], keys[here], place[here]
+            rows = self._order[place]
+            same = (ids.gather(rows) == wanted.gather(asked)).to_numpy()
+            found[asked[same]] = rows[same]
+            asked, keys, place = asked[~same], keys[~same], place[~same] + 1
         return found
 
     def _find(self, raw: object) -> int:
         """Return the row of an int or str id, ``-1`` where the slow path of the vocabulary must decide."""
-        wanted: Any = None
-        if type(raw) in (int, str):
-            text = str(raw)
-            if self._sorted.dtype == pl.String:
-                wanted = text
-            elif text.isascii() and text.lstrip("-").isdecimal() and len(text) < _LONGEST:
-                wanted = int(text) if str(int(text)) == text else None
-        if wanted is not None and len(self._sorted):
-            place = int(self._sorted.search_sorted(wanted))
-            if place < len(self._sorted) and self._sorted[place] == wanted:
-                return int(self._order[place])
-        return -1
+        text = str(raw)
+        is_text = self._vocabulary.ids.dtype == pl.String
+        is_whole = text.isascii() and text.lstrip("-").isdecimal() and len(text) < _LONGEST
+        if type(raw) not in (int, str) or not (is_text or (is_whole and str(int(text)) == text)):
+            return -1
+        key = pl.Series([text]).hash()[0] if is_text else int(text)
+        place = int(np.searchsorted(self._sorted, np.array(key, dtype=self._sorted.dtype)))
+        if place == len(self._sorted) or self._sorted[place] != key:
+            return -1
+        row = int(self._order[place])
+        return row if not is_text or self._vocabulary.ids[row] == text else -1
+
+
+def _keys(ids: pl.Series) -> npt.NDArray[Any]:
+    """Return whole numbers as they are, and the hashes of text."""
+    return (ids.hash() if ids.dtype == pl.String else ids).to_numpy()
 
 
 def distinct_rows(raw: RawIds, lookup: Lookup, kind: str, *, skip_unknown: bool) -> IntArray:
@@ -154,6 +173,6 @@ def user_item_columns(table: pl.DataFrame, what: str) -> pl.DataFrame:
         found.pop("time", None)
     if "user" not in found or "item" not in found:
         check_columns(table, ("user", "item"), what)
-    renamed = table.select(pl.col(name).alias(role) for role, name in found.items())
+    renamed = pl.DataFrame([table[name].alias(role) for role, name in found.items()])
     check_columns(renamed, ("user", "item"), what)
     return renamed

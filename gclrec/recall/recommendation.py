@@ -40,9 +40,9 @@ def as_table(users: pl.Series, items: Vocabulary, rows: IntArray, scores: FloatA
     )
 
 
-def warn_of_silent(users: pl.Series, table: pl.DataFrame) -> None:
-    """Warn of users without a row in a table of answers: they have every item already."""
-    silent = users.filter(~users.is_in(table["user"].unique().implode())).unique(maintain_order=True)
+def warn_of_silent(users: pl.Series, rows: IntArray) -> None:
+    """Warn of users without any item in the ``(B, k)`` answer of a search: they have every item already."""
+    silent = users.filter(pl.Series((rows < 0).all(axis=1))).unique(maintain_order=True)
     if len(silent):
         who = f"{len(silent):,} user{' has' if len(silent) == 1 else 's have'}"
         message = f"{who} every item that may be recommended already, such as {silent[0]!r}; left out"

@@ -42,7 +42,8 @@ class Recommender:
     """Top-k items for users of training and new ones, and items similar to an item.
 
     A recommender is immutable, so threads may share one: adding items, or restricting it to some of them,
-    returns another. Several methods have these arguments in common:
+    returns another. It can be pickled, and answers in processes forked after it was loaded. Several methods
+    have these arguments in common:
 
     * ``k``: length of the lists, from 1 to the number of items; a list is shorter where fewer items are left.
     * ``exclude_seen``: leave out the items that a user has already.
@@ -143,7 +144,7 @@ class Recommender:
 
     def recommend(self, user: object, k: int = 10, *, exclude_seen: bool = True) -> list[Recommendation]:
         """Return the best items for a user, by raw id, best first."""
-        rows, scores = self._search(np.array([self._user_rows.of(user)]), k, exclude_seen)
+        rows, scores = self._search(np.array([self._lookups[0].of(user)]), k, exclude_seen)
         return as_list(self.items, rows, scores)
 
     def recommend_many(
@@ -156,13 +157,13 @@ class Recommender:
     ) -> pl.DataFrame:
         """Return the best items for several users as a table: user, item, rank (from 1), score."""
         ids = id_series(users)
-        rows = self._user_rows.rows(ids)
+        rows = self._lookups[0].rows(ids)
         if len(rows) and rows.min() < 0 and not skip_unknown:
             self.users.row(ids[int(np.argmin(rows))], kind="user")  # raises, naming known ids
         kept = rows[known_only(rows, ids, "user", skip=True)]
-        table = self._table(kept, k, exclude_seen)
-        warn_of_silent(self.users.raw(kept), table)
-        return table
+        found, scores = self._search(kept, k, exclude_seen)
+        warn_of_silent(self.users.raw(kept), found)
+        return as_table(self.users.raw(kept), self.items, found, scores)
 
     def recommend_all(
         self,
@@ -173,6 +174,8 @@ class Recommender:
         progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[pl.DataFrame]:
         """Yield the table of :meth:`recommend_many` for all users, ``batch`` users at a time.
+
+        At the end an :class:`~gclrec.InputWarning` counts the users who have every item and so no row.
 
         Args:
             k: see :class:`Recommender`.
@@ -185,11 +188,15 @@ class Recommender:
         self._check_k(k)
 
         def tables() -> Iterator[pl.DataFrame]:
+            first = np.empty(len(self.users), dtype=np.int64)
             for start in range(0, len(self.users), batch):
                 stop = min(start + batch, len(self.users))
-                yield self._table(np.arange(start, stop), k, exclude_seen)
+                found, scores = self._search(np.arange(start, stop), k, exclude_seen)
+                first[start:stop] = found[:, 0]
+                yield as_table(self.users.ids[start:stop], self.items, found, scores)
                 if progress is not None:
                     progress(stop, len(self.users))
+            warn_of_silent(self.users.ids, first[:, None])
 
         return tables()
 
@@ -236,12 +243,12 @@ class Recommender:
         """
         self._check_k(k)
         if is_table(items):
-            items = table_from(items, "the interactions of new users")
-            histories = histories_of(items, self.users, self.items, self._fold_in, skip_unknown=skip_unknown)
-            table = as_table(histories.ids, self.items, *self._search_by_items(histories, k, exclude_seen))
-            warn_of_silent(histories.ids, table)
-            return table
-        rows = distinct_rows(items, self._item_rows, "item", skip_unknown=skip_unknown)
+            table, rows_of = table_from(items, "the interactions of new users"), self._lookups
+            histories = histories_of(table, *rows_of, self._fold_in, skip_unknown=skip_unknown)
+            found, scores = self._search_by_items(histories, k, exclude_seen)
+            warn_of_silent(histories.ids, found)
+            return as_table(histories.ids, self.items, found, scores)
+        rows = distinct_rows(items, self._lookups[1], "item", skip_unknown=skip_unknown)
         if not self._fold_in.item_tells[rows].any():
             raise InputError(f"none of the {len(rows):,} items was seen in training, so nothing is known")
         one = Histories(pl.Series("user", [None]), np.array([-1]), Ragged.from_lists([rows]))
@@ -266,7 +273,7 @@ class Recommender:
             attributes: table of new items with the column ``id``, for their layer-0 vectors.
             encode: from ``attributes`` to ``(N, D)`` layer-0 vectors, such as a content encoder's; the column
                 ``vector`` is taken if ``None``.
-            skip_known: leave out items that are known already, instead of refusing them.
+            skip_known: leave out items that are known already.
             skip_unknown: also leaves out items for which there is neither a known user nor a vector.
 
         Raises:
@@ -301,7 +308,6 @@ class Recommender:
 
         Raises:
             InputError: this recommender was not loaded from a run folder.
-            OSError: the disk is full, or the place is not writable.
         """
         if self.run is None or self.added is None:
             raise InputError("added items are saved in a run folder: load the recommender from one")
@@ -309,7 +315,7 @@ class Recommender:
 
     def within(self, items: RawIds, *, skip_unknown: bool = False) -> Recommender:
         """Return a recommender that recommends these items only, by exact search among them."""
-        rows = distinct_rows(items, self._item_rows, "candidate", skip_unknown=skip_unknown)
+        rows = distinct_rows(items, self._lookups[1], "candidate", skip_unknown=skip_unknown)
         return self._restricted(np.sort(rows))
 
     def cold_only(self) -> Recommender:
@@ -323,7 +329,7 @@ class Recommender:
 
         The search is exact. An item whose vector is zero has cosine 0 with all.
         """
-        row = self._item_rows.of(item)
+        row = self._lookups[1].of(item)
         self._check_k(k)
         itself = Ragged.from_lists([[row]])
         return as_list(
@@ -365,9 +371,6 @@ class Recommender:
             vectors[back] = fold_in.returning_users(self.user_vectors[rows], rows, before, now)
         return vectors
 
-    def _table(self, users: IntArray, k: int, exclude_seen: bool) -> pl.DataFrame:
-        return as_table(self.users.raw(users), self.items, *self._search(users, k, exclude_seen))
-
     def _restricted(self, rows: IntArray) -> Recommender:
         rows = rows if self.only is None else np.intersect1d(rows, self.only)
         if not len(rows):
@@ -405,12 +408,9 @@ class Recommender:
         return self.index if self.only is None else CandidateSet(self.index, self.only)
 
     @cached_property
-    def _user_rows(self) -> Lookup:
-        return Lookup(self.users, "user")
-
-    @cached_property
-    def _item_rows(self) -> Lookup:
-        return Lookup(self.items, "item")
+    def _lookups(self) -> tuple[Lookup, Lookup]:
+        """What finds the rows of users and of items."""
+        return Lookup(self.users, "user"), Lookup(self.items, "item")
 
     @cached_property
     def _directions(self) -> Index:

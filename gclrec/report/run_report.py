@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from gclrec.common.errors import reading
 from gclrec.common.files import read_json, read_parquet, write_atomically
 from gclrec.evaluation.evaluator import DECILES
 from gclrec.experiments.findings import spaced
@@ -40,7 +41,9 @@ def write_run_page(run: RunFolder) -> Path:
         InputError: a file of the run is missing or damaged.
     """
     path = run.path / PAGE
-    write_atomically(path, run_page(run))
+    with reading(run.path, "its page cannot be made from its files"):
+        page = run_page(run)
+    write_atomically(path, page)
     return path
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 import tomli_w
 
-from gclrec.common.errors import InputError
+from gclrec.common.errors import InputError, reading
 from gclrec.common.files import (
     read_json,
     read_parquet,
@@ -197,13 +197,14 @@ class RunFolder:
         removed = None
         if (folder / f"{REMOVED}.parquet").exists():
             removed = read_pairs(folder / f"{REMOVED}.parquet", users, items)
-        return Split(
-            **parts,
-            name=str(how.get("name")),
-            train_fraction=float(how.get("train_fraction", 1.0)),
-            seed=int(how.get("seed", 0)),
-            removed=removed,
-        )
+        with reading(folder / "split.json", "cannot be used"):
+            return Split(
+                **parts,
+                name=str(how.get("name")),
+                train_fraction=float(how.get("train_fraction", 1.0)),
+                seed=int(how.get("seed", 0)),
+                removed=removed,
+            )
 
     # -- attributes ------------------------------------------------------------------------------
 

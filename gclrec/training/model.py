@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
+from gclrec.common.errors import reading
 from gclrec.common.ragged import Ragged
 from gclrec.contrast.base import Ranks
 from gclrec.data.interactions import IntArray
@@ -118,15 +119,19 @@ class Model(nn.Module):
         found = encoder.encode_history(items, rows.to(device), torch.from_numpy(users).to(device))
         return self.objective.ranked(Embeddings(found, items[:0])).users
 
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
+    def load(self, tensors: Mapping[str, Tensor], source: object = "the best checkpoint") -> None:
         """Take over the tensors of a model's ``state_dict``; others among them are left out.
 
         The tensors themselves become the parameters, so the former ones keep their values for whoever
         holds them.
+
+        Raises:
+            InputError: a tensor is missing or does not fit; names the source.
         """
         device = self.graph.device
         own = {name: value.to(device) for name, value in model_tensors(tensors).items()}
-        self.load_state_dict(own, assign=True)
+        with reading(source, "does not fit the settings of the run"):
+            self.load_state_dict(own, assign=True)
 
     def load_scoring(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over how another model ranks, such as a calibrated exponent, and nothing else of it."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gclrec.common.errors import InputError
+from gclrec.common.errors import InputError, reading
 from gclrec.runs.checkpoint import load_state, save_state
 from gclrec.runs.embeddings import write_embeddings
 from gclrec.runs.folder import RunFolder
@@ -41,7 +41,8 @@ class RunRecorder:
             folder.keep_metrics(0)
             return None
         tensors, values = load_state(folder.last_checkpoint)
-        progress = Progress(**values)
+        with reading(folder.last_checkpoint, "not a complete gclrec checkpoint"):
+            progress = Progress(**values)
         chosen = progress.phase == "select" and progress.best_epoch is not None
         best = load_state(folder.best_checkpoint)[0] if chosen else None
         folder.keep_metrics(progress.lines)

@@ -85,7 +85,7 @@ def own_temperatures(folder: RunFolder, config: TrainConfig) -> dict[str, float]
     contrasts = config.baseline is None and chains_of(config) is not None
     if contrasts and "temperature" in SSL[config.ssl].settings:
         used.append("temperature")
-    chosen = read_json(folder.path / "result.json")["epochs"]
+    chosen = read_json(folder.path / "result.json").get("epochs")
     line = next((line for line in reversed(folder.metrics()) if line["epoch"] == chosen), None) or {}
     values = {name: line.get(f"temperature/{name}", getattr(config, name)) for name in used}
     return {name: float(value) for name, value in values.items() if not isinstance(value, str)}

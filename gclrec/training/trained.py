@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def load_model(folder: RunFolder) -> Model:
     train = data.split.refit().train if values.get("phase") == "refit" else data.split.train
     graph, given = inputs_of(data.config, train, data.attributes, torch.device("cpu"))
     model = build_model(data.config, graph, **given)
-    model.load(tensors)
+    model.load(tensors, folder.best_checkpoint)
     return model
 
 
@@ -80,7 +81,7 @@ def recommender_of(result: Result, *, seen: Iterable[str] = PARTS) -> Recommende
         parts.append(result.split.removed)
     encode = None
     if result.model is not None and result.config.history != "none":
-        encode = users_by(result.model)
+        encode = UsersByHistory(result.model)
     return Recommender(
         train.users,
         users,
@@ -147,14 +148,20 @@ def history_encoder(folder: RunFolder) -> EncodeUsers | None:
     config = config_of(folder)
     if config.baseline is not None or config.history == "none":
         return None
-    return users_by(load_model(folder))
+    return UsersByHistory(load_model(folder))
 
 
-def users_by(model: Model) -> EncodeUsers:
-    """Return what :func:`history_encoder` does, of a model in memory."""
+@dataclass(frozen=True, eq=False)
+class UsersByHistory:
+    """What :func:`history_encoder` returns, of a model in memory; it can be pickled.
 
-    def encode(rows: IntArray, given: Ragged, items: FloatArray) -> npt.NDArray[Any]:
-        vectors = torch.from_numpy(items).to(model.graph.device)
-        return model.users_by_histories(rows, given, vectors).cpu().numpy()
+    Args:
+        model: with a history encoder.
+    """
 
-    return encode
+    model: Model
+
+    def __call__(self, rows: IntArray, given: Ragged, items: FloatArray) -> npt.NDArray[Any]:
+        """Return ``(B, D)`` vectors of users; see :data:`~gclrec.recall.new_users.EncodeUsers`."""
+        vectors = torch.from_numpy(items).to(self.model.graph.device)
+        return self.model.users_by_histories(rows, given, vectors).cpu().numpy()

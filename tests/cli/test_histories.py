@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,3 +106,11 @@ def test_a_guess_never_stands_in_for_the_encoder(run: Path) -> None:
     for history in (raw, pl.DataFrame({"user": ["new"] * 3, "item": raw})):
         with pytest.raises(InputError, match=r"load the recommender with gclrec\.load_recommender"):
             plain.recommend_for(history, 5)
+
+
+def test_a_recommender_with_histories_is_pickled(run: Path) -> None:
+    recommender = load_recommender(run)
+    again = pickle.loads(pickle.dumps(recommender))
+    histories = pl.DataFrame({"user": ["user-3", "new", "new"], "item": [4, 8, 6]})
+    assert again.recommend_for(histories, 5).equals(recommender.recommend_for(histories, 5))
+    assert again.recommend("user-4", 5) == recommender.recommend("user-4", 5)

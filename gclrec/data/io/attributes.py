@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from gclrec.common.errors import InputError, InputWarning, NoRowsError, flag
+from gclrec.common.errors import InputError, InputWarning, NoRowsError, flag, reading
 from gclrec.common.files import local_path, name_parts, read_sample, read_text_bytes
 from gclrec.data.interactions import Dataset
 from gclrec.data.io.columns import AnyPath, Columns, fitting_columns, guess_column
@@ -122,7 +122,8 @@ def typed_attributes(
     if frame.height == 0:
         raise NoRowsError(f"{source}: holds columns but no rows")
     id_name = _id_name(frame.columns, id_column, source, side)
-    rest = _plain_types(frame.drop(id_name), source)
+    with reading(source):
+        rest = _plain_types(frame.drop(id_name), source)
     return _by_id(frame.select(id_name).hstack(rest), id_name, lambda row: f"{source}, row {row + 1}")
 
 
@@ -324,7 +325,8 @@ def _plain_types(frame: pl.DataFrame, path: str | Path) -> pl.DataFrame:
         plain: pl.DataType
         if inner in (pl.Date, pl.Datetime):
             plain = pl.Float64()
-            column = column.cast(pl.Datetime("us")).dt.timestamp("us") / 1e6
+            ticks = {"ms": 1e3, "us": 1e6, "ns": 1e9}.get(getattr(inner, "time_unit", ""), 1 / 86_400)
+            column = column.to_physical().cast(pl.Float64) / ticks
         elif inner.is_float() or inner.is_decimal() or isinstance(dtype, pl.Array):
             plain = pl.Float64()
         else:

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from gclrec.common.errors import InputError
+from gclrec.common.forks import need_polars
 from gclrec.data.filters import Keep
 from gclrec.data.interactions import Interactions
 from gclrec.data.io.attributes import typed_attributes
@@ -47,6 +48,7 @@ def interactions_from(
     """
     if isinstance(data, Interactions):
         return data
+    need_polars(name)
     names, column = _columns_of(data, name)
     raw = interactions_only(read_columns(names, column, columns, name), keep, name)
     return numbered_interactions(raw, keep)

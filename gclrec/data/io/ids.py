@@ -9,6 +9,7 @@ and ``"a"`` is refused.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -116,14 +117,16 @@ def whole_numbers(text: pl.Series) -> pl.Series:
         InputError: a whole number is spelled otherwise than ``7``, such as ``07``, ``+7`` or ``7.0``.
     """
     text = text.cast(pl.String)
-    odd = text.filter(text.str.contains(_ALMOST_WHOLE) & ~text.str.contains(_WHOLE))
-    if len(odd):
-        expected = int(odd[0].partition(".")[0])
-        raise InputError(
-            f"found the id {odd[0]!r}, expected {str(expected)!r}: the known ids are whole numbers, "
-            "written without +, leading zeros and decimals"
-        )
-    return text.set(~text.str.contains(_WHOLE), None).cast(pl.Int64, strict=False)
+    numbers = text.cast(pl.Int64, strict=False)
+    other = numbers.cast(pl.String).ne_missing(text)  # not spelled as Polars spells a number
+    for each in text.filter(other).unique() if other.any() else ():
+        if each is not None and re.match(_ALMOST_WHOLE, each) and not re.match(_WHOLE, each):
+            expected = int(each.partition(".")[0][:4300])
+            raise InputError(
+                f"found the id {each!r}, expected {str(expected)!r}: the known ids are whole numbers, "
+                "written without +, leading zeros and decimals"
+            )
+    return numbers.set(other, None)
 
 
 def python_id(raw: object) -> int | str:

@@ -26,6 +26,7 @@ from gclrec.common.files import (
     read_sample,
     read_text_bytes,
 )
+from gclrec.common.forks import need_polars
 from gclrec.data.io.columns import Columns, RawInteractions, pick_columns, typed_interactions
 from gclrec.data.io.numbering import coded
 
@@ -88,6 +89,7 @@ def read_text_table(
         quote: quote around fields; ``None`` if quotes have no meaning.
         names: names of the columns, if the first line is not a header.
     """
+    need_polars(path)
     has_header = names is None
     if names is None:
         names = header_fields(first_line(data), separator, quote)
@@ -248,6 +250,7 @@ def parquet_names(path: Path) -> list[str]:
 
 def _scan(path: Path) -> tuple[pl.LazyFrame, int]:
     """Return a Parquet or Feather file, packed or not, that is not read yet, and its size in bytes."""
+    need_polars(path)
     source = io.BytesIO(read_bytes(path)) if packing(path) else path
     size = path.stat().st_size if isinstance(source, Path) else len(source.getbuffer())
     if _is_feather(path):
