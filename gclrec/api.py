@@ -370,7 +370,7 @@ class Run:
         """
         if self.result is None or self._data is None or self.folder is not None:
             raise InputError(f"{path}: the run is in a folder already, {self._folder.path}")
-        folder = create_run(Path(path), self._data)
+        folder = create_run(local_path(path), self._data)
         save_run(folder, self.result)
         write_run_page(folder)
         self.folder = folder

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from gclrec.api import Run, load_run
-from gclrec.common.files import write_atomically
+from gclrec.common.files import local_path, write_atomically
 from gclrec.data.interactions import Dataset
 from gclrec.data.statistics import headline
 from gclrec.experiments.comparison import ComparisonFolder, Plan, make_plan, run_comparison
@@ -90,7 +90,7 @@ def compare(
     )
     pick_device(plan.common.device)
     if folder is not None:
-        ComparisonFolder(Path(folder)).check(plan)
+        ComparisonFolder(local_path(folder)).check(plan)
     comparison = Comparison(plan, load(), folder)
     callbacks = tuple(callbacks)
     Callbacks(callbacks).call("on_comparison_start", comparison)
@@ -122,7 +122,9 @@ class Comparison:
         self._kept = (
             None if path is not None else TemporaryDirectory(prefix="gclrec-", ignore_cleanup_errors=True)
         )
-        self.folder = ComparisonFolder(Path(self._kept.name if path is None and self._kept else str(path)))
+        self.folder = ComparisonFolder(
+            local_path(self._kept.name if path is None and self._kept else str(path))
+        )
         self.files: dict[str, Path] = {}
 
     @cached_property
@@ -152,7 +154,9 @@ class Comparison:
     def report(self, path: str | Path) -> None:
         """Write the page of the comparison: one HTML file without script, which loads nothing."""
         about, synthetic = headline(self.dataset), self.dataset.synthetic
-        write_atomically(Path(path), comparison_page(self.findings, self.folder, about, synthetic=synthetic))
+        write_atomically(
+            local_path(path), comparison_page(self.findings, self.folder, about, synthetic=synthetic)
+        )
 
     def write(self) -> dict[str, Path]:
         """Write tables and page into the folder of the comparison; return their paths by name."""
@@ -211,7 +215,7 @@ def tune(
         trials=trials,
     )
     pick_device(search.config.device)
-    tuning, dataset = Tuning(search, None if folder is None else Path(folder)), None
+    tuning, dataset = Tuning(search, None if folder is None else local_path(folder)), None
     content = tuning.begun()
     if content is None:
         dataset = load()

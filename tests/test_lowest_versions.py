@@ -27,6 +27,5 @@ def test_every_lower_bound_is_installed() -> None:
     pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
     assert pinned.keys() == bounds.keys()
     for name, bound in bounds.items():
-        if name != "torch":  # said in the file
-            low = bound.removeprefix(">=").split(".")
-            assert pinned[name].split(".")[: len(low)] == low, name
+        low = bound.removeprefix(">=").split(".")
+        assert pinned[name].split(".")[: len(low)] == low, name

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from gclrec.cli.console import (
+    CONFIG,
     Json,
     command,
     emit_json,
     main_of,
     note_given,
     output,
-    refuse_fractions,
     with_config,
 )
 from gclrec.common.errors import InputError
@@ -49,7 +49,7 @@ def layered(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
     note_given(by_name, _OWN)
 
 
-app.config = (layered, refuse_fractions)
+app.config = (layered, *CONFIG)
 
 
 def _several(text: str) -> Any:

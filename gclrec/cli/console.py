@@ -47,7 +47,7 @@ def command(name: str, **options: Any) -> App:
         version_flags=[],
         result_action="return_value",
         suppress_keyboard_interrupt=False,
-        config=(refuse_fractions,),
+        config=CONFIG,
         **options,
     )
 
@@ -67,6 +67,19 @@ def refuse_fractions(_: App, commands: tuple[str, ...], arguments: ArgumentColle
                 r"[+-]?[0-9]+", token.value
             ):
                 raise InputError(f"{argument.name}: found {token.value}, expected a whole number")
+
+
+def expand_home(_: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:  # noqa: ARG001
+    """Expand ``~`` in paths, where no shell does: ``--out=~/lists.csv``, files of settings."""
+    for argument in arguments:
+        if Path in (argument.hint, *get_args(argument.hint)):
+            argument.tokens[:] = [
+                token.evolve(value=str(Path(token.value).expanduser())) for token in argument.tokens
+            ]
+
+
+CONFIG = (refuse_fractions, expand_home)
+"""What every command does with its arguments before they are converted."""
 
 
 def main_of(app: App) -> Callable[..., None]:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from gclrec.api import Run, fit_created, go_on
 from gclrec.cli.console import (
+    CONFIG,
     ConfigFile,
     Json,
     command,
@@ -19,9 +20,9 @@ from gclrec.cli.console import (
     main_of,
     named,
     output,
-    refuse_fractions,
 )
 from gclrec.common.errors import InputError
+from gclrec.common.files import local_path
 from gclrec.common.shell import command_line
 from gclrec.data.interactions import Dataset
 from gclrec.data.splits import Split
@@ -53,14 +54,14 @@ def layered(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
     if "resume" in given:
         for name in given.keys() - {"resume", "epochs", "json"}:
             raise InputError(f"--resume: {flag(name)} cannot be given; only --epochs may change in a run")
-        folder = RunFolder.open(Path(given["resume"]))
+        folder = RunFolder.open(local_path(given["resume"]))
         fill(by_name, config_of(folder).to_dict(), source=str(folder.path / "config.toml"))
         return
     for source, settings in layers(given.get("config"), given.get("method")):
         fill(by_name, settings, source=source)
 
 
-app.config = (layered, refuse_fractions)
+app.config = (layered, *CONFIG)
 
 
 @app.default

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gclrec.cli.console import (
+    CONFIG,
     ConfigFile,
     Json,
     command,
@@ -18,7 +19,6 @@ from gclrec.cli.console import (
     main_of,
     note_given,
     output,
-    refuse_fractions,
     with_config,
 )
 from gclrec.common.shell import command_line
@@ -42,7 +42,7 @@ def layered(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
     note_given(with_config(arguments), _OWN)
 
 
-app.config = (layered, refuse_fractions)
+app.config = (layered, *CONFIG)
 
 
 @app.default

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from gclrec.common.errors import InputError, reading
-from gclrec.common.files import write_parquet
+from gclrec.common.files import local_path, write_parquet
 from gclrec.common.manifest import MANIFEST, read_manifest, writing
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray, Vocabulary
@@ -285,7 +285,7 @@ class Index:
             "measured": None if self.quality is None else asdict(self.quality),
             "compared": [asdict(trial) for trial in self.trials],
         }
-        with writing(Path(folder), INDEX_KIND, values) as fresh:
+        with writing(local_path(folder), INDEX_KIND, values) as fresh:
             np.save(fresh / "vectors.npy", self.vectors, allow_pickle=False)
             write_parquet(fresh / "ids.parquet", pl.DataFrame({"id": self.ids.ids}))
             path = fresh / "items.faiss"
@@ -303,7 +303,7 @@ class Index:
         Raises:
             InputError: a file is missing, cut off or altered (it is named), or the folder is something else.
         """
-        folder = Path(folder)
+        folder = local_path(folder)
         manifest = read_manifest(folder, INDEX_KIND)
         if manifest.get("metric") != METRIC:
             raise InputError(f"{folder / MANIFEST}: metric {manifest.get('metric')!r}, expected {METRIC!r}")

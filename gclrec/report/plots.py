@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gclrec.common.errors import InputError
+from gclrec.common.files import local_path
 from gclrec.data.interactions import Dataset, IntArray
 from gclrec.data.statistics import seconds_since_1970
 
@@ -34,7 +35,7 @@ def plot_dataset(dataset: Dataset, path: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: the suffix is another.
     """
-    path = Path(path)
+    path = local_path(path)
     if path.suffix.lower() not in PLOT_FORMATS:
         raise InputError(
             f"{path}: cannot draw {path.suffix or 'without a suffix'}; use {', '.join(PLOT_FORMATS)}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gclrec.common.files import read_toml
+from gclrec.common.files import local_path, read_toml
 from gclrec.settings.config import TrainConfig, without_retired
 from gclrec.settings.methods import method_settings
 from gclrec.settings.validation import validate
@@ -29,7 +29,7 @@ def layers(
     found = []
     if config is not None:
         source = "config" if isinstance(config, Mapping) else str(config)
-        values = dict(config) if isinstance(config, Mapping) else read_toml(Path(config))
+        values = dict(config) if isinstance(config, Mapping) else read_toml(local_path(config))
         values = {name.replace("-", "_"): value for name, value in values.items()}
         named = values.pop("method", None)
         method = named if method is None else method

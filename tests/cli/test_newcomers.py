@@ -142,6 +142,12 @@ def test_flags_of_add_items(gclrec: Run, run: FoldedRun, news: Path, tmp_path: P
     opposite = gclrec("similar", run.path, "--item", "v0", "-k", 63, "--json").values
     assert opposite["items"][-1] == "v1"
     assert opposite["scores"][-1] == pytest.approx(-1)
+    whole = tmp_path / "whole.parquet"
+    ones = pl.Series("embedding", [[1] * 8, [-1] * 8], dtype=pl.List(pl.Int64))
+    pl.DataFrame([pl.Series("id", ["w0", "w1"]), ones]).write_parquet(whole)
+    assert gclrec("add-items", run.path, "--vectors", whole).code == 0
+    alike = gclrec("similar", run.path, "--item", "w0", "-k", 1, "--json").values
+    assert (alike["items"], alike["scores"]) == (["v0"], [pytest.approx(1)])
     fresh = gclrec("add-items", run.path, "--vectors", vectors, "--replace", "--json")
     assert fresh.values == {"run": str(run.path), "added": 2, "added_in_all": 2, "items": 62}
 

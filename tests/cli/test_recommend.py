@@ -72,6 +72,10 @@ def test_all_users(gclrec: Run, run: FakeRun, tmp_path: Path, suffix: str) -> No
     assert table["item"].to_list() == expected["item"].to_list()
     assert table["user"].to_list() == expected["user"].to_list()
     assert (outcome.values["users"], outcome.values["rows"]) == (30, len(table))
+    full = run.users.ids[0]
+    note = f"note: 1 user has every item that may be recommended already, such as {full!r}; left out"
+    assert outcome.err.splitlines()[0] == note
+    assert full not in table["user"].to_list()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([out.name, "run"])
 
 

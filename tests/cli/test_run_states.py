@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gclrec import Index, load_run
+
 from .conftest import Run
 
 SERVING = (("export",), ("recommend", "--user", "user-3"), ("similar", "--item", 4), ("evaluate",))
@@ -68,3 +70,20 @@ def test_what_cannot_be_written_is_named_as_it_was_given(
     other = tmp_path / "other"
     made = gclrec("train", "--dataset", "synthetic-60x80x700", "--run", other, "--epochs", 1)
     assert made.error == f"error: {other}: Permission denied"
+
+
+def test_paths_of_flags_begin_at_home(train: Run, gclrec: Run, tmp_path: Path, monkeypatch) -> None:
+    """``--out=~/x`` reaches the command as it is: shells expand ``~`` at the beginning of a word alone."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert train().code == 0
+    assert gclrec("recommend", "~/run", "--all", "--out=~/lists.csv", "-k", 3).code == 0
+    assert (tmp_path / "lists.csv").is_file()
+    (tmp_path / "own.toml").write_text("dim = 4\nepochs = 1\n")
+    data = load_run(tmp_path / "run").config.dataset
+    assert gclrec("train", data, "--config=~/own.toml", "--run=~/second").code == 0
+    assert gclrec("train", "--resume=~/second").code == 0
+    run = load_run("~/second")
+    assert run.config.dim == 4
+    run.export(backend="exact").save("~/index")
+    assert len(Index.load("~/index")) == len(run.split.train.items)
+    assert not Path("~").exists()

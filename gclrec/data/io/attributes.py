@@ -389,5 +389,11 @@ def _by_id(frame: pl.DataFrame, name: str, place: Place) -> pl.DataFrame:
                 row = int(np.argmax(other.to_numpy()))
                 found = f"{lengths[row]} numbers in column {column.name!r}"
                 raise InputError(f"{place(row)}: found {found}, expected {int(length)} as above")
+            zero = column.list.eval(pl.element() == 0).list.all() & (lengths > 0)
+            if zero.any():
+                row = int(zero.arg_max() or 0)
+                count = f"{zero.sum():,} vector{'s' * (zero.sum() > 1)} of zeros in column {column.name!r}"
+                message = f"{place(row)}: {count}, such as that of {ids[row]!r}; they resemble nothing"
+                warnings.warn(message, InputWarning, stacklevel=4)
     rest = frame.drop(name)
     return pl.DataFrame([ids, *(rest.rename({"id": "id_"}) if "id" in rest.columns else rest)])

@@ -27,7 +27,7 @@ from gclrec.common.files import (
     read_text_bytes,
 )
 from gclrec.common.forks import need_polars
-from gclrec.data.io.columns import Columns, RawInteractions, pick_columns, typed_interactions
+from gclrec.data.io.columns import Columns, RawInteractions, guess_column, pick_columns, typed_interactions
 from gclrec.data.io.numbering import coded
 
 SEPARATORS = ("\t", ",", ";", "|", " ")
@@ -298,11 +298,14 @@ def read_columns(
 def read_parquet_table(path: Path, columns: Columns) -> RawInteractions:
     """Read interactions from a Parquet file, only the columns that are needed; text ids are coded.
 
-    Folders above it that are called ``NAME=VALUE`` are columns too.
+    Folders above it that are called ``NAME=VALUE`` are columns too; one of ids only if it is named.
     """
     inside = parquet_names(path)
     folders = [part.partition("=") for part in path.parts[:-1]]
     above = {name: unquote(value) for name, sign, value in folders if sign and name and name not in inside}
+    for name in above.keys() - {columns.user, columns.item}:
+        if any(guess_column([name], role) is not None for role in ("user", "item")):
+            del above[name]
     names = [*inside, *above]
 
     def column(at: int) -> pl.Series:

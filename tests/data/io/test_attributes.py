@@ -291,3 +291,12 @@ def test_named_id_column_of_a_data_set(tmp_path):
     assert [Path(file).name for file in data.files] == ["pairs.csv", "things.csv"]
     with pytest.raises(InputError, match="no column 'sku' to read as id"):
         with_attribute_files(read_dataset(pairs), None, items, Columns(item_id="sku"))
+
+
+def test_vectors_of_zeros_are_told(tmp_path):
+    vectors = [[0.0, 0.0], [1.0, 0.0], [0.0, 0.0], None]
+    pl.DataFrame({"id": [5, 6, 7, 8], "vec": vectors}).write_parquet(tmp_path / "a.parquet")
+    said = r"a\.parquet, row 1: 2 vectors of zeros in column 'vec', such as that of 5; they resemble nothing"
+    with pytest.warns(InputWarning, match=said):
+        frame = read_attributes(tmp_path / "a.parquet")
+    assert frame["vec"].to_list() == vectors

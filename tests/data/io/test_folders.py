@@ -315,6 +315,15 @@ def test_partitioned_folders_are_columns(tmp_path):
         read_dataset(tmp_path)
 
 
+def test_a_folder_above_is_no_column_of_ids(tmp_path):
+    folder = tmp_path / "user=me"
+    folder.mkdir()
+    pl.DataFrame({"customer": ["a", "b"], "item": [1, 2]}).write_parquet(folder / "a.parquet")
+    assert read_interactions(folder / "a.parquet").users.ids.to_list() == ["a", "b"]
+    named = read_interactions(folder / "a.parquet", columns=Columns(user="user"))
+    assert named.users.ids.to_list() == ["me"]
+
+
 @pytest.mark.parametrize("empty", ["", "user,item\n"])
 def test_empty_files_of_a_table_are_passed_over(tmp_path, empty):
     for number, content in enumerate((empty, "user,item\na,x\n", empty, "user,item\nb,y\n")):
