@@ -235,7 +235,7 @@ class Run:
             return {**where, **self.result.values}
         path = self._folder.path
         if not (path / "result.json").is_file():
-            raise UnfinishedError(path, f"{path}: its training did not finish")
+            raise UnfinishedError(path, f"{path}: its training did not finish; resume its training")
         values = read_json(path / "result.json")
         for part in ("metrics", "cases"):
             with reading(path / "result.json", "cannot be used"):
@@ -373,7 +373,7 @@ class Run:
         folder = create_run(local_path(path), self._data)
         save_run(folder, self.result)
         write_run_page(folder)
-        self.folder = folder
+        self.folder, self.result = folder, dataclasses.replace(self.result, last=None)
         self.__dict__.pop("values", None)
 
     @property

@@ -12,9 +12,10 @@ from bench_common import show, use_threads
 
 from gclrec.api import fit_prepared
 from gclrec.common.files import read_toml
+from gclrec.data.catalog.loader import prepared_dataset
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS
-from gclrec.training.prepare import prepare, prepared_dataset
+from gclrec.training.prepare import prepare
 
 
 class Curve:

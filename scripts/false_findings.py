@@ -16,10 +16,10 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
+from gclrec.data.catalog.loader import prepared_dataset
 from gclrec.experiments.comparison import ComparisonFolder, make_plan, run_comparison
 from gclrec.experiments.significance import holm, paired_test
 from gclrec.settings.config import TrainConfig
-from gclrec.training.prepare import prepared_dataset
 
 GROUPS = ("all", "warm_items", "near_cold_items", "head_items", "mid_items", "tail_items")
 RUNS, DRAWS = 24, 1000

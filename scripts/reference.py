@@ -1,7 +1,8 @@
-"""Write the files generated from the code: ``python scripts/reference.py [methods] [settings] [typed]``.
+"""Write the files generated from the code: ``python scripts/reference.py [NAME ...]``.
 
-``methods`` is docs/methods.md, ``settings`` is docs/settings.md, and ``typed`` is gclrec/settings/typed.py,
-from which editors complete the keywords of ``gclrec.fit``. Without a name all are written.
+``methods`` is docs/methods.md, ``settings`` is docs/settings.md, ``typed`` is gclrec/settings/typed.py, from
+which editors complete the keywords of ``gclrec.fit``, and ``datasets`` is the catalogue in docs/datasets.md.
+Without a name all are written.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from typing import Any, get_args, get_origin
 
 from gclrec.baselines import BASELINES
 from gclrec.common.declaration import Around, Span
-from gclrec.settings.config import CoreSettings, TrainConfig, flag
+from gclrec.common.shell import flag
+from gclrec.data.catalog.entries import CATALOG
+from gclrec.settings.config import CoreSettings, TrainConfig
 from gclrec.settings.methods import DEPARTURES, METHODS
 from gclrec.settings.methods_table import METHOD_COLUMNS, method_rows
 from gclrec.settings.registries import REGISTRIES, RunSetting
 
 ROOT = Path(__file__).resolve().parent.parent
+DATASETS = ROOT / "docs" / "datasets.md"
 
 
 def methods_page() -> str:
@@ -67,7 +71,7 @@ def methods_page() -> str:
         *_head(("baseline", "score of item `j` for user `u`", "settings")),
     ]
     for name, entry in BASELINES.items():
-        used = [flag(setting) for setting in entry.settings.values()]
+        used = [flag(found.setting.name) for found in entry.declared.values()]
         used += ["--item-attributes", "--attribute-min-count"] if entry.needs_attributes else []
         lines.append(_row((f"`{name}`", entry.about, ", ".join(f"`{each}`" for each in used) or "none")))
     return "\n".join(lines) + "\n"
@@ -119,6 +123,32 @@ def settings_page(config: type[CoreSettings] = TrainConfig) -> str:
             used = [f"`{flag(each.setting.name)}`" for each in registry.declared(name).values()]
             lines.append(_row((f"`{name}`", entry.about, ", ".join(used))))
     return "\n".join(lines) + "\n"
+
+
+def datasets_page() -> str:
+    """Return docs/datasets.md, with the catalogue as a table and a list of sources between its marks."""
+    rows = [["name", "users", "items", "interactions", "default split", "download", "what it is"]]
+    rows.append(["---", "--:", "--:", "--:", "---", "---", "---"])
+    sources = []
+    for name, entry in CATALOG.items():
+        counts = [f"{number:,}" for number in (entry.users, entry.items, entry.interactions)]
+        download = "made in code" if entry.synthetic else "yes" if entry.downloads else "no"
+        what = f"{entry.title}. {entry.about}"
+        rows.append([f"`{name}`", *counts, f"`{entry.default_split}`", download, what])
+        if entry.synthetic:
+            continue
+        ways = (", ".join(f"`{file}`" for file in layout.needed.values()) for layout in entry.layouts)
+        folder = f", in folder `{entry.folder}`" if entry.folder else ""
+        optional = {file for layout in entry.layouts for names in layout.optional.values() for file in names}
+        also = f"; also read: {', '.join(f'`{file}`' for file in sorted(optional))}" if optional else ""
+        sources.append(
+            f"- `{name}`: <{entry.origin}>. Terms: {entry.terms}. Cite: {entry.cite}.\n"
+            f"  Files: {' or '.join(ways)}{folder}{also}."
+        )
+    begin, end = "<!-- catalogue -->\n", "<!-- end of catalogue -->"
+    before, _, rest = DATASETS.read_text(encoding="utf-8").partition(begin)
+    lines = [*(f"| {' | '.join(row)} |" for row in rows), "", *sources, ""]
+    return before + begin + "\n".join(lines) + end + rest.partition(end)[2]
 
 
 def typed_module(config: type[CoreSettings] = TrainConfig) -> str:
@@ -201,6 +231,7 @@ PAGES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "methods": (ROOT / "docs" / "methods.md", methods_page),
     "settings": (ROOT / "docs" / "settings.md", settings_page),
     "typed": (ROOT / "gclrec" / "settings" / "typed.py", typed_module),
+    "datasets": (DATASETS, datasets_page),
 }
 
 if __name__ == "__main__":

@@ -115,7 +115,10 @@ def timeless(history: pl.DataFrame) -> pl.DataFrame:
 
 def test_a_saved_run_can_be_gone_on_with(clicks: Path, tmp_path: Path) -> None:
     longer = gclrec.fit(clicks, **(QUICK | {"epochs": 4}))
-    gclrec.fit(clicks, **QUICK).save(tmp_path / "run")
+    saved = gclrec.fit(clicks, **QUICK)
+    assert saved.result.last is not None
+    saved.save(tmp_path / "run")
+    assert saved.result.last is None  # the folder has the optimiser's state now
     resumed = gclrec.resume(tmp_path / "run", epochs=4)
     assert resumed.metrics == longer.metrics
     assert timeless(resumed.history).equals(timeless(longer.history))
@@ -125,6 +128,7 @@ def test_a_saved_run_can_be_gone_on_with(clicks: Path, tmp_path: Path) -> None:
 
 def test_a_loaded_run_is_the_run(clicks: Path, tmp_path: Path) -> None:
     run = gclrec.fit(clicks, folder=tmp_path / "run", **QUICK)
+    assert run.result.last is None
     loaded = gclrec.load_run(tmp_path / "run")
     assert loaded.config == run.config
     assert loaded.metrics == run.metrics
@@ -253,7 +257,7 @@ class Noted:
         self.events.append(f"end {result.epoch}")
 
 
-def test_callbacks_hear_and_stop(clicks: Path, tmp_path: Path) -> None:
+def test_callbacks_are_called_and_may_stop(clicks: Path, tmp_path: Path) -> None:
     noted, other = Noted(), Noted(stop=3)
     run = gclrec.fit(clicks, callbacks=[noted], patience=0, **QUICK)
     assert noted.events == ["select 1/2", "epoch 1", "epoch 2", f"end {run.values['epochs']}"]

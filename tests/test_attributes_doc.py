@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from gclrec.cli.recommend import recommend
+from gclrec.common.shell import flag
 from gclrec.contrast import SSL
 from gclrec.contrast.cl4srec import HISTORY_VIEWS
 from gclrec.contrast.features import FEATURE_VIEWS
 from gclrec.data.schema import KINDS
 from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, HISTORIES, REFINERS
-from gclrec.settings.config import TrainConfig, flag
+from gclrec.settings.config import TrainConfig
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 TEXT = (DOCS / "attributes.md").read_text(encoding="utf-8")
@@ -28,7 +29,7 @@ def test_its_python_runs(block: str) -> None:
     assert "encoder" in names
 
 
-def test_its_flags_exist_and_every_choice_is_told_of() -> None:
+def test_its_flags_exist_and_every_choice_is_described() -> None:
     known = {flag(name) for name in TrainConfig.__dataclass_fields__} | {"--method"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TEXT)) <= known
     for kind in KINDS:
@@ -41,7 +42,7 @@ def test_its_flags_exist_and_every_choice_is_told_of() -> None:
         assert f"| `{name}` |" in TEXT
 
 
-def test_towers_tell_of_every_choice() -> None:
+def test_towers_describe_every_choice() -> None:
     flags = {flag(name) for name in TrainConfig.__dataclass_fields__} | {"--method"}
     flags |= {flag(name) for name in inspect.signature(recommend).parameters}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TOWERS)) <= flags
@@ -49,7 +50,7 @@ def test_towers_tell_of_every_choice() -> None:
         assert f"| `{name}` |" in TOWERS
 
 
-def test_every_contrast_is_told_of() -> None:
+def test_every_contrast_is_described() -> None:
     text = (DOCS / "training.md").read_text(encoding="utf-8")
     for name in SSL:
         assert f"`{name}`" in text

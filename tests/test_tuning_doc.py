@@ -11,7 +11,7 @@ import pytest
 
 from gclrec.cli.tune import app
 from gclrec.common.declaration import Around
-from gclrec.settings.config import flag
+from gclrec.common.shell import flag
 from gclrec.settings.search_space import spans
 
 TUNING = (Path(__file__).resolve().parent.parent / "docs" / "tuning.md").read_text(encoding="utf-8")

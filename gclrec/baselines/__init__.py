@@ -10,20 +10,10 @@ from gclrec.baselines.gf_cf import gf_cf
 from gclrec.baselines.item_knn import item_knn
 from gclrec.baselines.popularity import popularity
 from gclrec.baselines.pure_svd import pure_svd
-from gclrec.baselines.scorers import Scorer, VectorScorer
-from gclrec.common.declaration import Declared, declarations, public_names
+from gclrec.baselines.scorers import Scorer
+from gclrec.common.declaration import Declared, declarations
 
-__all__ = [
-    "BASELINES",
-    "Baseline",
-    "Scorer",
-    "VectorScorer",
-    "content_knn",
-    "gf_cf",
-    "item_knn",
-    "popularity",
-    "pure_svd",
-]
+__all__ = ["BASELINES", "Baseline", "Scorer"]
 
 
 @dataclass(frozen=True)
@@ -44,11 +34,6 @@ class Baseline:
     def declared(self) -> Mapping[str, Declared]:
         """Its settings by keyword argument."""
         return declarations(self.fit)
-
-    @property
-    def settings(self) -> Mapping[str, str]:
-        """The public names of its settings by keyword argument."""
-        return public_names(self.declared)
 
 
 BASELINES: Mapping[str, Baseline] = {

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gclrec.cli.console import Json, command, emit_json, main_of, output
+from gclrec.cli.console import Json, command, emit_json, output
 from gclrec.common.errors import InputError
 from gclrec.common.shell import command_line
 
@@ -102,9 +102,3 @@ def add_items(
         console.print(f"to build them into the index: {command}", soft_wrap=True)
     if json:
         emit_json({"run": str(run), "added": count, "added_in_all": total, "items": len(after.items)})
-
-
-main = main_of(app)
-
-if __name__ == "__main__":
-    main()

@@ -22,12 +22,13 @@ from gclrec.cli.console import (
 )
 from gclrec.common.errors import InputError
 from gclrec.common.files import read_toml
+from gclrec.common.shell import flag
 from gclrec.data.statistics import headline
 from gclrec.experiments.comparison import DEFAULT_AUGS
 from gclrec.experiments.findings import Findings
 from gclrec.experiments.summary import caveats, claim_rows, geometry_rows, grid_rows, sentences
 from gclrec.runs.folder import plain_name
-from gclrec.settings.config import TrainConfig, flag
+from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS
 from gclrec.studies import Comparison
 from gclrec.studies import compare as run
@@ -220,6 +221,3 @@ def report(console: Console, findings: Findings) -> None:
 
 
 main = main_of(app)
-
-if __name__ == "__main__":
-    main()

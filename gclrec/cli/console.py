@@ -1,7 +1,6 @@
 """Parsing, printing and errors of all commands.
 
-A command module holds ``app = command("train")``, a function under ``@app.default``, and
-``main = main_of(app)``.
+A command module holds ``app = command("train")`` and a function under ``@app.default``.
 """
 
 from __future__ import annotations
@@ -18,15 +17,19 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TextIO, get_args
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, get_args
 
 from cyclopts import App, CycloptsError, Parameter, Token, UnusedCliTokensError
 from cyclopts.argument import ArgumentCollection
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+from rich.table import Table
 
-from gclrec.common.errors import CollapseWarning, InputError, InputWarning, UnfinishedError, flag
+from gclrec.common.errors import CollapseWarning, InputError, InputWarning, SettingError, UnfinishedError
 from gclrec.common.files import read_toml
-from gclrec.common.shell import command_line, printable
+from gclrec.common.shell import command_line, flag, printable
+
+if TYPE_CHECKING:
+    from gclrec.recall.recommendation import Recommendation
 
 Json = Annotated[bool, Parameter(negative=(), help="Print one JSON object as the last line on stdout.")]
 """The ``--json`` flag of every command: tables then go to stderr, so that stdout is for machines."""
@@ -105,11 +108,13 @@ def main_of(app: App) -> Callable[..., None]:
                     f"found {unused!r} where nothing more is taken; settings are named with flags, see --help"
                 )
             except CycloptsError as error:
-                fail(_first_line(error))
+                fail(with_flags(error))
             except UnfinishedError as error:
-                fail(f"{_first_line(error)}: {command_line('gclrec', 'train', resume=error.run)}")
+                fail(f"{with_flags(error)}: {command_line('gclrec', 'train', resume=error.run)}")
+            except SettingError as error:
+                fail(f"{flag(error.argument)}: {with_flags(error.message)}")
             except InputError as error:
-                fail(_first_line(error))
+                fail(with_flags(error))
             except BrokenPipeError:
                 sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - the reader has left
                 sys.exit(0)
@@ -242,20 +247,37 @@ class _Printable:
             yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
+def show_items(
+    title: str,
+    found: Sequence[Recommendation],
+    given: Mapping[str, object],
+    *,
+    json: bool,
+    score: str = "score",
+) -> None:
+    """Print items with scores as a table, and as JSON after some given values."""
+    table = Table("rank", "item", score, title=title, title_justify="left")
+    table.columns[0].justify = table.columns[2].justify = "right"
+    for rank, (item, value) in enumerate(found, 1):
+        table.add_row(str(rank), str(item), f"{value:.4f}")
+    output(json).print(table if found else f"{title} has every item already")
+    if json:
+        emit_json({**given, "items": [item for item, _ in found], "scores": [value for _, value in found]})
+
+
 def emit_json(values: Mapping[str, object]) -> None:
     """Print one JSON object on one line of stdout."""
     is_unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
     print(json.dumps(values, ensure_ascii=not is_unicode, allow_nan=False), flush=True)
 
 
-def _one_line(message: object) -> str:
-    return printable(str(message).replace("\n", " "))
+def with_flags(message: object) -> str:
+    """Return a message on one line, with the flags of the arguments that it names between backticks."""
 
+    def spelled(found: re.Match[str]) -> str:
+        return flag(found[1]) + ("" if found[2] in (None, "True") else f" {found[2]}")
 
-def _first_line(error: BaseException) -> str:
-    """Return the message on one line, with flags in place of arguments such as ``skip_unknown=True``."""
-    line = " ".join(str(error).split())
-    return re.sub(r"\bskip_(unknown|known)=True", r"--skip-\1", line)
+    return re.sub(r"`([a-z_]+)(?:=([^`]*))?`", spelled, " ".join(str(message).split()))
 
 
 def _show_warning(
@@ -267,8 +289,8 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     if issubclass(category, InputWarning):
-        print(f"note: {_one_line(message)}", file=sys.stderr)
+        print(f"note: {printable(with_flags(message))}", file=sys.stderr)
     elif issubclass(category, CollapseWarning):
-        print(f"warning: {_one_line(message)}", file=sys.stderr)
+        print(f"warning: {printable(with_flags(message))}", file=sys.stderr)
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))

@@ -11,12 +11,14 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from gclrec.cli.console import Json, command, emit_json, main_of, output
+from gclrec.cli.console import Json, command, emit_json, main_of, output, with_flags
 from gclrec.cli.expand import expand
 from gclrec.cli.reading import Splitting
-from gclrec.common.errors import InputError, InputWarning
-from gclrec.data.catalog.loader import CATALOG, VARIABLE, cache_folder, locate
+from gclrec.common.errors import InputError, InputWarning, SettingError
+from gclrec.data.catalog.entries import CATALOG
+from gclrec.data.catalog.loader import VARIABLE, cache_folder, locate, prepared_dataset
 from gclrec.data.interactions import Interactions
+from gclrec.data.io.columns import Columns
 from gclrec.data.io.formats import columns_read
 from gclrec.data.splits import SPLITS
 from gclrec.data.statistics import dataset_statistics
@@ -28,22 +30,11 @@ app.command(expand, name="expand", usage="Usage: gclrec data expand NAME --out F
 @app.command(name="list", usage="Usage: gclrec data list [OPTIONS]")
 def list_command(*, json: Json = False) -> None:
     """List the named data sets and where they are on this machine."""
-    rows = []
-    for name, entry in CATALOG.items():
-        rows.append(
-            {
-                "name": name,
-                "title": entry.title,
-                "synthetic": entry.synthetic,
-                "users": entry.users,
-                "items": entry.items,
-                "interactions": entry.interactions,
-                "default_split": entry.default_split,
-                **_whereabouts(name),
-                "terms": entry.terms,
-                "origin": entry.origin,
-            }
-        )
+    facts = ("title", "synthetic", "users", "items", "interactions", "default_split", "terms", "origin")
+    rows: list[dict[str, Any]] = [
+        {"name": name, **{fact: getattr(entry, fact) for fact in facts}, **_whereabouts(name)}
+        for name, entry in CATALOG.items()
+    ]
     console = output(json)
     header = ["name", "users", "items", "interactions", "default split", "found", "terms"]
     header = header if console.width >= 120 else header[:-1]
@@ -82,10 +73,10 @@ def describe_command(
     """Describe sizes, degrees, times, ratings, attributes and cold users and items of a data set."""
     reading = reading or Splitting()
     if reading.split is not None and reading.split not in SPLITS:
-        raise InputError(f"--split: {reading.split!r} is not one of {', '.join(SPLITS)}")
+        raise SettingError("split", f"{reading.split!r} is not one of {', '.join(SPLITS)}")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InputWarning)
-        dataset = reading.load(name)
+        dataset = prepared_dataset(reading, name)
         split = reading.divided(dataset)
     for warning in caught:
         warnings.warn(warning.message, stacklevel=1)
@@ -94,8 +85,8 @@ def describe_command(
     figures["files"] = list(dataset.files)
     figures["columns"] = None
     if name not in CATALOG and Path(name).expanduser().exists():
-        figures["columns"] = columns_read(name, columns=reading.columns, format=reading.format)
-    figures["notes"] = [str(warning.message) for warning in caught if warning.category is InputWarning]
+        figures["columns"] = columns_read(name, columns=Columns.of(reading), format=reading.format)
+    figures["notes"] = [with_flags(warning.message) for warning in caught if warning.category is InputWarning]
     console = output(json)
     _print(console, figures)
     if aug is not None:
@@ -306,6 +297,3 @@ def _variety(field: dict[str, Any]) -> str:
 
 
 main = main_of(app)
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from gclrec.api import load_run
-from gclrec.cli.console import Json, command, emit_json, main_of, output
+from gclrec.cli.console import Json, command, emit_json, output
 from gclrec.common.files import write_parquet
 from gclrec.evaluation.metrics import METRICS
 from gclrec.report.figures_table import figures_table
@@ -50,9 +50,3 @@ def evaluate(
         values = {f"{part}/{name}": value for name, value in figures.values.items()}
         cases = {f"{part}/{name}": count for name, count in figures.cases.items()}
         emit_json({"run": str(run), "metrics": values, "cases": cases})
-
-
-main = main_of(app)
-
-if __name__ == "__main__":
-    main()

@@ -12,6 +12,7 @@ from gclrec.cli.console import Json, emit_json, output, progress_console
 from gclrec.cli.reading import Reading
 from gclrec.common.errors import InputError
 from gclrec.common.files import check_table_path, write_table
+from gclrec.data.catalog.loader import prepared_dataset
 from gclrec.data.expansion import Expansion
 
 
@@ -47,7 +48,7 @@ def expand(
         raise InputError("give one of --rows N and --factor F")
     check_table_path(out)
     began = time.perf_counter()
-    pairs = (reading or Reading()).load(name).interactions
+    pairs = prepared_dataset(reading or Reading(), name).interactions
     if factor is not None and not 1 <= factor < 1e9:
         raise InputError(f"--factor: found {factor:g}, expected at least 1")
     wanted = rows if rows is not None else round(float(factor or 1) * len(pairs))

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from gclrec.api import export_index
-from gclrec.cli.console import Json, command, emit_json, main_of, output, progress_console
+from gclrec.cli.console import Json, command, emit_json, output, progress_console
 from gclrec.common.shell import command_line
 from gclrec.recall.index import Index
 
@@ -77,18 +77,5 @@ def comparison(index: Index) -> Table:
         column.justify = "right"
     for trial in index.trials:
         mark = " *" if trial.backend == index.backend and len(index.trials) > 1 else ""
-        table.add_row(
-            trial.backend + mark,
-            f"{trial.recall:.4f}",
-            f"{trial.queries_per_second:,.0f}",
-            f"{trial.queries_per_second_batched:,.0f}",
-            f"{trial.build_seconds:.1f}",
-            f"{trial.bytes / 1e6:.1f}",
-        )
+        table.add_row(trial.backend + mark, *trial.cells())
     return table
-
-
-main = main_of(app)
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gclrec.cli.console import Json, command, emit_json, main_of, output
+from gclrec.cli.console import Json, command, emit_json, output
 
 app = command("methods")
 
@@ -23,9 +23,3 @@ def methods(*, json: Json = False) -> None:
     console.print("next: gclrec train --method NAME")
     if json:
         emit_json({"methods": rows})
-
-
-main = main_of(app)
-
-if __name__ == "__main__":
-    main()

@@ -8,12 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gclrec.common.errors import InputError, SettingError, flag
-from gclrec.data.catalog.loader import load
-from gclrec.data.filters import Keep, filtered
+from gclrec.common.errors import SettingError
 from gclrec.data.interactions import Dataset
-from gclrec.data.io.attributes import with_attribute_files
-from gclrec.data.io.columns import Columns
 from gclrec.data.splits import SPLITS, Split, make_split
 
 
@@ -55,28 +51,6 @@ class Reading:
     k_core: int | None = None
     """Keep users and items with at least this many interactions, to a fixed point."""
 
-    @property
-    def columns(self) -> Columns:
-        """The names of the columns that the flags give."""
-        return Columns(
-            user=self.user_column,
-            item=self.item_column,
-            time=self.time_column,
-            weight=self.weight_column,
-            user_id=self.user_id_column,
-            item_id=self.item_id_column,
-            quote=self.quote,
-            header=not self.no_header,
-        )
-
-    def load(self, name: str) -> Dataset:
-        """Return a data set by its name in the catalogue or its path, filtered."""
-        parts = {"test": self.test_file, "valid": self.valid_file}
-        keep = Keep(self.min_rating, self.repeats)
-        dataset = load(name, columns=self.columns, format=self.format, keep=keep, **parts)
-        dataset = with_attribute_files(dataset, self.user_attributes, self.item_attributes, self.columns)
-        return filtered(dataset, k_core=self.k_core)
-
 
 @Parameter(name="*", negative=())
 @dataclass(frozen=True, kw_only=True)
@@ -115,5 +89,6 @@ class Splitting(Reading):
                 seed=self.seed,
             )
         except SettingError as error:
-            name = {"valid": "valid_share", "test": "test_share"}.get(error.argument, error.argument)
-            raise InputError(f"{flag(name)}: {error.message}") from None
+            known = SPLITS[self.split].declared.get(error.argument)
+            name = error.argument if known is None else known.setting.name
+            raise SettingError(name, error.message) from None

@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from gclrec.cli.console import command, emit_json, main_of, output, progress_console
+from gclrec.cli.console import command, emit_json, output, progress_console, show_items
 from gclrec.common.errors import InputError
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from gclrec.recall.recommendation import Recommendation
 
 app = command("recommend")
 
@@ -130,7 +129,7 @@ def recommend(
     if items:
         found = recommender.recommend_for(items, k, exclude_seen=exclude_seen, skip_unknown=skip_unknown)
         given = {"history": list(items)}
-        _show("a new user", found, given, json)
+        show_items("a new user", found, given, json=json)
     elif users_file is not None:
         from gclrec.data.io.readers import read_raw
 
@@ -145,7 +144,7 @@ def recommend(
         answers = [(one, recommender.recommend(one, k, exclude_seen=exclude_seen)) for one in user]
         for one, found in answers:
             raw = recommender.users.ids[recommender.users.row(one)]
-            _show(f"user {one}", found, {"user": raw}, json)
+            show_items(f"user {one}", found, {"user": raw}, json=json)
     else:
         began, batch = time.perf_counter(), 1024
         if user:
@@ -157,25 +156,13 @@ def recommend(
             _write(tables, -(-count // batch), count, out, json, began)
 
 
-def _show(title: str, found: list[Recommendation], given: dict[str, Any], json: bool) -> None:
-    from rich.table import Table
-
-    table = Table("rank", "item", "score", title=title, title_justify="left")
-    table.columns[0].justify = table.columns[2].justify = "right"
-    for rank, (item, score) in enumerate(found, 1):
-        table.add_row(str(rank), str(item), f"{score:.4f}")
-    output(json).print(table if found else f"{title} has every item already")
-    if json:
-        emit_json({**given, "items": [item for item, _ in found], "scores": [score for _, score in found]})
-
-
 def _show_table(table: pl.DataFrame, json: bool) -> None:
     """Show one table for each user with a recommendation."""
     from gclrec.recall.recommendation import Recommendation
 
     for (user,), part in table.group_by("user", maintain_order=True):
         found = [Recommendation(item, score) for item, score in part.select("item", "score").iter_rows()]
-        _show(f"user {user}", found, {"user": user}, json)
+        show_items(f"user {user}", found, {"user": user}, json=json)
 
 
 def _write(
@@ -191,9 +178,3 @@ def _write(
     output(json).print(f"{out}: {rows:,} rows for {count:,} users in {seconds:.1f} s", soft_wrap=True)
     if json:
         emit_json({"out": str(out), "users": count, "rows": rows, "seconds": seconds})
-
-
-main = main_of(app)
-
-if __name__ == "__main__":
-    main()

@@ -8,10 +8,10 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.table import Table
 
-from gclrec.cli.console import Json, command, emit_json, main_of, output
+from gclrec.cli.console import Json, command, emit_json, output
+from gclrec.common.shell import flag
 from gclrec.evaluation.hardness import HARDEST
 from gclrec.runs.folder import RunFolder
-from gclrec.settings.config import flag
 from gclrec.training.run_hardness import hardness_of_run
 
 app = command("temperature")
@@ -57,9 +57,3 @@ def temperature(
             for name, curve in curves.items()
         }
         emit_json({"run": str(run), "temperatures": taus, "own": own, "hardest": listed})
-
-
-main = main_of(app)
-
-if __name__ == "__main__":
-    main()

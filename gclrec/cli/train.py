@@ -23,19 +23,20 @@ from gclrec.cli.console import (
 )
 from gclrec.common.errors import InputError
 from gclrec.common.files import local_path
-from gclrec.common.shell import command_line
+from gclrec.common.shell import command_line, flag
+from gclrec.data.catalog.loader import prepared_dataset
 from gclrec.data.interactions import Dataset
 from gclrec.data.splits import Split
 from gclrec.data.statistics import headline, seconds_since_1970
 from gclrec.report.figures_table import figures_table
 from gclrec.report.run_report import PAGE
 from gclrec.runs.folder import RunFolder, check_free, free_name
-from gclrec.settings.config import TrainConfig, flag
+from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS
 from gclrec.settings.sources import layers
 from gclrec.settings.validation import validate
 from gclrec.training.build import pick_device
-from gclrec.training.prepare import config_of, prepare, prepared_dataset
+from gclrec.training.prepare import config_of, prepare
 from gclrec.training.progress import progress_of
 from gclrec.training.recorder import continued_data, create_run
 

@@ -16,7 +16,6 @@ from gclrec.cli.console import (
     Json,
     command,
     emit_json,
-    main_of,
     note_given,
     output,
     with_config,
@@ -171,9 +170,3 @@ def report(console: Console, tuning: Tuning) -> None:
         console.print(f"best at an end of its range: {where}; --space looks further", soft_wrap=True)
     command = command_line("gclrec", "train", config=tuning.files["best settings"])
     console.print(f"next: {command}", soft_wrap=True)
-
-
-main = main_of(app)
-
-if __name__ == "__main__":
-    main()

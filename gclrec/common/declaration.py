@@ -200,11 +200,6 @@ class Component(Generic[P, R]):
         """Its settings by keyword argument."""
         return declarations(self.function)
 
-    @property
-    def settings(self) -> Mapping[str, str]:
-        """The public names of its settings by keyword argument."""
-        return public_names(self.declared)
-
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function."""
         return self.function(*args, **kwargs)
@@ -218,11 +213,6 @@ SEED = Setting(
     lenient=True,
 )
 """Of every component that draws random numbers once."""
-
-
-def public_names(declared: Mapping[str, Declared]) -> dict[str, str]:
-    """Return the public names of settings by keyword argument."""
-    return {argument: found.setting.name for argument, found in declared.items()}
 
 
 def declarations(component: Callable[..., Any]) -> Mapping[str, Declared]:

@@ -12,7 +12,8 @@ class InputError(ValueError):
     """Input that cannot be used.
 
     The message is one line that names the file (and the line in it), what was found and what was expected.
-    Commands print it and exit with code 2.
+    An argument to give stands between backticks, such as ```quote=none```, where commands print its flag.
+    Commands print the line and exit with code 2.
     """
 
 
@@ -23,7 +24,7 @@ class NoRowsError(InputError):
 class SettingError(InputError):
     """An argument of a component is invalid, alone or together with other arguments.
 
-    Commands replace the argument by its flag.
+    Commands print the argument as its flag.
 
     Args:
         argument: keyword argument of the component.
@@ -41,15 +42,15 @@ class DivergenceError(InputError):
 
 
 class UnfinishedError(InputError):
-    """A run folder is not whole; resuming its training completes it, and commands add how.
+    """What is wrong with a run folder goes away if its training is resumed; commands add how.
 
     Args:
         run: the run folder.
-        message: what is missing.
+        message: what is wrong; ends with "resume its training".
     """
 
     def __init__(self, run: Path, message: str) -> None:
-        super().__init__(f"{message}; resume its training")
+        super().__init__(message)
         self.run = run
 
 
@@ -105,8 +106,3 @@ def check_choice(argument: str, value: str, choices: Collection[str]) -> None:
     """Raise a :class:`SettingError` unless the value of an argument is one of its choices."""
     if value not in choices:
         raise SettingError(argument, f"must be one of {', '.join(choices)}, got {value!r}")
-
-
-def flag(name: str) -> str:
-    """Return the command-line spelling of a setting."""
-    return "--" + name.replace("_", "-")

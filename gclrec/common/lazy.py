@@ -8,23 +8,31 @@ from importlib import import_module
 from typing import Any
 
 
-def lazy(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return ``__getattr__`` and ``__dir__`` for a package.
+def lazy(
+    package: str, modules: Mapping[str, str]
+) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
+    """Return ``__all__``, ``__getattr__`` and ``__dir__`` for a package.
 
     Args:
         package: its ``__name__``.
-        homes: the module of each name, followed by ``:NAME`` if it has another name there.
+        modules: the names that each module holds, with blanks between them; ``NAME:OTHER`` if a name is
+            another one there.
     """
+    homes = {
+        name: (module, other or name)
+        for module, names in modules.items()
+        for name, _, other in (each.partition(":") for each in names.split())
+    }
 
     def find(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module, _, attribute = homes[name].partition(":")
-        value = getattr(import_module(module), attribute or name)
+        module, attribute = homes[name]
+        value = getattr(import_module(module), attribute)
         setattr(sys.modules[package], name, value)
         return value
 
     def names() -> list[str]:
         return sorted({*vars(sys.modules[package]), *homes})
 
-    return find, names
+    return sorted(homes), find, names

@@ -1,4 +1,4 @@
-"""Text for a terminal: without control characters, and commands that run as they are printed."""
+"""Text for a terminal: flags, commands that run as they are printed, and no control characters."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ _UNPRINTABLE = re.compile(
 def printable(text: str) -> str:
     r"""Return text with an escape such as ``\x1b`` for each control character but tabs and line breaks."""
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def flag(name: str) -> str:
+    """Return the command-line spelling of a setting."""
+    return "--" + name.replace("_", "-")
 
 
 def command_line(*words: object, **options: object) -> str:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from torch import Generator, nn
 
-from gclrec.common.declaration import Declared, declarations, public_names
+from gclrec.common.declaration import Declared, declarations
 from gclrec.contrast.base import Contrast
 from gclrec.contrast.byol import Byol
 from gclrec.contrast.cl4srec import HistoryContrast, check_histories
@@ -66,11 +66,6 @@ class ContrastKind:
         components = self.declared_by or ((self.make,) if self.make is not None else ())
         return {name: found for each in components for name, found in declarations(each).items()}
 
-    @property
-    def settings(self) -> Mapping[str, str]:
-        """The public names of the settings by keyword argument."""
-        return public_names(self.declared)
-
 
 def build_contrast(
     name: str,
@@ -87,7 +82,7 @@ def build_contrast(
         encoder: the encoder that is trained; some contrasts keep a copy of it.
         graph: the training graph.
         generator: draws the start; the global one if ``None``.
-        settings: the keyword arguments in the ``settings`` of the entry.
+        settings: the keyword arguments in ``declared`` of the entry.
     """
     make = SSL[name].make
     if make is None:
@@ -115,7 +110,7 @@ SSL: Mapping[str, ContrastKind] = {
     ),
     "neighbour": ContrastKind(Interacted, "the two ends of an interaction", views=1),
     "nearest": ContrastKind(
-        Nearest, "two views of a node, of whom it interacted with and of one of its nearest"
+        Nearest, "two views of a node, one of its neighbour in the batch and one of a similar node"
     ),
     "features": ContrastKind(
         FieldContrast,

@@ -96,7 +96,7 @@ class Contrast(Protocol):
 
 @runtime_checkable
 class BeginsEpochs(Protocol):
-    """A contrast that acts at the start of an epoch, for example by clustering."""
+    """A part of an objective that acts at the start of an epoch, for example by clustering."""
 
     def begin_epoch(self, epoch: int, encoder: Encoder, graph: BipartiteGraph) -> None:
         """Prepare for epoch ``epoch``, from 1; called without gradient, the encoder in evaluation mode."""
@@ -116,7 +116,7 @@ def evaluating(encoder: Encoder) -> Iterator[None]:
 
 @runtime_checkable
 class FollowsSteps(Protocol):
-    """A contrast that acts after each step of the optimiser, for example by moving a momentum twin."""
+    """A part of an objective that acts after each step of the optimiser, such as a momentum twin."""
 
     def after_step(self, encoder: Encoder) -> None:
         """Follow the updated encoder; called without gradient."""

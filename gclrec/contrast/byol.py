@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 from torch import Generator, Tensor, nn
@@ -17,14 +17,7 @@ from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.functional import unit
 
 
-class _Target(nn.Module):
-    """A source of targets: called with the step and the batch's online rows."""
-
-    def follow(self, encoder: Encoder) -> None:
-        """Follow the encoder after a step."""
-
-
-class MomentumTarget(_Target):
+class MomentumTarget(nn.Module):
     """The momentum twin's embeddings of the second view (BUIR).
 
     Args:
@@ -45,12 +38,8 @@ class MomentumTarget(_Target):
         """Return the targets of the batch's users and items, ``(B, D)`` each."""
         return step.views[1].encode(self.twin.encoder).rows(step.users, step.items)
 
-    def follow(self, encoder: Encoder) -> None:
-        """Move the twin."""
-        self.twin.follow(encoder)
 
-
-class HistoryTarget(_Target):
+class HistoryTarget(nn.Module):
     r"""The last output of a node mixed with the current one (SelfCF-he, [1]).
 
     .. math:: \bar x = m\,x^\text{last} + (1 - m)\,x
@@ -93,7 +82,7 @@ TARGETS: Mapping[str, Callable[[Encoder, BipartiteGraph, float], nn.Module]] = {
     "momentum": MomentumTarget,
     "history": HistoryTarget,
 }
-"""Where the targets of :class:`Byol` come from."""
+"""Where the targets of :class:`Byol` come from; called with the step and the batch's online rows."""
 
 _SSL_TARGET = Setting(
     "ssl_target",
@@ -152,10 +141,6 @@ class Byol(nn.Module):
             user_targets, item_targets = self.target(step, users.detach(), items.detach())
         loss = distance(self.predictor(users), item_targets) + distance(self.predictor(items), user_targets)
         return Contrasted(online, loss)
-
-    def after_step(self, encoder: Encoder) -> None:
-        """Let the targets follow the encoder."""
-        cast("_Target", self.target).follow(encoder)
 
     def ranked(self, embeddings: Embeddings) -> Embeddings:
         """Return vectors of twice the length whose inner product is the score of a pair."""

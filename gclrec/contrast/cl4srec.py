@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from gclrec.common.declaration import Setting, Span
 from gclrec.common.errors import SettingError
 from gclrec.contrast.base import TEMPERATURE, Contrasted, TrainingStep
-from gclrec.encoders import Embeddings, Encoder, TwoTower
+from gclrec.encoders import Embeddings, Encoder, EncodesHistories
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.losses.info_nce import info_nce
 from gclrec.losses.temperature import Temperature, current
@@ -156,7 +156,7 @@ class HistoryContrast(nn.Module):
         super().__init__()
         self.temperature, self.p = temperature, p
         self.views = parse_history_views(views)
-        if _histories_of(encoder) is None:
+        if not (isinstance(encoder, EncodesHistories) and encoder.sequences):
             raise SettingError("encoder", "it has no histories of users to contrast")
 
     def forward(self, step: TrainingStep) -> Contrasted:
@@ -166,8 +166,8 @@ class HistoryContrast(nn.Module):
 
     def loss(self, step: TrainingStep, main: Embeddings) -> Tensor:
         """Return InfoNCE between two views of histories; zero where no user of the batch has two items."""
-        encoder = _histories_of(step.encoder)
-        assert encoder is not None
+        encoder: object = step.encoder
+        assert isinstance(encoder, EncodesHistories)
         assert encoder.sequences is not None
         rows = encoder.sequences.newest(step.users.unique())
         rows = rows[(rows >= 0).sum(1) > 1]
@@ -184,7 +184,3 @@ class HistoryContrast(nn.Module):
             return made[0]
         which = torch.randint(len(made), (len(rows),), generator=generator, device=rows.device)
         return torch.stack(made)[which, torch.arange(len(rows), device=rows.device)]
-
-
-def _histories_of(encoder: object) -> TwoTower | None:
-    return encoder if isinstance(encoder, TwoTower) and encoder.history is not None else None

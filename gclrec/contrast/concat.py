@@ -51,11 +51,3 @@ class ClusterContrast(nn.Module):
             code_cross_entropy(pairs.items, vectors[0], codes[0], self.temperature),
         ]
         return Contrasted(main, torch.stack(losses).sum())
-
-    def begin_epoch(self, epoch: int, encoder: Encoder, graph: BipartiteGraph) -> None:  # noqa: ARG002
-        """Freeze the prototypes in the first epoch."""
-        self.prototypes.frozen = epoch == 1
-
-    def after_step(self, encoder: Encoder) -> None:  # noqa: ARG002
-        """Normalise the prototypes."""
-        self.prototypes.to_unit_length()

@@ -39,7 +39,7 @@ class Twin(nn.Module):
         return cast("Encoder", self.copy)
 
     @torch.no_grad()
-    def follow(self, encoder: Encoder) -> None:
+    def after_step(self, encoder: Encoder) -> None:
         """Take one step towards the original."""
         originals = cast("nn.Module", encoder).parameters()
         for mine, original in zip(self.copy.parameters(), originals, strict=True):
@@ -184,9 +184,8 @@ class MomentumContrast(nn.Module):
             self._fresh.append((queue, answers, ids))
         return Contrasted(step.encode(), torch.stack(losses).sum())
 
-    def after_step(self, encoder: Encoder) -> None:
-        """Let the twin follow the encoder and push the keys of the step."""
-        self.twin.follow(encoder)
+    def after_step(self, encoder: Encoder) -> None:  # noqa: ARG002
+        """Push the keys of the step."""
         for queue, keys, ids in self._fresh:
             queue.push(keys, ids)
         self._fresh = []

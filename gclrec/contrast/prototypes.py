@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from gclrec.encoders import Encoder
+from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.functional import unit
 from gclrec.losses.log_sum_exp import mean_log_sum_exp
 
@@ -122,8 +123,12 @@ class SidePrototypes(nn.Module):
         """Return the codes of users and of items over their prototypes."""
         return self.users.codes(users), self.items.codes(items)
 
+    def begin_epoch(self, epoch: int, encoder: Encoder, graph: BipartiteGraph) -> None:  # noqa: ARG002
+        """Freeze the prototypes in the first epoch."""
+        self.frozen = epoch == 1
+
     @torch.no_grad()
-    def to_unit_length(self) -> None:
-        """Normalise every prototype after a step."""
+    def after_step(self, encoder: Encoder) -> None:  # noqa: ARG002
+        """Normalise every prototype."""
         for side in (self.users, self.items):
             side.vectors.copy_(unit(side.vectors))

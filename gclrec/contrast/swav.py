@@ -51,11 +51,3 @@ class SwappedPrediction(nn.Module):
             )
         ]
         return Contrasted(step.encode(), torch.stack(losses).sum() / 2)
-
-    def begin_epoch(self, epoch: int, encoder: Encoder, graph: BipartiteGraph) -> None:  # noqa: ARG002
-        """Freeze the prototypes in the first epoch."""
-        self.prototypes.frozen = epoch == 1
-
-    def after_step(self, encoder: Encoder) -> None:  # noqa: ARG002
-        """Normalise the prototypes."""
-        self.prototypes.to_unit_length()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from gclrec.common.errors import InputError, flag
+from gclrec.common.errors import SettingError
 from gclrec.data.interactions import IntArray, Interactions
 
 _Floats = npt.NDArray[np.float64]
@@ -62,14 +62,14 @@ class Expansion:
             seed: of all random choices; at least 0.
 
         Raises:
-            InputError: a number is out of range.
+            SettingError: a number is out of range.
         """
         if len(pairs) == 0 or rows < len(pairs):
             expected = f"at least the {len(pairs):,} interactions of the data itself"
-            raise InputError(f"{flag('rows')}: found {rows:,}, expected {expected}")
+            raise SettingError("rows", f"found {rows:,}, expected {expected}")
         for name, value, least in (("seed", seed, 0), ("item_factor", item_factor, 1)):
             if value is not None and value < least:
-                raise InputError(f"{flag(name)}: found {value}, expected at least {least}")
+                raise SettingError(name, f"found {value}, expected at least {least}")
         ratio = rows / len(pairs)
         user_factor = round(ratio)
         item_factor = round(user_factor**0.5) if item_factor is None else item_factor

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from gclrec.common.errors import InputError, InputWarning
+from gclrec.common.errors import InputError, InputWarning, SettingError
 from gclrec.data.io.ids import exact_ids, id_series, python_id, whole_numbers
 from gclrec.data.io.numbering import CODED, distinct_ids, numbered, places_of
 
@@ -281,9 +281,9 @@ class Interactions:
             InputError: there is no such name, or it is about weights and there are none.
         """
         if repeats not in REPEATS:
-            raise InputError(f"repeats: found {repeats!r}, expected one of {', '.join(REPEATS)}")
+            raise SettingError("repeats", f"found {repeats!r}, expected one of {', '.join(REPEATS)}")
         if repeats in ("max", "sum") and self.weight is None:
-            raise InputError(f"repeats: {repeats!r} is about ratings or weights, and there are none")
+            raise SettingError("repeats", f"{repeats!r} is about ratings or weights, and there are none")
         ordered = self._new_keys()
         _sort(ordered)  # np.unique hashes, which is slower
         repeated = ordered[1:][ordered[1:] == ordered[:-1]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from gclrec.data.split_labels import (
     VALID,
     ColdShare,
     Draws,
-    Label,
     Shots,
     SplitParts,
     TestShare,
@@ -279,10 +278,7 @@ def cold_items(
     training pairs, the earliest if there are times on one clock. The pairs of the other items are split for
     each user as ``random`` does.
     """
-    pairs = dataset.interactions
-    when = None if dataset.time_is_order else pairs.time
-    cold = _Cold(dataset.name, "items", pairs.item, pairs.item_degrees(), when)
-    return by_label(pairs, cold.label(pairs, draws, valid, test, cold_share, shots))
+    return _cold("items", dataset, draws, (valid, test), cold_share, shots)
 
 
 def cold_users(
@@ -295,57 +291,40 @@ def cold_users(
     shots: Shots = 0,
 ) -> SplitParts:
     """Make a random share of the users cold, as :func:`cold_items` does with items."""
+    return _cold("users", dataset, draws, (valid, test), cold_share, shots)
+
+
+def _cold(
+    kind: str, dataset: Dataset, draws: Draws, held_out: tuple[float, float], cold_share: float, shots: int
+) -> SplitParts:
+    """Make a share of ``items`` or ``users`` cold, see :func:`cold_items`."""
     pairs = dataset.interactions
-    cold = _Cold(dataset.name, "users", pairs.user, pairs.user_degrees(), pairs.time)
-    return by_label(pairs, cold.label(pairs, draws, valid, test, cold_share, shots))
+    node, degree = pairs.item, pairs.item_degrees()
+    if kind == "users":
+        node, degree = pairs.user, pairs.user_degrees()
+    wanted_parts = [part for part, share in zip((VALID, TEST), held_out, strict=True) if share > 0]
+    if not wanted_parts:
+        raise InputError(f"split 'cold_{kind}' needs a validation or a test share above 0")
+    present = np.flatnonzero(degree)
+    num_cold = max(round(cold_share * len(present)), len(wanted_parts))
+    if num_cold >= len(present):
+        found = f"{len(present)} {kind} with interactions are too few for split 'cold_{kind}'"
+        raise InputError(f"{dataset.name}: {found}")
+    chosen = draws.stream(NODES).permutation(present)[:num_cold]
+    part_of = np.full(len(degree), -1, dtype=np.int8)
+    for part, rows in zip(wanted_parts, np.array_split(chosen, len(wanted_parts)), strict=True):
+        part_of[rows] = part
 
-
-class _Cold(NamedTuple):
-    """Nodes of one kind, some of which become cold.
-
-    Args:
-        name: of the data set.
-        kind: ``items`` or ``users``.
-        node: of each pair.
-        degree: of each node.
-        when: time of each pair, where times are known.
-    """
-
-    name: str
-    kind: str
-    node: IntArray
-    degree: IntArray
-    when: TimeArray | None
-
-    def label(
-        self, pairs: Interactions, draws: Draws, valid: float, test: float, cold_share: float, shots: int
-    ) -> Label:
-        """Return the part of each pair."""
-        wanted_parts = [part for part, share in ((VALID, valid), (TEST, test)) if share > 0]
-        if not wanted_parts:
-            raise InputError(f"split 'cold_{self.kind}' needs a validation or a test share above 0")
-        present = np.flatnonzero(self.degree)
-        num_cold = max(round(cold_share * len(present)), len(wanted_parts))
-        if num_cold >= len(present):
-            raise InputError(
-                f"{self.name}: {len(present)} {self.kind} with interactions are too few for split "
-                f"'cold_{self.kind}'"
-            )
-        chosen = draws.stream(NODES).permutation(present)[:num_cold]
-        part_of = np.full(len(self.degree), -1, dtype=np.int8)
-        for part, rows in zip(wanted_parts, np.array_split(chosen, len(wanted_parts)), strict=True):
-            part_of[rows] = part
-
-        is_cold = part_of[self.node] >= 0
-        label = np.zeros(len(pairs), dtype=np.int8)
-        label[~is_cold] = per_user_label(pairs.select(~is_cold), valid, test, draws)
-        label[is_cold] = part_of[self.node][is_cold]
-        if shots:
-            noise = pair_noise(pairs, draws.stream(SHOTS))
-            rank = ranks_within(self.node, self.when if self.when is not None else noise)
-            shown = np.minimum(shots, self.degree - 1)[self.node]
-            label[is_cold & (rank < shown)] = TRAIN
-        return label
+    is_cold = part_of[node] >= 0
+    label = np.zeros(len(pairs), dtype=np.int8)
+    label[~is_cold] = per_user_label(pairs.select(~is_cold), *held_out, draws)
+    label[is_cold] = part_of[node][is_cold]
+    if shots:
+        times_compare = kind == "users" or not dataset.time_is_order  # a user's own pairs are in order anyway
+        when = pairs.time if times_compare else None
+        rank = ranks_within(node, pair_noise(pairs, draws.stream(SHOTS)) if when is None else when)
+        label[is_cold & (rank < np.minimum(shots, degree - 1)[node])] = TRAIN
+    return by_label(pairs, label)
 
 
 def _cut(ordered: TimeArray, share: float) -> Any:

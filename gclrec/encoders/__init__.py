@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from torch import Generator, Tensor, nn
 
-from gclrec.common.declaration import Declared, Setting, Span, declarations, public_names
+from gclrec.common.declaration import Declared, Setting, Span, declarations
 from gclrec.common.errors import SettingError, check_choice
 from gclrec.data.schema import Attributes
 from gclrec.encoders.base import (
@@ -17,8 +17,9 @@ from gclrec.encoders.base import (
     Embeddings,
     Encoder,
     EncodesContent,
+    EncodesHistories,
     Perturbation,
-    UsersBefore,
+    PropagatesLinearly,
 )
 from gclrec.encoders.content.content import ID_DROPOUT, Content
 from gclrec.encoders.content.fields import FieldBatch, FieldEncoder, FieldTable
@@ -48,18 +49,18 @@ __all__ = [
     "EncoderInputs",
     "EncoderKind",
     "EncodesContent",
+    "EncodesHistories",
     "FieldBatch",
     "FieldEncoder",
     "FieldTable",
     "LightGCN",
     "Perturbation",
+    "PropagatesLinearly",
     "PyGEncoder",
     "Sequences",
     "Tower",
     "TwoTower",
-    "UsersBefore",
     "ValueNodes",
-    "build_encoder",
 ]
 
 
@@ -166,7 +167,6 @@ class EncoderKind:
             module; its signature declares settings too.
         propagates: whether the output depends on the graph.
         needs_edges: whether it needs a graph with edges, not only an operator.
-        is_linear: whether final vectors are weighted sums of layers, so that fold-in is exact.
         attribute_uses: names in :data:`ATTRIBUTE_USES`.
         takes_histories: whether it can encode users by their histories.
         least_layers: the fewest layers that it works with.
@@ -177,7 +177,6 @@ class EncoderKind:
     builder: Callable[..., nn.Module] = _plain
     propagates: bool = True
     needs_edges: bool = False
-    is_linear: bool = False
     attribute_uses: tuple[str, ...] = ()
     takes_histories: bool = False
     least_layers: int = 0
@@ -186,11 +185,6 @@ class EncoderKind:
     def declared(self) -> Mapping[str, Declared]:
         """The settings by keyword argument of :meth:`make`."""
         return {**declarations(self.module), **declarations(self.builder)}
-
-    @property
-    def settings(self) -> Mapping[str, str]:
-        """The public names of the settings by keyword argument of :meth:`make`."""
-        return public_names(self.declared)
 
     def depth(self, num_layers: int) -> int:
         """Return how many layers follow layer 0 if ``num_layers`` are asked for."""
@@ -205,7 +199,7 @@ class EncoderKind:
             num_users: ``U``.
             num_items: ``I``.
             inputs: what it is made from.
-            settings: the keyword arguments in :attr:`settings`.
+            settings: the keyword arguments in :attr:`declared`.
 
         Raises:
             SettingError: a value cannot be used, or attributes cannot be used in this way.
@@ -219,7 +213,6 @@ ENCODERS: Mapping[str, EncoderKind] = {
         LightGCN,
         "the average of linear propagation steps",
         _with_content,
-        is_linear=True,
         attribute_uses=("input", "nodes"),
     ),
     "mf": EncoderKind(MF, "a free vector for each user and item", propagates=False),
@@ -244,11 +237,3 @@ ENCODERS: Mapping[str, EncoderKind] = {
     },
 }
 """The encoders by name."""
-
-
-def build_encoder(
-    name: str, num_users: int, num_items: int, inputs: EncoderInputs | None = None, **settings: Any
-) -> nn.Module:
-    """Return an encoder by its name in :data:`ENCODERS`; see :meth:`EncoderKind.make`."""
-    check_choice("name", name, ENCODERS)
-    return ENCODERS[name].make(num_users, num_items, inputs, **settings)

@@ -22,6 +22,7 @@ from gclrec.graph.propagation import Operator
 if TYPE_CHECKING:
     from gclrec.data.schema import AttributeTable
     from gclrec.encoders.content.fields import FieldBatch, FieldTable
+    from gclrec.encoders.two_tower.histories import Sequences
 
 GraphLike: TypeAlias = "BipartiteGraph | Operator | Sequence[Operator] | Tensor"
 """A graph, an operator over users and items (or one for each layer), or a plain ``edge_index (2, E)``."""
@@ -65,7 +66,7 @@ class Perturbation:
     Args:
         on_input: maps layer 0's users ``(U, D)`` and items ``(I, D)`` to new ones, with their gradient.
         shift: ``shift(layer, users, items)`` adds a constant to the output of a layer from 1 on, in place;
-            the gradient passes as if nothing had been added.
+            the gradient passes unchanged.
     """
 
     on_input: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
@@ -146,11 +147,15 @@ class EncodesContent(Protocol):
 
 
 @runtime_checkable
-class UsersBefore(Protocol):
-    """An encoder whose users depend on their histories, so that a pair may see only what came before it."""
+class EncodesHistories(Protocol):
+    """An encoder whose users depend on the items they took last, where it was made with such sequences."""
+
+    sequences: Sequences | None
 
     def users_before(self, final: Embeddings, users: Tensor, items: Tensor) -> Tensor:
         """Return the users of training pairs as of before each item, ``(B, D)``.
+
+        A pair may see only what came before it.
 
         Args:
             final: the result of a pass.
@@ -158,46 +163,54 @@ class UsersBefore(Protocol):
             items: ``(B,)`` an item of each.
         """
 
+    def encode_history(self, items: Tensor, rows: Tensor, users: Tensor | None = None) -> Tensor:
+        """Return users encoded by given histories, ``(B, D)``.
 
-class FreeVectors(nn.Module):
-    """A trained vector for each user and item, or for each item alone.
+        Args:
+            items: ``(I, D)`` final vectors of items.
+            rows: ``(B, n)`` item numbers, the newest last, ``-1`` for none.
+            users: ``(B,)`` their numbers, ``-1`` for an unknown user; all are unknown if ``None``.
 
-    Args:
-        num_users: ``U``.
-        num_items: ``I``.
-        dim: ``D``.
-        init_std: standard deviation of the normal start.
-        generator: draws the start, users first; the global one if ``None``.
-        user_vectors: whether users have vectors; untrained zeros take their place if not.
+        Raises:
+            ValueError: the encoder was made without histories.
+        """
+
+
+@runtime_checkable
+class PropagatesLinearly(Protocol):
+    """An encoder whose final vectors may be weighted sums of propagation steps, so that fold-in is exact."""
+
+    degree_exponent: float
+
+    def as_polynomial(self, graph: GraphLike) -> tuple[Tensor, Tensor, list[float]] | None:
+        """Return users ``(U, D)``, items ``(I, D)`` and a weight for each power of the operator on them.
+
+        The weighted sum is the output of the encoder; ``None`` where that is not so.
+        """
+
+
+def add_free_vectors(
+    encoder: nn.Module,
+    num_users: int,
+    num_items: int,
+    dim: int,
+    *,
+    init_std: float,
+    generator: Generator | None,
+    user_vectors: bool = True,
+) -> None:
+    """Give an encoder ``users (U, D)`` and ``items (I, D)``, a trained vector for each user and item.
+
+    Without ``user_vectors`` untrained zeros take the place of the users.
     """
+    if user_vectors:
+        encoder.users = nn.Parameter(torch.empty(num_users, dim).normal_(0.0, init_std, generator=generator))
+    else:
+        encoder.register_buffer("users", torch.zeros(1, dim).expand(num_users, -1), persistent=False)
+    encoder.items = nn.Parameter(torch.empty(num_items, dim).normal_(0.0, init_std, generator=generator))
 
-    if TYPE_CHECKING:
-        __call__: Callable[..., Embeddings]
 
-    def __init__(
-        self,
-        num_users: int,
-        num_items: int,
-        dim: int,
-        *,
-        init_std: float,
-        generator: Generator | None,
-        user_vectors: bool = True,
-    ) -> None:
-        super().__init__()
-        self.users: Tensor
-        if user_vectors:
-            drawn = torch.empty(num_users, dim).normal_(0.0, init_std, generator=generator)
-            self.users = nn.Parameter(drawn)
-        else:
-            self.register_buffer("users", torch.zeros(1, dim).expand(num_users, -1), persistent=False)
-        self.items = nn.Parameter(torch.empty(num_items, dim).normal_(0.0, init_std, generator=generator))
-
-    @property
-    def layer_zero(self) -> tuple[Tensor, Tensor]:
-        """The free vectors, users ``(U, D)`` and items ``(I, D)``, on which L2 acts."""
-        return self.users, self.items
-
-    def extra_repr(self) -> str:
-        """Return the sizes, for ``repr``."""
-        return f"num_users={len(self.users)}, num_items={len(self.items)}, dim={self.users.shape[1]}"
+def sizes(encoder: Encoder) -> str:
+    """Return the sizes of an encoder, for ``repr``."""
+    users, items = encoder.layer_zero
+    return f"num_users={len(users)}, num_items={len(items)}, dim={users.shape[1]}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from gclrec.common.errors import SettingError
 from gclrec.encoders.base import (
@@ -12,16 +12,17 @@ from gclrec.encoders.base import (
     INIT_STD,
     NUM_LAYERS,
     Embeddings,
-    FreeVectors,
     GraphLike,
     Hidden,
     Perturbation,
+    add_free_vectors,
+    sizes,
 )
 from gclrec.encoders.layers import LayerOperators
 from gclrec.graph.propagation import of_items
 
 
-class EGCF(FreeVectors):
+class EGCF(nn.Module):
     r"""Sum of propagation steps with a tanh, from item vectors alone (EGCF, [1], parallel aggregation).
 
     .. math:: X_U^{(0)} = \tanh(\hat R X_I^{(0)}), \qquad
@@ -49,6 +50,9 @@ class EGCF(FreeVectors):
     [1] Zhang et al., ACM TOIS 2025, https://doi.org/10.1145/3701230
     """
 
+    users: Tensor
+    items: Tensor
+
     def __init__(
         self,
         num_users: int,
@@ -61,15 +65,20 @@ class EGCF(FreeVectors):
     ) -> None:
         if num_layers < 1:
             raise SettingError("num_layers", f"must be at least 1, got {num_layers}")
-        super().__init__(
-            num_users, num_items, dim, init_std=init_std, generator=generator, user_vectors=False
-        )
+        super().__init__()
+        start: dict[str, Any] = {"init_std": init_std, "generator": generator, "user_vectors": False}
+        add_free_vectors(self, num_users, num_items, dim, **start)
         self.num_layers = num_layers
         self._operators = LayerOperators(num_users, num_items, num_layers)
 
+    @property
+    def layer_zero(self) -> tuple[Tensor, Tensor]:
+        """The free vectors, on which L2 acts."""
+        return self.users, self.items
+
     def extra_repr(self) -> str:
         """Return the sizes, for ``repr``."""
-        return f"{super().extra_repr()}, num_layers={self.num_layers}"
+        return f"{sizes(self)}, num_layers={self.num_layers}"
 
     def forward(
         self,

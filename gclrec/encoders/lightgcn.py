@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -15,10 +15,11 @@ from gclrec.encoders.base import (
     INIT_STD,
     NUM_LAYERS,
     Embeddings,
-    FreeVectors,
     GraphLike,
     Hidden,
     Perturbation,
+    add_free_vectors,
+    sizes,
 )
 from gclrec.encoders.content.content import Content
 from gclrec.encoders.content.fields import FieldBatch, FieldTable
@@ -44,7 +45,7 @@ _USER_VECTORS = Setting(
 )
 
 
-class LightGCN(FreeVectors):
+class LightGCN(nn.Module):
     r"""Average of linear propagation steps over a user-item graph (LightGCN, [1]).
 
     .. math:: x_u^{(l+1)} = \sum_{i \in N(u)} (|N(u)|\,|N(i)|)^{-a}\, x_i^{(l)}, \qquad
@@ -108,6 +109,9 @@ class LightGCN(FreeVectors):
     [3] Zhang et al., ACM TOIS 2025, https://doi.org/10.1145/3701230
     """
 
+    users: Tensor
+    items: Tensor
+
     def __init__(
         self,
         num_users: int,
@@ -126,8 +130,9 @@ class LightGCN(FreeVectors):
         check_layers(layer_weights, num_layers)
         if not 0.0 <= degree_exponent <= 1.0:
             raise SettingError("degree_exponent", f"must lie in [0, 1], got {degree_exponent}")
-        own = user_vectors == "free"
-        super().__init__(num_users, num_items, dim, init_std=init_std, generator=generator, user_vectors=own)
+        super().__init__()
+        start: dict[str, Any] = {"init_std": init_std, "generator": generator}
+        add_free_vectors(self, num_users, num_items, dim, **start, user_vectors=user_vectors == "free")
         self.num_layers = num_layers
         self.layer_weights = layer_weights
         self.degree_exponent = degree_exponent
@@ -138,11 +143,16 @@ class LightGCN(FreeVectors):
         self.draws: Generator | None = None
         self._operators = LayerOperators(num_users, num_items, num_layers, degree_exponent)
 
+    @property
+    def layer_zero(self) -> tuple[Tensor, Tensor]:
+        """The free vectors, on which L2 acts."""
+        return self.users, self.items
+
     def extra_repr(self) -> str:
         """Return sizes and layers, for ``repr``."""
         layers = f"num_layers={self.num_layers}, layer_weights={self.layer_weights!r}"
         layers = f"{layers}, degree_exponent={self.degree_exponent:g}, user_vectors={self.user_vectors!r}"
-        return f"{super().extra_repr()}, {layers}"
+        return f"{sizes(self)}, {layers}"
 
     def fixed_weights(self) -> list[float] | None:
         """Return ``w_0 .. w_L``, or ``None`` when they are learned."""
@@ -187,12 +197,15 @@ class LightGCN(FreeVectors):
         cut = tuple(_cut(counts, *rows) for rows in every) if layers else ()
         return Embeddings(*_cut(counts, *final), cut)
 
-    def as_polynomial(self, graph: GraphLike) -> tuple[Tensor, Tensor, list[float]]:
-        """Return users ``(U, D)``, items ``(I, D)`` and a weight for each power of the operator on them.
+    def as_polynomial(self, graph: GraphLike) -> tuple[Tensor, Tensor, list[float]] | None:
+        """Return users, items and weights; see :class:`~gclrec.encoders.base.PropagatesLinearly`.
 
-        The weighted sum is the output of the encoder; attributes are included. With ``user_vectors="items"``
-        and no attributes, the users are zeros and there is one power more than there are layers.
+        Attributes are included; where their values are nodes, there is no such form. With
+        ``user_vectors="items"`` and no attributes, the users are zeros and there is one power more than there
+        are layers.
         """
+        if isinstance(self.content, ValueNodes):
+            return None
         if self._of_items_alone:
             return *self.layer_zero, _powers(self.layer_shares())
         start, _ = self._begin(self._operators(graph))

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from torch import Generator
+from torch import Generator, Tensor, nn
 
-from gclrec.encoders.base import DIM, INIT_STD, Embeddings, FreeVectors, GraphLike, Hidden, Perturbation
+from gclrec.encoders.base import (
+    DIM,
+    INIT_STD,
+    Embeddings,
+    GraphLike,
+    Hidden,
+    Perturbation,
+    add_free_vectors,
+    sizes,
+)
 
 
-class MF(FreeVectors):
+class MF(nn.Module):
     r"""One free vector a user and an item (matrix factorisation, [1]).
 
     .. math:: s(u, i) = x_u^\top x_i
@@ -28,6 +37,9 @@ class MF(FreeVectors):
     [1] Rendle et al., BPR, UAI 2009, https://arxiv.org/abs/1205.2618
     """
 
+    users: Tensor
+    items: Tensor
+
     def __init__(
         self,
         num_users: int,
@@ -37,7 +49,17 @@ class MF(FreeVectors):
         init_std: Annotated[float, INIT_STD] = 0.1,
         generator: Generator | None = None,
     ) -> None:
-        super().__init__(num_users, num_items, dim, init_std=init_std, generator=generator)
+        super().__init__()
+        add_free_vectors(self, num_users, num_items, dim, init_std=init_std, generator=generator)
+
+    @property
+    def layer_zero(self) -> tuple[Tensor, Tensor]:
+        """The free vectors, on which L2 acts."""
+        return self.users, self.items
+
+    def extra_repr(self) -> str:
+        """Return the sizes, for ``repr``."""
+        return sizes(self)
 
     def forward(
         self,

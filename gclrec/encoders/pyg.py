@@ -15,10 +15,11 @@ from gclrec.encoders.base import (
     INIT_STD,
     NUM_LAYERS,
     Embeddings,
-    FreeVectors,
     GraphLike,
     Hidden,
     Perturbation,
+    add_free_vectors,
+    sizes,
 )
 from gclrec.encoders.content.content import Content
 from gclrec.encoders.content.fields import FieldBatch, FieldTable
@@ -51,7 +52,7 @@ CONVOLUTIONS: Mapping[str, Conv] = {"sage": sage_conv, "gat": gat_conv}
 """Convolutions of PyG that have a name."""
 
 
-class PyGEncoder(FreeVectors):
+class PyGEncoder(nn.Module):
     r"""Layers of a PyG convolution over the user-item graph, combined as LightGCN combines its own.
 
     .. math:: x^{(l+1)} = \sigma\big(\mathrm{conv}_l(x^{(l)}, E)\big), \qquad x = \sum_l w_l\, x^{(l)}
@@ -82,6 +83,9 @@ class PyGEncoder(FreeVectors):
         (torch.Size([3, 8]), torch.Size([2, 8]))
     """
 
+    users: Tensor
+    items: Tensor
+
     def __init__(
         self,
         num_users: int,
@@ -96,7 +100,8 @@ class PyGEncoder(FreeVectors):
         content: Content | None = None,
     ) -> None:
         check_layers(layer_weights, num_layers)
-        super().__init__(num_users, num_items, dim, init_std=init_std, generator=generator)
+        super().__init__()
+        add_free_vectors(self, num_users, num_items, dim, init_std=init_std, generator=generator)
         self.num_layers = num_layers
         self.layer_weights = layer_weights
         with torch.random.fork_rng(devices=[], enabled=generator is not None):
@@ -108,10 +113,15 @@ class PyGEncoder(FreeVectors):
         self.content = content
         self.draws: Generator | None = None
 
+    @property
+    def layer_zero(self) -> tuple[Tensor, Tensor]:
+        """The free vectors, on which L2 acts."""
+        return self.users, self.items
+
     def extra_repr(self) -> str:
         """Return sizes and layers, for ``repr``."""
         layers = f"num_layers={self.num_layers}, layer_weights={self.layer_weights!r}"
-        return f"{super().extra_repr()}, {layers}"
+        return f"{sizes(self)}, {layers}"
 
     def forward(
         self,

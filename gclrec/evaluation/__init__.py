@@ -9,35 +9,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gclrec.common.lazy import lazy
-from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS
-from gclrec.evaluation.metrics import CATALOGUE_METRICS, METRICS
 
 if TYPE_CHECKING:
-    from gclrec.common.ragged import Ragged
-    from gclrec.evaluation.evaluator import Evaluation, evaluate, evaluate_ranking
-    from gclrec.evaluation.ranking import top_k, top_k_of_scores
+    from gclrec.common.ragged import Ragged as Ragged
+    from gclrec.evaluation.evaluator import Evaluation as Evaluation
+    from gclrec.evaluation.evaluator import evaluate as evaluate
+    from gclrec.evaluation.evaluator import evaluate_ranking as evaluate_ranking
+    from gclrec.evaluation.groups import ITEM_GROUPS as ITEM_GROUPS
+    from gclrec.evaluation.groups import USER_GROUPS as USER_GROUPS
+    from gclrec.evaluation.metrics import CATALOGUE_METRICS as CATALOGUE_METRICS
+    from gclrec.evaluation.metrics import METRICS as METRICS
+    from gclrec.evaluation.ranking import top_k as top_k
+    from gclrec.evaluation.ranking import top_k_of_scores as top_k_of_scores
 
-__all__ = [
-    "CATALOGUE_METRICS",
-    "ITEM_GROUPS",
-    "METRICS",
-    "USER_GROUPS",
-    "Evaluation",
-    "Ragged",
-    "evaluate",
-    "evaluate_ranking",
-    "top_k",
-    "top_k_of_scores",
-]
-
-__getattr__, __dir__ = lazy(
+__all__, __getattr__, __dir__ = lazy(
     __name__,
     {
-        "Evaluation": "gclrec.evaluation.evaluator",
-        "Ragged": "gclrec.common.ragged",
-        "evaluate": "gclrec.evaluation.evaluator",
-        "evaluate_ranking": "gclrec.evaluation.evaluator",
-        "top_k": "gclrec.evaluation.ranking",
-        "top_k_of_scores": "gclrec.evaluation.ranking",
+        "gclrec.common.ragged": "Ragged",
+        "gclrec.evaluation.evaluator": "Evaluation evaluate evaluate_ranking",
+        "gclrec.evaluation.groups": "ITEM_GROUPS USER_GROUPS",
+        "gclrec.evaluation.metrics": "CATALOGUE_METRICS METRICS",
+        "gclrec.evaluation.ranking": "top_k top_k_of_scores",
     },
 )

@@ -8,6 +8,7 @@ With unit vectors :math:`\hat x = x / |x|`, alignment and uniformity ([1]) are
 
 Alignment lies in ``[0, 4]``: 0 when every positive pair points the same way. Uniformity lies in ``[-8, 0]``:
 0 when all vectors point the same way, about -4 when they are spread evenly over a sphere of many dimensions.
+Vectors are ``(N, D)``.
 
 [1] Wang, Isola, ICML 2020, https://arxiv.org/abs/2005.10242
 """
@@ -102,9 +103,7 @@ def alignment(users: Tensor, items: Tensor) -> float:
 
     .. math:: \frac{1}{B} \sum_k |\hat x_k - \hat y_k|^2 = \frac{1}{B} \sum_k (2 - 2 \cos(x_k, y_k))
 
-    Args:
-        users: ``(B, D)``.
-        items: ``(B, D)``, row ``k`` the positive of row ``k``.
+    Row ``k`` of ``items (B, D)`` is the positive of row ``k`` of ``users (B, D)``.
     """
     directed = (users != 0).any(1) & (items != 0).any(1)
     first, second = (functional.normalize(x[directed], dim=1, eps=0.0) for x in (users, items))
@@ -116,8 +115,7 @@ def uniformity(vectors: Tensor) -> float:
 
     .. math:: \log \frac{1}{N (N - 1)} \sum_{a \ne b} e^{-2 |\hat x_a - \hat x_b|^2}
 
-    Args:
-        vectors: ``(N, D)``; ``N * N`` numbers are held, so draw from many.
+    ``N * N`` numbers are held, so draw from many.
     """
     unit = _unit(vectors)
     count = len(unit)
@@ -135,9 +133,6 @@ def effective_rank(vectors: Tensor) -> float:
     with the singular values :math:`\sigma` of the uncentred matrix (from its Gram matrix in float64).
     It lies in ``[1, D]``; ``nan`` if all vectors are zero.
 
-    Args:
-        vectors: ``(N, D)``.
-
     [2] Roy, Vetterli, EUSIPCO 2007, https://ieeexplore.ieee.org/document/7098875
     """
     x = vectors.double()
@@ -152,9 +147,6 @@ def collapsed_dimensions(vectors: Tensor) -> float:
     """Return the share of dimensions whose standard deviation is below 1 % of the largest one.
 
     It is 1 if all vectors are equal; ``nan`` without vectors.
-
-    Args:
-        vectors: ``(N, D)``.
     """
     if not len(vectors):
         return math.nan
@@ -169,9 +161,6 @@ def mean_cosine(vectors: Tensor) -> float:
     r"""Return the mean cosine of all distinct pairs, exact in ``O(N D)``; ``nan`` for fewer than two vectors.
 
     .. math:: \frac{\left|\sum_a \hat x_a\right|^2 - N}{N (N - 1)}
-
-    Args:
-        vectors: ``(N, D)``.
     """
     unit = _unit(vectors)
     count = len(unit)

@@ -12,41 +12,6 @@ Group = Callable[[IntArray, int], BoolArray]
 """From the degrees of all rows ``(N,)`` and the bound of near-cold to the rows in the group, ``(N,)``."""
 
 
-def everyone(degrees: IntArray, _near_cold: int) -> BoolArray:
-    """Return all rows."""
-    return np.ones(len(degrees), dtype=np.bool_)
-
-
-def warm(degrees: IntArray, near_cold: int) -> BoolArray:
-    """Return rows with more than ``near_cold`` training interactions."""
-    return np.asarray(degrees > near_cold, dtype=np.bool_)
-
-
-def nearly_cold(degrees: IntArray, near_cold: int) -> BoolArray:
-    """Return rows with 1 to ``near_cold`` training interactions."""
-    return np.asarray((degrees > 0) & (degrees <= near_cold), dtype=np.bool_)
-
-
-def cold(degrees: IntArray, _near_cold: int) -> BoolArray:
-    """Return rows without any training interaction."""
-    return np.asarray(degrees == 0, dtype=np.bool_)
-
-
-def head(degrees: IntArray, _near_cold: int) -> BoolArray:
-    """Return the fewest most popular items that hold at least a third of all training interactions."""
-    return np.asarray(popularity_thirds(degrees) == 0, dtype=np.bool_)
-
-
-def mid(degrees: IntArray, _near_cold: int) -> BoolArray:
-    """Return the items after the head, up to two thirds of all training interactions."""
-    return np.asarray(popularity_thirds(degrees) == 1, dtype=np.bool_)
-
-
-def tail(degrees: IntArray, _near_cold: int) -> BoolArray:
-    """Return the items after the mid, cold ones included."""
-    return np.asarray(popularity_thirds(degrees) == 2, dtype=np.bool_)
-
-
 def popularity_thirds(degrees: IntArray) -> IntArray:
     """Return for each item whether it lies in the head (0), the mid (1) or the tail (2) of popularity.
 
@@ -79,18 +44,27 @@ def popularity_parts(degrees: IntArray, parts: int) -> IntArray:
     return part
 
 
-USER_GROUPS: dict[str, Group] = {
-    "all": everyone,
-    "warm_users": warm,
-    "near_cold_users": nearly_cold,
-    "cold_users": cold,
-}
+def _third(number: int) -> Group:
+    return lambda degrees, _: popularity_thirds(degrees) == number
 
-ITEM_GROUPS: dict[str, Group] = {
-    "warm_items": warm,
-    "near_cold_items": nearly_cold,
-    "cold_items": cold,
-    "head_items": head,
-    "mid_items": mid,
-    "tail_items": tail,
+
+_WARM: Group = lambda degrees, near_cold: degrees > near_cold  # noqa: E731
+_NEAR_COLD: Group = lambda degrees, near_cold: (degrees > 0) & (degrees <= near_cold)  # noqa: E731
+_COLD: Group = lambda degrees, _: degrees == 0  # noqa: E731
+
+USER_GROUPS: dict[str, Group] = {
+    "all": lambda degrees, _: np.ones(len(degrees), dtype=np.bool_),
+    "warm_users": _WARM,
+    "near_cold_users": _NEAR_COLD,
+    "cold_users": _COLD,
 }
+ITEM_GROUPS: dict[str, Group] = {
+    "warm_items": _WARM,
+    "near_cold_items": _NEAR_COLD,
+    "cold_items": _COLD,
+    "head_items": _third(0),
+    "mid_items": _third(1),
+    "tail_items": _third(2),
+}
+"""By training interactions: cold are those without any, near-cold those with 1 to ``near_cold``, warm those
+with more; head, mid and tail are the parts of :func:`popularity_thirds`."""

@@ -4,6 +4,9 @@ Every accuracy metric takes ``hits (B, K)`` (is the item at this rank a test ite
 of test items ``num_relevant (B,)``, called :math:`|T_u|`, and a cut ``k``; it returns one float64 in
 ``[0, 1]`` per user, 0 for a user without test items. Places beyond ``K`` count as misses. :math:`h_{ur}` is 1
 if the item at rank ``r`` (from 1) is a hit. A ``k`` below 1 raises ``ValueError``.
+
+A catalogue metric takes ranked item rows ``(B, K)``, ``-1`` in a place left empty, the training interactions
+of each item ``(I,)`` and the cut, and returns one number.
 """
 
 from __future__ import annotations
@@ -93,11 +96,6 @@ def coverage(items: IntArray, item_degrees: IntArray, k: int) -> float:
     r"""Return the share of the catalogue that is in the first ``k`` of at least one user.
 
     .. math:: \frac{1}{I} \left| \bigcup_u L_u^k \right|
-
-    Args:
-        items: ``(B, K)`` ranked item rows, ``-1`` in a place left empty.
-        item_degrees: ``(I,)`` training interactions of each item.
-        k: only the first ``k`` places count.
     """
     counts = _recommended(items, len(item_degrees), k)
     return float(np.count_nonzero(counts) / len(counts)) if len(counts) else float("nan")
@@ -109,11 +107,6 @@ def gini(items: IntArray, item_degrees: IntArray, k: int) -> float:
     .. math:: \frac{\sum_{j=1}^{I} (2j - I - 1) \, c_{(j)}}{I \sum_j c_j}
 
     where :math:`c_{(1)} \le \dots \le c_{(I)}` count how often each item is recommended. NaN if nothing is.
-
-    Args:
-        items: ``(B, K)`` ranked item rows, ``-1`` in a place left empty.
-        item_degrees: ``(I,)`` training interactions of each item.
-        k: only the first ``k`` places count.
     """
     counts = np.sort(_recommended(items, len(item_degrees), k))
     n = len(counts)
@@ -127,11 +120,6 @@ def mean_popularity(items: IntArray, item_degrees: IntArray, k: int) -> float:
     .. math:: \frac{\sum_u \sum_{i \in L_u^k} \deg(i)}{\sum_u |L_u^k|}
 
     NaN if nothing is recommended.
-
-    Args:
-        items: ``(B, K)`` ranked item rows, ``-1`` in a place left empty.
-        item_degrees: ``(I,)`` training interactions of each item.
-        k: only the first ``k`` places count.
     """
     counts = _recommended(items, len(item_degrees), k)
     total = int(counts.sum())

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gclrec.common.declaration import Component
+from gclrec.common.declaration import Declared, declarations
 from gclrec.data.interactions import IntArray
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
@@ -41,6 +42,7 @@ class Scoring(nn.Module):
 
     Args:
         score: a name in :data:`SCORINGS`.
+        settings: keyword arguments of its function.
 
     The exponent of ``calibrated`` is a buffer, so it is saved with the model. It is 1 (the inner product)
     before :meth:`calibrate` chooses it.
@@ -48,26 +50,25 @@ class Scoring(nn.Module):
 
     exponent: Tensor
 
-    def __init__(self, score: str = "dot") -> None:
+    def __init__(self, score: str = "dot", **settings: Any) -> None:
         super().__init__()
-        self.score = score
+        self.score, self.settings = score, settings
         self.register_buffer("exponent", torch.ones((), dtype=torch.float64))
 
     @property
     def calibrates(self) -> bool:
         """Whether there is an exponent to choose."""
-        return self.score == "calibrated"
+        return None in SCORINGS[self.score].exponents
 
     @property
     def exponents(self) -> tuple[float, float]:
         """Powers of their own length at which user and item vectors stand in the score."""
-        return {"dot": (1.0, 1.0), "cosine": (0.0, 0.0), "calibrated": (0.0, float(self.exponent))}[
-            self.score
-        ]
+        users, items = SCORINGS[self.score].exponents
+        return users, float(self.exponent) if items is None else items
 
     def forward(self, embeddings: Embeddings) -> Embeddings:
         """Return vectors whose inner product is the score."""
-        return SCORINGS[self.score](embeddings, float(self.exponent))
+        return SCORINGS[self.score].function(embeddings, float(self.exponent), **self.settings)
 
     def calibrate(
         self,
@@ -160,9 +161,33 @@ def _cosine(embeddings: Embeddings, exponent: float) -> Embeddings:
     return Embeddings(unit(embeddings.users), unit(embeddings.items))
 
 
-SCORINGS: Mapping[str, Component[[Embeddings, float], Embeddings]] = {
-    "dot": Component(_dot, "the inner product"),
-    "cosine": Component(_cosine, "the cosine: the vectors are written at unit length"),
-    "calibrated": Component(calibrated, "cosine times the item's length to a power that validation chooses"),
+@dataclass(frozen=True)
+class ScoringKind:
+    """One entry of :data:`SCORINGS`.
+
+    Args:
+        function: from embeddings and an exponent to the vectors to rank by; its annotated keyword arguments
+            are settings of a run.
+        about: what it does, in a few words.
+        exponents: powers of their own length at which user and item vectors stand in the score; ``None`` for
+            the exponent, which validation then chooses.
+    """
+
+    function: Callable[..., Embeddings]
+    about: str
+    exponents: tuple[float, float | None]
+
+    @property
+    def declared(self) -> Mapping[str, Declared]:
+        """Its settings by keyword argument."""
+        return declarations(self.function)
+
+
+SCORINGS: Mapping[str, ScoringKind] = {
+    "dot": ScoringKind(_dot, "the inner product", (1.0, 1.0)),
+    "cosine": ScoringKind(_cosine, "the cosine: the vectors are written at unit length", (0.0, 0.0)),
+    "calibrated": ScoringKind(
+        calibrated, "cosine times the item's length to a power that validation chooses", (0.0, None)
+    ),
 }
-"""Functions of embeddings and an exponent (for ``calibrated``) that return the vectors to rank by."""
+"""How embeddings are ranked by, by name."""

@@ -18,10 +18,11 @@ import numpy as np
 
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.common.files import read_json, write_atomically
+from gclrec.common.shell import flag
 from gclrec.data.interactions import Dataset
 from gclrec.data.splits import Split
 from gclrec.runs.folder import RunFolder, plain_name
-from gclrec.settings.config import TrainConfig, flag
+from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS, method_settings
 from gclrec.settings.search_space import idle_settings, named_values, setting_value, variant_settings
 from gclrec.settings.validation import validate
@@ -313,7 +314,7 @@ def run_comparison(
     Args:
         plan: the runs.
         folder: where they are.
-        dataset: as :func:`~gclrec.training.prepare.prepared_dataset` returns it.
+        dataset: as :func:`~gclrec.data.catalog.loader.prepared_dataset` returns it.
         callbacks: see :mod:`gclrec.training.callbacks`; ``on_run_start(number, runs, name)`` is called
             before each run, even if it is there already.
         done: called with the folder of each run that has just been completed.

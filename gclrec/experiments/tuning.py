@@ -17,6 +17,7 @@ import tomli_w
 from gclrec.common.declaration import Span
 from gclrec.common.errors import InputError
 from gclrec.common.files import read_json, write_atomically
+from gclrec.common.shell import flag
 from gclrec.experiments.comparison import check_same, is_vacant
 from gclrec.experiments.search import (
     Search,
@@ -30,7 +31,7 @@ from gclrec.experiments.search import (
     trials_of,
 )
 from gclrec.runs.folder import RunFolder
-from gclrec.settings.config import TrainConfig, flag
+from gclrec.settings.config import TrainConfig
 from gclrec.settings.validation import validate
 from gclrec.training.prepare import TrainingData, config_of
 from gclrec.training.recorder import create_run

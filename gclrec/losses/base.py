@@ -9,7 +9,7 @@ from typing import Annotated, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from gclrec.common.declaration import Declared, Setting, Span, declarations, public_names
+from gclrec.common.declaration import Declared, Setting, Span, declarations
 from gclrec.graph.functional import single, unit
 
 SCORES: Mapping[str, Callable[[Tensor], Tensor]] = {"dot": single, "cosine": unit}
@@ -76,11 +76,6 @@ class Loss:
     def declared(self) -> Mapping[str, Declared]:
         """Its settings by keyword argument."""
         return declarations(self.compute)
-
-    @property
-    def settings(self) -> Mapping[str, str]:
-        """The public names of its settings by keyword argument."""
-        return public_names(self.declared)
 
 
 def compared(user: Tensor, positive: Tensor, negatives: Tensor, score: str) -> Iterator[Tensor]:

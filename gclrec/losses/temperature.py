@@ -44,7 +44,7 @@ class Learned(nn.Module):
         return self.log.exp()
 
     @torch.no_grad()
-    def after_step(self) -> None:
+    def after_step(self, encoder: object = None) -> None:  # noqa: ARG002 - the signature of all
         """Clamp the temperature to its bounds."""
         self.log.clamp_(math.log(LOWEST), math.log(HIGHEST))
 
@@ -131,7 +131,7 @@ class Adaptive(nn.Module):
         self.times.index_add_(0, rows, counts.long())
 
     @torch.no_grad()
-    def begin_epoch(self, encoder: Encoder, graph: BipartiteGraph) -> None:
+    def begin_epoch(self, epoch: int, encoder: Encoder, graph: BipartiteGraph) -> None:  # noqa: ARG002
         """Compute the temperatures from the current embeddings and the losses of the last epoch."""
         seen = self.times > 0
         if not bool(seen.any()):

@@ -9,28 +9,12 @@ from typing import Any
 
 from torch import Generator, Tensor
 
-from gclrec.common.declaration import Declared, declarations, public_names
+from gclrec.common.declaration import Declared, declarations
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.negatives.per_pair import Exposed, by_popularity, check_exposed, uniform
 from gclrec.negatives.queue import Queue
 from gclrec.negatives.sampler import Negatives, Sampler
 from gclrec.negatives.shared import in_batch, mixed, shared
-
-__all__ = [
-    "NEGATIVES",
-    "Exposed",
-    "NegativeSampler",
-    "Negatives",
-    "Queue",
-    "Sampler",
-    "build_sampler",
-    "in_batch",
-    "mixed",
-    "no_negatives",
-    "by_popularity",
-    "shared",
-    "uniform",
-]
 
 
 @dataclass(frozen=True)
@@ -57,11 +41,6 @@ class NegativeSampler:
     def declared(self) -> Mapping[str, Declared]:
         """Its settings by keyword argument."""
         return declarations(self.draw)
-
-    @property
-    def settings(self) -> Mapping[str, str]:
-        """The public names of its settings by keyword argument."""
-        return public_names(self.declared)
 
 
 def no_negatives(

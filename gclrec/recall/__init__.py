@@ -7,21 +7,15 @@ from typing import TYPE_CHECKING
 from gclrec.common.lazy import lazy
 
 if TYPE_CHECKING:
-    from gclrec.recall.index import Index
-    from gclrec.recall.recommendation import Recommendation
-    from gclrec.recall.recommender import Recommender
+    from gclrec.recall.index import Index as Index
+    from gclrec.recall.recommendation import Recommendation as Recommendation
+    from gclrec.recall.recommender import Recommender as Recommender
 
-__all__ = [
-    "Index",
-    "Recommendation",
-    "Recommender",
-]
-
-__getattr__, __dir__ = lazy(
+__all__, __getattr__, __dir__ = lazy(
     __name__,
     {
-        "Index": "gclrec.recall.index",
-        "Recommendation": "gclrec.recall.recommendation",
-        "Recommender": "gclrec.recall.recommender",
+        "gclrec.recall.index": "Index",
+        "gclrec.recall.recommendation": "Recommendation",
+        "gclrec.recall.recommender": "Recommender",
     },
 )

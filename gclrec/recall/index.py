@@ -58,6 +58,16 @@ class Quality:
     bytes: int
     queries: int
 
+    def cells(self) -> list[str]:
+        """Return recall, both speeds, seconds and megabytes as text, for tables."""
+        figures = f"{self.recall:.4f}", f"{self.queries_per_second:,.0f}"
+        costs = (
+            f"{self.queries_per_second_batched:,.0f}",
+            f"{self.build_seconds:.1f}",
+            f"{self.bytes / 1e6:.1f}",
+        )
+        return [*figures, *costs]
+
 
 @dataclass(frozen=True, eq=False)
 class Index:

@@ -285,7 +285,7 @@ def _refuse_known(ids: pl.Series, items: Vocabulary) -> None:
     if known.any():
         raise InputError(
             f"{share_of(known, 'item', 'is', 'are')} in the run already, "
-            f"such as {ids[int(np.argmax(known))]!r}; skip_known=True leaves them out"
+            f"such as {ids[int(np.argmax(known))]!r}; `skip_known=True` leaves them out"
         )
 
 

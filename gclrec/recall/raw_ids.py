@@ -131,7 +131,7 @@ def known_only(rows: IntArray, raw: pl.Series, kind: str, *, skip: bool) -> Bool
 def refuse_or_warn(message: str, skip: bool) -> None:
     """Raise an :class:`InputError`, or with ``skip`` warn that what the message names is left out."""
     if not skip:
-        raise InputError(f"{message}; skip_unknown=True leaves them out")
+        raise InputError(f"{message}; `skip_unknown=True` leaves them out")
     warnings.warn(f"{message}; left out", InputWarning, stacklevel=4)
 
 

@@ -12,13 +12,15 @@ import polars as pl
 
 from gclrec.common.errors import reading
 from gclrec.common.files import read_json, read_parquet, write_atomically
+from gclrec.common.shell import flag
 from gclrec.evaluation.evaluator import DECILES
 from gclrec.experiments.findings import spaced
+from gclrec.recall.index import Quality
 from gclrec.report.charts import Series, chart
 from gclrec.report.page import render
 from gclrec.runs.embeddings import read_embeddings
 from gclrec.runs.folder import RunFolder
-from gclrec.settings.config import TrainConfig, flag
+from gclrec.settings.config import TrainConfig
 from gclrec.training.prepare import config_of
 
 PAGE = "report.html"
@@ -57,6 +59,7 @@ def run_page(run: RunFolder) -> str:
     shown = dict.fromkeys(("all", "warm_items", "near_cold_items", "tail_items", chosen_by))
     manifest = run.path / "index" / "manifest.json"
     index = read_json(manifest) if manifest.is_file() else {}
+    trials = [Quality(**trial) for trial in index.get("compared", [])]
     k = int(config.select.partition("@")[2])
     return render(
         "run.html.j2",
@@ -82,8 +85,11 @@ def run_page(run: RunFolder) -> str:
         geometry=[
             [name.replace("_", " "), f"{value:.4f}"] for name, value in result.get("geometry", {}).items()
         ],
-        trials=index.get("compared", []),
-        backends=[_backend(trial, index.get("backend")) for trial in index.get("compared", [])],
+        trials=trials,
+        backends=[
+            [trial.backend + " *" * (trial.backend == index.get("backend")), *trial.cells()]
+            for trial in trials
+        ],
         settings=settings_rows(config),
     )
 
@@ -164,17 +170,6 @@ def norm_chart(curves: Mapping[str, pl.DataFrame], colours: Mapping[str, int]) -
         y_label="length, 1 is the mean",
         x_names={level: f"{2 ** (int(level) - 1):,}" if level else "0" for level in levels[::step]},
     )
-
-
-def _backend(trial: Mapping[str, Any], kept: str | None) -> list[str]:
-    return [
-        str(trial["backend"]) + (" *" if trial["backend"] == kept else ""),
-        f"{trial['recall']:.4f}",
-        f"{trial['queries_per_second']:,.0f}",
-        f"{trial['queries_per_second_batched']:,.0f}",
-        f"{trial['build_seconds']:.1f}",
-        f"{trial['bytes'] / 1e6:.1f}",
-    ]
 
 
 def settings_rows(

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 import tomli_w
 
-from gclrec.common.errors import InputError, reading
+from gclrec.common.errors import InputError, UnfinishedError, reading
 from gclrec.common.files import (
     read_json,
     read_parquet,
@@ -46,7 +46,7 @@ class RunFolder:
     ``embeddings/``         final vectors of users and items with their raw ids
     ``fold_in/``            what gives vectors to new users and items
     ``per_user.parquet``    test scores of each user
-    ``result.json``         what ``train --json`` prints
+    ``result.json``         the final figures, also printed as JSON
     ``index/``              written by ``gclrec export``
     ``report.html``         the page of the run
     ``added/``              items added after training, written by ``gclrec add-items``
@@ -279,8 +279,10 @@ def check_free(path: Path) -> None:
         InputError: something is there already.
     """
     if path.exists():
-        go_on = f"continue it with --resume {path}, or " if (path / "config.toml").is_file() else ""
-        raise InputError(f"{path}: exists already; {go_on}choose another --run")
+        message = f"{path}: exists already; choose another folder"
+        if (path / "config.toml").is_file():
+            raise UnfinishedError(path, f"{message} or resume its training")
+        raise InputError(message)
 
 
 def free_name(parent: Path, stem: str) -> Path:

@@ -33,13 +33,15 @@ def check_run(run: Path) -> None:
     if not (run / "config.toml").is_file():
         raise InputError(f"{run}: not a run folder (it has no embeddings and no config.toml)")
     if not (run / "result.json").is_file():
-        raise UnfinishedError(run, f"{run}: has no embeddings, since its training did not finish")
+        raise UnfinishedError(
+            run, f"{run}: has no embeddings, since its training did not finish; resume its training"
+        )
     baseline = settings_of(run).get("baseline")
     if baseline is not None and not (run / "fold_in").is_dir():
         raise InputError(
             f"{run}: its method, {baseline}, ranks without vectors, so it has no index and cannot be served"
         )
-    raise UnfinishedError(run, f"{run / 'embeddings'}: missing from a finished run")
+    raise UnfinishedError(run, f"{run / 'embeddings'}: missing from a finished run; resume its training")
 
 
 def settings_of(run: Path) -> dict[str, Any]:

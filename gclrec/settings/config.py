@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from cyclopts import Parameter
 
 from gclrec.common.declaration import SEED, Around, Setting, Span
-from gclrec.common.errors import InputError, flag
+from gclrec.common.errors import InputError
 from gclrec.contrast import SSL
 from gclrec.data.interactions import REPEATS
 from gclrec.data.splits import TRAIN_FRACTION
@@ -28,8 +28,6 @@ from gclrec.settings.registries import (
     spoken,
 )
 from gclrec.views.views import AUG_P, VIEWS, parse_augmentations
-
-__all__ = ["RETIRED", "CoreSettings", "TrainConfig", "derive", "flag"]
 
 RETIRED: Mapping[str, Any] = {
     "mixed_share": None,

@@ -9,9 +9,10 @@ from typing import Any
 
 from gclrec.common.declaration import Around, Axis, Options, Span
 from gclrec.common.errors import InputError
+from gclrec.common.shell import flag
 from gclrec.contrast import SSL
 from gclrec.losses.ranking_losses import LOSSES
-from gclrec.settings.config import TrainConfig, flag
+from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS
 from gclrec.settings.registries import CONTRAST, DATA, EVALUATION, LOSS, MODEL, REGISTRIES, fits, spoken
 from gclrec.settings.validation import validate

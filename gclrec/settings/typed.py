@@ -200,8 +200,8 @@ class Settings(TypedDict, total=False):
     (a view and the cluster of another); concat (a user and the cluster of its item, and the reverse); ncl
     (an even layer and layer 0 of a node, and its layer 0 and its k-means prototype); byol (a user's
     prediction and its item's target, and the other way round, without negatives); neighbour (the two ends
-    of an interaction); nearest (two views of a node, of whom it interacted with and of one of its nearest);
-    features (two views of a node's attributes); histories (two views of what a user took last);
+    of an interaction); nearest (two views of a node, one of its neighbour in the batch and one of a similar
+    node); features (two views of a node's attributes); histories (two views of what a user took last);
     infonce+features (both of infonce and features, added up); cross_layer+features (both of cross_layer and
     features, added up)."""
     temperature: float | str

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from gclrec.baselines import BASELINES
-from gclrec.common.declaration import public_names
-from gclrec.common.errors import InputError, InputWarning, SettingError, flag
+from gclrec.common.declaration import Declared
+from gclrec.common.errors import InputError, InputWarning, SettingError
+from gclrec.common.shell import flag
 from gclrec.contrast import SSL
 from gclrec.data.splits import Split
 from gclrec.encoders import ENCODERS
@@ -48,7 +49,7 @@ def validate(config: TrainConfig) -> TrainConfig:
     for name, registry in REGISTRIES.items():
         check = getattr(registry.entries.get(config.chosen(name)), "check", None)
         if check is not None:
-            with naming_flags(public_names(registry.declared(config.chosen(name)))):
+            with naming_flags(registry.declared(config.chosen(name))):
                 check(**config.arguments(name))
     if config.baseline is None and config.loss == "none" and not config.contrasts:
         raise InputError("--loss: none leaves nothing to train; choose another, or a contrast with --ssl")
@@ -56,16 +57,17 @@ def validate(config: TrainConfig) -> TrainConfig:
 
 
 @contextmanager
-def naming_flags(settings: Mapping[str, str]) -> Iterator[None]:
+def naming_flags(declared: Mapping[str, Declared]) -> Iterator[None]:
     """Name the flag in errors about an argument of a component.
 
     Args:
-        settings: public names by argument; a name that is not in it is public already.
+        declared: its settings by argument; a name that is not among them is public already.
     """
     try:
         yield
     except SettingError as error:
-        name = settings.get(error.argument, error.argument)
+        known = declared.get(error.argument)
+        name = error.argument if known is None else known.setting.name
         raise InputError(f"{flag(name)}: {error.message}") from None
 
 

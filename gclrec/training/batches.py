@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.negatives.registry import Sampler
+from gclrec.negatives.sampler import Sampler
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Batch:
         users: ``(B,)`` int64.
         positives: ``(B,)`` int64.
         negatives: ``(B, N)`` int64, each pair's own, or ``(N,)``, shared by all.
-        log_weight: how much each negative counts; see :class:`~gclrec.negatives.registry.Negatives`.
+        log_weight: how much each negative counts; see :class:`~gclrec.negatives.sampler.Negatives`.
         seen: negatives that do not count for a pair; likewise.
     """
 

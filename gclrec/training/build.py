@@ -18,7 +18,8 @@ from gclrec.encoders import ENCODERS, Encoder, EncoderInputs, Sequences
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.losses.ranking_losses import LOSSES
 from gclrec.losses.temperature import make_temperature
-from gclrec.negatives.registry import NEGATIVES, Sampler, build_sampler, no_negatives
+from gclrec.negatives.registry import NEGATIVES, build_sampler, no_negatives
+from gclrec.negatives.sampler import Sampler
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.validation import naming_flags
 from gclrec.views.views import Chain, parse_augmentations
@@ -47,7 +48,7 @@ def encoder_of(
     inputs = EncoderInputs(
         attributes, None if attributes is None else graph.degrees(), sequences, generator, draws
     )
-    with naming_flags(kind.settings):
+    with naming_flags(kind.declared):
         encoder = kind.make(graph.num_users, graph.num_items, inputs, **config.arguments("encoder"))
     return encoder.to(graph.device)
 
@@ -63,7 +64,7 @@ def contrast_of(config: TrainConfig, encoder: Encoder, graph: BipartiteGraph) ->
     settings = config.arguments("ssl")
     if "temperature" in settings:
         settings["temperature"] = make_temperature(settings["temperature"], graph, start=0.2)
-    with naming_flags(SSL[config.ssl].settings):
+    with naming_flags(SSL[config.ssl].declared):
         return build_contrast(
             config.ssl, encoder, graph, generator=Generator().manual_seed(config.seed), **settings
         )
@@ -96,7 +97,7 @@ def sampler_of(config: TrainConfig, graph: BipartiteGraph, exposed: Tensor | Non
     if exposed is not None:
         exposed = exposed.to(graph.device)
     settings = {**config.arguments("negatives"), "exposed": exposed}  # the file is read
-    with naming_flags(NEGATIVES[config.negatives].settings):
+    with naming_flags(NEGATIVES[config.negatives].declared):
         return build_sampler(config.negatives, graph, **settings)
 
 

@@ -314,10 +314,9 @@ def fitted(config: TrainConfig, train: Interactions, attributes: Attributes | No
     if len(train) == 0:
         raise InputError(f"{config.baseline}: there are no training pairs to fit it to")
     entry = BASELINES[str(config.baseline)]
-    settings = {name: getattr(config, source) for name, source in entry.settings.items()}
     graph = BipartiteGraph.from_interactions(train)
     if not entry.needs_attributes:
-        return entry.fit(graph, **settings)
+        return entry.fit(graph, **config.arguments("baseline"))
     if attributes is None or attributes.items is None:
         raise InputError(f"{config.baseline}: there are no item attributes to fit it to")
-    return entry.fit(graph, attributes.items, **settings)
+    return entry.fit(graph, attributes.items, **config.arguments("baseline"))

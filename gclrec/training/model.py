@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -17,10 +17,9 @@ from gclrec.encoders import (
     Embeddings,
     Encoder,
     EncodesContent,
-    LightGCN,
+    EncodesHistories,
+    PropagatesLinearly,
     Sequences,
-    TwoTower,
-    ValueNodes,
 )
 from gclrec.encoders.init import STARTS
 from gclrec.evaluation.scoring import Scoring
@@ -71,16 +70,12 @@ class Model(nn.Module):
     @torch.no_grad()
     def fold_in(self) -> FoldIn:
         """Return what gives vectors to new users and items; exact where the encoder propagates linearly."""
-        exponents = self.scoring.exponents
-        encoder = self._linear()
-        if encoder is not None:
-            self.eval()
-            return FoldIn.of_layers(
-                self.graph,
-                *encoder.as_polynomial(self.graph),
-                exponents=exponents,
-                degree_exponent=encoder.degree_exponent,
-            )
+        self.eval()
+        exponents, layers, encoder = self.scoring.exponents, self._polynomial(), self.encoder
+        if layers is not None:
+            assert isinstance(encoder, PropagatesLinearly)
+            how: dict[str, Any] = {"exponents": exponents, "degree_exponent": encoder.degree_exponent}
+            return FoldIn.of_layers(self.graph, *layers, **how)
         users, items = self.raw_embeddings()
         return FoldIn.of_vectors(self.graph, users, items, exponents=exponents)
 
@@ -96,7 +91,7 @@ class Model(nn.Module):
         self.eval()
         encoder: object = self.encoder
         assert isinstance(encoder, EncodesContent)
-        if self._linear() is not None:
+        if self._polynomial() is not None:
             return encoder.encode_content("item", table)
         items = encoder.encode_cold("item", table, self.graph)
         return self.objective.ranked(Embeddings(items[:0], items)).items
@@ -112,7 +107,7 @@ class Model(nn.Module):
         """
         self.eval()
         encoder: object = self.encoder
-        assert isinstance(encoder, TwoTower)
+        assert isinstance(encoder, EncodesHistories)
         assert encoder.sequences is not None
         rows = continued(encoder.sequences, users, given)
         device = self.graph.device
@@ -138,12 +133,12 @@ class Model(nn.Module):
         own = {name: value for name, value in tensors.items() if name.startswith("scoring.")}
         self.load_state_dict(own, strict=False)
 
-    def _linear(self) -> LightGCN | None:
-        """Return the encoder if its final vectors are weighted sums of layers, with no further nodes."""
+    def _polynomial(self) -> tuple[Tensor, Tensor, list[float]] | None:
+        """Return the ranked vectors as a polynomial of the propagation, ``None`` if they are none."""
         encoder: object = self.encoder
-        if not isinstance(encoder, LightGCN) or isinstance(encoder.content, ValueNodes):
+        if isinstance(self.objective.contrast, Ranks) or not isinstance(encoder, PropagatesLinearly):
             return None
-        return None if isinstance(self.objective.contrast, Ranks) else encoder
+        return encoder.as_polynomial(self.graph)
 
 
 def model_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -180,4 +175,6 @@ def build_model(
         config.l2_weight, config.ssl_weight, contrast, config.loss, **loss_of(config, graph)
     )
     whole = graph if attributes is None else with_fields(graph, attributes)
-    return Model(whole, module, objective, Scoring(config.score).to(graph.device))
+    return Model(
+        whole, module, objective, Scoring(config.score, **config.arguments("score")).to(graph.device)
+    )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 import torch
 from torch import Generator, Tensor, nn
 
 from gclrec.contrast.base import BeginsEpochs, Contrast, FollowsSteps, Ranks, TrainingStep, evaluating
-from gclrec.encoders import Embeddings, Encoder, UsersBefore
+from gclrec.encoders import Embeddings, Encoder, EncodesHistories
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.losses.l2 import l2
 from gclrec.losses.ranking_losses import LOSSES, difficulty
@@ -115,26 +115,21 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def begin_epoch(self, epoch: int, encoder: Encoder, graph: BipartiteGraph) -> None:
-        """Update the contrast and the temperature at the start of epoch ``epoch`` (from 1).
-
-        What they compute from embeddings is computed in evaluation mode, without hidden ids.
-        """
-        contrast: object = self.contrast
+        """Update contrast and temperature at the start of an epoch (from 1), in evaluation mode."""
         with evaluating(encoder):
-            if isinstance(self.temperature, Adaptive):
-                self.temperature.begin_epoch(encoder, graph)
-            if isinstance(contrast, BeginsEpochs):
-                contrast.begin_epoch(epoch, encoder, graph)
+            for part in self._parts():
+                if isinstance(part, BeginsEpochs):
+                    part.begin_epoch(epoch, encoder, graph)
 
     @torch.no_grad()
     def after_step(self, encoder: Encoder) -> None:
-        """Update the contrast and learned temperatures after a step of the optimiser."""
-        for module in self.modules():
-            if isinstance(module, Learned):
-                module.after_step()
-        contrast: object = self.contrast
-        if isinstance(contrast, FollowsSteps):
-            contrast.after_step(encoder)
+        """Update contrast and learned temperatures after a step of the optimiser."""
+        for part in self._parts():
+            if isinstance(part, FollowsSteps):
+                part.after_step(encoder)
+
+    def _parts(self) -> Iterator[object]:
+        return (part for part in self.modules() if part is not self)
 
     def temperatures(self) -> dict[str, float]:
         """Return the temperatures that change, by setting."""
@@ -156,6 +151,6 @@ class Objective(nn.Module):
 
 def _users(encoder: object, final: Embeddings, batch: Batch) -> Tensor:
     """Return the users of a batch's pairs, ``(B, D)``."""
-    if isinstance(encoder, UsersBefore):
+    if isinstance(encoder, EncodesHistories):
         return encoder.users_before(final, batch.users, batch.positives)
     return final.users.index_select(0, batch.users)

@@ -14,18 +14,18 @@ import polars as pl
 
 from gclrec.baselines import BASELINES
 from gclrec.common.errors import InputError, InputWarning
-from gclrec.data.catalog.loader import load, times_are_places
+from gclrec.common.shell import flag
+from gclrec.data.catalog.loader import prepared_dataset, times_are_places
 from gclrec.data.filters import Keep, filtered
 from gclrec.data.interactions import Dataset, Interactions
-from gclrec.data.io.attributes import with_attribute_files
 from gclrec.data.io.columns import Columns
-from gclrec.data.io.frames import attributes_from, interactions_from
+from gclrec.data.io.frames import interactions_from
 from gclrec.data.io.hetero import dataset_of_hetero, is_hetero
 from gclrec.data.io.readers import read_exposed
 from gclrec.data.schema import Attributes, Schema
 from gclrec.data.splits import Split
 from gclrec.runs.folder import RunFolder
-from gclrec.settings.config import TrainConfig, flag
+from gclrec.settings.config import TrainConfig
 from gclrec.settings.sources import layered_config
 from gclrec.settings.validation import advise_views, check_selection, validate
 from gclrec.training.build import split_of
@@ -124,7 +124,7 @@ def prepare(config: TrainConfig, dataset: Dataset, split: Split | None = None) -
 
     Args:
         config: the settings.
-        dataset: as :func:`prepared_dataset` returns it.
+        dataset: as :func:`~gclrec.data.catalog.loader.prepared_dataset` returns it.
         split: of the data set; made as the settings say if ``None``.
 
     Raises:
@@ -134,63 +134,11 @@ def prepare(config: TrainConfig, dataset: Dataset, split: Split | None = None) -
     check_selection(config, split)
     exposed = None
     if config.exposed is not None:
-        exposed = read_exposed(config.exposed, split.train, columns=columns_of(config))
+        exposed = read_exposed(config.exposed, split.train, columns=Columns.of(config))
     tables = chosen_attributes(dataset, config)
     advise_attributes(dataset, config, split)
     advise_views(config)
     return TrainingData(replace(config, split=split.name), split, exposed, tables)
-
-
-def prepared_dataset(
-    config: TrainConfig, dataset: Dataset | None = None, tables: Mapping[str, Any] | None = None
-) -> Dataset:
-    """Return the data set that the settings name, with attributes and filtered as they say.
-
-    Args:
-        config: the settings.
-        dataset: take this one instead of the one that is named.
-        tables: attributes of ``user`` and ``item`` in memory, in place of those of the data set.
-
-    Raises:
-        InputError: the data cannot be found or read, or nothing is left.
-    """
-    columns = columns_of(config)
-    if dataset is None:
-        files = {"test": config.test_file, "valid": config.valid_file}
-        dataset = load(config.dataset, columns=columns, format=config.format, keep=keep_of(config), **files)
-    for side, table in (tables or {}).items():
-        given: dict[str, Any] = {
-            f"{side}_attributes": attributes_from(
-                table, id_column=getattr(columns, f"{side}_id"), name=f"{side}_attributes", side=side
-            )
-        }
-        dataset = replace(dataset, **given)
-    dataset = with_attribute_files(dataset, config.user_attributes, config.item_attributes, columns)
-    for side, table in (("user", dataset.user_attributes), ("item", dataset.item_attributes)):
-        if table is None and getattr(columns, f"{side}_id") is not None:
-            raise InputError(
-                f"{flag(f'{side}_id_column')}: names a column of {side} attributes, and there are none"
-            )
-    return filtered(dataset, k_core=config.k_core)
-
-
-def keep_of(config: TrainConfig) -> Keep:
-    """Return which rows of a table the settings keep."""
-    return Keep(config.min_rating, config.repeats)
-
-
-def columns_of(config: TrainConfig) -> Columns:
-    """Return the names of the columns that the settings give."""
-    return Columns(
-        user=config.user_column,
-        item=config.item_column,
-        time=config.time_column,
-        weight=config.weight_column,
-        user_id=config.user_id_column,
-        item_id=config.item_id_column,
-        quote=config.quote,
-        header=not config.no_header,
-    )
 
 
 def dataset_of(data: Any, config: TrainConfig) -> Dataset:
@@ -212,10 +160,10 @@ def dataset_of(data: Any, config: TrainConfig) -> Dataset:
     if isinstance(data, Interactions):
         dataset = filtered(Dataset("Interactions", data), min_rating=config.min_rating)
         return replace(dataset, interactions=dataset.interactions.deduplicated(config.repeats))
-    keep = keep_of(config)
+    keep = Keep(config.min_rating, config.repeats)
     if is_hetero(data):
         return dataset_of_hetero(data, keep=keep)
-    pairs = interactions_from(data, columns=columns_of(config), keep=keep)
+    pairs = interactions_from(data, columns=Columns.of(config), keep=keep)
     return Dataset(type(data).__name__, pairs, time_is_order=times_are_places(pairs))
 
 

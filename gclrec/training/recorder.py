@@ -97,7 +97,7 @@ def fit_run(
         data = TrainingData.read(folder) if data is None else data
         recorder = RunRecorder(folder)
         more = [TensorBoard(folder.path / "tensorboard")] if data.config.tensorboard else []
-        return fit(
+        result = fit(
             data.config,
             data.split,
             attributes=data.attributes,
@@ -105,6 +105,7 @@ def fit_run(
             callbacks=[recorder, *more, *callbacks],
             resume=recorder.checkpoint(),
         )
+        return replace(result, last=None)  # the folder has it: twice the model, for the optimiser
 
 
 def save_run(folder: RunFolder, result: Result) -> None:

@@ -45,7 +45,7 @@ class Result:
         seconds: of training and validation.
         model: the trained model, ``None`` for a baseline.
         best: the tensors of that model.
-        last: the state after the last epoch, to go on from.
+        last: the state after the last epoch, to go on from; ``None`` where a run folder has it.
     """
 
     config: TrainConfig

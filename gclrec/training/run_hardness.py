@@ -80,10 +80,10 @@ def hardness_of_run(
 def own_temperatures(folder: RunFolder, config: TrainConfig) -> dict[str, float]:
     """Return the temperatures that a run was trained at; one that changes at the chosen epoch."""
     used = []
-    if config.baseline is None and "temperature" in LOSSES[config.loss].settings:
+    if config.baseline is None and "temperature" in LOSSES[config.loss].declared:
         used.append("loss_temperature")
     contrasts = config.baseline is None and chains_of(config) is not None
-    if contrasts and "temperature" in SSL[config.ssl].settings:
+    if contrasts and "temperature" in SSL[config.ssl].declared:
         used.append("temperature")
     chosen = read_json(folder.path / "result.json").get("epochs")
     line = next((line for line in reversed(folder.metrics()) if line["epoch"] == chosen), None) or {}

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 from gclrec.common.lazy import lazy
 
 if TYPE_CHECKING:
-    from gclrec.views.augment import augment
-    from gclrec.views.transform import Augment
-    from gclrec.views.views import VIEWS, make_view, parse_augmentations
+    from gclrec.views.augment import augment as augment
+    from gclrec.views.transform import Augment as Augment
+    from gclrec.views.views import VIEWS as VIEWS
+    from gclrec.views.views import make_view as make_view
+    from gclrec.views.views import parse_augmentations as parse_augmentations
 
-__all__ = ["VIEWS", "Augment", "augment", "make_view", "parse_augmentations"]
-
-__getattr__, __dir__ = lazy(
+__all__, __getattr__, __dir__ = lazy(
     __name__,
     {
-        "Augment": "gclrec.views.transform",
-        "augment": "gclrec.views.augment",
-        **dict.fromkeys(("VIEWS", "make_view", "parse_augmentations"), "gclrec.views.views"),
+        "gclrec.views.augment": "augment",
+        "gclrec.views.transform": "Augment",
+        "gclrec.views.views": "VIEWS make_view parse_augmentations",
     },
 )

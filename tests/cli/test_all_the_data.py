@@ -1,4 +1,4 @@
-"""A run that holds nothing out for a test: what is trained on, and what is said where figures would be."""
+"""A run that holds nothing out for a test: what is trained on, and what is printed in place of figures."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ NAMES = ["input", "nodes", "two_tower", "history"]
 
 
 @pytest.mark.parametrize("use", USES, ids=NAMES)
-def test_cold_items_are_found_by_what_they_are(gclrec: Run, tmp_path: Path, use: tuple[object, ...]) -> None:
+def test_attributes_rank_cold_items(gclrec: Run, tmp_path: Path, use: tuple[object, ...]) -> None:
     """On the synthetic data, whose attributes come by themselves: ids cannot, attributes can."""
     found = {}
     for name, flags in (("none", ()), ("used", use)):
@@ -45,7 +45,7 @@ def test_cold_items_are_found_by_what_they_are(gclrec: Run, tmp_path: Path, use:
 
 
 @pytest.mark.parametrize("use", USES, ids=NAMES)
-def test_the_folder_alone_is_enough(
+def test_a_run_folder_is_self_contained(
     gclrec: Run, clicks: Path, tastes: dict[str, Path], tmp_path: Path, use: tuple[object, ...]
 ) -> None:
     tables = {name: tmp_path / path.name for name, path in tastes.items()}
@@ -95,7 +95,7 @@ ADDING = {
 
 
 @pytest.mark.parametrize("kind", ADDING)
-def test_a_new_item_is_what_a_cold_one_of_the_catalogue_is(
+def test_a_new_item_equals_a_cold_item_of_the_catalogue(
     gclrec: Run, clicks: Path, tastes: dict[str, Path], tmp_path: Path, kind: str
 ) -> None:
     """By its attributes alone, without training again: the same vector to 1e-5."""
@@ -137,7 +137,7 @@ def test_what_attributes_of_new_items_cannot_tell(
     assert "2 of 3 items have neither a user that training has seen nor attributes" in gclrec(*add).error
     left = gclrec(*add, "--skip-unknown", "--json")
     assert left.values["added"] == 1
-    pairs = tmp_path / "pairs.csv"  # with users, an item of which nothing else is known can be added
+    pairs = tmp_path / "pairs.csv"  # an item with users can be added without attributes
     pairs.write_text("user_id,item_id\nuser-3,1002\nuser-5,1002\nuser-5,1003\n")
     both = gclrec("add-items", run, pairs, "--item-attributes", news, "--skip-known", "--json")
     assert both.values["added"] == 2
@@ -167,7 +167,7 @@ def test_histories_are_in_order_of_time_or_of_the_file(gclrec: Run, clicks: Path
     plain = RunFolder(tmp_path / "untimed").split().train
     assert plain.time is None
     for pairs, by in ((timed, "timestamp"), (plain, None)):
-        newest = sequences_of(pairs, 3).newest().tolist() if by else untold(pairs)
+        newest = sequences_of(pairs, 3).newest().tolist() if by else in_file_order(pairs)
         kept = pairs.to_frame().select(pl.struct("user", "item").alias("pair"))["pair"].implode()
         left = whole.filter(
             pl.struct(pl.col("user_id").alias("user"), pl.col("item_id").alias("item")).is_in(kept)
@@ -178,7 +178,7 @@ def test_histories_are_in_order_of_time_or_of_the_file(gclrec: Run, clicks: Path
             assert newest[row] == pairs.items.rows(own["item_id"])[-3:].tolist()
 
 
-def untold(pairs: Interactions) -> list[list[int]]:
+def in_file_order(pairs: Interactions) -> list[list[int]]:
     with pytest.warns(InputWarning, match="no times"):
         return sequences_of(pairs, 3).newest().tolist()
 
@@ -221,7 +221,7 @@ def test_vectors_of_different_widths(gclrec: Run, clicks: Path, tmp_path: Path) 
     assert "column 'cover', expected 1 as above" in gclrec("train", *flags, "--attributes", "input").error
 
 
-def test_describe_tells_of_the_tables_given(gclrec: Run, clicks: Path, tastes: dict[str, Path]) -> None:
+def test_describe_shows_the_given_tables(gclrec: Run, clicks: Path, tastes: dict[str, Path]) -> None:
     given = ("--item-attributes", tastes["items"], "--user-attributes", tastes["users"])
     outcome = gclrec("data", "describe", clicks, *given, "--json")
     fields = {field["field"]: field for field in outcome.values["item_attributes"]}

@@ -1,4 +1,4 @@
-"""Which columns are read: those named, those of the run, or a guess, which is told where it was a choice."""
+"""Which columns are read: those named, those of the run, or a guess, reported where several columns fit."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_columns_can_be_named_when_asking(gclrec: Run, run: Path, tmp_path: Path
     assert "--time-column name" in gclrec("recommend", run, "--user", "user-3", "--time-column", "t").error
 
 
-def test_a_choice_between_columns_is_told(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
+def test_a_choice_between_columns_is_reported(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
     path = tmp_path / "two.csv"
     pl.read_csv(clicks).with_columns(user=pl.lit("x") + pl.col("item_id").cast(pl.String)).write_csv(path)
     where = ("--dataset", path, "--run", tmp_path / "run", *QUICK, "--aug", "none")
@@ -76,7 +76,7 @@ def test_a_choice_between_columns_is_told(gclrec: Run, clicks: Path, tmp_path: P
     assert "user from user_id, item from item_id" in named.out
 
 
-def test_columns_are_told_of_folders_too_and_not_of_files_without_names(gclrec: Run, tmp_path: Path) -> None:
+def test_columns_of_folders_are_reported(gclrec: Run, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
     (folder / "set.inter").write_text("user_id:token\titem_id:token\tmood:token\n1\t2\tgood\n3\t4\tbad\n")

@@ -273,7 +273,7 @@ def test_data_that_changed_in_between(gclrec: Run, clicks: Path, tmp_path: Path)
     assert "has the data set changed" in gclrec("compare", *flags, "--augs", "none,noise").error
 
 
-def test_without_validation_the_last_epoch_stands_and_it_is_said_once(compare: Run, tmp_path: Path) -> None:
+def test_without_validation_the_last_epoch_is_kept_with_one_note(compare: Run, tmp_path: Path) -> None:
     flags = ("--split", "temporal", "--valid-share", 0.0001, "--augs", "none,noise", "--grid", "dim=8")
     outcome = compare(*flags)
     assert outcome.code == 0, outcome.err
@@ -284,7 +284,7 @@ def test_without_validation_the_last_epoch_stands_and_it_is_said_once(compare: R
     assert "no validation pairs" in compare(*flags[:-1], "dim=8,4").error
 
 
-def test_training_that_was_cut_short_is_told(compare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_that_is_too_short_is_reported(compare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Best at the last epoch in both runs of one variant, and at the first in those of the other."""
     best = {"none": 2, "noise": 1}
     written = RunFolder.write_result

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from gclrec.cli.data import main
-from gclrec.data.catalog.loader import CATALOG, VARIABLE
+from gclrec.data.catalog.entries import CATALOG
+from gclrec.data.catalog.loader import VARIABLE
 from gclrec.data.splits import SPLITS
 from gclrec.views.views import VIEWS
 
@@ -219,7 +220,7 @@ def test_data_commands_start_without_the_heavy_libraries() -> None:
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_what_a_view_does_is_told(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_views_are_described(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ("--split", "random", "--aug", name, "--aug-p", "0.3", "--json")
     out, err = run(capsys, "describe", "synthetic-100x80x900", *flags)
     views = json.loads(out.splitlines()[-1])["views"]

@@ -1,4 +1,4 @@
-"""``gclrec export``: every backend by name, its figures, and what is said of bad input."""
+"""``gclrec export``: every backend by name, its figures, and messages for bad input."""
 
 from __future__ import annotations
 
@@ -64,9 +64,7 @@ def test_export_again_replaces(gclrec: Run, run: FakeRun) -> None:
     assert sorted(path.name for path in run.path.iterdir()) == ["embeddings", "index", "split"]
 
 
-def test_the_target_is_kept_or_missed_aloud(
-    gclrec: Run, run: FakeRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missed_target_is_reported(gclrec: Run, run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gclrec.recall.faiss_backends.InvertedLists.efforts", (12, 12))
     outcome = gclrec("export", run.path, "--backend", "ivfflat", "--target-recall", 1, "--json")
     assert outcome.code == 0

@@ -24,7 +24,7 @@ from .conftest import Outcome
 Run = Callable[..., Outcome]
 
 
-def test_histories_go_on() -> None:
+def test_new_items_extend_a_history() -> None:
     """The newest items of training, then the further ones; what comes again is newer than it was."""
     sequences = Sequences(torch.tensor([0, 0, 0, 1]), torch.tensor([5, 3, 4, 3]), 3, 9, length=3)
     users = np.array([0, 1, -1, 2, -1, 0])
@@ -98,7 +98,7 @@ def test_service_runs_the_encoder(gclrec: Run, run: Path, tmp_path: Path) -> Non
     assert pl.read_parquet(out)["item"].to_list() == told["items"]
 
 
-def test_a_guess_never_stands_in_for_the_encoder(run: Path) -> None:
+def test_a_run_with_histories_needs_its_encoder(run: Path) -> None:
     """Loaded without the encoder, a run refuses to guess what the encoder would say; the rest is the same."""
     plain, whole = Recommender.load(run), load_recommender(run)
     assert plain.recommend("user-3", 5) == whole.recommend("user-3", 5)

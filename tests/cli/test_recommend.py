@@ -85,7 +85,7 @@ def test_some_users_to_a_file(gclrec: Run, run: FakeRun, tmp_path: Path) -> None
     assert pl.read_parquet(out)["user"].unique().to_list() == [run.users.ids[7]]
 
 
-def test_uses_the_index_unless_told_not_to(gclrec: Run, run: FakeRun) -> None:
+def test_uses_the_index_by_default(gclrec: Run, run: FakeRun) -> None:
     user = f"--user={run.users.ids[5]}"
     before = gclrec("recommend", run.path, user, "--json").values
     build_index(run.item_vectors, run.items, backend="ivfflat").save(run.path / "index")

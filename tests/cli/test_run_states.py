@@ -1,4 +1,4 @@
-"""What commands say of a run that is not whole: what is wrong, and the command that mends it."""
+"""Messages for a run folder that is not complete: what is wrong, and the command that completes it."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def test_a_method_with_a_score_of_its_own_is_evaluated_indexed_and_served_by_it(
         ("--aug edge_drop --encoder lightgcn", False),
     ],
 )
-def test_views_of_a_graph_that_nothing_looks_at_are_told_of(train: Run, flags: str, told: bool) -> None:
+def test_views_that_the_encoder_ignores_are_reported(train: Run, flags: str, told: bool) -> None:
     outcome = train("--encoder", "mf", *flags.split()) if "--encoder" not in flags else train(*flags.split())
     assert outcome.code == 0, outcome.err
     assert ("mf looks at no graph, so --aug" in outcome.err) == told
@@ -312,11 +312,12 @@ def test_an_output_folder_that_cannot_be_written(gclrec: Run, clicks: Path, tmp_
     outcome = gclrec("train", "--dataset", clicks, "--run", tmp_path / "file" / "run", *QUICK)
     assert "file" in outcome.error
     taken = gclrec("train", "--dataset", clicks, "--run", tmp_path / "file", *QUICK)
-    assert taken.error.endswith("exists already; choose another --run")
+    assert taken.error.endswith("exists already; choose another folder")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.toml").write_text("")
     early = gclrec("train", "--dataset", tmp_path / "missing.csv", "--run", tmp_path / "run")
-    assert f"continue it with --resume {tmp_path / 'run'}" in early.error  # before the data is read
+    resume = f"exists already; choose another folder or resume its training: gclrec train --resume {tmp_path}"
+    assert resume in early.error  # before the data is read
 
 
 def test_a_full_disk_ends_with_one_line(train: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,11 +329,9 @@ def test_a_full_disk_ends_with_one_line(train: Run, tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_is_quick_and_whole(gclrec: Run) -> None:
-    began = time.perf_counter()
+def test_help_is_whole(gclrec: Run) -> None:
     command = [sys.executable, "-m", "gclrec.cli.train", "--help"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert time.perf_counter() - began < 20  # a hang, not a benchmark
+    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     for name in TrainConfig.__dataclass_fields__:
         assert f"--{name.replace('_', '-')}" in text
     assert "[default:" in text

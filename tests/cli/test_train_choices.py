@@ -64,7 +64,7 @@ def test_every_composition_of_two_trains(gclrec: Run, tmp_path: Path, aug: str) 
 
 
 def test_every_setting_is_driven_by_a_test() -> None:
-    """A setting nobody drives is broken: those of the table above, and those that other tests set."""
+    """Every setting is used by the table above or by another test."""
     driven = {str(part).removeprefix("--").replace("-", "_") for flags in CHOICES for part in flags}
     elsewhere = {
         "dataset",

@@ -1,4 +1,4 @@
-"""``gclrec tune``: trials, going on, the same trials again, and what may not be looked at."""
+"""``gclrec tune``: trials, going on, the same trials again, and and that the test part is never read."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_poor_trials_are_cut_short_and_leave_nothing(
     assert all(trial["epochs"] == 4 for trial in whole["trials"])
 
 
-def test_a_best_value_at_the_end_of_its_range_is_told(tune: Run, tmp_path: Path) -> None:
+def test_a_best_value_at_the_end_of_its_range_is_reported(tune: Run, tmp_path: Path) -> None:
     narrow = ("--learning-rate", 0.01, "--l2-weight", 0, "--aug", "none", "--num-layers", 1, "--trials", 1)
     assert "init-std in 0.1..0.5; --space" in tune(*narrow, "--space", "init-std=0.1..0.5").err
     assert "end of its" not in tune(*narrow, "--space", "init-std=0.01..0.5", "--out", tmp_path / "b").err
@@ -200,7 +200,7 @@ def test_diverging_trials_do_not_end_the_search(tune: Run, monkeypatch: pytest.M
     assert "1 complete, 2 diverged" in outcome.err
 
 
-def test_no_trial_that_comes_to_its_end_is_told(
+def test_no_trial_that_comes_to_its_end_is_reported(
     tune: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def diverging(self: Trainer, *arguments: Any) -> dict[str, float]:

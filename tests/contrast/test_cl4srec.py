@@ -127,7 +127,7 @@ def test_each_user_gets_one_of_the_views() -> None:
     assert all(70 < count < 130 for count in counts)
 
 
-def test_nobody_with_two_items_is_no_loss(toy_graph: BipartiteGraph) -> None:
+def test_without_a_user_of_two_items_the_loss_is_zero(toy_graph: BipartiteGraph) -> None:
     encoder = encoder_of(toy_graph)
     users = torch.tensor([11])
     _, loss = HistoryContrast(encoder, toy_graph)(TrainingStep(encoder, toy_graph, (), users, users))
@@ -135,7 +135,7 @@ def test_nobody_with_two_items_is_no_loss(toy_graph: BipartiteGraph) -> None:
     loss.backward()
 
 
-def test_what_cannot_be_contrasted_is_said(toy_graph: BipartiteGraph) -> None:
+def test_what_cannot_be_contrasted_is_reported(toy_graph: BipartiteGraph) -> None:
     for encoder in (LightGCN(12, 10, 4), TwoTower(12, 10, None, 4)):
         with pytest.raises(InputError, match="encoder: it has no histories of users"):
             HistoryContrast(encoder, toy_graph)

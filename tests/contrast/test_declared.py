@@ -12,7 +12,7 @@ from gclrec.common.declaration import Around, Declared
 from gclrec.contrast import SSL, build_contrast
 from gclrec.contrast.base import BeginsEpochs, FollowsSteps, TrainingStep
 from gclrec.contrast.cl4srec import HISTORY_VIEWS
-from gclrec.encoders import ENCODERS, EncoderInputs, Sequences, build_encoder
+from gclrec.encoders import ENCODERS, EncoderInputs, Sequences
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.losses.temperature import Learned
 from gclrec.training.build import with_fields
@@ -51,7 +51,8 @@ def cases(kinds: Mapping[str, object]) -> list[tuple[str, str, object]]:
 
 def settings_of(kind: object, settings: Mapping[str, object]) -> dict[str, object]:
     """Return settings by argument, of those that a component has."""
-    return {argument: settings[name] for argument, name in kind.settings.items() if name in settings}
+    names = {argument: found.setting.name for argument, found in kind.declared.items()}
+    return {argument: settings[name] for argument, name in names.items() if name in settings}
 
 
 def encoder_of(name: str, graph: BipartiteGraph, **settings: object) -> nn.Module:
@@ -65,7 +66,7 @@ def encoder_of(name: str, graph: BipartiteGraph, **settings: object) -> nn.Modul
     )
     kind = ENCODERS[name]
     values = settings_of(kind, SMALL | NEEDS.get(name, {}))
-    return build_encoder(name, graph.num_users, graph.num_items, inputs, **(values | settings))
+    return ENCODERS[name].make(graph.num_users, graph.num_items, inputs, **(values | settings))
 
 
 def assert_learns(loss: torch.Tensor, *modules: nn.Module) -> None:
@@ -81,7 +82,7 @@ def test_encoders(name: str, argument: str, value: object, toy_graph: BipartiteG
     kind = ENCODERS[name]
     if argument == "attributes" and value not in ("none", *kind.attribute_uses):
         pytest.skip("another encoder's use")
-    if argument == "num_layers" and kind.settings[argument] == "num_layers":
+    if argument == "num_layers" and kind.declared[argument].setting.name == "num_layers":
         value = max(value, kind.least_layers)
     settings = {argument: value} if argument != "id_dropout" else {"attributes": "input", argument: value}
     encoder = encoder_of(name, toy_graph, **settings)
@@ -101,14 +102,16 @@ def test_contrasts(name: str, argument: str, value: object, toy_graph: Bipartite
     contrast = build_contrast(name, encoder, graph, generator=generator, **settings)
     users, items = toy_graph.edge_index[:, ::2]
     for epoch in (1, 7):  # what waits for some epochs has begun by then
-        if isinstance(contrast, BeginsEpochs):
-            with torch.no_grad():
-                contrast.begin_epoch(epoch, encoder, graph)
+        for part in contrast.modules():
+            if isinstance(part, BeginsEpochs):
+                with torch.no_grad():
+                    part.begin_epoch(epoch, encoder, graph)
         views = views_of("edge_drop:0.3", graph, kind.views)
         _, loss = contrast(TrainingStep(encoder, graph, views, users, items, generator))
         assert_learns(loss, encoder, contrast)
-        if isinstance(contrast, FollowsSteps):
-            contrast.after_step(encoder)
+        for part in contrast.modules():
+            if isinstance(part, FollowsSteps):
+                part.after_step(encoder)
 
 
 @pytest.mark.parametrize("name", [name for name, kind in SSL.items() if kind.temperatures])

@@ -281,7 +281,7 @@ def test_nothing_left_is_no_loss() -> None:
     loss.backward()
 
 
-def test_what_cannot_be_contrasted_is_said() -> None:
+def test_what_cannot_be_contrasted_is_reported() -> None:
     graph, encoder = graph_of(), encoder_of()
     with pytest.raises(InputError, match="no attributes of users"):
         FieldContrast(encoder, graph, sides="users")

@@ -130,7 +130,7 @@ def test_the_twin_follows_by_the_formula(momentum: float) -> None:
             parameter.mul_(-2.0).add_(1.0)
     assert torch.equal(twin.encoder.layer_zero[0], kept[0])  # a copy, not the original under another name
     for _ in range(2):
-        twin.follow(original)
+        twin.after_step(original)
         kept = [momentum * m + (1 - momentum) * p for m, p in zip(kept, original.parameters(), strict=True)]
     for found, expected in zip(twin.parameters(), kept, strict=True):
         torch.testing.assert_close(found, expected)
@@ -163,6 +163,7 @@ def test_moco_step_by_step(toy_graph: BipartiteGraph) -> None:
         loss.backward()
         optimizer.step()
         contrast.after_step(encoder)
+        contrast.twin.after_step(encoder)
         with torch.no_grad():
             for mine, its in zip(twin.parameters(), encoder.parameters(), strict=True):
                 mine.copy_(0.8 * mine + 0.2 * its)

@@ -160,7 +160,7 @@ def test_concat_draws_each_end_of_a_pair_to_the_cluster_of_the_other(toy_graph: 
 
 
 @pytest.mark.parametrize("ssl", ["swav", "concat"])
-def test_prototypes_stand_still_in_the_first_epoch_and_keep_their_length(
+def test_prototypes_are_frozen_in_the_first_epoch_and_keep_their_length(
     toy_graph: BipartiteGraph, ssl: str
 ) -> None:
     config = TrainConfig(ssl=ssl, dim=4, num_layers=1, batch_size=16, num_prototypes=5, learning_rate=0.1)

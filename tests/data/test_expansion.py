@@ -92,9 +92,9 @@ def test_there_is_something_to_learn(pairs: Interactions) -> None:
 @pytest.mark.parametrize(
     ("rows", "how", "said"),
     [
-        (10, {}, "--rows: found 10, expected at least the 9,000 interactions of the data itself"),
-        (20_000, {"item_factor": 0}, "--item-factor: found 0, expected at least 1"),
-        (20_000, {"seed": -1}, "--seed: found -1, expected at least 0"),
+        (10, {}, "rows: found 10, expected at least the 9,000 interactions of the data itself"),
+        (20_000, {"item_factor": 0}, "item_factor: found 0, expected at least 1"),
+        (20_000, {"seed": -1}, "seed: found -1, expected at least 0"),
     ],
 )
 def test_what_cannot_be_expanded(pairs: Interactions, rows: int, how: dict[str, int], said: str) -> None:

@@ -25,7 +25,7 @@ def raw(pairs: Interactions) -> set[tuple[int, int]]:
     return set(pairs.to_frame().select("user", "item").iter_rows())
 
 
-def test_nothing_asked_nothing_done(rated: Dataset) -> None:
+def test_without_filters_nothing_changes(rated: Dataset) -> None:
     assert filtered(rated) is rated
 
 
@@ -60,7 +60,7 @@ def test_nothing_left(rated: Dataset, options: dict[str, float], message: str) -
         filtered(rated, **options)
 
 
-def test_an_emptied_part_is_told(rated: Dataset) -> None:
+def test_an_emptied_part_is_reported(rated: Dataset) -> None:
     weak = rated.interactions.select(rated.interactions.weight < 3)
     with pytest.raises(InputError, match="no pair of the published test part is left"):
         filtered(

@@ -191,7 +191,7 @@ def test_joined_pairs_carry_only_what_both_carry():
     assert joined.weight.tolist() == [1, 2, 3, 4]
 
 
-def test_compacted_drops_who_has_nothing():
+def test_compacted_drops_users_and_items_without_pairs():
     pairs = interactions([("a", 10), ("b", 20), ("c", 30)], times=[1, 2, 3])
     part = pairs.select(np.array([2, 0]))
     assert (part.num_users, part.num_items) == (3, 3)

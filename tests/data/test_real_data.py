@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gclrec.data.catalog import loader as catalog
-from gclrec.data.catalog.loader import CATALOG, load
+from gclrec.data.catalog.entries import CATALOG
+from gclrec.data.catalog.loader import load
 from gclrec.data.splits import make_split
 from gclrec.data.statistics import item_dispersion
 

@@ -1,4 +1,4 @@
-"""Descriptions of data sets: figures against slow counts, and the catalogue's table in the docs."""
+"""Descriptions of data sets: figures against slow counts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gclrec.data.catalog.entries import catalogue_markdown
-from gclrec.data.catalog.loader import CATALOG, load
+from gclrec.data.catalog.entries import CATALOG
+from gclrec.data.catalog.loader import load
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.splits import SPLITS, make_split
 from gclrec.data.statistics import (
@@ -121,7 +121,7 @@ def test_dispersion_tells_a_random_part_from_others() -> None:
     assert item_dispersion(none, whole) is None
 
 
-def test_published_parts_are_told(made: Dataset) -> None:
+def test_published_parts_are_reported(made: Dataset) -> None:
     whole = made.interactions
     parts = {"train": whole.select(whole.item % 5 > 0), "test": whole.select(whole.item % 5 == 0)}
     figures = part_figures(parts)
@@ -194,7 +194,7 @@ def test_attributes_by_field() -> None:
     ]
 
 
-def test_attributes_of_nobody_here() -> None:
+def test_attributes_without_a_known_id() -> None:
     table = pl.DataFrame(
         {"id": [99], "tags": [["a"]], "size": [1.0], "vector": [[1.0]]},
         schema_overrides={"vector": pl.List(pl.Float64)},
@@ -204,7 +204,7 @@ def test_attributes_of_nobody_here() -> None:
     json.dumps(fields, allow_nan=False)
 
 
-def test_texts_are_told_from_categories() -> None:
+def test_texts_and_categories_are_distinguished() -> None:
     titles = [f"The {name} of the {other}" for name, other in zip("abcd", "efgh", strict=True)]
     table = pl.DataFrame({"id": range(4), "title": titles, "shelf": ["of the A", "of the B"] * 2})
     pairs = Interactions.from_frame(pl.DataFrame({"user": [0, 1, 2, 3], "item": [0, 1, 2, 3]}))
@@ -214,21 +214,7 @@ def test_texts_are_told_from_categories() -> None:
     assert alone == []
 
 
-def test_the_docs_have_the_catalogue_as_it_is() -> None:
-    """Make it anew with ``python tests/data/test_statistics.py`` after a change of the catalogue."""
-    begin, end = "<!-- catalogue -->\n", "<!-- end of catalogue -->"
-    text = DOCS.read_text(encoding="utf-8")
-    assert text.partition(begin)[2].partition(end)[0] == catalogue_markdown()
-
-
 def test_the_docs_name_every_split_and_data_set() -> None:
     text = DOCS.read_text(encoding="utf-8")
     for name in (*SPLITS, *CATALOG):
         assert f"`{name}`" in text
-
-
-if __name__ == "__main__":
-    before, _, rest = DOCS.read_text(encoding="utf-8").partition("<!-- catalogue -->\n")
-    after = rest.partition("<!-- end of catalogue -->")[2]
-    made_anew = f"{before}<!-- catalogue -->\n{catalogue_markdown()}<!-- end of catalogue -->{after}"
-    DOCS.write_text(made_anew, encoding="utf-8")

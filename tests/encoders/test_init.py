@@ -123,8 +123,8 @@ def test_scorings_are_their_formulas() -> None:
     users, items = (torch.randn(n, 3, generator=generator, dtype=torch.float64) for n in (4, 5))
     items[2] = 0.0
     exponent = 0.3
-    for name, make in SCORINGS.items():
-        found = make(Embeddings(users, items), exponent)
+    for name, kind in SCORINGS.items():
+        found = kind.function(Embeddings(users, items), exponent)
         for u in range(4):
             for i in range(5):
                 dot, lengths = float(users[u] @ items[i]), (float(users[u].norm()), float(items[i].norm()))
@@ -137,7 +137,7 @@ def test_calibrated_ends_are_cosine_and_inner_product() -> None:
     generator = torch.Generator().manual_seed(2)
     raw = Embeddings(*(torch.randn(n, 3, generator=generator, dtype=torch.float64) for n in (4, 50)))
     for exponent, name in ((0.0, "cosine"), (1.0, "dot")):
-        scores, others = (a @ b.T for a, b in (calibrated(raw, exponent), SCORINGS[name](raw, 0.0)))
+        scores, others = (a @ b.T for a, b in (calibrated(raw, exponent), SCORINGS[name].function(raw, 0.0)))
         assert torch.equal(scores.argsort(1), others.argsort(1))
 
 

@@ -132,7 +132,7 @@ def collapse_of(users: torch.Tensor, items: torch.Tensor) -> str | None:
     return collapse(geometry(users, items, (nothing, nothing), np.ones(len(items))), users.shape[1])
 
 
-def test_collapse_is_told_in_plain_words() -> None:
+def test_collapse_is_reported_in_plain_words() -> None:
     healthy, line = normal(60, 8), normal(60, 1) * torch.ones(1, 8)
     assert collapse_of(healthy, healthy) is None
     assert "vectors of items have collapsed: they use 1.0 of 8 dimensions" in str(collapse_of(healthy, line))

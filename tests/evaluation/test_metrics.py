@@ -166,7 +166,7 @@ def test_every_metric_is_explained():
 
 
 @pytest.mark.parametrize("k", [0, -1])
-def test_lists_have_a_place(k):
+def test_lists_have_positions(k):
     for metric in (*METRICS.values(), *CATALOGUE_METRICS.values()):
         with pytest.raises(ValueError, match="k must be at least 1"):
             metric(np.ones((2, 3), dtype=int), np.ones(2, dtype=int), k)

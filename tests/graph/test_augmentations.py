@@ -266,7 +266,7 @@ def test_mask_of_what_cannot_be_missing(dtype: torch.dtype, toy_graph: Bipartite
 
 
 @pytest.mark.parametrize("name", sorted(set(AUGMENTATIONS) - {"none"}))
-def test_what_is_no_graph_is_told_of_augment(name: str, toy_graph: BipartiteGraph) -> None:
+def test_other_types_are_referred_to_augment(name: str, toy_graph: BipartiteGraph) -> None:
     for other in (toy_graph.edge_index, toy_graph.to_hetero_data()):
         with pytest.raises(TypeError, match=f"got {type(other).__name__}; .* gclrec.augment"):
             AUGMENTATIONS[name](other, 0.5)

@@ -81,7 +81,7 @@ def test_gradients_are_right_and_only_those_asked_for() -> None:
 def test_seen_places_are_weights_of_zero(
     weighted: bool, scale: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In one block and in several, tame or not; a row of which nothing is left has no gradient."""
+    """In one block and in several, tame or not; a row without any weight has no gradient."""
     a, n = (rows(7, 3, 2) * scale).requires_grad_(), rows(5, 3, 3).requires_grad_()
     weight = rows(1, 5, 4)[0] if weighted else None
     mask = rows(7, 5, 5) > 0.3

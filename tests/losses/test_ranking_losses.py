@@ -128,7 +128,7 @@ CASES = [(name, score) for name, loss in LOSSES.items() for score in loss.scores
 
 
 def settings_of(name: str, score: str) -> dict[str, float | str]:
-    own: dict[str, float | str] = {key: OWN.get(key, 0.0) for key in LOSSES[name].settings}
+    own: dict[str, float | str] = {key: OWN.get(key, 0.0) for key in LOSSES[name].declared}
     return own | {"score": score} if "score" in own else own
 
 
@@ -263,7 +263,8 @@ def test_scores() -> None:
 @pytest.mark.parametrize("name", LOSSES)
 def test_settings_of_losses_are_training_settings(name: str) -> None:
     """The defaults of a function are those of the flags."""
-    assert set(LOSSES[name].settings.values()) <= set(TrainConfig.__dataclass_fields__)
+    names = {found.setting.name for found in LOSSES[name].declared.values()}
+    assert names <= set(TrainConfig.__dataclass_fields__)
     user, positive, negatives = vectors(4, 3, 5, 0, shared=True)
     flags = TrainConfig(loss=name).arguments("loss")
     assert torch.equal(
@@ -302,7 +303,7 @@ def test_other_shapes_and_scores_are_refused(name: str) -> None:
     for negatives in (torch.ones(5, 4), torch.ones(3, 5, 3), torch.ones(3), torch.ones(1, 5, 3)):
         with pytest.raises(ValueError, match="negatives must be"):
             loss(users, users, negatives)
-    if "score" in LOSSES[name].settings:
+    if "score" in LOSSES[name].declared:
         with pytest.raises(ValueError, match="score must be one of dot, cosine, got 'foo'"):
             loss(users, users, items, score="foo")
 

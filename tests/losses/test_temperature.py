@@ -175,14 +175,14 @@ def test_adaptive_is_the_formula() -> None:
     edges = [(u, i) for u, i in graph.edge_index.T.tolist() if u in frequent]
     odds = len(frequent) * 30 / (2 * len(edges))
     assert adaptive(torch.tensor([3, 0])).tolist() == pytest.approx([0.7 / math.log(odds)] * 2)
-    adaptive.begin_epoch(encoder, graph)  # nothing is known yet
+    adaptive.begin_epoch(1, encoder, graph)  # nothing is known yet
     assert len(adaptive.temperature.unique()) == 1
 
     losses = {u: [0.1 * u + 0.3 * t for t in range(3)] for u in range(19)}  # user 19 has none
     for t in range(3):
         adaptive.observe(torch.arange(19), torch.tensor([losses[u][t] for u in range(19)]))
     adaptive.observe(torch.tensor([4]), torch.tensor([-torch.inf]))  # a row with no negative
-    adaptive.begin_epoch(encoder, graph)
+    adaptive.begin_epoch(1, encoder, graph)
     users, items = encoder(graph)
     near = sum(cosine(users[u].detach(), items[i].detach()) for u, i in edges) / len(edges)
     far = [cosine(users[u].detach(), item.detach()) for u in frequent for item in items]

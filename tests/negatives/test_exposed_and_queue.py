@@ -60,7 +60,7 @@ def test_the_weight_of_an_exposed_item_is_one_over_its_expected_number() -> None
     assert not shown.all()
 
 
-def test_what_there_is_no_sampler_for() -> None:
+def test_unknown_samplers_are_refused() -> None:
     with pytest.raises(ValueError, match=r"one of uniform, popularity, .*, got 'unif'"):
         build_sampler("unif", GRAPH)
     with pytest.raises(ValueError, match="size must be at least 1, got 0"):
@@ -74,7 +74,7 @@ def test_a_batch_that_is_refused_leaves_the_queue_alone() -> None:
     assert queue.items.tolist() == [-1] * 4
 
 
-def test_what_exposed_cannot_do() -> None:
+def test_invalid_settings_of_exposed_are_refused() -> None:
     with pytest.raises(ValueError, match="table"):
         build_sampler("exposed", GRAPH)
     with pytest.raises(ValueError, match="share"):

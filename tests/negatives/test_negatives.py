@@ -130,7 +130,7 @@ def test_popularity_with_extreme_exponents_stays_in_range() -> None:
 
 
 def test_seen_places_beside_loops(toy_graph: BipartiteGraph) -> None:
-    """Users may stand in several rows, and the items in any order."""
+    """Users may occur in several rows, and the items in any order."""
     users, items = torch.tensor([3, 0, 3, 11, 5, 0]), torch.tensor([9, 0, 4, 7, 2])
     held = set(zip(*toy_graph.edge_index.tolist(), strict=True))
     expected = [

@@ -70,3 +70,8 @@ def folded_run(
     )
     fold_in.save(path / "fold_in")
     return FoldedRun(path, run.users, run.items, vectors[0], vectors[1], run.parts, encoder, graph, fold_in)
+
+
+def ranked(run: FoldedRun, vector: np.ndarray, without: list[int]) -> list[int]:
+    scores = run.item_vectors @ vector
+    return [i for i in sorted(range(60), key=lambda i: (-scores[i], i)) if i not in without]

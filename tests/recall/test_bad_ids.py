@@ -38,7 +38,10 @@ def recommender(request: pytest.FixtureRequest, tmp_path: Path) -> Recommender:
         (lambda r: r.recommend(r.users.ids[3], k="2"), "k must be a whole number, got '2'"),
         (lambda r: r.recommend(np.int64(999_999)), "unknown user 999999"),
         (lambda r: r.recommend_many([np.int64(999_999)]), "unknown user 999999"),
-        (lambda r: r.recommend_for([np.int64(999_999)]), "such as 999999; skip_unknown=True leaves them out"),
+        (
+            lambda r: r.recommend_for([np.int64(999_999)]),
+            "such as 999999; `skip_unknown=True`",
+        ),
     ],
 )
 def test_one_line(recommender: Recommender, ask: Callable[[Recommender], object], said: str) -> None:

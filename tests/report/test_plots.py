@@ -63,7 +63,7 @@ def test_the_curve_keeps_every_step() -> None:
     assert np.array_equal(np.interp(np.arange(1, 7), rank, degree), ordered)
 
 
-def test_other_suffixes_are_told(made: Dataset, tmp_path: Path) -> None:
+def test_other_suffixes_are_reported(made: Dataset, tmp_path: Path) -> None:
     for name, message in (
         ("plot.xyz", "cannot draw .xyz; use .png"),
         ("plot", "cannot draw without a suffix"),

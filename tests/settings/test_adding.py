@@ -1,4 +1,4 @@
-"""To add a component is one function and one line of a registry: all else follows from its signature."""
+"""To add a component is one function and one line of a registry: the rest is derived from its signature."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from gclrec.data.splits import SPLITS
 from gclrec.encoders import ENCODERS, MF, EncoderKind
 from gclrec.encoders.init import STARTS
 from gclrec.evaluation.metrics import METRICS
+from gclrec.evaluation.scoring import SCORINGS, ScoringKind
 from gclrec.losses.base import Loss
 from gclrec.losses.ranking_losses import LOSSES
 from gclrec.negatives.registry import NEGATIVES, NegativeSampler
@@ -94,6 +95,11 @@ def toy_schedule(done: float, *, strength: Knob = 1.0) -> float:
     return 0.5
 
 
+def toy_score(embeddings: Any, exponent: float, *, strength: Knob = 1.0) -> Any:
+    TOLD.append(strength)
+    return embeddings
+
+
 @dataclass(frozen=True)
 class Case:
     entries: Mapping[str, Any]
@@ -109,6 +115,7 @@ CASES = {
     "baseline": Case(BASELINES, Baseline(toy_baseline, "a toy")),
     "split": Case(SPLITS, Component(toy_split, "a toy"), searched=False),
     "init": Case(STARTS, Component(toy_start, "a toy"), searched=False),
+    "score": Case(SCORINGS, ScoringKind(toy_score, "a toy", (1.0, 1.0)), searched=False),
     "schedule": Case(SCHEDULES, Component(toy_schedule, "a toy"), searched=False),
 }
 
@@ -137,7 +144,7 @@ def test_a_component_brings_its_setting(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Flag, help, default, range, arguments, span, and the pages: nothing else has been written for it."""
+    """Flag, help, default, range, arguments, span, and the pages: all are derived from the declaration."""
     assert derived().toy_knob == 1.0
     told = help_of(derived, monkeypatch, capsys)
     assert "--toy-knob" in told
@@ -174,7 +181,10 @@ def test_a_component_is_trained_with_its_setting(
     choice: str, derived: type[TrainConfig], toy_graph: Any
 ) -> None:
     config = validate(derived(**{choice: "toy", "toy_knob": 2.5, "dim": 8, "batch_size": 20}))
-    assert np.isfinite(Trainer(config, toy_graph).run_epoch(1)["total"])
+    trainer = Trainer(config, toy_graph)
+    assert np.isfinite(trainer.run_epoch(1)["total"])
+    trainer.model.embeddings()
+    trainer.model.fold_in()
     assert set(TOLD) == {2.5}
 
 

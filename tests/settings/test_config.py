@@ -12,7 +12,8 @@ from gclrec.baselines import BASELINES, Baseline
 from gclrec.common.declaration import Setting
 from gclrec.common.errors import InputError
 from gclrec.common.files import read_toml
-from gclrec.settings.config import RETIRED, TrainConfig, derive, flag
+from gclrec.common.shell import flag
+from gclrec.settings.config import RETIRED, TrainConfig, derive
 from gclrec.settings.methods import METHODS, method_settings
 from gclrec.settings.validation import validate
 

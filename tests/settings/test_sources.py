@@ -45,6 +45,6 @@ def test_settings_that_are_gone_are_left_out_at_their_default(tmp_path: Path) ->
         layers({name: "other"})
 
 
-def test_types_are_told_with_the_source() -> None:
+def test_types_are_reported_with_the_source() -> None:
     with pytest.raises(InputError, match=r"config: a setting has the wrong type \(epochs"):
         layered_config({}, config={"epochs": "many"})

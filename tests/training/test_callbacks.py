@@ -1,4 +1,4 @@
-"""The best epoch so far, and who hears of what."""
+"""The best epoch so far, and which callbacks are called."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_without_patience_it_never_stops() -> None:
     assert (selection.epoch, selection.stale, selection.exhausted) == (0, 49, False)
 
 
-def test_all_hear_before_training_stops() -> None:
+def test_every_callback_is_called_before_training_stops() -> None:
     heard = []
 
     class Stopping:

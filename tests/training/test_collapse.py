@@ -1,4 +1,4 @@
-"""A run made to collapse says so once, in plain words; a healthy one says nothing."""
+"""A collapsing run warns once; a healthy one does not."""
 
 from __future__ import annotations
 

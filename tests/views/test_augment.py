@@ -197,7 +197,7 @@ def test_transform_can_be_sent_to_a_worker() -> None:
     assert repr(transform) == "Augment('edge_drop', p=0.3)"
 
 
-def test_a_wrong_transform_is_told_when_it_is_made() -> None:
+def test_a_wrong_transform_is_reported_when_it_is_made() -> None:
     for name, p in (("drop_edge", 0.1), ("noise", 0.1), ("edge_drop", 1.5), ("edge_drop:-1", 0.1)):
         with pytest.raises(InputError):
             gclrec.views.transform.Augment(name, p)
@@ -244,7 +244,7 @@ def test_what_cannot_be_augmented(toy_graph: BipartiteGraph) -> None:
         augment(torch.tensor([1, 2, 3]), "edge_drop")
 
 
-def test_masking_nothing_is_told_where_it_is_asked(toy_graph: BipartiteGraph) -> None:
+def test_masking_nothing_is_reported_where_it_is_asked(toy_graph: BipartiteGraph) -> None:
     for data in (toy_graph, toy_graph.edge_index, toy_graph.to_hetero_data()):
         with pytest.warns(InputWarning, match="no attributes") as caught:
             augment(data, "feature_mask")

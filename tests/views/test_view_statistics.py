@@ -1,4 +1,4 @@
-"""What a view is said to do to a graph is what it does."""
+"""Statistics of views equal slow counts."""
 
 from __future__ import annotations
 
@@ -65,6 +65,6 @@ def test_shares_by_degree_of_the_item() -> None:
     assert by_degree["over 100"] < 0.6
 
 
-def test_wrong_names_are_told(toy_graph: BipartiteGraph) -> None:
+def test_wrong_names_are_reported(toy_graph: BipartiteGraph) -> None:
     with pytest.raises(InputError, match="is not known"):
         view_statistics(toy_graph, "edge_drops")

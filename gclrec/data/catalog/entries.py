@@ -191,27 +191,3 @@ _ATTRIBUTE_READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
 
 CATALOG = read_catalog(Path(__file__).with_name("catalog.toml"))
 """The named data sets."""
-
-
-def catalogue_markdown() -> str:
-    """Return the catalogue as a Markdown table and a list of sources: a part of ``docs/datasets.md``."""
-    rows = [["name", "users", "items", "interactions", "default split", "download", "what it is"]]
-    rows.append(["---", "--:", "--:", "--:", "---", "---", "---"])
-    sources = []
-    for name, entry in CATALOG.items():
-        counts = [f"{number:,}" for number in (entry.users, entry.items, entry.interactions)]
-        download = "made in code" if entry.synthetic else "yes" if entry.downloads else "no"
-        what = f"{entry.title}. {entry.about}"
-        rows.append([f"`{name}`", *counts, f"`{entry.default_split}`", download, what])
-        if entry.synthetic:
-            continue
-        ways = (", ".join(f"`{file}`" for file in layout.needed.values()) for layout in entry.layouts)
-        folder = f", in folder `{entry.folder}`" if entry.folder else ""
-        optional = {file for layout in entry.layouts for names in layout.optional.values() for file in names}
-        also = f"; also read: {', '.join(f'`{file}`' for file in sorted(optional))}" if optional else ""
-        sources.append(
-            f"- `{name}`: <{entry.origin}>. Terms: {entry.terms}. Cite: {entry.cite}.\n"
-            f"  Files: {' or '.join(ways)}{folder}{also}."
-        )
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return table + "\n\n" + "\n".join(sources) + "\n"

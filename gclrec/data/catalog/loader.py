@@ -6,25 +6,26 @@ import difflib
 import os
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gclrec.common.errors import InputError, InputWarning
+from gclrec.common.errors import InputError, InputWarning, SettingError
 from gclrec.common.files import local_path
 from gclrec.data.catalog.download import fetch, unzip
 from gclrec.data.catalog.entries import CATALOG, Entry
 from gclrec.data.filters import Keep, filtered
 from gclrec.data.interactions import Dataset, Interactions
+from gclrec.data.io.attributes import with_attribute_files
 from gclrec.data.io.columns import AnyPath, Columns
 from gclrec.data.io.folders import find_layout
 from gclrec.data.io.formats import GUESSED, detect_format
+from gclrec.data.io.frames import attributes_from
 from gclrec.data.io.readers import KEEP, read_dataset
 from gclrec.data.synthetic import make_synthetic
-
-__all__ = ["CATALOG", "VARIABLE", "Entry", "cache_folder", "find", "load", "locate"]
 
 VARIABLE = "GCLREC_DATASETS"
 """Environment variable with the path of a folder that has a subfolder for each data set."""
@@ -145,6 +146,38 @@ def _read_path(text: str, *, format: str, **options: Any) -> Dataset:
         return dataset
     ordered = format == "sequence" or (format == "auto" and _first_format(path) == "sequence")
     return replace(dataset, time_is_order=ordered or times_are_places(dataset.interactions))
+
+
+def prepared_dataset(
+    settings: Any, dataset: Dataset | str | None = None, tables: Mapping[str, Any] | None = None
+) -> Dataset:
+    """Return a data set read, with attributes and filtered as settings say.
+
+    Args:
+        settings: of a run, as attributes such as ``user_column`` and ``k_core``.
+        dataset: take this one, or the one of this name, instead of the one that the settings name.
+        tables: attributes of ``user`` and ``item`` in memory, in place of those of the data set.
+
+    Raises:
+        InputError: the data cannot be found or read, or nothing is left.
+    """
+    columns = Columns.of(settings)
+    if not isinstance(dataset, Dataset):
+        keep = Keep(settings.min_rating, settings.repeats)
+        parts = {"test": settings.test_file, "valid": settings.valid_file}
+        dataset = load(
+            dataset or settings.dataset, columns=columns, format=settings.format, keep=keep, **parts
+        )
+    for side, table in (tables or {}).items():
+        what, id_column = f"{side}_attributes", getattr(columns, f"{side}_id")
+        attributes: Any = {what: attributes_from(table, id_column=id_column, name=what, side=side)}
+        dataset = replace(dataset, **attributes)
+    dataset = with_attribute_files(dataset, settings.user_attributes, settings.item_attributes, columns)
+    for side, table in (("user", dataset.user_attributes), ("item", dataset.item_attributes)):
+        if table is None and getattr(columns, f"{side}_id") is not None:
+            message = f"names a column of {side} attributes, and there are none"
+            raise SettingError(f"{side}_id_column", message)
+    return filtered(dataset, k_core=settings.k_core)
 
 
 def _first_format(path: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from gclrec.common.errors import InputError, InputWarning, NoRowsError, flag, reading
+from gclrec.common.errors import InputError, InputWarning, NoRowsError, reading
 from gclrec.common.files import local_path, name_parts, read_sample, read_text_bytes
 from gclrec.data.interactions import Dataset
 from gclrec.data.io.columns import AnyPath, Columns, fitting_columns, guess_column
@@ -358,7 +358,7 @@ def _id_name(names: list[str], id_column: str | None, path: str | Path, side: st
                 f"{path}: no column {id_column!r} to read as id; the columns are: {', '.join(names)}"
             )
         return same[0]
-    roles = ("user", "item") if side is None else (side,)
+    roles = ("item", "user") if side is None else (side,)
     fitting = sorted(at for role in roles for at in fitting_columns(names, role))
     likely = [at for at in fitting if re.search(r"(id|no|idx|index|asin|isbn|sku)$", names[at].lower())]
     likely += [at for at, name in enumerate(names) if name.lower() == "id"]
@@ -366,9 +366,7 @@ def _id_name(names: list[str], id_column: str | None, path: str | Path, side: st
     chosen, *others = [names[at] for at in likely] or names
     if others:
         found = f"not {' or '.join(map(repr, others))}" if likely else "the first column"
-        advice = f"name another with {flag('item_id_column')} or {flag('user_id_column')}"
-        if side is not None:
-            advice = f"name another with {flag(f'{side}_id_column')}"
+        advice = f"name another with {' or '.join(f'`{role}_id_column`' for role in roles)}"
         warnings.warn(f"{path}: read {chosen!r} as id, {found}; {advice}", InputWarning, stacklevel=4)
     return chosen
 

@@ -11,11 +11,11 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
-from gclrec.common.errors import InputError, InputWarning, flag
+from gclrec.common.errors import InputError, InputWarning, SettingError
 from gclrec.data.io.ids import Place, exact_ids, refuse_first
 from gclrec.data.io.numbering import CODED
 
@@ -54,15 +54,20 @@ class Columns:
     header: bool = True
     usual: Mapping[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, settings: Any) -> Columns:
+        """Return what settings say of columns: ``user_column``, ``user_id_column``, ``quote`` and so on."""
+        roles = ("user", "item", "time", "weight", "user_id", "item_id")
+        names = {role: getattr(settings, f"{role}_column") for role in roles}
+        return cls(**names, quote=settings.quote, header=not settings.no_header)
+
     @property
     def quote_char(self) -> str | None:
         """The character around fields, ``None`` if quotes have no meaning."""
         if self.quote == "none":
             return None
         if len(self.quote) != 1 or not self.quote.isascii() or self.quote.isalnum() or self.quote.isspace():
-            raise InputError(
-                f"{flag('quote')}: found {self.quote!r}, expected one character such as ' or none"
-            )
+            raise SettingError("quote", f"found {self.quote!r}, expected one character such as ' or none")
         return self.quote
 
 
@@ -122,9 +127,9 @@ def pick_columns(names: Sequence[str], columns: Columns, path: str | PathLike[st
         )
     missing = [role for role in ("user", "item") if role not in picked]
     if missing:
-        flags = " and ".join(flag(f"{role}_column") for role in missing)
+        arguments = " and ".join(f"`{role}_column`" for role in missing)
         what = " and ".join(missing) + (" columns" if len(missing) > 1 else " column")
-        raise InputError(f"{path}: cannot guess the {what}; name with {flags}; the columns are: {found}")
+        raise InputError(f"{path}: cannot guess the {what}; name with {arguments}; the columns are: {found}")
     return {role: picked[role] for role in GUESSES if role in picked}
 
 
@@ -150,7 +155,7 @@ def _warn_of_others(
             for at in fitting
         )
         message = f"{path}: read {chosen} as {role}, not {' or '.join(others)}"
-        warnings.warn(f"{message}; name another with {flag(f'{role}_column')}", InputWarning, stacklevel=4)
+        warnings.warn(f"{message}; name another with `{role}_column`", InputWarning, stacklevel=4)
 
 
 def typed_interactions(raw: pl.DataFrame, names: Mapping[str, str], place: Place) -> pl.DataFrame:

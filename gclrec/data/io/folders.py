@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gclrec.common.errors import InputError, InputWarning, flag, reading
+from gclrec.common.errors import InputError, InputWarning, reading
 from gclrec.common.files import name_parts
 
 PART_STEMS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
@@ -173,7 +173,7 @@ def _part(folder: Path, files: Sequence[Path], part: str, given: Collection[str]
     found = found if one_table else exact if exact and part != "train" else begun
     if len(found) > 1 and not one_table:
         names = ", ".join(path.name for path in found)
-        how = f"say which with {flag(f'{part}_file')}" if part != "train" else "give the file itself"
+        how = f"say which with `{part}_file`" if part != "train" else "give the file itself"
         raise InputError(f"{folder}: several files could be the {part} part ({names}); {how}")
     return tuple(found)
 
@@ -195,6 +195,6 @@ def _attributes(files: Sequence[Path]) -> dict[str, Path]:
             message = (
                 f"{found[0].parent}: several files could hold {kind} attributes ({names}), so none is read"
             )
-            advice = f"name one with {flag(f'{kind}_attributes')}"
+            advice = f"name one with `{kind}_attributes`"
             warnings.warn(f"{message}; {advice}", InputWarning, stacklevel=4)
     return attributes

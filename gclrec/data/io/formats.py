@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gclrec.common.errors import InputError, InputWarning, flag, reading
+from gclrec.common.errors import InputError, InputWarning, reading
 from gclrec.common.files import is_folder, local_path, name_parts, read_sample
 from gclrec.data.io.columns import AnyPath, Columns, RawInteractions, guess_column, pick_columns
 from gclrec.data.io.folders import find_layout
@@ -86,7 +86,7 @@ def detect_format(path: AnyPath) -> str:
     if re.search("[,;|\t]", lines[0]):
         return "table"
     known = ", ".join(FORMATS)
-    raise InputError(f"{path}: cannot tell the format; say which with {flag('format')} (one of {known})")
+    raise InputError(f"{path}: cannot tell the format; say which with `format` (one of {known})")
 
 
 def header_names(sample: bytes, columns: Columns = GUESSED) -> list[str]:

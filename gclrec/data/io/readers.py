@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gclrec.common.errors import InputError, InputWarning, NoRowsError, flag
+from gclrec.common.errors import InputError, InputWarning, NoRowsError
 from gclrec.common.files import decoded, is_folder, local_path, read_text_bytes
 from gclrec.data.filters import Keep
 from gclrec.data.interactions import Dataset, Interactions, Vocabulary
@@ -299,7 +299,7 @@ def interactions_only(raw: RawInteractions, keep: Keep, source: str | Path) -> R
     if "weight" not in raw.frame.columns:
         if least is None and keep.repeats not in ("max", "sum"):
             return raw
-        setting = flag("repeats" if least is None else "min_rating")
+        setting = "`repeats`" if least is None else "`min_rating`"
         raise InputError(
             f"{source}: {setting} is about ratings, but the interactions carry no rating or weight"
         )
@@ -313,7 +313,7 @@ def interactions_only(raw: RawInteractions, keep: Keep, source: str | Path) -> R
         )
     if count and least is None:
         message = f"{count:,} rows with a weight of 0 or below are no interactions and are left out"
-        advice = f"to keep all rows, give {flag('weight_column')} an empty name"
+        advice = "to keep all rows, give `weight_column` an empty name"
         warnings.warn(f"{source}: {message}; {advice}", InputWarning, stacklevel=4)
     frame = raw.frame.filter(stays) if count else raw.frame
     return replace(raw, frame=frame) if least is None else RawInteractions(frame, shape=raw.shape)

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from gclrec.common.errors import InputError, NoRowsError, flag, reading
+from gclrec.common.errors import InputError, NoRowsError, reading
 from gclrec.common.files import (
     decoded,
     name_parts,
@@ -43,7 +43,7 @@ FIELD_TYPES = ("token", "token_seq", "float", "float_seq")
 _FEATHER = (".feather", ".arrow", ".ipc")
 _ROWS = 4_000_000  # rows that a Parquet or Feather file may have in any case
 _ROWS_A_BYTE = 8  # and for each of its bytes; a pair of ids takes more than a bit
-_NO_QUOTES = f"if quotes have no meaning in this file, give {flag('quote')} none"
+_NO_QUOTES = "if quotes have no meaning in this file, give `quote=none`"
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +202,7 @@ def open_csv(path: Path, quote: str | None = '"', *, header: bool = True) -> Tex
     if any(_is_number(name) for name in names):
         raise InputError(
             f"{path}: the first line has numbers for names ({', '.join(names)}); "
-            f"expected a header such as user,item,rating,timestamp; without one, give {flag('no_header')}"
+            f"expected a header such as user,item,rating,timestamp; without one, give `no_header=True`"
         )
     return read_text_table(path, data, separator=separator, quote=quote)
 

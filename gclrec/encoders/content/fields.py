@@ -200,11 +200,6 @@ class FieldEncoder(nn.Module):
         """Number of fields ``F``."""
         return len(self._fields)
 
-    @property
-    def field_names(self) -> tuple[str, ...]:
-        """Names of the fields, in the order of the output."""
-        return tuple(known.name for known in self._fields)
-
     def forward(
         self,
         table: FieldTable | AttributeTable | FieldBatch,

@@ -47,26 +47,24 @@ class SENet(nn.Module):
         return cast("Tensor", fields * weights[:, :, None])
 
 
-class _FromAll(nn.Module):
-    """A vector for each field made from all fields, through ``D`` units; and a norm that starts small."""
-
-    def __init__(
-        self, num_fields: int, dim: int, *, bias: bool, init_std: float, generator: Generator | None
-    ) -> None:
-        super().__init__()
-        self.aggregate = linear_layer(num_fields * dim, dim, bias=bias, generator=generator)
-        self.project = linear_layer(dim, num_fields * dim, generator=generator)
-        self.norm = nn.LayerNorm(dim)
-        nn.init.ones_(self.project.bias)
-        nn.init.constant_(self.norm.weight, init_std)
-
-    def from_all(self, fields: Tensor) -> Tensor:
-        """Return a vector for each field, ``(N, F, D)``."""
-        made = self.project(self.aggregate(fields.flatten(1)).relu())
-        return cast("Tensor", made.view_as(fields))
+def _layers_of_all(
+    num_fields: int, dim: int, *, bias: bool, init_std: float, generator: Generator | None
+) -> tuple[nn.Linear, nn.Linear, nn.LayerNorm]:
+    """Return layers from all fields to ``D`` units and back, and a norm that starts small."""
+    aggregate = linear_layer(num_fields * dim, dim, bias=bias, generator=generator)
+    project = linear_layer(dim, num_fields * dim, generator=generator)
+    norm = nn.LayerNorm(dim)
+    nn.init.ones_(project.bias)
+    nn.init.constant_(norm.weight, init_std)
+    return aggregate, project, norm
 
 
-class MaskNet(_FromAll):
+def _from_all(fields: Tensor, aggregate: nn.Module, project: nn.Module) -> Tensor:
+    """Return a vector for each field made from all fields, ``(N, F, D)``."""
+    return cast("Tensor", project(aggregate(fields.flatten(1)).relu()).view_as(fields))
+
+
+class MaskNet(nn.Module):
     r"""Multiply normalised fields by a mask made from all of them (instance-guided mask, MaskNet, [1]).
 
     .. math:: v = \big(W_2\, \mathrm{ReLU}(W_1 e + b_1) + b_2\big) \odot
@@ -82,14 +80,17 @@ class MaskNet(_FromAll):
     def __init__(
         self, num_fields: int, dim: int, *, init_std: float = 0.1, generator: Generator | None = None
     ) -> None:
-        super().__init__(num_fields, dim, bias=True, init_std=init_std, generator=generator)
+        super().__init__()
+        self.aggregate, self.project, self.norm = _layers_of_all(
+            num_fields, dim, bias=True, init_std=init_std, generator=generator
+        )
 
     def forward(self, fields: Tensor) -> Tensor:
         """Return the fields, normalised and masked."""
-        return cast("Tensor", self.from_all(fields) * self.norm(fields))
+        return cast("Tensor", _from_all(fields, self.aggregate, self.project) * self.norm(fields))
 
 
-class ContextNet(_FromAll):
+class ContextNet(nn.Module):
     r"""Merge each field with a vector that all fields make for it (one block of ContextNet, [1]).
 
     .. math:: c_f = P_f\, \mathrm{ReLU}(A e) + p_f, \qquad h_f = e_f \odot c_f, \qquad
@@ -105,13 +106,16 @@ class ContextNet(_FromAll):
     def __init__(
         self, num_fields: int, dim: int, *, init_std: float = 0.1, generator: Generator | None = None
     ) -> None:
-        super().__init__(num_fields, dim, bias=False, init_std=init_std, generator=generator)
+        super().__init__()
+        self.aggregate, self.project, self.norm = _layers_of_all(
+            num_fields, dim, bias=False, init_std=init_std, generator=generator
+        )
         self.inner = linear_layer(dim, dim, bias=False, generator=generator)
         self.outer = linear_layer(dim, dim, bias=False, generator=generator)
 
     def forward(self, fields: Tensor) -> Tensor:
         """Return the fields in their context."""
-        merged = fields * self.from_all(fields)
+        merged = fields * _from_all(fields, self.aggregate, self.project)
         return cast("Tensor", self.norm(self.outer(self.inner(merged).relu()) + merged))
 
 

@@ -11,7 +11,16 @@ from torch import Generator, Tensor, nn
 from gclrec.common.declaration import Setting, Span
 from gclrec.common.errors import SettingError, check_choice
 from gclrec.data.schema import Attributes, AttributeTable, Field
-from gclrec.encoders.base import DIM, INIT_STD, Embeddings, FreeVectors, GraphLike, Hidden, Perturbation
+from gclrec.encoders.base import (
+    DIM,
+    INIT_STD,
+    Embeddings,
+    GraphLike,
+    Hidden,
+    Perturbation,
+    add_free_vectors,
+    sizes,
+)
 from gclrec.encoders.content.content import ID_DROPOUT, SIDES, NodeIds
 from gclrec.encoders.content.fields import FieldBatch, FieldEncoder, FieldTable
 from gclrec.encoders.two_tower.histories import HISTORIES, Sequences
@@ -121,7 +130,7 @@ class Tower(nn.Module):
         return cast("Tensor", self.layers(refined.flatten(1)) if len(self.layers) else refined.sum(1))
 
 
-class TwoTower(FreeVectors):
+class TwoTower(nn.Module):
     r"""A tower of users and one of items, which meet in the inner product alone ([1]).
 
     .. math:: s(u, i) = x_u^\top x_i
@@ -174,6 +183,9 @@ class TwoTower(FreeVectors):
     [1] Yi et al., RecSys 2019, https://doi.org/10.1145/3298689.3346996
     """
 
+    users: Tensor
+    items: Tensor
+
     def __init__(
         self,
         num_users: int,
@@ -190,7 +202,8 @@ class TwoTower(FreeVectors):
         init_std: Annotated[float, INIT_STD] = 0.1,
         generator: Generator | None = None,
     ) -> None:
-        super().__init__(num_users, num_items, dim, init_std=init_std, generator=generator)
+        super().__init__()
+        add_free_vectors(self, num_users, num_items, dim, init_std=init_std, generator=generator)
         attributes = attributes or Attributes()
         known = {side: getattr(attributes, f"{side}s") for side in SIDES}
         more = sequences is not None
@@ -217,6 +230,15 @@ class TwoTower(FreeVectors):
             make = HISTORIES[history]
             self.history = make(dim, sequences.length, init_std=init_std, generator=generator)
         self.draws: Generator | None = None
+
+    @property
+    def layer_zero(self) -> tuple[Tensor, Tensor]:
+        """The free vectors, on which L2 acts."""
+        return self.users, self.items
+
+    def extra_repr(self) -> str:
+        """Return the sizes, for ``repr``."""
+        return sizes(self)
 
     def forward(
         self,
@@ -252,16 +274,7 @@ class TwoTower(FreeVectors):
         return cast("Tensor", self.towers["user"](table and table.batch(users), ids, None, past))
 
     def encode_history(self, items: Tensor, rows: Tensor, users: Tensor | None = None) -> Tensor:
-        """Return users encoded by given histories, ``(B, D)``.
-
-        Args:
-            items: ``(I, D)`` final vectors of items.
-            rows: ``(B, n)`` item numbers, the newest last, ``-1`` for none.
-            users: ``(B,)`` their numbers, ``-1`` for an unknown user; all are unknown if ``None``.
-
-        Raises:
-            ValueError: the encoder was made without histories.
-        """
+        """Return users encoded by given histories, ``(B, D)``."""
         if self.history is None:
             raise ValueError("the encoder was made without histories")
         if users is None:

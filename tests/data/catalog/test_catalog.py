@@ -1,4 +1,4 @@
-"""The catalogue: every entry is found, fetched and read; and unknown names are told."""
+"""The catalogue: every entry is found, fetched and read; and unknown names are reported."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.catalog import loader as catalog
 from gclrec.data.catalog.download import fetch
-from gclrec.data.catalog.entries import read_catalog
-from gclrec.data.catalog.loader import CATALOG, find, load, locate
+from gclrec.data.catalog.entries import CATALOG, read_catalog
+from gclrec.data.catalog.loader import find, load, locate
 from gclrec.data.io.columns import Columns
 from gclrec.data.splits import SPLITS, make_split
 
@@ -204,7 +204,7 @@ def test_damaged_files_are_one_line(name: str, files: dict[str, str], message: s
 
 
 @pytest.mark.filterwarnings("ignore:.*not in train:gclrec.common.errors.InputWarning")
-def test_other_counts_than_published_are_told(here: Path) -> None:
+def test_other_counts_than_published_are_reported(here: Path) -> None:
     lay(here / "gowalla", ADJACENCY)
     with pytest.warns(InputWarning, match="7 interactions and not 1,027,370; another version of gowalla"):
         load("gowalla")
@@ -218,7 +218,7 @@ def test_the_folder_comes_before_the_cache(here: Path, tmp_path: Path) -> None:
     assert locate("yelp2018") is None
 
 
-def test_an_incomplete_folder_is_told(here: Path) -> None:
+def test_an_incomplete_folder_is_reported(here: Path) -> None:
     lay(here / "gowalla", {"train.txt": "0 1\n"})
     with pytest.raises(
         InputError, match=r"gowalla: not a complete gowalla; expected train.txt, test.txt, each plain"
@@ -246,7 +246,7 @@ def test_without_net_it_says_where_to_get_it(here: Path, tmp_path: Path) -> None
     assert not (tmp_path / "cache" / "gowalla").exists()
 
 
-def test_files_are_downloaded_once_and_terms_are_told(
+def test_files_are_downloaded_once_and_terms_are_reported(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
@@ -376,7 +376,7 @@ def test_names_of_the_catalogue_come_before_paths(
         load("synthetic", columns=Columns(user="user"))
 
 
-def test_paths_are_read_as_told(tmp_path: Path) -> None:
+def test_paths_are_read_in_the_given_format(tmp_path: Path) -> None:
     lay(tmp_path, {"a.csv": "who,what,when\n1,2,5\n3,4,6\n", "b.csv": "who,what,when\n1,4,9\n"})
     columns = Columns(user="who", item="what", time="when")
     dataset = load(tmp_path / "a.csv", columns=columns, test=tmp_path / "b.csv")
@@ -397,7 +397,7 @@ def test_paths_are_read_as_told(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore::gclrec.common.errors.InputWarning")
-def test_order_is_told_from_time(tmp_path: Path, file: str, text: str, ordered: bool) -> None:
+def test_order_and_time_are_distinguished(tmp_path: Path, file: str, text: str, ordered: bool) -> None:
     lay(tmp_path, {file: text})
     assert load(tmp_path / file).time_is_order == ordered
     assert load(tmp_path).time_is_order == ordered

@@ -67,7 +67,7 @@ def test_id_column_is_guessed_or_the_first(tmp_path):
     assert frame.to_dicts() == [{"id": 7, "id_": 1, "color": "red"}]
 
 
-def test_text_table_and_lists_are_told_apart(tmp_path):
+def test_text_tables_and_lists_are_distinguished(tmp_path):
     assert read_attributes(write(tmp_path, "a.txt", "item_id\tbrand\n5\tx\n")).columns == ["id", "brand"]
     assert read_attributes(write(tmp_path, "b.txt", "i1\tred hot\tgreen\ni2\n\ni3\tred hot\n")).rows() == [
         ("i1", ["red hot", "green"]),
@@ -250,11 +250,11 @@ def test_real_users_and_metadata(real_dataset: Callable[[str], Path]):
         ("rank,artist_id,id", "item", "artist_id", "not 'id'"),
         ("user_id,item_id", "item", "item_id", None),
         ("user_id,item_id", "user", "user_id", None),
-        ("thing,color", "item", "thing", "the first column; name another with --item-id-column"),
+        ("thing,color", "item", "thing", "the first column; name another with `item_id_column`"),
         ("title,artist", "item", "artist", None),
     ],
 )
-def test_doubt_about_the_id_column_is_told(tmp_path, header, side, chosen, others):
+def test_doubt_about_the_id_column_is_reported(tmp_path, header, side, chosen, others):
     path = write(tmp_path, "a.csv", f"{header}\n" + ",".join(header.split(",")) + "x\n")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -1,4 +1,4 @@
-"""Published splits and folders: which file is what, one vocabulary, and what is told about them."""
+"""Published splits and folders: which file is what, one vocabulary, and what is reported about them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_cold_users_and_items_of_test_are_counted(tmp_path):
     assert data.parts["train"].item_degrees().tolist() == [0, 2, 1, 0]
 
 
-def test_users_without_items_are_told_of_train_only(tmp_path):
+def test_users_without_items_are_reported_for_train_only(tmp_path):
     write(tmp_path, train_txt="0 1 2 3\n1\n2 3\n", test_txt="0\n2 1\n")
     with pytest.warns(InputWarning, match=r"train\.txt, line 2: a user without items \(1 in all\)") as caught:
         data = read_dataset(tmp_path)
@@ -85,7 +85,7 @@ def test_users_without_items_are_told_of_train_only(tmp_path):
     assert data.parts["train"].user_degrees().tolist() == [3, 0, 1]
 
 
-def test_pairs_in_train_and_test_are_told(tmp_path):
+def test_pairs_in_train_and_test_are_reported(tmp_path):
     write(
         tmp_path,
         train_csv="user,item\n1,1\n1,2\n2,1\n",
@@ -222,7 +222,7 @@ def test_one_file_of_interactions(tmp_path, name):
     assert data.item_attributes.rows() == [(2, "red")]
 
 
-def test_folder_that_cannot_be_told_lists_what_it_holds(tmp_path):
+def test_an_unclear_folder_is_refused_with_its_files(tmp_path):
     with pytest.raises(
         InputError, match="cannot tell which file holds the interactions, found nothing; expected"
     ):
@@ -234,7 +234,7 @@ def test_folder_that_cannot_be_told_lists_what_it_holds(tmp_path):
         read_dataset(tmp_path / "nowhere")
 
 
-def test_two_files_for_one_part_must_be_told_apart(tmp_path):
+def test_two_files_for_one_part_are_refused(tmp_path):
     write(tmp_path, train_txt="0 1 2\n1 0\n", test_txt="0 0\n", valid__a_txt="0 1\n", valid__b_txt="0 2\n")
     with pytest.raises(
         InputError, match=r"several files could be the valid part \(valid_a\.txt, valid_b\.txt\); say which"
@@ -293,7 +293,7 @@ def test_training_pairs_are_not_left_out(tmp_path):
         read_dataset(tmp_path)
 
 
-def test_what_is_not_read_is_told(tmp_path):
+def test_what_is_not_read_is_reported(tmp_path):
     write(tmp_path, ratings_csv="user,item\n1,0\n", other_csv="user,item\n1,1\n", README_txt="hello")
     (tmp_path / "older").mkdir()
     (tmp_path / "images").mkdir()

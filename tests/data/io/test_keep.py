@@ -119,8 +119,8 @@ def test_weights_that_are_no_finite_numbers_are_refused(bad: float, tmp_path: Pa
 
 def test_what_needs_weights_says_so(tmp_path: Path) -> None:
     pairs = {"user": [1], "item": [1]}
-    for keep, setting in ((Keep(min_rating=3), "min-rating"), (Keep(repeats="sum"), "repeats")):
-        with pytest.raises(InputError, match=f"{setting} is about ratings.*no rating"):
+    for keep, setting in ((Keep(min_rating=3), "min_rating"), (Keep(repeats="sum"), "repeats")):
+        with pytest.raises(InputError, match=f"`{setting}` is about ratings.*no rating"):
             interactions_from(pairs, keep=keep)
     (tmp_path / "a.csv").write_text("user,item,rating\n1,1,5\n")
     (tmp_path / "b.csv").write_text("user,item\n1,2\n")

@@ -152,7 +152,7 @@ def test_text_of_a_parquet_file_means_the_same_as_ever(tmp_path: Path) -> None:
             read_interactions(path)
 
 
-def test_texts_with_the_same_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_with_the_same_hash_are_distinguished(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pl.Series, "hash", lambda self: self.str.len_bytes().cast(pl.UInt64))
     ids = numbering.coded(pl.Series(TEXT))
     assert ids.cast(pl.String).to_list() == TEXT

@@ -58,8 +58,8 @@ ERRORS = {
         "found one column, 'user_item'; expected a header of columns separated by",
     ),
     "no header": ("a.csv", b"1,2,3\n4,5,6\n", "the first line has numbers for names"),
-    "no guess": ("a.csv", b"who,what\n1,2\n", "--user-column and --item-column; the columns are: who, what"),
-    "no item": ("a.csv", b"user,what\n1,2\n", "cannot guess the item column; name with --item-column"),
+    "no guess": ("a.csv", b"who,what\n1,2\n", "`user_column` and `item_column`; the columns are: who, what"),
+    "no item": ("a.csv", b"user,what\n1,2\n", "cannot guess the item column; name with `item_column`"),
     "JSON lines": (
         "a.jsonl",
         b'{"user": 1, "item": 2}\n',
@@ -184,7 +184,7 @@ ERRORS = {
     "ragged pairs": (
         "a.txt",
         b"a b\n\nc d\ne\n",
-        "cannot tell the format; say which with --format (one of table, atomic",
+        "cannot tell the format; say which with `format` (one of table, atomic",
     ),
     "prose": ("a.txt", b"This is a file of words\nand more words.\n", "a.txt: cannot tell the format"),
     "text weight": ("a.txt", b"who what stars\n1 2 3\n", "a.txt, line 1: found 'stars' in column 'weight'"),

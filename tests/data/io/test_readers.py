@@ -109,7 +109,7 @@ def test_every_format_has_an_example():
 
 @pytest.mark.parametrize("ending", ["", ".gz"])
 @pytest.mark.parametrize(("form", "name", "content", "rows"), CASES, ids=[case[1] for case in CASES])
-def test_example_is_told_and_read(tmp_path, form, name, content, rows, ending):
+def test_example_is_detected_and_read(tmp_path, form, name, content, rows, ending):
     path = write(tmp_path, name + ending, content)
     assert detect_format(path) == form
     frame = read_raw(path)

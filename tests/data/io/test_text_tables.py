@@ -77,7 +77,7 @@ def test_columns_by_position(tmp_path: Path) -> None:
         InputError, match=r"cannot guess the user and item columns.*the columns are: 1, 2, 3, 4"
     ):
         read_raw(path, columns=Columns(header=False))
-    with pytest.raises(InputError, match=r"the first line has numbers for names.*--no-header"):
+    with pytest.raises(InputError, match=r"the first line has numbers for names.*`no_header=True`"):
         read_raw(path)
     with pytest.raises(InputError, match=r"line 2: found 'x' in column '3'"):
         read_raw(
@@ -86,7 +86,7 @@ def test_columns_by_position(tmp_path: Path) -> None:
         )
 
 
-def test_twin_columns_are_told(tmp_path: Path) -> None:
+def test_twin_columns_are_reported(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", b"user,item,item\na,x,y\n")
     with pytest.warns(InputWarning, match=r"read 'item' \(column 2\) as item, not 'item' \(column 3\)"):
         assert read_raw(path).rows() == [("a", "x")]

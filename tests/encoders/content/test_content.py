@@ -311,6 +311,6 @@ def test_the_larger_graph_is_made_once_and_anew_for_a_view(
     assert torch.equal(encoder(view).items, expected[1])
 
 
-def test_numbers_are_no_nodes_and_that_is_said() -> None:
+def test_numbers_are_no_nodes_and_that_is_reported() -> None:
     with pytest.warns(UserWarning, match="attributes age: numbers and vectors have no values"):
         ValueNodes(BOTH)

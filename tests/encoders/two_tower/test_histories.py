@@ -97,7 +97,7 @@ def test_gradients(history: str) -> None:
 
 @every_history
 @pytest.mark.parametrize("attributes", [None, ONLY_ITEMS, BOTH], ids=["ids", "items", "both"])
-def test_a_user_is_his_fields_and_his_history(
+def test_a_user_is_encoded_by_fields_and_history(
     history: str, attributes: object, toy_graph: BipartiteGraph
 ) -> None:
     sequences = sequences_of(toy_graph)

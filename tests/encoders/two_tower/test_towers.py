@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gclrec.data.schema import Attributes
 from gclrec.encoders import (
+    ENCODERS,
     MF,
     REFINERS,
     EncoderInputs,
@@ -17,7 +18,6 @@ from gclrec.encoders import (
     FieldTable,
     Tower,
     TwoTower,
-    build_encoder,
 )
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.training.build import with_fields
@@ -175,12 +175,11 @@ def test_only_hidden_fields_change_a_view(name: str, toy_graph: BipartiteGraph) 
         assert torch.equal(seen, encoder(hidden=view.hidden).items)
 
 
-def test_the_start_leaves_the_global_generator_alone() -> None:
+def test_the_start_does_not_touch_the_global_generator() -> None:
     state = torch.get_rng_state()
     for refiner in REFINERS:
         one, again = (
-            build_encoder(
-                "two_tower",
+            ENCODERS["two_tower"].make(
                 12,
                 10,
                 EncoderInputs(BOTH, generator=seeded()),
