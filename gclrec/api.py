@@ -162,12 +162,7 @@ def export_index(
 ) -> Index:
     """Build ``index/`` of a run from its vectors and those of added items; it is tuned and measured.
 
-    Args:
-        folder: the run folder.
-        backend: see :func:`~gclrec.recall.build_index.build_index`, as the others.
-        target_recall: likewise.
-        seed: likewise.
-        progress: likewise.
+    All arguments but the run folder are those of :func:`~gclrec.recall.build_index.build_index`.
 
     Raises:
         InputError: the run has no vectors, or a file is damaged.

@@ -46,8 +46,7 @@ BASELINES: Mapping[str, Baseline] = {
     ),
     "pure_svd": Baseline(pure_svd, "`r_u Q q_j`, from the truncated SVD of the interaction matrix"),
     "gf_cf": Baseline(
-        gf_cf,
-        "`r_u (R'R + a D^-1/2 V V' D^1/2)`, `a` for low_pass: linear filter plus ideal low-pass filter",
+        gf_cf, "`r_u (R'R + a D^-1/2 V V' D^1/2)`, `a` for low_pass: linear filter plus ideal low-pass filter"
     ),
 }
 """Baselines by the name that ``baseline`` takes."""

@@ -42,8 +42,7 @@ def add_items(
     skip_unknown: Annotated[
         bool,
         Parameter(
-            negative=(),
-            help="Leave out unknown users, and items without users or attributes, with a note.",
+            negative=(), help="Leave out unknown users, and items without users or attributes, with a note."
         ),
     ] = False,
     replace: Annotated[bool, Parameter(negative=(), help="Remove the items that were added before.")] = False,

@@ -61,8 +61,7 @@ def describe_command(
     *,
     reading: Splitting | None = None,
     aug: Annotated[
-        str | None,
-        Parameter(help="Also describe two views of the graph: as --aug of `gclrec train`."),
+        str | None, Parameter(help="Also describe two views of the graph: as --aug of `gclrec train`.")
     ] = None,
     aug_p: Annotated[float, Parameter(help="Strength of augmentations that name none.")] = 0.1,
     plot: Annotated[

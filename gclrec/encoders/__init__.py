@@ -210,10 +210,7 @@ class EncoderKind:
 
 ENCODERS: Mapping[str, EncoderKind] = {
     "lightgcn": EncoderKind(
-        LightGCN,
-        "the average of linear propagation steps",
-        _with_content,
-        attribute_uses=("input", "nodes"),
+        LightGCN, "the average of linear propagation steps", _with_content, attribute_uses=("input", "nodes")
     ),
     "mf": EncoderKind(MF, "a free vector for each user and item", propagates=False),
     "egcf": EncoderKind(EGCF, "propagation with a tanh from item vectors alone", least_layers=1),

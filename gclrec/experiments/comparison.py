@@ -102,20 +102,11 @@ def make_plan(
     claim: str | None = None,
     given: Collection[str] = (),
 ) -> Plan:
-    """Return the runs of a comparison, with checked settings; arguments as of :func:`gclrec.compare`.
+    """Return the runs of a comparison, with checked settings.
 
-    Args:
-        common: settings of all runs.
-        augs: augmentations to compare.
-        methods: names in ``METHODS`` to compare.
-        named: variants by name.
-        grid: each axis as ``NAME=VALUE,VALUE``.
-        num_seeds: runs of each variant.
-        fractions: shares of the training pairs.
-        same_steps: train a share ``f`` of the pairs for ``1/f`` times the epochs, and validate as often.
-        against: the variant that the others are compared with.
-        claim: figure to test.
-        given: names of settings in ``common`` that override those of a method.
+    Arguments are those of :func:`gclrec.compare`, with all settings in ``common`` and the names of those that
+    override a method's in ``given``. With ``same_steps`` a share ``f`` of the pairs is trained for ``1/f``
+    times the epochs, and validated as often.
 
     Raises:
         InputError: a name is unknown, a setting is out of range, or there is nothing to compare.

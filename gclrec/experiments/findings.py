@@ -135,10 +135,7 @@ def pairs_by_group(split: Split, near_cold: int) -> dict[str, bytes]:
         near_cold: highest degree of near-cold users and items.
     """
     train, test = split.train, split.test
-    sides = (
-        (USER_GROUPS, train.user_degrees(), test.user),
-        (ITEM_GROUPS, train.item_degrees(), test.item),
-    )
+    sides = ((USER_GROUPS, train.user_degrees(), test.user), (ITEM_GROUPS, train.item_degrees(), test.item))
     return {
         group: np.packbits(members(degrees, near_cold)[rows]).tobytes()
         for groups, degrees, rows in sides

@@ -77,13 +77,8 @@ def make_search(
 ) -> Search:
     """Return a search with checked settings; its split has one seed, whatever the best settings are run with.
 
-    Args:
-        config: the settings, those of the method among them.
-        method: name of the method, for its own ``space``.
-        given: names of settings to hold.
-        asked: axes as ``--space`` has them.
-        prune_after: epochs that every trial gets; a quarter of all if ``None``.
-        trials: number of trials to make.
+    Arguments are those of :func:`gclrec.tune`, with all settings in ``config``, the names of those to hold in
+    ``given`` and the space in ``asked``.
 
     Raises:
         InputError: there is nothing to search or to select by, or an argument is out of range.
@@ -225,11 +220,7 @@ class Pruning:
 
 
 def run_trials(
-    search: Search,
-    study: optuna.Study,
-    train: Train,
-    *,
-    callbacks: Iterable[object] = (),
+    search: Search, study: optuna.Study, train: Train, *, callbacks: Iterable[object] = ()
 ) -> None:
     """Make trials until as many as the search asks for are complete, pruned or diverged.
 

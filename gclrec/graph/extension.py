@@ -41,10 +41,7 @@ class Links:
             weight = matrix.weight * of_row * column.index_select(0, matrix.to)
             return CSRMatrix(matrix.ptr, matrix.to, weight, matrix.num_columns)
 
-        return (
-            scaled(self.by_node, node_scale, value_scale),
-            scaled(self.by_value, value_scale, node_scale),
-        )
+        return (scaled(self.by_node, node_scale, value_scale), scaled(self.by_value, value_scale, node_scale))
 
 
 def operator_degrees(operator: Operator) -> tuple[Tensor, Tensor] | None:

@@ -135,11 +135,7 @@ def changing_steps(aug: str, p: float) -> list[tuple[str, float]]:
 
 
 def search_space(
-    config: TrainConfig,
-    method: str | None = None,
-    *,
-    given: Collection[str] = (),
-    asked: Sequence[str] = (),
+    config: TrainConfig, method: str | None = None, *, given: Collection[str] = (), asked: Sequence[str] = ()
 ) -> tuple[TrainConfig, dict[str, Axis]]:
     """Return the settings to start from, and where to look for those that matter.
 

@@ -36,13 +36,8 @@ def encoder_of(
 ) -> nn.Module:
     """Return the encoder that the settings ask for, on the device of the graph.
 
-    Args:
-        config: the settings.
-        graph: the training interactions.
-        attributes: of users and items; needed where the settings use them.
-        sequences: users' items in order; needed where the settings use histories.
-        generator: where the start is drawn from, on the CPU.
-        draws: where hidden ids are drawn from in training, on the device of the graph.
+    Attributes and sequences are needed where the settings use them. The start is drawn from ``generator`` on
+    the CPU; in training hidden ids are drawn from ``draws`` on the device of the graph.
     """
     kind = ENCODERS[config.encoder]
     inputs = EncoderInputs(

@@ -157,12 +157,7 @@ def build_model(
 ) -> Model:
     """Return an untrained model on the device of the graph, its start drawn on the CPU from ``config.seed``.
 
-    Args:
-        config: the settings.
-        graph: the training interactions.
-        attributes: of users and items; needed where ``config.attributes`` is not ``none``.
-        sequences: users' items in order; needed where ``config.history`` is not ``none``.
-        draws: where dropped ids are drawn from in training, on the device of the graph.
+    The other arguments are those of :func:`~gclrec.training.build.encoder_of`.
     """
     drawn = Generator().manual_seed(config.seed)
     module = encoder_of(

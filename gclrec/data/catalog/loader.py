@@ -90,13 +90,8 @@ def load(
     synthetic data set of 500 users, 800 items and 9,000 interactions, ``synthetic-500x800x9000-7`` the same
     with seed 7.
 
-    Args:
-        name: name or path.
-        columns: names of the columns that should not be guessed; for paths only.
-        format: a name in :data:`~gclrec.data.io.formats.FORMATS`; for paths only.
-        test: file of the test part, beside a path.
-        valid: file of the validation part, beside a path.
-        keep: which rows are interactions, and which of repeated pairs stays.
+    Other arguments are those of :func:`~gclrec.data.io.readers.read_dataset`; all but ``keep`` are for paths
+    only.
 
     Raises:
         InputError: the name is unknown, or the data cannot be found or read.

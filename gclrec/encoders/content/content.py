@@ -182,11 +182,7 @@ class Content(nn.Module):
                 self.encoders[side] = FieldEncoder(table.fields, dim, init_std=init_std, generator=generator)
 
     def start(
-        self,
-        users: Tensor,
-        items: Tensor,
-        hidden: Hidden = (None, None),
-        generator: Generator | None = None,
+        self, users: Tensor, items: Tensor, hidden: Hidden = (None, None), generator: Generator | None = None
     ) -> LayerZero:
         """Return layer 0 of all nodes.
 

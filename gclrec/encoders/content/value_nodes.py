@@ -80,14 +80,7 @@ class ValueNodes(nn.Module):
 
     Attributes in one graph with interactions are the idea of KGAT ([1]), here without relations or attention.
 
-    Args:
-        attributes: of users, items or both.
-        dim: ``D``.
-        degrees: training interactions of users ``(U,)`` and items ``(I,)``; a node with none has no vector
-            of its own. All nodes are known if ``None``.
-        id_dropout: see :class:`~gclrec.encoders.content.content.NodeIds`.
-        init_std: standard deviation of the normal start.
-        generator: draws the start; the global one if ``None``.
+    Arguments are those of :class:`~gclrec.encoders.content.content.Content`.
 
     Raises:
         ValueError: no field has values, or a number is out of range.
@@ -134,19 +127,12 @@ class ValueNodes(nn.Module):
         self._last: tuple[Operator, Operator] | None = None
 
     def start(
-        self,
-        users: Tensor,
-        items: Tensor,
-        hidden: Hidden = (None, None),
-        generator: Generator | None = None,
+        self, users: Tensor, items: Tensor, hidden: Hidden = (None, None), generator: Generator | None = None
     ) -> LayerZero:
         """Return layer 0: users with the items' values behind them, items with the users' values.
 
-        Args:
-            users: free vectors ``(U, D)``.
-            items: free vectors ``(I, D)``.
-            hidden: fields whose links are left out in this pass.
-            generator: draws what is hidden in training; the global one if ``None``.
+        Arguments are those of :meth:`~gclrec.encoders.content.content.Content.start`; the links of hidden
+        fields are left out.
         """
         start = self.ids(users, items, generator)
         left, right = start.users, start.items
