@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 import torch
 
-from gclrec.cli.data import Reading
+from gclrec.cli.reading import Splitting
 from gclrec.recall.recommender import Recommender
 from gclrec.runs.checkpoint import load_state
 from gclrec.runs.folder import RunFolder
@@ -292,7 +292,7 @@ def test_the_data_set_needs_no_flag(gclrec: Run, clicks: Path, tmp_path: Path) -
 
 
 def test_data_flags_mean_the_same_in_train_and_describe() -> None:
-    described = {field.name: field.default for field in dataclasses.fields(Reading)}
+    described = {field.name: field.default for field in dataclasses.fields(Splitting)}
     trained = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     assert described == {name: trained[name] for name in described}
 
