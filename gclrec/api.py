@@ -21,12 +21,12 @@ from gclrec.encoders import Embeddings
 from gclrec.evaluation.evaluator import Evaluation
 from gclrec.recall.build_index import build_index
 from gclrec.recall.index import Index
-from gclrec.recall.new_items import read_catalogue
+from gclrec.recall.new_items import agree, read_catalogue
 from gclrec.recall.recommender import Recommender
 from gclrec.report.figures_table import figures_table
 from gclrec.report.run_report import write_run_page
 from gclrec.runs.embeddings import Embedded, as_matrix, read_embeddings
-from gclrec.runs.folder import RunFolder
+from gclrec.runs.folder import WAIT, RunFolder
 from gclrec.runs.reading import PARTS, check_run, read_part_lists
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.validation import validate
@@ -34,7 +34,7 @@ from gclrec.training.fit import fit as fit_in_memory
 from gclrec.training.fit import fitted
 from gclrec.training.prepare import TrainingData, config_of, prepare, requested
 from gclrec.training.progress import shown
-from gclrec.training.recorder import continued_data, create_run, fit_run, save_run
+from gclrec.training.recorder import continued_data, creating_run, fit_run, save_run
 from gclrec.training.results import Result, evaluate_on
 from gclrec.training.trained import load_recommender, recommender_of
 
@@ -103,22 +103,14 @@ def fit_prepared(
         InputError: the settings do not suit the data, or ``folder`` exists. Nothing is left behind.
     """
     if folder is not None:
-        return fit_created(create_run(local_path(folder), data), data, callbacks=callbacks)
+        with creating_run(local_path(folder), data) as made:
+            return go_on(made, data, callbacks=callbacks)
     if data.config.tensorboard:
         raise InputError("tensorboard: its files go into a run folder; give folder=")
     result = fit_in_memory(
         data.config, data.split, attributes=data.attributes, exposed=data.exposed, callbacks=callbacks
     )
     return Run(data.config, result=result, data=data)
-
-
-def fit_created(folder: RunFolder, data: TrainingData, *, callbacks: Iterable[object] = ()) -> Run:
-    """Train into a run folder that was just made; it is removed if the settings do not suit the data."""
-    try:
-        return go_on(folder, data, callbacks=callbacks)
-    except InputError:
-        folder.discard_unless_trained()
-        raise
 
 
 def resume(
@@ -140,9 +132,8 @@ def resume(
         InputError: the folder is not there or damaged, or its number of epochs cannot change.
     """
     made = RunFolder.open(local_path(folder))
-    data = continued_data(made, epochs)
-    with shown(progress) as bars:
-        return go_on(made, data, callbacks=[*bars, *callbacks])
+    with made.held(), shown(progress) as bars:
+        return go_on(made, continued_data(made, epochs), callbacks=[*bars, *callbacks])
 
 
 def go_on(folder: RunFolder, data: TrainingData, *, callbacks: Iterable[object] = ()) -> Run:
@@ -180,7 +171,10 @@ def export_index(
         seed=seed,
         progress=progress,
     )
-    index.save(path / "index")
+    with RunFolder(path).held("exporting", wait=WAIT):
+        if not agree(index, read_catalogue(path)[0], len(index)):
+            raise InputError(f"{path}: its vectors or added items were replaced meanwhile; export again")
+        index.save(path / "index")
     if (path / "result.json").is_file():
         write_run_page(RunFolder.open(path))
     return index
@@ -365,9 +359,9 @@ class Run:
         """
         if self.result is None or self._data is None or self.folder is not None:
             raise InputError(f"{path}: the run is in a folder already, {self._folder.path}")
-        folder = create_run(local_path(path), self._data)
-        save_run(folder, self.result)
-        write_run_page(folder)
+        with creating_run(local_path(path), self._data) as folder:
+            save_run(folder, self.result)
+            write_run_page(folder)
         self.folder, self.result = folder, dataclasses.replace(self.result, last=None)
         self.__dict__.pop("values", None)
 

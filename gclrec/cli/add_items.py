@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -62,11 +62,12 @@ def add_items(
     from gclrec.data.io.readers import read_raw
     from gclrec.recall.new_items import with_vector_column
     from gclrec.recall.recommender import Recommender
-    from gclrec.runs.reading import settings_of, usual_columns
+    from gclrec.runs.folder import WAIT, RunFolder
+    from gclrec.runs.reading import check_run, settings_of, usual_columns
 
     if item_id_column is None and item_attributes is not None:
         item_id_column = settings_of(run).get("item_id_column")
-    before = Recommender.load(run, use_index=False, seen=(), with_added=not replace)
+    check_run(run)
     columns = Columns(user=user_column, item=item_column, time="", weight="", usual=usual_columns(run))
     interactions = None if table is None else read_raw(table, columns=columns)
     attributes, encode = None, None
@@ -75,17 +76,17 @@ def add_items(
             read_attributes(vectors, id_column=item_id_column, side="item"), vectors
         )
     elif item_attributes is not None:
-        from gclrec.runs.folder import RunFolder
         from gclrec.training.trained import item_encoder
 
         encode = item_encoder(RunFolder.open(run))
         attributes = read_attributes(item_attributes, id_column=item_id_column, side="item")
-    after = before.add_items(
-        interactions, attributes=attributes, encode=encode, skip_known=skip_known, skip_unknown=skip_unknown
-    )
-    count, total = len(after.items) - len(before.items), 0 if after.added is None else len(after.added)
-    if count or replace:
-        after.save_added()
+    how: dict[str, Any] = {"encode": encode, "skip_known": skip_known, "skip_unknown": skip_unknown}
+    with RunFolder(run).held("adding items", wait=WAIT):
+        before = Recommender.load(run, use_index=False, seen=(), with_added=not replace)
+        after = before.add_items(interactions, attributes=attributes, **how)
+        count, total = len(after.items) - len(before.items), 0 if after.added is None else len(after.added)
+        if after.added is not None and (count or replace):
+            after.added.write(run)
 
     console = output(json)
     console.print(

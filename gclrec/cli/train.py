@@ -9,7 +9,7 @@ from cyclopts import App, Parameter, Token
 from cyclopts.argument import ArgumentCollection
 from rich.console import Console
 
-from gclrec.api import Run, fit_created, go_on
+from gclrec.api import Run, go_on
 from gclrec.cli.console import (
     CONFIG,
     ConfigFile,
@@ -36,9 +36,9 @@ from gclrec.settings.methods import METHODS
 from gclrec.settings.sources import layers
 from gclrec.settings.validation import validate
 from gclrec.training.build import pick_device
-from gclrec.training.prepare import config_of, prepare
+from gclrec.training.prepare import TrainingData, config_of, prepare
 from gclrec.training.progress import progress_of
-from gclrec.training.recorder import continued_data, create_run
+from gclrec.training.recorder import continued_data, creating_run
 
 app = command("train")
 
@@ -94,8 +94,9 @@ def train(
     console = output(json)
     if resume is not None:
         folder = RunFolder.open(resume)
-        data = continued_data(folder, config.epochs)
-        title = f"resuming {config.dataset}"
+        with folder.held():
+            title = f"resuming {config.dataset}"
+            done = trained(console, title, folder, continued_data(folder, config.epochs))
     else:
         config = validate(config)
         pick_device(config.device)
@@ -104,24 +105,28 @@ def train(
         dataset = prepared_dataset(config)
         stem = f"{Path(config.dataset).name}-{config.baseline or f'{config.encoder}-{config.aug}'}"
         data = prepare(config, dataset)
-        folder = create_run(run or free_name(Path("runs"), stem), data)
         title = f"{headline(dataset)}, {len(data.split.train):,} of them to train on"
         title += _other_splits(dataset, data.split, asked=config.split)
+        with creating_run(run or free_name(Path("runs"), stem), data) as folder:
+            done = trained(console, title, folder, data)
     path = folder.path
-    console.print(title, style="bold", soft_wrap=True)
-    console.print(f"run folder {path}", soft_wrap=True)
-    try:
-        with progress_of() as bars:
-            train_in = fit_created if resume is None else go_on
-            done = train_in(folder, data, callbacks=[bars])
-    except KeyboardInterrupt:
-        again = command_line("gclrec", "train", resume=path)
-        console.print(f"stopped; continue with: {again}", soft_wrap=True)
-        raise
     report(console, done, path)
     console.print(f"report: {path / PAGE}", soft_wrap=True)
     if json:
         emit_json(done.values)
+
+
+def trained(console: Console, title: str, folder: RunFolder, data: TrainingData) -> Run:
+    """Train in a run folder whose lock is held; an interrupt says how to continue."""
+    console.print(title, style="bold", soft_wrap=True)
+    console.print(f"run folder {folder.path}", soft_wrap=True)
+    try:
+        with progress_of() as bars:
+            return go_on(folder, data, callbacks=[bars])
+    except KeyboardInterrupt:
+        again = command_line("gclrec", "train", resume=folder.path)
+        console.print(f"stopped; continue with: {again}", soft_wrap=True)
+        raise
 
 
 def _other_splits(dataset: Dataset, split: Split, *, asked: str | None) -> str:

@@ -1,9 +1,8 @@
-"""Files: reading with one-line errors that name the file, and atomic writing."""
+"""Files: reading with one-line errors that name the file, and writing that is atomic."""
 
 from __future__ import annotations
 
 import bz2
-import contextlib
 import gzip
 import io
 import json
@@ -12,13 +11,13 @@ import os
 import re
 import stat
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gclrec.common.atomic import replacing
 from gclrec.common.errors import InputError, NoRowsError, reading
 from gclrec.common.forks import need_polars
 
@@ -243,53 +242,14 @@ def read_parquet(path: Path) -> pl.DataFrame:
         return pl.read_parquet(io.BytesIO(path.read_bytes()))
 
 
-@contextlib.contextmanager
-def replacing(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
-    """Yield a temporary path; the file or folder made there replaces ``path`` when the block ends.
-
-    At any moment either the former or the new content is at ``path``, even if the process is killed. If the
-    block raises, the former content stays and nothing else is left. The temporary path is on the same file
-    system, in a folder of a unique name: other threads, and processes in other containers, may write the same
-    file. Errors of the file system name ``path`` instead of the temporary one.
-
-    Args:
-        path: file or folder to write; its parent folder is made if needed.
-        overwrite: replace a folder that is there; otherwise that is an error.
-
-    Raises:
-        OSError: the disk is full, the place is not writable, or a folder is in the way.
-    """
-    path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link and replace its target
-    with _naming(path):
-        if not path.parent.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory
-        with temporary(prefix=f".{path.name}.", dir=path.parent, ignore_cleanup_errors=True) as aside:
-            # The folder is private to its owner; a file made inside it gets the usual permissions.
-            fresh, former = Path(aside, path.name), Path(aside, "former")
-            yield fresh
-            for file in fresh.rglob("*") if fresh.is_dir() else (fresh,):
-                if file.is_file():
-                    with file.open("rb+") as opened:
-                        os.fsync(opened.fileno())
-            if overwrite and fresh.is_dir() and path.exists():
-                path.rename(former)
-            try:
-                fresh.replace(path)
-            except BaseException:
-                if former.exists():
-                    former.rename(path)
-                raise
-
-
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file of bytes or UTF-8 text; see :func:`replacing`."""
+    """Write a file of bytes or UTF-8 text; see :func:`~gclrec.common.atomic.replacing`."""
     with replacing(path) as fresh:
         fresh.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_parquet(path: Path, frame: pl.DataFrame) -> None:
-    """Write a Parquet file; see :func:`replacing`.
+    """Write a Parquet file; see :func:`~gclrec.common.atomic.replacing`.
 
     It is made in memory, so that a full disk is an ``OSError`` instead of an error of Polars.
     """
@@ -299,7 +259,7 @@ def write_parquet(path: Path, frame: pl.DataFrame) -> None:
 
 
 def write_table(path: str | Path, frames: Iterable[pl.DataFrame]) -> int:
-    """Write many tables, one after the other, to one Parquet or CSV file; see :func:`replacing`.
+    """Write many tables, one after the other, to one Parquet or CSV file, atomically.
 
     Args:
         path: ends with ``.parquet`` or ``.csv``; its parent folder exists.
@@ -336,7 +296,7 @@ def write_table(path: str | Path, frames: Iterable[pl.DataFrame]) -> int:
             else:
                 table.sink_parquet(fresh)
         except pl.exceptions.PolarsError as error:
-            raise OSError(f"{path}: cannot be written ({' '.join(str(error).split())})") from None
+            raise OSError(" ".join(str(error).split())) from None
     return total
 
 
@@ -352,14 +312,3 @@ def check_table_path(path: Path) -> None:
         raise InputError(f"{path.parent}: no such folder, so {path.name} cannot be written there")
     if path.is_dir():
         raise InputError(f"{path}: is a folder, expected a file name")
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Put ``path`` into errors of the file system that name a temporary path."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error

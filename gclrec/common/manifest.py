@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
+from gclrec.common.atomic import present, replacing
 from gclrec.common.errors import InputError, reading
-from gclrec.common.files import replacing
+
+Read = TypeVar("Read")
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -19,7 +22,7 @@ FORMAT = 1
 
 @contextlib.contextmanager
 def writing(folder: Path, kind: str, values: Mapping[str, Any]) -> Iterator[Path]:
-    """Yield an empty temporary folder that replaces ``folder`` at the end (see :func:`replacing`).
+    """Yield an empty temporary folder that replaces ``folder`` at the end, atomically.
 
     A ``manifest.json`` with ``values`` and the size and SHA-256 of each file is added last.
 
@@ -58,6 +61,7 @@ def read_manifest(folder: Path, kind: str, *, check: bool = True) -> dict[str, A
     """
     path = folder / MANIFEST
     try:
+        present(folder)
         content = path.read_bytes()
     except FileNotFoundError:
         what = "missing" if folder.is_dir() else "no such folder"
@@ -74,6 +78,35 @@ def read_manifest(folder: Path, kind: str, *, check: bool = True) -> dict[str, A
     for name, expected in files.items() if check else ():
         _check_file(folder / Path(name).name, expected)
     return cast("dict[str, Any]", manifest)
+
+
+def settled(folders: Sequence[Path], read: Callable[[], Read]) -> Read:
+    """Return what a function reads from folders that other processes may replace meanwhile.
+
+    It is called again until no manifest has changed while it ran, so that what it reads belongs together.
+
+    Args:
+        folders: made by :func:`writing`; each may be missing.
+        read: reads them.
+    """
+    for pause in (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0):
+        time.sleep(pause)
+        before = _manifests(folders)
+        try:
+            found = read()
+        except InputError:
+            if _manifests(folders) == before:
+                raise
+        else:
+            if _manifests(folders) == before:
+                return found
+    names = " and ".join(str(folder) for folder in folders)
+    raise InputError(f"{names}: replaced by other processes again and again while being read; try later")
+
+
+def _manifests(folders: Sequence[Path]) -> list[bytes | None]:
+    paths = [folder / MANIFEST for folder in folders if present(folder)]
+    return [path.read_bytes() if path.exists() else None for path in paths]
 
 
 def _check_file(path: Path, expected: Any) -> None:

@@ -28,7 +28,7 @@ from gclrec.settings.search_space import idle_settings, named_values, setting_va
 from gclrec.settings.validation import validate
 from gclrec.training.callbacks import Callbacks
 from gclrec.training.prepare import config_of, new_split, prepare
-from gclrec.training.recorder import create_run, fit_run
+from gclrec.training.recorder import creating_run, fit_run
 
 DEFAULT_AUGS = ("none", "edge_drop", "node_drop")
 """What is compared if nothing is named."""
@@ -333,9 +333,7 @@ def run_comparison(
             split, expected = splits[cell.fraction]
             if not begun:
                 data = prepare(cell.config, dataset, split)
-        if data is not None:
-            create_run(run.path, data)
-        elif fingerprint(run.split()) != expected:
+        if data is None and fingerprint(run.split()) != expected:
             raise InputError(
                 f"{run.path}: its split is not that of the other runs; has the data set changed since? "
                 "choose another --out"
@@ -343,13 +341,9 @@ def run_comparison(
         quiet = True
         if (run.path / "result.json").is_file():
             continue
-        try:
-            fit_run(run, data, callbacks=callbacks)
-        except InputError:
-            if not begun:
-                run.discard_unless_trained()
-            raise
-        done(run)
+        with run.held() if data is None else creating_run(run.path, data) as held:
+            fit_run(held, data, callbacks=callbacks)
+            done(held)
 
 
 def fingerprint(split: Split) -> str:

@@ -17,6 +17,7 @@ import tomli_w
 from gclrec.common.declaration import Span
 from gclrec.common.errors import InputError
 from gclrec.common.files import read_json, write_atomically
+from gclrec.common.locks import holding
 from gclrec.common.shell import flag
 from gclrec.experiments.comparison import check_same, is_vacant
 from gclrec.experiments.search import (
@@ -34,7 +35,6 @@ from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.validation import validate
 from gclrec.training.prepare import TrainingData, config_of
-from gclrec.training.recorder import create_run
 
 if TYPE_CHECKING:
     import optuna
@@ -178,9 +178,10 @@ class Tuning:
         from sqlalchemy.exc import SQLAlchemyError
 
         start, path = RunFolder(self.path / "start"), self.path / "study.db"
-        if not start.path.exists():
-            create_run(start.path, data)
-        with start.held():
+        self.path.mkdir(parents=True, exist_ok=True)
+        with holding(self.path, "searching"):
+            if self.begun() is None:
+                RunFolder.create(start.path, data.config.to_dict(), data.split, data.exposed, data.tables)
             write_atomically(self.path / "tuning.json", json.dumps(self.search.to_json(), indent=2))
             try:
                 # The connection is made by a function, since a URL cannot hold every path.

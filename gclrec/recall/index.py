@@ -13,7 +13,7 @@ import polars as pl
 
 from gclrec.common.errors import InputError, reading
 from gclrec.common.files import local_path, write_parquet
-from gclrec.common.manifest import MANIFEST, read_manifest, writing
+from gclrec.common.manifest import MANIFEST, read_manifest, settled, writing
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray, Vocabulary
 from gclrec.evaluation.ranking import top_k
@@ -302,7 +302,7 @@ class Index:
             try:
                 faiss.write_index(content, str(path))
             except RuntimeError as error:
-                raise OSError(f"{path}: cannot be written ({' '.join(str(error).split())})") from None
+                raise OSError(" ".join(str(error).split())) from None
 
     @classmethod
     def load(cls, folder: str | Path) -> Index:
@@ -313,7 +313,11 @@ class Index:
         Raises:
             InputError: a file is missing, cut off or altered (it is named), or the folder is something else.
         """
-        folder = local_path(folder)
+        path = local_path(folder)
+        return settled([path], lambda: cls._read(path))
+
+    @classmethod
+    def _read(cls, folder: Path) -> Index:
         manifest = read_manifest(folder, INDEX_KIND)
         if manifest.get("metric") != METRIC:
             raise InputError(f"{folder / MANIFEST}: metric {manifest.get('metric')!r}, expected {METRIC!r}")

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from gclrec.common.atomic import present
 from gclrec.common.errors import InputError, InputWarning, reading
 from gclrec.common.files import read_parquet, write_parquet
 from gclrec.common.forks import need_polars
-from gclrec.common.manifest import MANIFEST, read_manifest, writing
+from gclrec.common.manifest import MANIFEST, read_manifest, settled, writing
 from gclrec.common.ragged import Ragged
 from gclrec.common.shell import command_line
 from gclrec.data.interactions import Vocabulary, normal_ids
@@ -25,6 +26,7 @@ from gclrec.recall.fold_in import FoldIn
 from gclrec.recall.index import Index
 from gclrec.recall.raw_ids import check_columns, known_only, refuse_or_warn, share_of, user_item_columns
 from gclrec.runs.embeddings import EMBEDDINGS_KIND, Embedded, FloatArray, as_matrix, read_embeddings
+from gclrec.runs.folder import WAIT, RunFolder
 
 Encode = Callable[[pl.DataFrame], npt.NDArray[Any]]
 """From a table of attributes to ``(N, D)`` layer-0 vectors, row by row; a row of NaN says nothing."""
@@ -41,12 +43,15 @@ class AddedItems:
         vectors: ``(N, D)`` float32 final vectors.
         sent: ``(N, D)`` float32 what a new user receives from each (see :mod:`gclrec.recall.fold_in`).
         audience: the user rows that interacted with each.
+        read: how many of them, the first ones, were read from the run folder; ``None`` if those in the folder
+            were left out, to be replaced.
     """
 
     ids: pl.Series
     vectors: FloatArray
     sent: FloatArray
     audience: Ragged
+    read: int | None = None
 
     @classmethod
     def none(cls, ids: pl.Series, dim: int) -> AddedItems:
@@ -64,6 +69,13 @@ class AddedItems:
             np.concatenate([self.vectors, other.vectors]),
             np.concatenate([self.sent, other.sent]),
             self.audience.followed_by(other.audience),
+            self.read,
+        )
+
+    def take(self, rows: npt.NDArray[np.int64]) -> AddedItems:
+        """Return some of the items, as new ones."""
+        return AddedItems(
+            self.ids.gather(rows), self.vectors[rows], self.sent[rows], self.audience.take(rows)
         )
 
     def by_user(self, num_users: int, first: int) -> Ragged:
@@ -71,13 +83,28 @@ class AddedItems:
         return Ragged.from_pairs(self.audience.values, self.audience.owners() + first, num_users)
 
     def save(self, run: str | Path) -> None:
-        """Write the items to ``RUN/added``, atomically; the items that are there are replaced.
+        """Write the items to ``RUN/added``, atomically.
+
+        What others have saved there since these items were read stays: items that are new since then are
+        appended to it. Items of a recommender that was loaded without the added ones replace them.
 
         Raises:
-            InputError: the folder exists and is something else.
+            InputError: the folder exists and is something else, the run was trained anew since, or another
+                process keeps the run locked.
             OSError: the disk is full, or the place is not writable.
         """
-        run, dim = Path(run), self.vectors.shape[1]
+        run = Path(run)
+        with RunFolder(run).held("adding items", wait=WAIT):
+            items = self
+            if self.read is not None:
+                there = AddedItems.load(run, read_embeddings(run / "embeddings"))
+                fresh = self.take(np.arange(self.read, len(self)))
+                items = there.followed_by(fresh.take(np.flatnonzero(~fresh.ids.is_in(there.ids).to_numpy())))
+            items.write(run)
+
+    def write(self, run: Path) -> None:
+        """Write the items in place of those in the run folder, whose lock is held."""
+        dim = self.vectors.shape[1]
         values = {"count": len(self), "dim": dim, "trained": _checksum(run)}
         columns: dict[str, Any] = {"id": self.ids}
         for name, rows in (("vector", self.vectors), ("sent", self.sent)):
@@ -96,8 +123,8 @@ class AddedItems:
         """
         folder = Path(run) / "added"
         dim = embedded.item_vectors.shape[1]
-        if not folder.exists():
-            return cls.none(embedded.items.ids, dim)
+        if not present(folder):
+            return replace(cls.none(embedded.items.ids, dim), read=0)
         manifest = read_manifest(folder, ADDED_KIND)
         if manifest.get("trained") != _checksum(Path(run)):
             again = "add the items again with gclrec add-items and its option replace"
@@ -111,7 +138,7 @@ class AddedItems:
             audience = Ragged.from_pairs(pairs["item"].to_numpy(), pairs["user"].to_numpy(), len(frame))
         if audience.values.max(initial=-1) >= len(embedded.users):
             raise InputError(f"{folder / 'pairs.parquet'}: user rows do not fit the users of the run")
-        return cls(frame["id"], vectors, sent, audience)
+        return cls(frame["id"], vectors, sent, audience, read=len(frame))
 
 
 def read_catalogue(run: str | Path, *, with_added: bool = True) -> tuple[Embedded, AddedItems]:
@@ -124,7 +151,13 @@ def read_catalogue(run: str | Path, *, with_added: bool = True) -> tuple[Embedde
     Raises:
         InputError: a file is missing or damaged.
     """
-    embedded = read_embeddings(Path(run) / "embeddings")
+    run = Path(run)
+    parts = [run / "embeddings", run / "added"]
+    return settled(parts, lambda: _catalogue(run, with_added))
+
+
+def _catalogue(run: Path, with_added: bool) -> tuple[Embedded, AddedItems]:
+    embedded = read_embeddings(run / "embeddings")
     ids = embedded.items.ids
     added = AddedItems.none(ids, embedded.item_vectors.shape[1])
     if with_added:
@@ -140,8 +173,36 @@ def read_catalogue(run: str | Path, *, with_added: bool = True) -> tuple[Embedde
     return whole, added
 
 
+def read_searchable(
+    run: Path, *, use_index: bool = True, with_added: bool = True
+) -> tuple[Embedded, AddedItems, Index]:
+    """Return the vectors of a run, its added items, and an index of all its items that fits them.
+
+    Exports and ``gclrec add-items`` may replace the folders meanwhile: what is returned belongs together.
+
+    Args:
+        run: the run folder.
+        use_index: take ``index/`` if it exists; otherwise, or without it, the index is exact.
+        with_added: see :func:`read_catalogue`.
+
+    Raises:
+        InputError: a file is missing, damaged or does not fit the others.
+    """
+
+    def read() -> tuple[Embedded, AddedItems, Index]:
+        whole, added = read_catalogue(run, with_added=with_added)
+        if use_index and present(run / "index"):
+            return whole, added, catalogue_index(run, whole, len(added))
+        return whole, added, Index.exact(whole.item_vectors, whole.items)
+
+    return settled([run / name for name in ("embeddings", "added", "index")], read)
+
+
 def catalogue_index(run: Path, whole: Embedded, num_added: int) -> Index:
     """Return the index of a run, extended by the items that were added after it was built.
+
+    An index that holds added items which have been replaced since is of no use: an exact one is returned
+    instead, and an :class:`~gclrec.InputWarning` says so.
 
     Raises:
         InputError: a file of it is missing or damaged, or it was made from other vectors.
@@ -151,16 +212,24 @@ def catalogue_index(run: Path, whole: Embedded, num_added: int) -> Index:
         index = Index.load(run / "index")
     except InputError as error:
         raise InputError(f"{error}; {again}") from None
-    count, total = len(index), len(whole.items)
-    if (
-        not total - num_added <= count <= total
-        or not index.ids.ids.equals(whole.items.ids.head(count))
-        or not np.array_equal(index.vectors, whole.item_vectors[:count])
-    ):
+    total = len(whole.items)
+    count, trained = min(len(index), total), total - num_added
+    if len(index) < trained or not agree(index, whole, trained):
         raise InputError(f"{run / 'index'}: was made from other item vectors than the run's; {again}")
+    if len(index) > total or not agree(index, whole, count):
+        message = f"{run / 'index'}: holds added items that were replaced since, so the search is exact"
+        warnings.warn(f"{message}; {again}", InputWarning, stacklevel=3)
+        return Index.exact(whole.item_vectors, whole.items)
     if count == total:
         return index
     return index.extended(whole.item_vectors[count:], whole.items.ids.slice(count))
+
+
+def agree(index: Index, whole: Embedded, count: int) -> bool:
+    """Return whether the first items of an index are those of the run, with the same vectors."""
+    return index.ids.ids.head(count).equals(whole.items.ids.head(count)) and np.array_equal(
+        index.vectors[:count], whole.item_vectors[:count]
+    )
 
 
 def read_fold_in(run: Path, users: Vocabulary, items: Vocabulary, added: AddedItems | None) -> FoldIn:

@@ -23,10 +23,9 @@ from gclrec.recall.index import Index
 from gclrec.recall.new_items import (
     AddedItems,
     Encode,
-    catalogue_index,
     new_items,
-    read_catalogue,
     read_fold_in,
+    read_searchable,
 )
 from gclrec.recall.new_users import EncodeUsers, Histories, histories_of
 from gclrec.recall.raw_ids import Lookup, RawIds, distinct_rows, known_only
@@ -131,11 +130,7 @@ class Recommender:
         """
         run = local_path(run)
         check_run(run)
-        whole, added = read_catalogue(run, with_added=with_added)
-        if use_index and (run / "index").exists():
-            index = catalogue_index(run, whole, len(added))
-        else:
-            index = Index.exact(whole.item_vectors, whole.items)
+        whole, added, index = read_searchable(run, use_index=use_index, with_added=with_added)
         known = read_known(run, seen, whole.users, whole.items)
         if len(added):
             known = known.union(added.by_user(len(whole.users), len(whole.items) - len(added)))
@@ -302,12 +297,14 @@ class Recommender:
         )
 
     def save_added(self) -> None:
-        """Write the items added since training into the run folder, in place of those that it has.
+        """Write the items added since training into the run folder.
 
-        :meth:`load` appends them to the index of the run; ``gclrec export`` builds them into it.
+        :meth:`load` appends them to the index of the run; ``gclrec export`` builds them into it. Items that
+        others saved in the folder since this recommender was loaded stay there. If it was loaded without the
+        added items, its own replace them all.
 
         Raises:
-            InputError: this recommender was not loaded from a run folder.
+            InputError: this recommender was not loaded from a run folder, or another process keeps it locked.
         """
         if self.run is None or self.added is None:
             raise InputError("added items are saved in a run folder: load the recommender from one")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gclrec.common.errors import InputError, reading
 from gclrec.common.files import read_parquet, write_parquet
-from gclrec.common.manifest import MANIFEST, read_manifest, writing
+from gclrec.common.manifest import MANIFEST, read_manifest, settled, writing
 from gclrec.data.interactions import IntArray, Vocabulary
 from gclrec.runs.reading import vocabulary_of
 
@@ -92,6 +92,10 @@ def read_embeddings(folder: str | Path) -> Embedded:
         InputError: a file is missing, cut off or altered (it is named), or the folder is something else.
     """
     folder = Path(folder)
+    return settled([folder], lambda: _read(folder))
+
+
+def _read(folder: Path) -> Embedded:
     manifest = read_manifest(folder, EMBEDDINGS_KIND)
     if manifest.get("metric") != METRIC:
         raise InputError(f"{folder / MANIFEST}: metric {manifest.get('metric')!r}, expected {METRIC!r}")

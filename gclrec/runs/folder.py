@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -16,22 +13,17 @@ from typing import Any
 import polars as pl
 import tomli_w
 
+from gclrec.common.atomic import discard, replacing
 from gclrec.common.errors import InputError, UnfinishedError, reading
-from gclrec.common.files import (
-    read_json,
-    read_parquet,
-    read_toml,
-    replacing,
-    write_atomically,
-    write_parquet,
-)
+from gclrec.common.files import read_json, read_parquet, read_toml, write_atomically, write_parquet
+from gclrec.common.locks import holding
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.schema import Schema
 from gclrec.data.splits import Split
 from gclrec.runs.reading import JOINED, PARTS, REMOVED, read_pairs, read_vocabulary
 
-if sys.platform != "win32":
-    import fcntl
+WAIT = 30.0
+"""Seconds that a writer waits for another one, where it can expect that to be short."""
 
 
 class RunFolder:
@@ -52,22 +44,28 @@ class RunFolder:
     ``added/``              items added after training, written by ``gclrec add-items``
     ======================  ==========================================================
 
-    Every file is written under a temporary name and renamed, so a reader never sees half of one.
+    Every file is written under a temporary name and renamed, so a reader never sees half of one. Writers hold
+    the lock of the folder (see :mod:`gclrec.common.locks`).
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._holds = False
 
     @classmethod
-    def create(
+    @contextlib.contextmanager
+    def creating(
         cls,
         path: Path,
         settings: Mapping[str, Any],
         split: Split,
         exposed: Interactions | None = None,
         attributes: Mapping[str, tuple[Schema, pl.DataFrame]] = MappingProxyType({}),
-    ) -> RunFolder:
-        """Make the folder with its settings, split and attributes; it appears whole or not at all.
+    ) -> Iterator[RunFolder]:
+        """Make the folder with its settings, split and attributes, and hold its lock while the block runs.
+
+        It appears whole and locked, or not at all. If the block raises an :class:`InputError` before an epoch
+        is done, such as for settings that do not suit the data, the folder is removed.
 
         Args:
             path: where; it must not exist.
@@ -80,14 +78,35 @@ class RunFolder:
             InputError: the folder exists already.
         """
         check_free(path)
-        with replacing(path, overwrite=False) as fresh:
-            run = cls(fresh)
-            run.write_settings(settings)
-            run._write_split(split)
-            if exposed is not None:
-                run._write_pairs("exposed", exposed)
-            run._write_attributes(attributes)
-        return cls(path)
+        with contextlib.ExitStack() as lock:
+            try:
+                with replacing(path, overwrite=False) as fresh:
+                    run = cls(fresh)
+                    run.write_settings(settings)
+                    run._write_split(split)
+                    if exposed is not None:
+                        run._write_pairs("exposed", exposed)
+                    run._write_attributes(attributes)
+                    lock.enter_context(holding(fresh, "training"))
+            except OSError:
+                check_free(path)  # another process has made it meanwhile
+                raise
+            run = cls(path)
+            run._holds = True
+            try:
+                yield run
+            except InputError:
+                if not run.last_checkpoint.exists():
+                    discard(path)
+                raise
+            finally:
+                run._holds = False
+
+    @classmethod
+    def create(cls, *arguments: Any, **named: Any) -> RunFolder:
+        """Make the folder as :meth:`creating` does, without keeping its lock."""
+        with cls.creating(*arguments, **named) as run:
+            return cls(run.path)
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -102,26 +121,25 @@ class RunFolder:
         return cls(path)
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Lock the folder against other processes that train; the lock ends with the process.
+    def held(self, doing: str = "training", *, wait: float = 0.0) -> Iterator[RunFolder]:
+        """Hold the lock of the folder while the block runs, and yield the folder.
+
+        Args:
+            doing: what for, as others are told.
+            wait: seconds to wait for another holder.
 
         Raises:
-            InputError: another process trains there.
+            InputError: another process holds it; the message says which and what for.
         """
-        if sys.platform == "win32":
-            yield
+        if self._holds:
+            yield self
             return
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            _lock(descriptor, self.path)
-            yield
-        finally:
-            os.close(descriptor)
-
-    def discard_unless_trained(self) -> None:
-        """Remove the folder if no epoch is done, such as when the settings do not suit the data."""
-        if not self.last_checkpoint.exists():
-            shutil.rmtree(self.path, ignore_errors=True)
+        with holding(self.path, doing, wait=wait):
+            self._holds = True
+            try:
+                yield self
+            finally:
+                self._holds = False
 
     @property
     def last_checkpoint(self) -> Path:
@@ -295,14 +313,3 @@ def free_name(parent: Path, stem: str) -> Path:
 def plain_name(text: str) -> str:
     """Return a text as a name for a folder: letters, digits and a few marks."""
     return re.sub(r"[^A-Za-z0-9_.+,=-]+", "_", text).strip("_")
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            message = "another process is training here; wait for it, or stop it first"
-            raise InputError(f"{path}: {message}") from None
-        except OSError:
-            return  # a file system without locks

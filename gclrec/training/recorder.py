@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -121,13 +122,9 @@ def save_run(folder: RunFolder, result: Result) -> None:
     recorder.on_end(result)
 
 
-def create_run(path: Path, data: TrainingData) -> RunFolder:
-    """Make the folder of a run with its settings, split and attributes.
-
-    Raises:
-        InputError: the folder exists already.
-    """
-    return RunFolder.create(path, data.config.to_dict(), data.split, data.exposed, data.tables)
+def creating_run(path: Path, data: TrainingData) -> AbstractContextManager[RunFolder]:
+    """Make the folder of a run with its settings, split and attributes; see :meth:`RunFolder.creating`."""
+    return RunFolder.creating(path, data.config.to_dict(), data.split, data.exposed, data.tables)
 
 
 def continued_data(folder: RunFolder, epochs: int | None = None) -> TrainingData:

@@ -61,7 +61,7 @@ def test_export_again_replaces(gclrec: Run, run: FakeRun) -> None:
     for backend in ("ivfflat", "exact"):
         assert gclrec("export", run.path, "--backend", backend).code == 0
     assert Index.load(run.path / "index").backend == "exact"
-    assert sorted(path.name for path in run.path.iterdir()) == ["embeddings", "index", "split"]
+    assert sorted(path.name for path in run.path.iterdir()) == [".lock", "embeddings", "index", "split"]
 
 
 def test_a_missed_target_is_reported(gclrec: Run, run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_a_full_disk(gclrec: Run, run: FakeRun, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("gclrec.recall.index.write_parquet", full)
     assert "No space left on device" in gclrec("export", run.path, "--backend", "exact").error
-    assert sorted(path.name for path in run.path.iterdir()) == ["embeddings", "split"]
+    assert sorted(path.name for path in run.path.iterdir()) == [".lock", "embeddings", "split"]
 
 
 def test_manifest_tells_all(gclrec: Run, run: FakeRun) -> None:

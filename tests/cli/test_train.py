@@ -216,7 +216,7 @@ def test_interrupting_says_how_to_go_on(train: Run, tmp_path: Path, monkeypatch:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gclrec.cli.train.fit_created", interrupted)
+    monkeypatch.setattr("gclrec.cli.train.go_on", interrupted)
     outcome = train()
     assert outcome.code == 130
     assert f"gclrec train --resume {tmp_path / 'run'}" in outcome.err
@@ -244,9 +244,9 @@ def test_settings_that_do_not_suit_the_data_leave_nothing_behind(
 @pytest.mark.skipif(sys.platform == "win32", reason="folders are not locked on Windows")
 def test_two_processes_do_not_train_in_one_folder(train: Run, gclrec: Run, tmp_path: Path) -> None:
     assert train().code == 0
-    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
     with RunFolder.open(tmp_path / "run").held():
-        outcome = gclrec("train", "--resume", tmp_path / "run")
+        files = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+        outcome = gclrec("train", "--resume", tmp_path / "run", "--epochs", 3)
     assert outcome.code == 2
     assert "another process is training here" in outcome.error
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == files

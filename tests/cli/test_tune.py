@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from gclrec.common.files import read_toml
+from gclrec.common.locks import holding
 from gclrec.experiments import search
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.methods import METHODS
@@ -22,7 +23,7 @@ from gclrec.training.trainer import Trainer
 from .conftest import Outcome
 
 Run = Callable[..., Outcome]
-FILES = {"start", "tuning.json", "study.db", "trials.csv", "best.toml"}
+FILES = {".lock", "start", "tuning.json", "study.db", "trials.csv", "best.toml"}
 
 
 @pytest.fixture
@@ -292,8 +293,8 @@ def test_a_folder_half_made_is_made_anew(tune: Run, tmp_path: Path) -> None:
 def test_two_at_a_time_are_refused(tune: Run, tmp_path: Path) -> None:
     pytest.importorskip("fcntl")
     tune("--aug", "none")
-    with RunFolder(tmp_path / "out" / "start").held():
-        assert "another process" in tune("--aug", "none").error
+    with holding(tmp_path / "out", "searching"):
+        assert "another process is searching here" in tune("--aug", "none").error
 
 
 def test_without_optuna_it_says_what_to_install(tune: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,6 @@ from gclrec.common.files import (
     read_json,
     read_parquet,
     read_toml,
-    replacing,
     write_atomically,
     write_parquet,
     write_table,
@@ -79,107 +76,6 @@ def test_bad_places(tmp_path: Path, name: str, said: str) -> None:
     with pytest.raises(InputError) as caught:
         write_table(tmp_path / name, pieces(1))
     assert said in str(caught.value)
-
-
-# -- one file or folder ---------------------------------------------------------------------------
-
-
-def make(fresh: Path, folder: bool, text: str) -> None:
-    if folder:
-        (fresh / "inner").mkdir(parents=True)
-        (fresh / "inner" / "file").write_text(text)
-    else:
-        fresh.write_text(text)
-
-
-def content(path: Path) -> str:
-    return (path / "inner" / "file" if path.is_dir() else path).read_text()
-
-
-as_folder = pytest.mark.parametrize("folder", [False, True])
-
-
-@as_folder
-def test_replacing(tmp_path: Path, folder: bool) -> None:
-    path = tmp_path / "new" / "thing"
-    for text in ("first", "second"):
-        with replacing(path) as fresh:
-            assert fresh.parent.parent == path.parent  # the same file system, so a rename is enough
-            make(fresh, folder, text)
-            assert not path.exists() or content(path) == "first"
-        assert content(path) == text
-    assert [each.name for each in path.parent.iterdir()] == ["thing"]
-
-
-@as_folder
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, OSError(28, "No space left on device")])
-def test_a_failed_write_leaves_the_former(tmp_path: Path, folder: bool, error) -> None:
-    path = tmp_path / "thing"
-    with replacing(path) as fresh:
-        make(fresh, folder, "former")
-
-    def broken() -> None:
-        with replacing(path) as fresh:
-            make(fresh, folder, "half")
-            raise error
-
-    with pytest.raises(error if isinstance(error, type) else OSError):
-        broken()
-    assert content(path) == "former"
-    assert [each.name for each in tmp_path.iterdir()] == ["thing"]
-
-
-@as_folder
-def test_a_failed_rename_leaves_the_former(
-    tmp_path: Path, folder: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "thing"
-    with replacing(path) as fresh:
-        make(fresh, folder, "former")
-
-    def full(self: Path, target: Path) -> None:
-        raise OSError(28, "No space left on device", str(self))
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OSError, match=r"No space left on device: '.*/thing'$"), replacing(path) as fresh:
-        make(fresh, folder, "new")
-    assert content(path) == "former"
-    assert [each.name for each in tmp_path.iterdir()] == ["thing"]
-
-
-@as_folder
-def test_permissions_are_the_usual_ones(tmp_path: Path, folder: bool) -> None:
-    """What is written can be read by others, although the temporary folder cannot."""
-    make(tmp_path / "usual", folder, "")
-    with replacing(tmp_path / "thing") as fresh:
-        assert stat.S_IMODE(fresh.parent.stat().st_mode) == 0o700
-        make(fresh, folder, "")
-    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("usual", "thing")]
-    assert modes[0] == modes[1]
-
-
-def test_a_folder_in_the_way_is_kept(tmp_path: Path) -> None:
-    make(tmp_path / "thing", True, "theirs")
-    with pytest.raises(OSError, match="thing"), replacing(tmp_path / "thing", overwrite=False) as fresh:
-        make(fresh, True, "ours")
-    assert content(tmp_path / "thing") == "theirs"
-    assert [each.name for each in tmp_path.iterdir()] == ["thing"]
-
-
-def test_a_link_is_replaced_and_not_its_target(tmp_path: Path) -> None:
-    (tmp_path / "target").write_text("kept")
-    (tmp_path / "link").symlink_to(tmp_path / "target")
-    write_atomically(tmp_path / "link", "new")
-    assert (tmp_path / "target").read_text() == "kept"
-    assert (tmp_path / "link").read_text() == "new"
-
-
-def test_threads_may_write_one_file(tmp_path: Path) -> None:
-    texts = [str(number) * 10_000 for number in range(8)]
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda text: write_atomically(tmp_path / "file", text), texts * 5))
-    assert (tmp_path / "file").read_text() in texts
-    assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
 # -- reading --------------------------------------------------------------------------------------
