@@ -272,12 +272,16 @@ def emit_json(values: Mapping[str, object]) -> None:
 
 
 def with_flags(message: object) -> str:
-    """Return a message on one line, with the flags of the arguments that it names between backticks."""
+    """Return a message on one line, with the flags of the arguments that it names between backticks.
+
+    Ids and paths are left as they are: they stand between quotes, or have other text around backticks.
+    """
 
     def spelled(found: re.Match[str]) -> str:
         return flag(found[1]) + ("" if found[2] in (None, "True") else f" {found[2]}")
 
-    return re.sub(r"`([a-z_]+)(?:=([^`]*))?`", spelled, " ".join(str(message).split()))
+    line = re.sub(r"\s*\n\s*", " ", str(message).strip())
+    return re.sub(r"(?<!\S)`([a-z_]+)(?:=([^`]*))?`(?=[\s;,:.)]|$)", spelled, line)
 
 
 def _show_warning(

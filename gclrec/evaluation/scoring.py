@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -94,11 +95,11 @@ class Scoring(nn.Module):
         users = np.unique(split.valid.user)
         if len(users) > most_users // 4:
             users = np.random.default_rng(seed).permutation(users)
-        few = _Curve(embeddings, split, figure, users[: most_users // 4])
-        many = _Curve(embeddings, split, figure, users[:most_users])
-        best = max((0.0, 0.25, 0.5, 0.75, 1.0), key=few.at)
+        few = _curve(embeddings, split, figure, users[: most_users // 4])
+        many = _curve(embeddings, split, figure, users[:most_users])
+        best = max((0.0, 0.25, 0.5, 0.75, 1.0), key=few)
         for distance in (0.125, 0.0625):
-            best = max(sorted(_around(best, distance)), key=many.at)
+            best = max(sorted(_around(best, distance)), key=many)
         self.exponent.fill_(best)
         return best
 
@@ -116,8 +117,8 @@ class Scoring(nn.Module):
         users, best = np.unique(split.valid.user), float(self.exponent)
         if len(users) <= MOST_USERS:
             return best
-        curve = _Curve(embeddings, split, figure, users)
-        while (better := max(_around(best, 0.0625), key=curve.at)) != best:
+        curve = _curve(embeddings, split, figure, users)
+        while (better := max(_around(best, 0.0625), key=curve)) != best:
             best = better
         self.exponent.fill_(best)
         return best
@@ -129,25 +130,20 @@ def _around(exponent: float, distance: float) -> list[float]:
     return [each for each in near if 0.0 <= each <= 1.0]
 
 
-class _Curve:
-    """A validation figure as a function of the exponent, over some of the users; values are cached."""
+def _curve(embeddings: Embeddings, split: Split, figure: str, users: IntArray) -> Callable[[float], float]:
+    """Return a validation figure as a function of the exponent, over some of the users; values are cached."""
+    valid, exclude = split.valid.select(np.isin(split.valid.user, users)), split.no_candidates("valid")
+    group, _, name = figure.partition("/")
+    metric, _, k = name.partition("@")
+    cut: Any = {"ks": (int(k),), "metrics": (metric,), "groups": (group,), "per_user": False}
 
-    def __init__(self, embeddings: Embeddings, split: Split, figure: str, users: IntArray) -> None:
-        self.embeddings, self.split, self.figure = embeddings, split, figure
-        self.valid = split.valid.select(np.isin(split.valid.user, users))
-        self.exclude = split.no_candidates("valid")
-        self.found: dict[float, float] = {}
+    @cache
+    def at(exponent: float) -> float:
+        rows, columns = calibrated(embeddings, exponent)
+        found = evaluate(rows, columns, split.train, valid, exclude=exclude, **cut).values
+        return found.get(figure, -math.inf)  # without cases it is lower than any
 
-    def at(self, exponent: float) -> float:
-        """Return the figure; lower than any where it has no cases."""
-        if exponent not in self.found:
-            group, _, name = self.figure.partition("/")
-            metric, _, k = name.partition("@")
-            cut: Any = {"ks": (int(k),), "metrics": (metric,), "groups": (group,), "per_user": False}
-            rows, columns = calibrated(self.embeddings, exponent)
-            values = evaluate(rows, columns, self.split.train, self.valid, exclude=self.exclude, **cut).values
-            self.found[exponent] = values.get(self.figure, -math.inf)
-        return self.found[exponent]
+    return at
 
 
 def _dot(embeddings: Embeddings, exponent: float) -> Embeddings:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gclrec.cli.console import output
+from gclrec.cli.console import output, with_flags
 from gclrec.common.shell import command_line, printable
 
 from .conftest import QUICK, Outcome
@@ -44,6 +44,14 @@ def odd(gclrec: Run, tmp_path: Path) -> Path:
         asked = gclrec(*words(command)[1:])
         assert asked.code == 0, (command, asked.err)
     return run
+
+
+def test_arguments_in_messages_are_printed_as_flags() -> None:
+    said = "a.csv: name with `user_column` and `item_column`; give `quote=none`, or\n  `skip_known=True`"
+    flags = "a.csv: name with --user-column and --item-column; give --quote none, or --skip-known"
+    assert with_flags(said) == flags
+    for text in ("unknown user '`quote`'", "/a/`x`/b  c.csv: no such file", "`a b`", "x=`y`"):
+        assert with_flags(text) == text
 
 
 def test_ids_are_shown_as_they_are(gclrec: Run, odd: Path, tmp_path: Path) -> None:
