@@ -78,7 +78,7 @@ class Vocabulary:
         """
         series = id_series(ids)
         if series.n_unique() < len(series):
-            raise InputError(f"id {series.filter(series.is_duplicated())[0]!r} stands twice, expected once")
+            raise InputError(f"id {series.filter(series.is_duplicated())[0]!r} occurs twice, expected once")
         return cls(series)
 
     def __len__(self) -> int:

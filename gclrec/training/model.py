@@ -117,8 +117,7 @@ class Model(nn.Module):
     def load(self, tensors: Mapping[str, Tensor], source: object = "the best checkpoint") -> None:
         """Take over the tensors of a model's ``state_dict``; others among them are left out.
 
-        The tensors themselves become the parameters, so the former ones keep their values for whoever
-        holds them.
+        The tensors themselves become the parameters; the former ones keep their values.
 
         Raises:
             InputError: a tensor is missing or does not fit; names the source.

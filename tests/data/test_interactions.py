@@ -55,7 +55,7 @@ def test_vocabulary_of_several_columns_and_kinds():
 def test_vocabulary_in_the_order_given():
     assert Vocabulary.in_order(["tea", "milk"]).ids.to_list() == ["tea", "milk"]
     assert Vocabulary.in_order([3, 1, 2]).rows([1, 2, 3]).tolist() == [1, 2, 0]
-    with pytest.raises(InputError, match="id 3 stands twice"):
+    with pytest.raises(InputError, match="id 3 occurs twice"):
         Vocabulary.in_order([3, 1, 3])
 
 

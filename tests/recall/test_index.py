@@ -164,7 +164,7 @@ def test_ids_name_the_rows_in_the_order_given() -> None:
     ("ids", "said"),
     [
         (["a", "b"], "2 ids and 3"),
-        (["a", "b", "a"], "'a' stands twice"),
+        (["a", "b", "a"], "'a' occurs twice"),
         (["a", None, "b"], "found None in a list"),
     ],
 )

@@ -90,7 +90,7 @@ def detect_format(path: AnyPath) -> str:
 
 
 def header_names(sample: bytes, columns: Columns = GUESSED) -> list[str]:
-    """Return the names of the columns of a text file, whose separator is told by the first line."""
+    """Return the names of the columns of a text file, with the separator of its first line."""
     line = first_line(sample)
     names = header_fields(line, sniff_separator(line), columns.quote_char)
     return names if columns.header else [str(place + 1) for place in range(len(names))]

@@ -38,7 +38,7 @@ def interactions_from(
         keep: which rows are interactions, and which of repeated pairs stays.
 
     Raises:
-        InputError: the type is not one of these, the columns cannot be told, or a value is no id, number
+        InputError: the type is not one of these, the columns cannot be found, or a value is no id, number
             or time; names the row (from 1) and the column.
 
     Example:
