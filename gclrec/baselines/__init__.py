@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gclrec.baselines.content_knn import content_knn
+from gclrec.baselines.ease import ease
 from gclrec.baselines.gf_cf import gf_cf
+from gclrec.baselines.ials import ials
 from gclrec.baselines.item_knn import item_knn
 from gclrec.baselines.popularity import popularity
 from gclrec.baselines.pure_svd import pure_svd
+from gclrec.baselines.rp3beta import rp3beta
 from gclrec.baselines.scorers import Scorer
 from gclrec.common.declaration import Declared, declarations
 
@@ -47,6 +50,16 @@ BASELINES: Mapping[str, Baseline] = {
     "pure_svd": Baseline(pure_svd, "`r_u Q q_j`, from the truncated SVD of the interaction matrix"),
     "gf_cf": Baseline(
         gf_cf, "`r_u (R'R + a D^-1/2 V V' D^1/2)`, `a` for low_pass: linear filter plus ideal low-pass filter"
+    ),
+    "rp3beta": Baseline(
+        rp3beta,
+        "probability of a walk of three steps from `u` to `j`, divided by a power of the degree of `j`",
+    ),
+    "ease": Baseline(
+        ease, "sum of the weights from the user's items to `j` that reconstruct the interactions best"
+    ),
+    "ials": Baseline(
+        ials, "`x_u y_j`, fitted to all pairs by least squares, those without interaction weighing less"
     ),
 }
 """Baselines by the name that ``baseline`` takes."""

@@ -6,15 +6,28 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from gclrec.baselines.least_squares import LeastSquares
+from gclrec.common.declaration import Setting, Span
 from gclrec.common.ragged import Ragged
 from gclrec.encoders.base import Embeddings
 from gclrec.evaluation.ranking import top_k, top_k_of_scores
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+NEIGHBOURS = Setting(
+    "neighbours",
+    "Items that item_knn and rp3beta keep of each item.",
+    low=1,
+    search=Span(20, 1000, log=True),
+)
 
 _SCORES = 2**24
 """Scores held at a time, about."""
@@ -46,14 +59,38 @@ class VectorScorer:
 
     Args:
         vectors: of users and items.
+        least_squares: what gives vectors to users, and to items, where they are fitted so.
     """
 
     vectors: Embeddings
+    least_squares: tuple[LeastSquares, LeastSquares] | None = None
 
     def top_k(self, users: npt.ArrayLike, k: int, seen: Ragged | None = None) -> Tensor:
         """Return the best items of some users; see :class:`Scorer`."""
         rows = torch.as_tensor(users, dtype=torch.int64, device=self.vectors.users.device)
         return top_k(self.vectors.users[rows], self.vectors.items, k, seen=seen)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class ItemScorer:
+    """Ranks by the sum of weights between the items of a user and an item.
+
+    Args:
+        interactions: ``(U, I)`` ones, in SciPy's CSR form.
+        weights: ``(I, I)`` from an item of the user to the item to rank; in CSR form, or dense.
+    """
+
+    interactions: scipy.sparse.csr_array
+    weights: scipy.sparse.csr_array | npt.NDArray[Any]
+    vectors: None = None
+
+    def top_k(self, users: npt.ArrayLike, k: int, seen: Ragged | None = None) -> Tensor:
+        """Return the best items of some users; see :class:`Scorer`."""
+        return ranked_in_blocks(self._scores, users, self.weights.shape[1], k, seen)
+
+    def _scores(self, users: Tensor) -> Tensor:
+        product: Any = self.interactions[users.numpy()] @ self.weights
+        return torch.from_numpy(product if isinstance(product, np.ndarray) else product.toarray())
 
 
 def ranked_in_blocks(

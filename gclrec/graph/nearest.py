@@ -68,8 +68,19 @@ def _nearest(
     other = item != rows[row]
     row, item, number = row[other], item[other], shared.data[other]
     cosine = number / (np.sqrt(degrees[rows[row]] * degrees[item]) + shrink)
-    order = np.lexsort((-cosine, row))  # stable: equal cosines stay in order of number
-    row, item, cosine = row[order], item[order], cosine[order]
-    begin = np.searchsorted(row, np.arange(len(rows)))
-    kept = np.arange(len(row)) - begin[row] < count
+    kept = largest_of_rows(row, cosine, count)
     return item[kept], rows[row[kept]], cosine[kept]
+
+
+def largest_of_rows(row: IntArray, value: Float64Array, count: int) -> IntArray:
+    """Return the places of the ``count`` largest values of each row, largest first.
+
+    Args:
+        row: ``(n,)`` the row of each value, ascending.
+        value: ``(n,)`` the values; equal ones stay in their order.
+        count: values wanted of each row, at most.
+    """
+    order = np.lexsort((-value, row))  # stable
+    begin = np.searchsorted(row, row)
+    kept: IntArray = order[np.arange(len(row)) - begin < count]
+    return kept

@@ -10,7 +10,8 @@ the neighbours :math:`N` of a new node,
 
 so one vector :math:`s_j` a node, what it *sends*, is all that is kept of the layers. For a node of the
 training graph with its own layer 0 this equals the encoder's output. Layer 0 of a new node is unknown; where
-it is needed, a ridge regression fitted to the nodes of training predicts it from what the node receives.
+it is needed, a ridge regression fitted to the nodes of training predicts it from what the node receives. A
+factorisation fitted by least squares solves for a new node as it solved for those of training.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from safetensors.numpy import save as serialize
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from gclrec.baselines.least_squares import LeastSquares
 from gclrec.common.errors import InputError, reading
 from gclrec.common.manifest import MANIFEST, read_manifest, writing
 from gclrec.common.ragged import Ragged
@@ -70,6 +72,7 @@ class FoldIn:
         item_ridge: predicts layer 0 of an item.
         trained_on: parts of the split whose pairs were the graph.
         degree_exponent: ``a`` of the edge weights ``(d_u d_i)^-a``.
+        least_squares: of users and of items, by what they interacted with; in place of the ridge regressions.
     """
 
     weights: tuple[float, ...]
@@ -82,6 +85,7 @@ class FoldIn:
     item_ridge: Ridge
     trained_on: tuple[str, ...] = ("train",)
     degree_exponent: float = 0.5
+    least_squares: tuple[LeastSquares, LeastSquares] | None = None
 
     @classmethod
     @torch.no_grad()
@@ -143,6 +147,7 @@ class FoldIn:
         items: Tensor,
         *,
         exponents: tuple[float, float] = (1.0, 1.0),
+        least_squares: tuple[LeastSquares, LeastSquares] | None = None,
     ) -> FoldIn:
         """Keep final vectors, of an encoder whose vectors do not come from neighbours.
 
@@ -153,6 +158,7 @@ class FoldIn:
             users: ``(U, D)`` final vectors, before the score changes their length.
             items: ``(I, D)``, likewise.
             exponents: see :class:`FoldIn`.
+            least_squares: see :class:`FoldIn`.
         """
         vectors = [_numpy(part) for part in (users, items)]
         degrees = [_numpy(degree) for degree in graph.degrees()]
@@ -165,7 +171,8 @@ class FoldIn:
             ridges.append(Ridge.fit(received[degree > 0], start[degree > 0]))
         lengths = np.linalg.norm(vectors[0], axis=1)
         onward = np.zeros_like(sent[0])
-        return cls((1.0,), exponents, sent[1], sent[0], onward, lengths, ridges[0], ridges[1])
+        arrays = (sent[1], sent[0], onward, lengths)
+        return cls((1.0,), exponents, *arrays, ridges[0], ridges[1], least_squares=least_squares)
 
     @property
     def propagates(self) -> bool:
@@ -188,7 +195,8 @@ class FoldIn:
         """Return the vectors of users by the items that they have.
 
         With propagation this is exact for a user of the training graph whose items and layer 0 are given. The
-        layer-0 share of a new user is left out. Without propagation the ridge regression predicts the vector.
+        layer-0 share of a new user is left out. Without propagation the ridge regression predicts the vector;
+        with least squares it is exactly that of a user of training with the same items.
 
         Args:
             history: the distinct items of each; the degrees of these items do not count the new users. Items
@@ -197,8 +205,12 @@ class FoldIn:
 
         Returns:
             ``(B, D)``; without any item that training has seen, the share of ``start``, otherwise zeros (the
-            mean user without propagation).
+            mean user of the ridge regression).
         """
+        if self.least_squares is not None and start is None:
+            return _solved(
+                self.least_squares[0], history.keep(self.item_tells[history.values]), self.item_sent
+            )
         received, _ = self._received(history, self.item_sent, self.item_tells)
         vectors: npt.NDArray[Any]
         if self.propagates:
@@ -219,6 +231,8 @@ class FoldIn:
             before: the items that they were trained on.
             now: the same and the new ones.
         """
+        if self.least_squares is not None:
+            return self.new_users(now)
         former, latter = (
             self._received(lists, self.item_sent, self.item_tells)[0] for lists in (before, now)
         )
@@ -237,10 +251,15 @@ class FoldIn:
         Args:
             audience: the distinct users of each; their degrees do not count the new items.
             start: ``(N, D)`` layer 0, such as the output of a content encoder; rows of NaN where it is to be
-                predicted. An item with neither users nor layer 0 gets the mean item's.
+                predicted. An item with neither users nor layer 0 gets the mean item's, or zeros by least
+                squares.
         """
         received, count = self._received(audience, self.user_sent, self.user_tells)
-        layer_zero = self.item_ridge(received)
+        if self.least_squares is None:
+            layer_zero = self.item_ridge(received)
+        else:
+            audience = audience.keep(self.user_tells[audience.values])
+            layer_zero = _solved(self.least_squares[1], audience, self.user_sent)
         if start is not None:
             given = ~np.isnan(start).any(axis=1, keepdims=True)
             layer_zero = np.where(given, start, layer_zero).astype(np.float32)
@@ -276,6 +295,11 @@ class FoldIn:
             "users": users | vars(self.user_ridge),
             "items": {"sent": self.item_sent} | vars(self.item_ridge),
         }
+        if self.least_squares is not None:
+            solvers = dict(zip(files, self.least_squares, strict=True))
+            values["least_squares"] = {side: [x.base, x.l2, x.exponent] for side, x in solvers.items()}
+            for side, solver in solvers.items():
+                files[side]["gram"] = _numpy(solver.gram)
         with writing(Path(folder), FOLD_IN_KIND, values) as fresh:
             for side, arrays in files.items():
                 whole = {key: np.ascontiguousarray(value, dtype=np.float32) for key, value in arrays.items()}
@@ -293,6 +317,11 @@ class FoldIn:
         users, items = (_read(folder / f"{side}.safetensors") for side in ("users", "items"))
         with reading(folder / MANIFEST, "cannot be used"):
             num_users, num_items, dim = (int(manifest[name]) for name in ("users", "items", "dim"))
+            solvers = [
+                LeastSquares(torch.from_numpy(arrays["gram"]), *map(float, manifest["least_squares"][side]))
+                for side, arrays in (("users", users), ("items", items))
+                if "least_squares" in manifest
+            ]
             found = cls(
                 tuple(map(float, manifest["layer_weights"])),
                 (float(manifest["exponents"][0]), float(manifest["exponents"][1])),
@@ -304,6 +333,7 @@ class FoldIn:
                 Ridge(items["centre"], items["matrix"], items["mean"]),
                 tuple(map(str, manifest["trained_on"])),
                 float(manifest.get("degree_exponent", 0.5)),
+                (solvers[0], solvers[1]) if solvers else None,
             )
         arrays = (found.item_sent, found.user_sent, found.user_onward, found.user_length)
         expected = ((num_items, dim), (num_users, dim), (num_users, dim), (num_users,))
@@ -333,6 +363,12 @@ def _scaled(vectors: npt.NDArray[Any], exponent: float) -> FloatArray:
     lengths: FloatArray = np.linalg.norm(final, axis=1, keepdims=True).astype(np.float32)
     powers = np.where(lengths > 0, lengths, 1) ** (exponent - 1)
     return final * powers.astype(np.float32)
+
+
+def _solved(solver: LeastSquares, lists: Ragged, others: FloatArray) -> FloatArray:
+    """Return the vectors of nodes by what they interacted with, whatever the order of the lists."""
+    ordered = Ragged.from_pairs(lists.owners(), lists.values, len(lists), distinct=True)
+    return _numpy(solver(ordered, torch.from_numpy(others)))
 
 
 def _numpy(part: Tensor) -> npt.NDArray[Any]:

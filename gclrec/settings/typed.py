@@ -104,10 +104,13 @@ class Settings(TypedDict, total=False):
     """Share of items (or users) made cold by the cold splits."""
     shots: int
     """Training interactions that a cold item (or user) keeps; above 0 they are near-cold."""
-    baseline: Literal["popularity", "item_knn", "content_knn", "pure_svd", "gf_cf"] | None
-    """Fit one of popularity, item_knn, content_knn, pure_svd, gf_cf instead of training an encoder."""
+    baseline: Literal[
+        "popularity", "item_knn", "content_knn", "pure_svd", "gf_cf", "rp3beta", "ease", "ials"
+    ]
+    """Fit one of popularity, item_knn, content_knn, pure_svd, gf_cf, rp3beta, ease, ials instead of
+    training an encoder."""
     neighbours: int
-    """Nearest items that item_knn keeps of each item."""
+    """Items that item_knn and rp3beta keep of each item."""
     shrink: float
     """Added to the denominator of item_knn's cosine, against items with few shared users."""
     dim: int
@@ -116,6 +119,22 @@ class Settings(TypedDict, total=False):
     """Singular vectors of gf_cf's low-pass filter (pure_svd takes dim)."""
     low_pass: float
     """Weight of gf_cf's low-pass filter, beside 1 for its linear filter."""
+    walk_exponent: float
+    """Power of rp3beta's transition probabilities; above 1 likely steps count for more."""
+    popularity_damping: float
+    """Power of an item's degree that rp3beta divides its score by."""
+    ease_l2: float
+    """Weight of ease's L2 on the weights between items."""
+    unobserved_weight: float
+    """Weight of a pair without interaction in ials, beside 1 for one with."""
+    ials_l2: float
+    """Weight of L2 in ials."""
+    l2_exponent: float
+    """Power of a node's weight of pairs in the L2 of ials: 0 for all nodes alike, 1 by what they weigh."""
+    iterations: int
+    """Rounds of ials: users, then items."""
+    start_scale: float
+    """Length of ials' vectors at the start."""
     encoder: Literal["lightgcn", "mf", "egcf", "two_tower", "sage", "gat"]
     """What makes the embeddings: lightgcn (the average of linear propagation steps); mf (a free vector for
     each user and item); egcf (propagation with a tanh from item vectors alone); two_tower (a perceptron for

@@ -13,6 +13,7 @@ import polars as pl
 from torch import Tensor
 
 from gclrec.baselines import Scorer
+from gclrec.baselines.scorers import VectorScorer
 from gclrec.common.errors import CollapseWarning
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import Interactions, Vocabulary
@@ -80,8 +81,10 @@ class Result:
             return self.model.fold_in()
         if self.vectors is None:
             return None
-        users, items = self.vectors
-        return FoldIn.of_vectors(BipartiteGraph.from_interactions(self.train), users.cpu(), items.cpu())
+        graph, solvers = BipartiteGraph.from_interactions(self.train), None
+        if isinstance(self.ranker, VectorScorer):
+            solvers = self.ranker.least_squares
+        return FoldIn.of_vectors(graph, *(x.cpu() for x in self.vectors), least_squares=solvers)
 
     @property
     def values(self) -> dict[str, Any]:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
-from gclrec.baselines import BASELINES, Scorer, content_knn, gf_cf, item_knn, popularity, pure_svd
+from gclrec.baselines import (
+    BASELINES,
+    Scorer,
+    content_knn,
+    ease,
+    gf_cf,
+    ials,
+    item_knn,
+    popularity,
+    pure_svd,
+    rp3beta,
+)
 from gclrec.baselines.pure_svd import truncated_svd
 from gclrec.common.errors import InputError
 from gclrec.data.schema import AttributeTable, Schema
@@ -17,6 +29,7 @@ from gclrec.evaluation import Ragged
 from gclrec.graph.bipartite import BipartiteGraph
 
 USERS, ITEMS = 30, 24
+EASE = import_module("gclrec.baselines.ease")  # the package has the function of that name
 
 
 @pytest.fixture
@@ -160,6 +173,117 @@ def test_gf_cf(graph: BipartiteGraph, rank: int, low_pass: float) -> None:
     check_ranking(lists, scores, (matrix > 0) | (np.abs(scores) < 1e-12))
 
 
+@pytest.mark.parametrize(("exponent", "damping"), [(1.0, 0.6), (0.0, 0.0), (1.7, 1.2)])
+@pytest.mark.parametrize("neighbours", [1, 3, 200])
+def test_rp3beta(graph: BipartiteGraph, neighbours: int, exponent: float, damping: float) -> None:
+    """Every walk by itself: from each item of the user to each of its users and on to each of theirs."""
+    matrix = dense(graph)
+    users, items = matrix.sum(1), matrix.sum(0)
+    weights = np.zeros((ITEMS, ITEMS))
+    for i in range(ITEMS):
+        for v in np.flatnonzero(matrix[:, i]):
+            for j in np.flatnonzero(matrix[v]):
+                weights[i, j] += (1 / items[i] / users[v]) ** exponent / items[j] ** damping
+    np.fill_diagonal(weights, 0.0)
+    scores = np.zeros((USERS, ITEMS))
+    for i in range(ITEMS):
+        for j in sorted(range(ITEMS), key=lambda j: (-weights[i, j], j))[:neighbours]:
+            scores[:, j] += matrix[:, i] * weights[i, j]
+    lists = ranked(rp3beta(graph, neighbours=neighbours, exponent=exponent, damping=damping), graph)
+    check_ranking(lists, scores, (matrix > 0) | (scores == 0))
+
+
+@pytest.mark.parametrize("l2", [0.5, 250.0])
+def test_ease(graph: BipartiteGraph, l2: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each column is the ridge regression of its item on all others, whatever blocks are written."""
+    monkeypatch.setattr(EASE, "_ROWS", 7)
+    matrix = dense(graph)
+    expected = np.zeros((ITEMS, ITEMS))
+    for item in range(ITEMS):
+        others = [other for other in range(ITEMS) if other != item]
+        x = matrix[:, others]
+        expected[others, item] = np.linalg.solve(x.T @ x + l2 * np.eye(ITEMS - 1), x.T @ matrix[:, item])
+    scorer = ease(graph, l2=l2)
+    assert scorer.weights == pytest.approx(expected, abs=1e-10)
+    scores = matrix @ expected
+    check_ranking(ranked(scorer, graph), scores, (matrix > 0) | (np.abs(scores) < 1e-12))
+
+
+def test_ease_is_refused_where_its_weights_do_not_fit(
+    graph: BipartiteGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = 8.0 * ITEMS**2
+    monkeypatch.setattr(EASE, "free_memory", lambda: needed)
+    ease(graph)
+    monkeypatch.setattr(EASE, "free_memory", lambda: needed - 1)
+    with pytest.raises(
+        InputError, match=f"between {ITEMS} items take .* GiB .* enough for {ITEMS - 1} items"
+    ):
+        ease(graph)
+
+
+def test_the_memory_that_is_free_is_known() -> None:
+    assert 2**26 < EASE.free_memory() < 2**60
+
+
+def slow_ials(matrix: np.ndarray, start: np.ndarray, weight: float, l2: float, power: float, rounds: int):
+    """One node at a time, every pair with its weight; returns users and items."""
+    count, dim = matrix.shape, start.shape[1]
+    everything = [matrix.sum(1) + weight * count[1], matrix.sum(0) + weight * count[0]]
+    total = sum(part.sum() for part in everything)
+    l2 *= total / sum((part**power).sum() for part in everything)
+
+    def solved(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+        found = np.zeros((len(rows), dim))
+        for node, row in enumerate(rows):
+            left = l2 * (row.sum() + weight * len(row)) ** power * np.eye(dim)
+            for other, value in enumerate(row):
+                left += (value + weight) * np.outer(others[other], others[other])
+            found[node] = np.linalg.solve(left, row @ others)
+        return found
+
+    items = start
+    users = solved(matrix, items)
+    for _ in range(rounds):
+        items = solved(matrix.T, users)
+        users = solved(matrix, items)
+    return users, items
+
+
+@pytest.mark.parametrize(("weight", "l2", "power"), [(0.1, 0.01, 1.0), (0.5, 0.1, 0.0), (1.0, 0.002, 0.6)])
+def test_ials(
+    graph: BipartiteGraph, weight: float, l2: float, power: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weighted least squares of all pairs; the blocks that are solved together do not count."""
+    monkeypatch.setattr("gclrec.baselines.least_squares._NUMBERS", 5 * 5 * 7)
+    dim, rounds = 5, 3
+    start = torch.randn(ITEMS, dim, generator=torch.Generator().manual_seed(4)) * 0.2 / math.sqrt(dim)
+    users, items = slow_ials(dense(graph), start.double().numpy(), weight, l2, power, rounds)
+    settings = {"unobserved": weight, "l2": l2, "l2_exponent": power}
+    scorer = ials(graph, dim=dim, iterations=rounds, start_scale=0.2, seed=4, **settings)
+    assert scorer.vectors.users.numpy() == pytest.approx(users, abs=2e-4)
+    assert scorer.vectors.items.numpy() == pytest.approx(items, abs=2e-4)
+    assert np.abs(items).mean() > 0.05
+
+
+def test_rounds_of_ials_lower_what_it_minimises(graph: BipartiteGraph) -> None:
+    matrix, weight, l2 = dense(graph), 0.2, 0.02
+
+    def loss(rounds: int) -> float:
+        users, items = (
+            part.double().numpy()
+            for part in ials(graph, dim=4, unobserved=weight, l2=l2, iterations=rounds).vectors
+        )
+        scores = users @ items.T
+        masses = matrix.sum(1) + weight * ITEMS, matrix.sum(0) + weight * USERS
+        sizes = [(mass * (part**2).sum(1)).sum() for mass, part in zip(masses, (users, items), strict=True)]
+        return float((matrix * (scores - 1) ** 2).sum() + weight * (scores**2).sum() + l2 * sum(sizes))
+
+    losses = [loss(rounds) for rounds in (1, 2, 4, 8)]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.99 * losses[0]
+
+
 def test_many_directions_of_a_larger_matrix_are_nearly_the_best() -> None:
     random = np.random.default_rng(1)
     edges = torch.from_numpy(np.argwhere(random.random((400, 300)) < 0.05).T.copy())
@@ -204,13 +328,13 @@ def test_contract(graph: BipartiteGraph, name: str) -> None:
         check_ranking(lists, products.numpy(), matrix > 0)
 
 
-@pytest.mark.parametrize("name", ["item_knn", "pure_svd", "gf_cf"])
+@pytest.mark.parametrize("name", ["item_knn", "pure_svd", "gf_cf", "rp3beta", "ease", "ials"])
 def test_checkerboard_is_solved(name: str) -> None:
     """Users and items of one colour belong together; the one item held out of each user comes first."""
     colour = (np.add.outer(np.arange(24), np.arange(16)) % 2) == 0
     held = np.array([(user % 2) + 2 * (user // 2 % 8) for user in range(24)])
     colour[np.arange(24), held] = False
     graph = BipartiteGraph(24, 16, torch.from_numpy(np.argwhere(colour).T.copy()))
-    settings = {"dim": 2} if name == "pure_svd" else {"rank": 2} if name == "gf_cf" else {}
+    settings = {"pure_svd": {"dim": 2}, "ials": {"dim": 2}, "gf_cf": {"rank": 2}}.get(name, {})
     lists = ranked(BASELINES[name].fit(graph, **settings), graph, k=1)
     assert lists[:, 0].tolist() == held.tolist()

@@ -46,7 +46,7 @@ def test_nothing_held_out_at_all(train: Run, gclrec: Run, tmp_path: Path) -> Non
     assert gclrec("train", "--resume", run, "--epochs", 3, "--json").values["epochs_trained"] == 3
 
 
-@pytest.mark.parametrize("method", ["popularity", "pure_svd"])
+@pytest.mark.parametrize("method", ["popularity", "pure_svd", "ials"])
 def test_baselines_too(gclrec: Run, clicks: Path, tmp_path: Path, method: str) -> None:
     where = ("--dataset", clicks, "--run", tmp_path / "run", "--method", method, "--dim", 4)
     outcome = gclrec("train", *where, "--test-share", 0, "--refit")

@@ -15,7 +15,7 @@ from gclrec.training.prepare import config_of
 from .conftest import Outcome
 
 Run = Callable[..., Outcome]
-WITH_VECTORS = ("popularity", "pure_svd")
+WITH_VECTORS = ("popularity", "pure_svd", "ials")
 
 
 def attributes_for(method: str, tastes: dict[str, Path]) -> tuple[object, ...]:
@@ -97,6 +97,16 @@ def test_refit_uses_the_validation_pairs(fit: Run, tmp_path: Path) -> None:
         ("gf_cf", ("--low-pass", 0)),
         ("gf_cf", ("--rank", 1)),
         ("pure_svd", ("--dim", 1)),
+        ("rp3beta", ("--neighbours", 1)),
+        ("rp3beta", ("--walk-exponent", 0.1)),
+        ("rp3beta", ("--popularity-damping", 1.5)),
+        ("ease", ("--ease-l2", 1)),
+        ("ials", ("--dim", 1)),
+        ("ials", ("--unobserved-weight", 1)),
+        ("ials", ("--ials-l2", 0.1)),
+        ("ials", ("--l2-exponent", 0)),
+        ("ials", ("--iterations", 1)),
+        ("ials", ("--start-scale", 10, "--iterations", 1)),
     ],
 )
 def test_every_setting_of_a_baseline_matters(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from gclrec.baselines import ials
 from gclrec.common.errors import InputError
 from gclrec.common.ragged import Ragged
 from gclrec.encoders import LAYER_WEIGHTS, LightGCN
@@ -99,6 +100,27 @@ def test_any_number_of_layers(num_layers: int, toy_graph: BipartiteGraph) -> Non
         Ragged.from_pairs(user, item, 12, distinct=True), start=encoder.users.detach().numpy()
     )
     np.testing.assert_allclose(found, encoder(toy_graph).users.detach().numpy(), atol=1e-5)
+
+
+def test_least_squares_solve_for_new_nodes_as_in_training(toy_graph: BipartiteGraph, tmp_path: Path) -> None:
+    """A new user with the items of one of training has its vector; what is loaded does the same."""
+    scorer = ials(toy_graph, dim=4, unobserved=0.3, l2=0.02, l2_exponent=0.7, iterations=200)
+    made = FoldIn.of_vectors(toy_graph, *scorer.vectors, least_squares=scorer.least_squares)
+    made.save(tmp_path / "fold_in")
+    user, item = toy_graph.edge_index.numpy()
+    histories = Ragged.from_pairs(user, item, 12, distinct=True)
+    backwards = Ragged.from_lists([items[::-1] for items in histories.tolist()])
+    for fold_in in (made, FoldIn.load(tmp_path / "fold_in")):
+        found = fold_in.new_users(histories)
+        np.testing.assert_allclose(found, scorer.vectors.users, atol=1e-6)
+        np.testing.assert_array_equal(fold_in.new_users(backwards), found)
+        assert np.abs(found[:11]).min() > 0
+        assert (found[11] == 0).all()  # a user without items
+        back = fold_in.returning_users(found[:1], np.array([0]), histories.take([0]), histories.take([5]))
+        np.testing.assert_allclose(back, found[[5]], atol=1e-6)
+        items = fold_in.new_items(Ragged.from_pairs(item, user, 10, distinct=True))
+        np.testing.assert_allclose(items.vectors, scorer.vectors.items, atol=1e-3)  # nearly converged
+        np.testing.assert_array_equal(items.sent, items.vectors)
 
 
 def test_no_layer_is_matrix_factorisation(toy_graph: BipartiteGraph) -> None:

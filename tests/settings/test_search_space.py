@@ -80,6 +80,9 @@ SPACES_OF = {
     "lightgcl": {"learning_rate", "l2_weight", "num_layers", "degree_exponent", "ssl_weight", "temperature"},
     "item_knn": {"neighbours", "shrink"},
     "pure_svd": {"dim"},
+    "rp3beta": {"neighbours", "walk_exponent", "popularity_damping"},
+    "ease": {"ease_l2"},
+    "ials": {"dim", "unobserved_weight", "ials_l2", "l2_exponent"},
     "gf_cf": {"rank", "low_pass"},
 }
 
