@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from gclrec.api import Run, load_run
+from gclrec.common.errors import InputError
 from gclrec.common.files import local_path, write_atomically
 from gclrec.data.interactions import Dataset
 from gclrec.data.statistics import headline
 from gclrec.experiments.comparison import ComparisonFolder, Plan, make_plan, run_comparison
+from gclrec.experiments.field import FIELD, searches_of, tune_field, tuned_rows
 from gclrec.experiments.findings import Findings, analyse
-from gclrec.experiments.search import make_search, need_optuna, training_on
+from gclrec.experiments.search import Search, make_search, need_optuna, training_on
 from gclrec.experiments.summary import sentences
 from gclrec.experiments.tuning import Tuning
 from gclrec.report.comparison_report import comparison_markdown, comparison_page, write_comparison
@@ -44,6 +46,8 @@ def compare(
     same_steps: bool = False,
     against: str | None = None,
     claim: str | None = None,
+    against_field: bool = False,
+    trials: int = 8,
     folder: str | Path | None = None,
     progress: bool | object | None = None,
     callbacks: Iterable[object] = (),
@@ -63,6 +67,9 @@ def compare(
         same_steps: train every share of the pairs for the same number of steps.
         against: the variant that the others are compared with; the first if ``None``.
         claim: the figure that is tested, such as ``recall@20``; that of ``select`` if ``None``.
+        against_field: add the methods of :data:`~gclrec.experiments.field.FIELD`, and tune every variant on
+            validation first. Without other variants the settings of all runs are compared with the field.
+        trials: trials of each variant with ``against_field``; settings that are given are held.
         folder: where the runs are kept and the results are written; runs that it holds are not made again.
             A temporary folder if ``None``, which is removed with the returned object.
         progress: see :func:`gclrec.fit`.
@@ -75,10 +82,17 @@ def compare(
             compare, or ``folder`` holds runs with other settings.
     """
     common, load = requested(data, settings)
+    if against_field:
+        if grid or train_fractions:
+            name = "--grid" if grid else "--train-fractions"
+            raise InputError(f"{name}: --against-field tunes every variant on all training pairs instead")
+        need_optuna()
+        augs = augs or (() if methods or variants else (common.aug.replace(",", "/"),))
+        against = next(iter([*augs, *methods, *(variants or {})])) if against is None else against
     plan = make_plan(
         common,
         augs=augs,
-        methods=methods,
+        methods=[*methods, *(name for name in FIELD if against_field and name not in methods)],
         named=variants,
         grid=axis_texts(grid),
         num_seeds=seeds,
@@ -88,15 +102,24 @@ def compare(
         claim=claim,
         given=given_names(settings),
     )
+    searches: Mapping[str, Search] = {}
+    if against_field:
+        own = {name: {key.replace("-", "_") for key in values} for name, values in (variants or {}).items()}
+        held = given_names(settings)
+        searches = searches_of(plan, lambda name: held | own.get(name, set()), trials)
     pick_device(plan.common.device)
     if folder is not None:
-        ComparisonFolder(local_path(folder)).check(plan)
+        kept = ComparisonFolder(local_path(folder))
+        kept.check_common(plan) if against_field else kept.check(plan)
     comparison = Comparison(plan, load(), folder)
     callbacks = tuple(callbacks)
     Callbacks(callbacks).call("on_comparison_start", comparison)
     with shown(progress) as bars:
+        every = [*bars, *callbacks]
+        if against_field:
+            comparison.tune(searches, every)
         run_comparison(
-            plan, comparison.folder, comparison.dataset, callbacks=[*bars, *callbacks], done=write_run_page
+            comparison.plan, comparison.folder, comparison.dataset, callbacks=every, done=write_run_page
         )
     if folder is not None:
         comparison.files |= comparison.write()
@@ -114,6 +137,7 @@ class Comparison:
         path: folder of the runs; a temporary one if ``None``.
 
     Attributes:
+        tunings: the search of each variant that was tuned first, by name.
         files: the files with the results, by name; empty without a folder.
     """
 
@@ -125,7 +149,15 @@ class Comparison:
         self.folder = ComparisonFolder(
             local_path(self._kept.name if path is None and self._kept else str(path))
         )
+        self.tunings: dict[str, Tuning] = {}
         self.files: dict[str, Path] = {}
+
+    def tune(self, searches: Mapping[str, Search], callbacks: Iterable[object] = ()) -> None:
+        """Tune variants on validation, so that the runs have their best settings."""
+        self.folder.begin(self.plan)
+        self.plan, self.tunings = tune_field(
+            self.plan, searches, self.folder, self.dataset, callbacks=callbacks
+        )
 
     @cached_property
     def findings(self) -> Findings:
@@ -154,17 +186,20 @@ class Comparison:
     def report(self, path: str | Path) -> None:
         """Write the page of the comparison: one HTML file without script, which loads nothing."""
         about, synthetic = headline(self.dataset), self.dataset.synthetic
-        write_atomically(
-            local_path(path), comparison_page(self.findings, self.folder, about, synthetic=synthetic)
+        page = comparison_page(
+            self.findings, self.folder, about, synthetic=synthetic, tuned=tuned_rows(self.tunings)
         )
+        write_atomically(local_path(path), page)
 
     def write(self) -> dict[str, Path]:
         """Write tables and page into the folder of the comparison; return their paths by name."""
         about, synthetic = headline(self.dataset), self.dataset.synthetic
-        return write_comparison(self.findings, self.folder, about, synthetic=synthetic)
+        return write_comparison(
+            self.findings, self.folder, about, synthetic=synthetic, tuned=tuned_rows(self.tunings)
+        )
 
     def __str__(self) -> str:
-        return comparison_markdown(self.findings, headline(self.dataset))
+        return comparison_markdown(self.findings, headline(self.dataset), tuned_rows(self.tunings))
 
     _repr_markdown_ = __str__
 

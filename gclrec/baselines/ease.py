@@ -11,7 +11,7 @@ import numpy as np
 
 from gclrec.baselines.scorers import ItemScorer
 from gclrec.common.declaration import Setting, Span
-from gclrec.common.errors import InputError
+from gclrec.common.errors import TooLargeError
 from gclrec.graph.bipartite import BipartiteGraph
 
 _L2 = Setting(
@@ -41,7 +41,7 @@ def ease(graph: BipartiteGraph, *, l2: Annotated[float, _L2] = 250.0) -> ItemSco
         l2: :math:`\lambda`.
 
     Raises:
-        InputError: the matrix of all pairs of items does not fit into the memory that is free.
+        TooLargeError: the matrix of all pairs of items does not fit into the memory that is free.
 
     [1] Steck, WWW 2019, https://arxiv.org/abs/1905.03375
     """
@@ -51,7 +51,7 @@ def ease(graph: BipartiteGraph, *, l2: Annotated[float, _L2] = 250.0) -> ItemSco
     needed, free = _BYTES * graph.num_items**2, free_memory()
     if needed > free:
         size, most = f"{graph.num_items:,} items", math.isqrt(int(free // _BYTES))
-        raise InputError(
+        raise TooLargeError(
             f"ease: the weights between {size} take {needed / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB "
             f"are free, enough for {most:,} items; take rp3beta or ials, or leave out rare items"
         )

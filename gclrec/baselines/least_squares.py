@@ -59,7 +59,8 @@ class LeastSquares:
             penalty = torch.from_numpy(self.l2 * (lengths + self.base) ** self.exponent)
             solved = _solved(padded[torch.from_numpy(table)], (values + penalty).to(others.dtype))
             found[torch.from_numpy(nodes)] = solved
-        return found @ basis.T
+        vectors: Tensor = found @ basis.T
+        return vectors
 
 
 def _solved(near: Tensor, diagonal: Tensor) -> Tensor:

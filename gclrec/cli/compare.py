@@ -25,8 +25,9 @@ from gclrec.common.files import read_toml
 from gclrec.common.shell import flag
 from gclrec.data.statistics import headline
 from gclrec.experiments.comparison import DEFAULT_AUGS
+from gclrec.experiments.field import FIELD, tuned_rows
 from gclrec.experiments.findings import Findings
-from gclrec.experiments.summary import caveats, claim_rows, geometry_rows, grid_rows, sentences
+from gclrec.experiments.summary import Rows, caveats, claim_rows, geometry_rows, grid_rows, sentences
 from gclrec.runs.folder import plain_name
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS
@@ -37,6 +38,7 @@ app = command("compare")
 
 _OWN = {
     *("augs", "methods", "grid", "seeds", "train_fractions", "same_steps", "against", "claim"),
+    *("against_field", "trials"),
     *("out", "config", "json"),
 }
 
@@ -96,6 +98,14 @@ def compare(
     claim: Annotated[
         str | None, Parameter(help="Figure that the tests are about, METRIC@K. Default: that of --select.")
     ] = None,
+    against_field: Annotated[
+        bool,
+        Parameter(
+            help=f"Compare with {', '.join(FIELD)}, and tune every variant on validation first, each with "
+            "--trials. Alone, it compares what gclrec train does with the same flags."
+        ),
+    ] = False,
+    trials: Annotated[int, Parameter(help="Trials of each variant with --against-field.")] = 8,
     out: Annotated[
         Path | None,
         Parameter(
@@ -132,6 +142,8 @@ def compare(
             same_steps=same_steps,
             against=against,
             claim=claim,
+            against_field=against_field,
+            trials=trials,
             folder=path,
             progress=True,
             callbacks=[_Title(console)],
@@ -140,7 +152,7 @@ def compare(
     except KeyboardInterrupt:
         console.print("stopped; the same command goes on where it was", soft_wrap=True)
         raise
-    report(console, done.findings)
+    report(console, done.findings, tuned_rows(done.tunings))
     for name, file in done.files.items():
         console.print(f"{name}: {file}", soft_wrap=True)
     if json:
@@ -152,6 +164,7 @@ def compare(
                 "tests": done.findings.claims,
                 "table": done.table.to_dicts(),
                 "sentences": done.sentences,
+                "tuned": {name: tuning.best for name, tuning in done.tunings.items() if tuning.winner},
                 "files": {name: str(file) for name, file in done.files.items()},
             }
         )
@@ -199,8 +212,8 @@ def _shares(texts: tuple[str, ...]) -> list[float]:
     return shares
 
 
-def report(console: Console, findings: Findings) -> None:
-    """Print the tested differences, geometry and grid as tables, and the outcome in words."""
+def report(console: Console, findings: Findings, tuned: Rows) -> None:
+    """Print the tested differences, tuned settings, geometry and grid as tables, and the outcome in words."""
     heads, rows, starts = claim_rows(findings, brief=True)
     table = Table(*heads)
     for place in range(heads.index("variant") + 1, len(heads) - 1):
@@ -210,7 +223,7 @@ def report(console: Console, findings: Findings) -> None:
             table.add_section()
         table.add_row(*row)
     console.print(table)
-    for heads, rows in (geometry_rows(findings, brief=True), grid_rows(findings)):
+    for heads, rows in (tuned, geometry_rows(findings, brief=True), grid_rows(findings)):
         if rows:
             table = Table(*heads)
             for row in rows:

@@ -41,6 +41,14 @@ class DivergenceError(InputError):
     """The training loss is not finite any more: the settings do not suit the data."""
 
 
+class TooLargeError(InputError):
+    """The data does not fit into the memory of this machine with the method asked for."""
+
+
+class NothingToTuneError(InputError):
+    """No setting of a method is worth a search, or all of them are held."""
+
+
 class UnfinishedError(InputError):
     """What is wrong with a run folder goes away if its training is resumed; commands add how.
 

@@ -82,6 +82,12 @@ class Plan:
         """Shares of the training pairs, largest first."""
         return tuple(sorted({cell.fraction for cell in self.cells}, reverse=True))
 
+    def without(self, variant: str) -> Plan:
+        """Return the plan without the runs of a variant that nothing is compared with."""
+        cells = tuple(cell for cell in self.cells if cell.variant != variant)
+        names = tuple(name for name in self.variants if name != variant)
+        return dataclasses.replace(self, cells=cells, variants=names)
+
     @property
     def seeds(self) -> tuple[int, ...]:
         """Seeds of each variant."""
@@ -239,6 +245,18 @@ class ComparisonFolder:
         Raises:
             InputError: the folder holds something else, or runs with other settings.
         """
+        self.check_common(plan)
+        for cell in plan.cells:
+            run = self.run(cell)
+            if run.path.exists():
+                check_same(self.path, config_of(RunFolder.open(run.path)), cell.config, {"split"})
+
+    def check_common(self, plan: Plan) -> None:
+        """Check that the folder is free, or holds a comparison with the same settings of all runs.
+
+        Raises:
+            InputError: it holds something else, or runs with other settings.
+        """
         path = self.path / "comparison.json"
         if not path.exists():
             if not is_vacant(self.path):
@@ -249,10 +267,6 @@ class ComparisonFolder:
             raise InputError(f"{path}: damaged, it names no settings")
         found = TrainConfig.from_dict(settings, source=str(path))
         check_same(self.path, found, plan.common, {"seed", "train_fraction"})
-        for cell in plan.cells:
-            run = self.run(cell)
-            if run.path.exists():
-                check_same(self.path, config_of(RunFolder.open(run.path)), cell.config, {"split"})
 
     def begin(self, plan: Plan) -> None:
         """Write the settings that the runs share."""

@@ -220,7 +220,12 @@ class Pruning:
 
 
 def run_trials(
-    search: Search, study: optuna.Study, train: Train, *, callbacks: Iterable[object] = ()
+    search: Search,
+    study: optuna.Study,
+    train: Train,
+    *,
+    callbacks: Iterable[object] = (),
+    label: str = "",
 ) -> None:
     """Make trials until as many as the search asks for are complete, pruned or diverged.
 
@@ -236,6 +241,7 @@ def run_trials(
         train: trains and validates.
         callbacks: see :mod:`gclrec.training.callbacks`; ``on_run_start(number, count, name)`` is called
             before each trial.
+        label: before the settings in that name.
 
     [1] Bergstra et al., NeurIPS 2011,
     https://papers.nips.cc/paper/2011/hash/86e8f7ab32cfd12577bc2619bc635690-Abstract.html
@@ -249,7 +255,8 @@ def run_trials(
     def objective(trial: optuna.Trial) -> float:
         values = {name: _suggested(trial, name, axis) for name, axis in search.space.items()}
         config = validate(dataclasses.replace(search.config, **values))
-        name = "  ".join(f"{name} {short(value)}" for name, value in values.items())
+        settings = "  ".join(f"{name} {short(value)}" for name, value in values.items())
+        name = f"{label}: {settings}" if label else settings
         Callbacks(callbacks).call("on_run_start", len(_finished(study)) + 1, search.trials, name)
         pruning, state, began = Pruning(trial, config), "complete", time.perf_counter()
         try:

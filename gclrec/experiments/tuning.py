@@ -111,10 +111,12 @@ class Tuning:
         )
         return f"Tuning({len(self.done)} trials by {self.search.config.select}, {best})"
 
-    def run(self, study: optuna.Study, train: Train, *, callbacks: Iterable[object] = ()) -> Tuning:
+    def run(
+        self, study: optuna.Study, train: Train, *, callbacks: Iterable[object] = (), label: str = ""
+    ) -> Tuning:
         """Make the trials that are missing; see :func:`~gclrec.experiments.search.run_trials`."""
         try:
-            run_trials(self.search, study, train, callbacks=callbacks)
+            run_trials(self.search, study, train, callbacks=callbacks, label=label)
         finally:
             self.done, self.importance = trials_of(study), importance_of(study)
             if self.path is not None and self.done:

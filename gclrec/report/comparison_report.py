@@ -13,7 +13,7 @@ import polars as pl
 from gclrec.common.files import read_json, write_atomically, write_parquet
 from gclrec.experiments.comparison import ComparisonFolder
 from gclrec.experiments.findings import ALPHA, BASELINE, BETTER, WORSE, Findings, spaced
-from gclrec.experiments.summary import caveats, claim_rows, geometry_rows, grid_rows, sentences
+from gclrec.experiments.summary import Rows, caveats, claim_rows, geometry_rows, grid_rows, sentences
 from gclrec.report.charts import Effect, Series, chart, forest
 from gclrec.report.page import render
 from gclrec.report.run_report import PAGE, TENTHS, norm_chart, norm_curve, settings_rows
@@ -24,7 +24,7 @@ _VARIED = ("aug", "baseline", "seed")
 
 
 def write_comparison(
-    findings: Findings, folder: ComparisonFolder, about: str, *, synthetic: bool
+    findings: Findings, folder: ComparisonFolder, about: str, *, synthetic: bool, tuned: Rows = ([], [])
 ) -> dict[str, Path]:
     """Write ``table.csv``, ``table.parquet``, ``table.md`` and ``report.html``; return their paths.
 
@@ -33,6 +33,7 @@ def write_comparison(
         folder: the comparison's folder.
         about: one line about the data.
         synthetic: whether the data was made by code.
+        tuned: headings and rows of what tuning has changed, where the variants were tuned first.
     """
     files = {"csv": "table.csv", "parquet": "table.parquet", "markdown": "table.md", "report": PAGE}
     paths = {name: folder.path / file for name, file in files.items()}
@@ -40,24 +41,27 @@ def write_comparison(
     findings.table.write_csv(buffer)
     write_atomically(paths["csv"], buffer.getvalue())
     write_parquet(paths["parquet"], findings.table)
-    write_atomically(paths["markdown"], comparison_markdown(findings, about))
-    write_atomically(paths["report"], comparison_page(findings, folder, about, synthetic=synthetic))
+    write_atomically(paths["markdown"], comparison_markdown(findings, about, tuned))
+    page = comparison_page(findings, folder, about, synthetic=synthetic, tuned=tuned)
+    write_atomically(paths["report"], page)
     return paths
 
 
-def comparison_markdown(findings: Findings, about: str) -> str:
+def comparison_markdown(findings: Findings, about: str, tuned: Rows = ([], [])) -> str:
     """Return the tables of a comparison and their outcome in words, in Markdown."""
     return render(
         "comparison.md.j2",
         title=_title(findings),
         about=about,
         sentences=sentences(findings),
-        tables=[claim_rows(findings)[:2], geometry_rows(findings), grid_rows(findings)],
+        tables=[claim_rows(findings)[:2], tuned, geometry_rows(findings), grid_rows(findings)],
         caveats=caveats(findings),
     )
 
 
-def comparison_page(findings: Findings, folder: ComparisonFolder, about: str, *, synthetic: bool) -> str:
+def comparison_page(
+    findings: Findings, folder: ComparisonFolder, about: str, *, synthetic: bool, tuned: Rows = ([], [])
+) -> str:
     """Return the page of a comparison."""
     plan = findings.plan
     return render(
@@ -77,6 +81,7 @@ def comparison_page(findings: Findings, folder: ComparisonFolder, about: str, *,
         sparsity=_sparsity(findings),
         geometry=geometry_rows(findings),
         grid=grid_rows(findings),
+        tuned=tuned,
         settings=settings_rows(plan.common, without=_VARIED),
         runs=_runs(findings, folder),
     )

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from gclrec.common.declaration import Around, Axis, Options, Span
-from gclrec.common.errors import InputError
+from gclrec.common.errors import InputError, NothingToTuneError
 from gclrec.common.shell import flag
 from gclrec.contrast import SSL
 from gclrec.losses.ranking_losses import LOSSES
@@ -150,7 +150,8 @@ def search_space(
             ``NAME=VALUE,VALUE``.
 
     Raises:
-        InputError: there is nothing to search, an axis is malformed, or its ends are refused.
+        NothingToTuneError: there is nothing to search.
+        InputError: an axis is malformed, or its ends are refused.
     """
     config = validate(config if "aug" in given else _with_one_strength(config))
     own: Mapping[str, Span] = {} if method is None else METHODS[method].space
@@ -174,7 +175,9 @@ def search_space(
         space[name] = axis
     if not space:
         what = method or config.baseline or "these settings"
-        raise InputError(f"{what}: there is nothing to tune; name settings with --space NAME=LOW..HIGH")
+        raise NothingToTuneError(
+            f"{what}: there is nothing to tune; name settings with --space NAME=LOW..HIGH"
+        )
     for name, axis in space.items():
         for value in axis.values if isinstance(axis, Options) else (axis.low, axis.high):
             validate(_with(config, name, value))

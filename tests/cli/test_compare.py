@@ -101,6 +101,21 @@ def test_table_report_and_words(compare: Run, tmp_path: Path) -> None:
         Balance((run / "report.html").read_text(encoding="utf-8"))
 
 
+def test_against_the_field_everything_is_tuned(
+    compare: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gclrec.studies.FIELD", ("popularity", "item_knn"))
+    flags = ("--methods", "pure_svd", "--against-field", "--trials", 2, "--seeds", 1)
+    outcome = compare(*flags, "--dim", 4)
+    assert outcome.code == 0, outcome.err
+    values = compare(*flags, "--json", "--dim", 4).values
+    assert values["against"] == "pure_svd"
+    assert values["tuned"].keys() == {"item_knn"}  # the only one with anything to tune: --dim is given
+    assert {row["variant"] for row in values["table"]} == {"pure_svd", "popularity", "item_knn"}
+    best = pl.read_csv(tmp_path / "out" / "tuning" / "item_knn" / "trials.csv").sort("value", descending=True)
+    assert values["tuned"]["item_knn"]["neighbours"] == best["neighbours"][0]
+
+
 def test_the_table_is_what_the_runs_say(compare: Run, tmp_path: Path) -> None:
     """Means, differences, p values and the family, from per_user.parquet by hand."""
     values = compare("--claim", "ndcg@5", "--against", "node_drop", "--json").values
