@@ -119,7 +119,7 @@ def whole_numbers(text: pl.Series) -> pl.Series:
     text = text.cast(pl.String)
     numbers = text.cast(pl.Int64, strict=False)
     other = numbers.cast(pl.String).ne_missing(text)  # not spelled as Polars spells a number
-    for each in text.filter(other).unique() if other.any() else ():
+    for each in text.filter(other).unique(maintain_order=True) if other.any() else ():
         if each is not None and re.match(_ALMOST_WHOLE, each) and not re.match(_WHOLE, each):
             expected = int(each.partition(".")[0][:4300])
             raise InputError(
