@@ -104,7 +104,7 @@ class Expansion:
                 kept = np.flatnonzero(random.random(len(pairs), dtype=np.float32) < self.keep[row, column])
                 new_name[by_degree] = by_degree[np.argsort(window + random.random(len(window)))]
                 users.append(row + rows * new_name[pairs.user[kept]])
-                items.append(column + columns * pairs.item[kept])
+                items.append(column + columns * pairs.item[kept].astype(np.int64))
                 places.append(kept)
             order = np.random.default_rng([self.seed, row]).permutation(sum(map(len, places)))
             user, item, place = (np.concatenate(part)[order] for part in (users, items, places))

@@ -6,18 +6,20 @@ import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from gclrec.common.arrays import counts, is_in, renumbered, sort_in_place
 from gclrec.common.errors import InputError, InputWarning, SettingError
 from gclrec.data.io.ids import exact_ids, id_series, python_id, whole_numbers
 from gclrec.data.io.numbering import CODED, distinct_ids, numbered, places_of
 
 IntArray = npt.NDArray[np.int64]
+RowArray = npt.NDArray[np.int32 | np.int64]
+"""Row numbers of users or items."""
 REPEATS = {
     "first": "at its first time",
     "last": "at its last time",
@@ -95,12 +97,16 @@ class Vocabulary:
         Raises:
             InputError: an id is neither a number nor text, or is a number spelled in another way.
         """
-        wanted = _plain_ids(raw) if isinstance(raw, pl.Series) else id_series(raw)
+        return self._places(raw if isinstance(raw, pl.Series) else id_series(raw)).astype(np.int64)
+
+    def _places(self, raw: pl.Series) -> npt.NDArray[np.int32]:
+        """Return :meth:`rows` in half the memory."""
+        wanted = _plain_ids(raw)
         if self.ids.dtype == pl.Int64 and wanted.dtype != pl.Int64:
             wanted = whole_numbers(wanted)
         elif not isinstance(wanted.dtype, CODED):
             wanted = wanted.cast(self.ids.dtype)
-        return places_of(wanted, self.ids) if len(wanted) else np.empty(0, dtype=np.int64)
+        return places_of(wanted, self.ids)
 
     def row(self, raw: object, *, kind: str = "id") -> int:
         """Return the row of one raw id.
@@ -140,10 +146,10 @@ def _plain_ids(ids: pl.Series) -> pl.Series:
     return ids if kept else normal_ids(ids)
 
 
-def _numbered(ids: pl.Series, vocabulary: Vocabulary | None) -> tuple[Vocabulary, IntArray]:
+def _numbered(ids: pl.Series, vocabulary: Vocabulary | None) -> tuple[Vocabulary, npt.NDArray[np.int32]]:
     """Return the vocabulary, made of the ids if ``None``, and the row of each id."""
     if vocabulary is not None:
-        rows = vocabulary.rows(ids)
+        rows = vocabulary._places(ids)
         if len(rows) and rows.min() < 0:
             raise InputError(f"{ids.name} {ids[int(np.argmin(rows))]!r} is not in the given vocabulary")
         return vocabulary, rows
@@ -158,8 +164,8 @@ class Interactions:
     Args:
         users: raw user ids by row number; may hold users without any pair.
         items: raw item ids by row number; likewise.
-        user: ``(E,)`` user rows in ``[0, U)``.
-        item: ``(E,)`` item rows in ``[0, I)``.
+        user: ``(E,)`` user rows in ``[0, U)``, kept as int32.
+        item: ``(E,)`` item rows in ``[0, I)``, kept as int32.
         time: ``(E,)`` seconds or any number that grows with time, int64 if all are whole, else float64;
             ``None`` without times.
         weight: ``(E,)`` float32, such as a rating; ``None`` without weights.
@@ -167,10 +173,15 @@ class Interactions:
 
     users: Vocabulary
     items: Vocabulary
-    user: IntArray
-    item: IntArray
+    user: RowArray
+    item: RowArray
     time: TimeArray | None = None
     weight: npt.NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        for role in ("user", "item"):  # other types are converted once, so that all arrays are alike
+            rows = np.asarray(getattr(self, role))
+            object.__setattr__(self, role, rows.astype(np.int32, copy=False))
 
     @classmethod
     def from_frame(
@@ -219,23 +230,20 @@ class Interactions:
         """Number of items ``I``, those without interactions included."""
         return len(self.items)
 
-    @cached_property
+    @property
     def pair_keys(self) -> IntArray:
-        """``(E,)`` key of each pair, ``user * I + item``."""
-        return self._new_keys()
-
-    def _new_keys(self) -> IntArray:
-        keys: IntArray = self.user * self.num_items
+        """``(E,)`` int64 key of each pair, ``user * I + item``; made anew each time, since it is large."""
+        keys: IntArray = np.multiply(self.user, self.num_items, dtype=np.int64)
         keys += self.item
         return keys
 
     def user_degrees(self) -> IntArray:
         """Return the number of interactions of each user, ``(U,)``."""
-        return np.bincount(self.user, minlength=self.num_users)
+        return counts(self.user, self.num_users)
 
     def item_degrees(self) -> IntArray:
         """Return the number of interactions of each item, ``(I,)``."""
-        return np.bincount(self.item, minlength=self.num_items)
+        return counts(self.item, self.num_items)
 
     def select(self, which: BoolArray | IntArray) -> Interactions:
         """Return the pairs at a mask or at positions, with the same vocabularies."""
@@ -253,7 +261,7 @@ class Interactions:
 
     def shared_with(self, other: Interactions) -> BoolArray:
         """Return whether each pair is in ``other`` (same vocabularies), ``(E,)``."""
-        return _is_in(self.pair_keys, np.sort(other.pair_keys))
+        return is_in(self.pair_keys, np.sort(other.pair_keys))
 
     def joined(self, *others: Interactions) -> Interactions:
         """Return the pairs of all (same vocabularies), with times and weights if all have them.
@@ -284,14 +292,14 @@ class Interactions:
             raise SettingError("repeats", f"found {repeats!r}, expected one of {', '.join(REPEATS)}")
         if repeats in ("max", "sum") and self.weight is None:
             raise SettingError("repeats", f"{repeats!r} is about ratings or weights, and there are none")
-        ordered = self._new_keys()
-        _sort(ordered)  # np.unique hashes, which is slower
+        ordered = self.pair_keys
+        sort_in_place(ordered)  # np.unique hashes, which is slower
         repeated = ordered[1:][ordered[1:] == ordered[:-1]]
         del ordered
         if not len(repeated):
             return self
         keys = self.pair_keys
-        among = np.flatnonzero(_is_in(keys, repeated))
+        among = np.flatnonzero(is_in(keys, repeated))
         if self.time is not None:
             among = among[np.argsort(self.time[among], kind="stable")]
         if repeats == "last":
@@ -313,14 +321,13 @@ class Interactions:
 
     def compacted(self) -> Interactions:
         """Return the same pairs without the users and items that have none."""
-        users, user = np.unique(self.user, return_inverse=True)
-        items, item = np.unique(self.item, return_inverse=True)
+        users, items = (np.flatnonzero(degrees) for degrees in (self.user_degrees(), self.item_degrees()))
         return replace(
             self,
             users=Vocabulary(self.users.raw(users)),
             items=Vocabulary(self.items.raw(items)),
-            user=user.astype(np.int64, copy=False),
-            item=item.astype(np.int64, copy=False),
+            user=renumbered(self.user, users, self.num_users),
+            item=renumbered(self.item, items, self.num_items),
         )
 
     def with_min_rating(self, minimum: float) -> Interactions:
@@ -364,21 +371,6 @@ class Interactions:
         if self.weight is not None:
             columns["weight"] = self.weight
         return pl.DataFrame(columns)
-
-
-def _sort(keys: IntArray) -> None:
-    """Sort in place, in two halves at the same time, since np.sort uses one core."""
-    middle = len(keys) // 2
-    if middle:
-        keys.partition(middle)
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(np.ndarray.sort, (keys[:middle], keys[middle:])))
-
-
-def _is_in(keys: IntArray, ordered: IntArray) -> BoolArray:
-    """Return whether each key is among the sorted ones; np.isin hashes, which is slower."""
-    found: BoolArray = np.append(ordered, -1)[np.searchsorted(ordered, keys)] == keys
-    return found
 
 
 @dataclass(frozen=True, eq=False)

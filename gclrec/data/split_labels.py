@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gclrec.common.declaration import Setting
-from gclrec.data.interactions import IntArray, Interactions
+from gclrec.data.interactions import Interactions, RowArray
 
 SplitParts = tuple[Interactions, Interactions, Interactions]
 Label = npt.NDArray[np.int8]
@@ -97,13 +97,11 @@ def pair_noise(pairs: Interactions, generator: np.random.Generator) -> npt.NDArr
     return noise
 
 
-def ranks_within(group: IntArray, value: npt.NDArray[Any]) -> IntArray:
+def ranks_within(group: RowArray, value: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     """Return each row's rank, from 0, in its group by value, then by row."""
-    order = np.lexsort((value, group))
-    ordered = group[order]
-    starts = np.searchsorted(ordered, ordered, side="left")
-    rank = np.empty(len(group), dtype=np.int64)
-    rank[order] = np.arange(len(group)) - starts
+    counts = np.bincount(group)
+    rank = np.empty(len(group), dtype=np.int32)
+    rank[np.lexsort((value, group))] = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
     return rank
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.common.ragged import Ragged
-from gclrec.data.interactions import BoolArray, Float64Array, IntArray, Interactions
+from gclrec.data.interactions import BoolArray, Float64Array, IntArray, Interactions, RowArray
 from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS, popularity_parts
 from gclrec.evaluation.metrics import CATALOGUE_METRICS, METRICS
 from gclrec.evaluation.ranking import Vectors, as_vectors, top_k
@@ -103,12 +103,16 @@ def evaluate(
     known = _pairs(train, "train", num_users, num_items)
     relevant = _Relevant.of(_pairs(test, "test", num_users, num_items), num_users, num_items)
     hidden = [known] if exclude is None else [known, _pairs(exclude, "exclude", num_users, num_items)]
-    hidden_user, hidden_item = (np.concatenate(part) for part in zip(*hidden, strict=True))
+    row_of = np.full(num_users, -1, dtype=np.int32)
+    users = np.flatnonzero(relevant.per_user)
+    row_of[users] = np.arange(len(users), dtype=np.int32)
+    places = [np.flatnonzero(row_of[user] >= 0) for user, _ in hidden]  # those of other users do not matter
+    of_ranked = [(user[at], item[at]) for (user, item), at in zip(hidden, places, strict=True)]
+    hidden_user, hidden_item = (np.concatenate(part) for part in zip(*of_ranked, strict=True))
     if lost := int(relevant.contains(hidden_user, hidden_item).sum()):
         message = f"{lost:,} test pairs are also among the pairs left out of the lists: they count as misses"
         warnings.warn(message, InputWarning, stacklevel=2)
-    users = np.flatnonzero(relevant.per_user)
-    seen = Ragged.from_pairs(hidden_user, hidden_item, num_users).take(users)
+    seen = Ragged.from_pairs(row_of[hidden_user], hidden_item, len(users))
     rows = as_vectors(user_vectors, "user_vectors")[torch.from_numpy(users)]
     items, _ = top_k(rows, item_vectors, wanted.ks[-1], seen=seen, block_size=block_size)
     found = _score(items.cpu().numpy(), users, known, relevant, wanted, per_user)
@@ -204,22 +208,23 @@ class _Relevant:
     """Distinct test pairs, sorted by user and item, and how many each user has."""
 
     num_items: int
-    keys: IntArray
-    user: IntArray
-    item: IntArray
+    keys: RowArray
+    user: RowArray
+    item: RowArray
     per_user: IntArray
 
     @classmethod
-    def of(cls, pairs: tuple[IntArray, IntArray], num_users: int, num_items: int) -> _Relevant:
-        keys = np.unique(pairs[0] * num_items + pairs[1])
+    def of(cls, pairs: tuple[RowArray, RowArray], num_users: int, num_items: int) -> _Relevant:
+        keys = np.unique(np.multiply(pairs[0], num_items, dtype=np.int64) + pairs[1])
         user, item = np.divmod(keys, max(num_items, 1))
-        return cls(num_items, keys, user, item, np.bincount(user, minlength=num_users))
+        per_user: IntArray = np.bincount(user, minlength=num_users)
+        return cls(num_items, keys, user, item, per_user)
 
-    def contains(self, user: IntArray, item: IntArray) -> BoolArray:
+    def contains(self, user: RowArray, item: RowArray) -> BoolArray:
         """Return for each pair whether it is a test pair; never for item ``-1``."""
         if not len(self.keys):
             return np.zeros(np.broadcast_shapes(user.shape, item.shape), dtype=np.bool_)
-        wanted = user * self.num_items + item
+        wanted = np.multiply(user, self.num_items, dtype=np.int64) + item
         at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
         return np.asarray((self.keys[at] == wanted) & (item >= 0), dtype=np.bool_)
 
@@ -227,7 +232,7 @@ class _Relevant:
 def _score(
     items: IntArray,
     users: IntArray,
-    train: tuple[IntArray, IntArray],
+    train: tuple[RowArray, RowArray],
     test: _Relevant,
     wanted: _Wanted,
     with_table: bool,
@@ -290,7 +295,7 @@ def _by_decile(
 ) -> dict[str, IntArray]:
     """Return the number of test pairs, and of those found at each cut, of each user and decile."""
 
-    def table(row: IntArray, item: IntArray) -> IntArray:
+    def table(row: RowArray, item: RowArray) -> IntArray:
         counts = np.bincount(row * DECILES + decile[item], minlength=len(users) * DECILES)
         return counts.reshape(len(users), DECILES)
 
@@ -308,7 +313,7 @@ def _by_decile(
     }
 
 
-def _pairs(pairs: Pairs, name: str, num_users: int, num_items: int) -> tuple[IntArray, IntArray]:
+def _pairs(pairs: Pairs, name: str, num_users: int, num_items: int) -> tuple[RowArray, RowArray]:
     """Return user and item rows, checked against the numbers of users and items."""
     if isinstance(pairs, Interactions):
         user, item = pairs.user, pairs.item

@@ -76,9 +76,9 @@ def geometry(
     """
     users, items = as_vectors(user_vectors, "user_vectors"), as_vectors(item_vectors, "item_vectors")
     generator = Generator().manual_seed(seed)
-    user, item = (np.asarray(part, dtype=np.int64) for part in pairs)
+    user, item = (np.asarray(part) for part in pairs)
     drawn = _drawn(len(user), _PAIRS, generator).numpy()
-    user, item = user[drawn], item[drawn]
+    user, item = user[drawn].astype(np.int64), item[drawn].astype(np.int64)
     values = {
         "alignment": alignment(
             users[torch.from_numpy(user).to(users.device)], items[torch.from_numpy(item).to(items.device)]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gclrec.common.declaration import Declared, declarations
-from gclrec.data.interactions import IntArray
+from gclrec.data.interactions import RowArray
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
 from gclrec.evaluation.evaluator import evaluate
@@ -130,7 +130,7 @@ def _around(exponent: float, distance: float) -> list[float]:
     return [each for each in near if 0.0 <= each <= 1.0]
 
 
-def _curve(embeddings: Embeddings, split: Split, figure: str, users: IntArray) -> Callable[[float], float]:
+def _curve(embeddings: Embeddings, split: Split, figure: str, users: RowArray) -> Callable[[float], float]:
     """Return a validation figure as a function of the exponent, over some of the users; values are cached."""
     valid, exclude = split.valid.select(np.isin(split.valid.user, users)), split.no_candidates("valid")
     group, _, name = figure.partition("/")

@@ -70,7 +70,7 @@ class SortedEdges:
 
     @classmethod
     def of_unsorted(
-        cls, user: npt.NDArray[np.int64], item: npt.NDArray[np.int64], num_users: int, num_items: int
+        cls, user: npt.NDArray[np.integer], item: npt.NDArray[np.integer], num_users: int, num_items: int
     ) -> SortedEdges:
         """Make them from distinct pairs in any order; both directions are sorted at the same time.
 
@@ -78,7 +78,7 @@ class SortedEdges:
             ValueError: a pair occurs twice.
         """
         if _needs_int64(len(user), num_users, num_items):
-            keys = user * num_items + item
+            keys = np.multiply(user, num_items, dtype=np.int64) + item
             order = np.argsort(keys, kind="stable")
             _check_distinct(keys[order])
             users, items = (torch.from_numpy(x[order]) for x in (user, item))
@@ -86,7 +86,7 @@ class SortedEdges:
         unpacking = Lock()  # unpacking takes more memory, so only one direction does it at a time
 
         def direction(
-            of: npt.NDArray[np.int64], to: npt.NDArray[np.int64], count: int
+            of: npt.NDArray[np.integer], to: npt.NDArray[np.integer], count: int
         ) -> tuple[Tensor, Tensor, Tensor]:
             keys = _sorted_keys(of, to)
             with unpacking:

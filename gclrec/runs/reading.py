@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gclrec.common.errors import InputError, UnfinishedError, reading
+from gclrec.common.errors import InputError, UnfinishedError
 from gclrec.common.files import read_parquet, read_toml
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import Interactions, Vocabulary
@@ -112,8 +112,7 @@ def read_pairs(path: Path, users: Vocabulary, items: Vocabulary) -> Interactions
     for side, vocabulary in (("user", users), ("item", items)):
         if side not in frame.columns or not frame[side].dtype.is_integer() or frame[side].null_count():
             raise InputError(f"{path}: expected a column {side!r} of row numbers")
-        with reading(path, "cannot be used"):
-            rows[side] = found = frame[side].cast(pl.Int64).to_numpy()
+        rows[side] = found = frame[side].to_numpy()
         if len(found) and (found.min() < 0 or found.max() >= len(vocabulary)):
             raise InputError(
                 f"{path}: {side} rows must lie in [0, {len(vocabulary):,}), found {found.max():,}"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -83,7 +84,7 @@ def new_trainer(
     graph, given = inputs_of(config, train, attributes, pick_device(config.device))
     shown = None
     if exposed is not None and config.negatives == "exposed":
-        shown = torch.stack([torch.tensor(exposed.user), torch.tensor(exposed.item)])
+        shown = torch.from_numpy(np.stack([exposed.user, exposed.item]).astype(np.int64))
     return Trainer(config, graph, exposed=shown, **given)
 
 

@@ -169,7 +169,7 @@ def evaluate_on(
     assert not isinstance(ranker, Embeddings)
     known = [train] if exclude is None else [train, exclude]
     user, item = (np.concatenate([getattr(part, side) for part in known]) for side in ("user", "item"))
-    users = np.unique(targets.user)
+    users = np.unique(targets.user).astype(np.int64)
     seen = Ragged.from_pairs(user, item, train.num_users).take(users)
     lists = ranker.top_k(users, max(config.ks), seen).numpy()
     return evaluate_ranking(lists, users, train, targets, **how)

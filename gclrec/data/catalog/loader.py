@@ -21,7 +21,7 @@ from gclrec.data.filters import Keep, filtered
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.io.attributes import with_attribute_files
 from gclrec.data.io.columns import AnyPath, Columns
-from gclrec.data.io.folders import find_layout
+from gclrec.data.io.folders import layout_of, matching
 from gclrec.data.io.formats import GUESSED, detect_format
 from gclrec.data.io.frames import attributes_from
 from gclrec.data.io.readers import KEEP, read_dataset
@@ -132,7 +132,7 @@ def load(
 
 def _read_path(text: str, *, format: str, **options: Any) -> Dataset:
     path = local_path(text)
-    if not path.exists():
+    if not path.exists() and not matching(path):
         if path.suffix or len(path.parts) > 1 or text.startswith((".", "~")):
             raise InputError(f"{text}: no such file or folder")
         raise _unknown(text)
@@ -178,12 +178,12 @@ def prepared_dataset(
 def _first_format(path: Path) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InputWarning)  # reading the data has warned already
-        return detect_format(path if path.is_file() else find_layout(path).train[0])
+        return detect_format(layout_of(path).train[0])
 
 
 def times_are_places(pairs: Interactions) -> bool:
     """Return whether the times of all users are 0, 1, 2, ... or of all users 1, 2, 3, ..."""
-    if pairs.time is None or len(pairs) == 0:
+    if pairs.time is None or len(pairs) == 0 or pairs.time.max() > pairs.user_degrees().max():
         return False
     order = np.lexsort((pairs.time, pairs.user))
     user, time = pairs.user[order], pairs.time[order]

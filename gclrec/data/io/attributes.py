@@ -15,15 +15,14 @@ from gclrec.common.files import local_path, name_parts, read_sample, read_text_b
 from gclrec.data.interactions import Dataset
 from gclrec.data.io.columns import AnyPath, Columns, fitting_columns, guess_column
 from gclrec.data.io.ids import Place, exact_ids
+from gclrec.data.io.parquet import is_parquet, open_parquet
 from gclrec.data.io.tables import (
     TextTable,
     first_line,
     has_typed_header,
     header_fields,
-    is_parquet,
     open_atomic,
     open_csv,
-    open_parquet,
     read_text_table,
     sniff_separator,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import warnings
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gclrec.common.errors import InputError, InputWarning, reading
-from gclrec.common.files import name_parts
+from gclrec.common.files import is_folder, name_parts
 
 PART_STEMS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
 """How the file names of a published split begin, by part."""
@@ -49,6 +50,33 @@ class Layout:
     def train(self) -> Sequence[Path]:
         """The files of the training pairs, or of all pairs."""
         return self.parts.get("train", self.shards)
+
+
+def layout_of(path: Path, given: Collection[str] = ()) -> Layout:
+    """Return the files that a path names: a file, a folder (:func:`find_layout`), or a pattern.
+
+    Args:
+        path: of a file or folder, or with wildcards (``*``, ``**``, ``?``, ``[...]``) if nothing of that name
+            is there; the files that match form one table.
+        given: parts whose files the caller names.
+
+    Raises:
+        InputError: as :func:`find_layout`; or only folders match.
+    """
+    if is_folder(path):
+        return find_layout(path, given)
+    found = matching(path)
+    files = [each for each in found if each.is_file()]
+    if found and not files:
+        raise InputError(f"{path}: only folders match, such as {found[0]}; expected files")
+    return Layout(shards=files) if files else Layout({"train": (path,)})
+
+
+def matching(pattern: Path) -> list[Path]:
+    """Return what matches a pattern, in order of name; nothing for the path of something that is there."""
+    if not glob.has_magic(str(pattern)) or pattern.exists():
+        return []
+    return [Path(each) for each in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207 - any root
 
 
 def find_layout(folder: Path, given: Collection[str] = ()) -> Layout:

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from gclrec.common.errors import InputError, InputWarning, reading
-from gclrec.common.files import is_folder, local_path, name_parts, read_sample
+from gclrec.common.files import local_path, name_parts, read_sample
 from gclrec.data.io.columns import AnyPath, Columns, RawInteractions, guess_column, pick_columns
-from gclrec.data.io.folders import find_layout
+from gclrec.data.io.folders import layout_of
+from gclrec.data.io.parquet import is_parquet, parquet_names
 from gclrec.data.io.tables import (
     first_line,
     has_typed_header,
     header_fields,
-    is_parquet,
-    parquet_names,
     read_atomic,
     read_table,
     sniff_separator,
@@ -131,10 +130,9 @@ def columns_read(path: AnyPath, *, columns: Columns = GUESSED, format: str = "au
         whose columns have no names.
     """
     path = local_path(path)
-    if is_folder(path):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", InputWarning)  # reading the data has warned already
-            path = find_layout(path).train[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)  # reading the data has warned already
+        path = layout_of(path).train[0]
     format = format_of(path, columns, format)
     if format == "table" and is_parquet(path):
         names = parquet_names(path)

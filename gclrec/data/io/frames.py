@@ -16,8 +16,8 @@ from gclrec.data.io.attributes import typed_attributes
 from gclrec.data.io.columns import Columns
 from gclrec.data.io.formats import GUESSED
 from gclrec.data.io.ids import from_pandas
+from gclrec.data.io.parquet import read_columns
 from gclrec.data.io.readers import KEEP, interactions_only, numbered_interactions
-from gclrec.data.io.tables import read_columns
 
 _Column = Callable[[int], pl.Series]
 

@@ -25,7 +25,7 @@ import numpy as np
 import polars as pl
 
 from gclrec.common.errors import InputError, InputWarning, NoRowsError
-from gclrec.common.files import decoded, is_folder, local_path, read_text_bytes
+from gclrec.common.files import decoded, local_path, read_text_bytes
 from gclrec.data.filters import Keep
 from gclrec.data.interactions import Dataset, Interactions, Vocabulary
 from gclrec.data.io.attributes import attributes_of_side
@@ -36,16 +36,12 @@ from gclrec.data.io.columns import (
     guess_column,
     numeric_times,
 )
-from gclrec.data.io.folders import PART_STEMS, Layout, find_layout
+from gclrec.data.io.folders import PART_STEMS, layout_of
 from gclrec.data.io.formats import GUESSED, format_of, header_names, read_file
 from gclrec.data.io.ids import exact_ids
-from gclrec.data.io.numbering import CODED
-from gclrec.data.io.tables import (
-    is_parquet,
-    open_csv,
-    open_parquet,
-    parquet_names,
-)
+from gclrec.data.io.numbering import CODED, joined_ids
+from gclrec.data.io.parquet import is_parquet, open_parquet, parquet_names
+from gclrec.data.io.tables import open_csv
 
 KEEP = Keep()
 """Rows with weights above 0, and the first of repeated pairs."""
@@ -137,7 +133,8 @@ def read_dataset(
     """Read a file, a file for each part, or a folder with everything in it.
 
     Args:
-        path: a file, or a folder that :func:`~gclrec.data.io.folders.find_layout` understands.
+        path: a file, a folder that :func:`~gclrec.data.io.folders.find_layout` understands, or a pattern such
+            as ``clicks/part-*.parquet``.
         columns: names of the columns that should not be guessed.
         format: a name in ``FORMATS``, or ``"auto"``.
         test: file of the test part.
@@ -149,7 +146,7 @@ def read_dataset(
     """
     path = local_path(path)
     given = {part: local_path(file) for part, file in (("test", test), ("valid", valid)) if file is not None}
-    layout = find_layout(path, given) if is_folder(path) else Layout({"train": (path,)})
+    layout = layout_of(path, given)
     parts: dict[str, Any] = {**layout.parts, **given}
     if layout.shards and given:
         raise InputError(
@@ -342,7 +339,7 @@ def _read_all(paths: Sequence[Path], columns: Columns, format: str, keep: Keep) 
             empty = error
     if not raws:
         raise empty
-    frames = {path: _with_text(raw.frame) for path, raw in raws.items()}
+    frames = {path: raw.frame for path, raw in raws.items()}
     first = next(iter(frames))
     for path, frame in frames.items():
         if raws[path].shape:
@@ -350,10 +347,14 @@ def _read_all(paths: Sequence[Path], columns: Columns, format: str, keep: Keep) 
         if frame.columns != frames[first].columns:
             expected = f"{', '.join(frames[first].columns)} as in {first}"
             raise InputError(f"{path}: found {', '.join(frame.columns)}, expected {expected}")
-    mixed = [role for role in ("user", "item") if len({frame[role].dtype for frame in frames.values()}) > 1]
-    as_text = pl.col(mixed).cast(pl.String)
-    whole = numeric_times([frame.with_columns(as_text) for frame in frames.values()])
-    return RawInteractions(pl.concat(whole, how="vertical_relaxed"))
+    parts = numeric_times(list(frames.values()))
+    whole = {
+        role: joined_ids([part[role] for part in parts])
+        if role in ("user", "item")
+        else pl.concat([part.select(role) for part in parts], how="vertical_relaxed")[role]
+        for role in parts[0].columns
+    }
+    return RawInteractions(pl.DataFrame(whole))
 
 
 def _refuse_other_shapes(paths: Mapping[str, Path], raws: Mapping[str, RawInteractions]) -> None:

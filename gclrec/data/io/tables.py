@@ -1,4 +1,4 @@
-"""Read tables with a header: CSV, TSV, Parquet, RecBole's atomic files.
+"""Read text tables with a header: CSV, TSV, RecBole's atomic files.
 
 All readers raise :class:`~gclrec.common.errors.InputError` if a file is missing, damaged, ragged or empty,
 and name the line or row of a bad value.
@@ -6,29 +6,23 @@ and name the line or row of a bad value.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from urllib.parse import unquote
 
 import polars as pl
 
-from gclrec.common.errors import InputError, NoRowsError, reading
+from gclrec.common.errors import InputError, NoRowsError
 from gclrec.common.files import (
     decoded,
-    name_parts,
-    packing,
-    read_bytes,
-    read_sample,
     read_text_bytes,
 )
 from gclrec.common.forks import need_polars
-from gclrec.data.io.columns import Columns, RawInteractions, guess_column, pick_columns, typed_interactions
-from gclrec.data.io.numbering import coded
+from gclrec.data.io.columns import Columns, RawInteractions, pick_columns, typed_interactions
+from gclrec.data.io.parquet import is_parquet, read_parquet_table
 
 SEPARATORS = ("\t", ",", ";", "|", " ")
 """Field separators, detected in the header line; a blank only if no other occurs there."""
@@ -40,9 +34,6 @@ FIELD_TYPES = ("token", "token_seq", "float", "float_seq")
 """
 
 
-_FEATHER = (".feather", ".arrow", ".ipc")
-_ROWS = 4_000_000  # rows that a Parquet or Feather file may have in any case
-_ROWS_A_BYTE = 8  # and for each of its bytes; a pair of ids takes more than a bit
 _NO_QUOTES = "if quotes have no meaning in this file, give `quote=none`"
 
 
@@ -170,14 +161,6 @@ def read_table(path: Path, columns: Columns) -> RawInteractions:
     return read_parquet_table(path, columns) if is_parquet(path) else _read_csv(path, columns)
 
 
-def is_parquet(path: Path) -> bool:
-    """Return whether a file is Parquet or Feather by its suffix or its first bytes."""
-    suffix = name_parts(path)[1]
-    if suffix in (".xlsx", ".xls", ".ods"):
-        raise InputError(f"{path}: is a spreadsheet; save it as CSV or Parquet and give that")
-    return suffix in (".parquet", ".pq", *_FEATHER) or read_sample(path).startswith((b"PAR1", b"ARROW1"))
-
-
 def open_csv(path: Path, quote: str | None = '"', *, header: bool = True) -> TextTable:
     """Read a text table whose first line shows the separator and names the columns.
 
@@ -225,97 +208,6 @@ def interactions_of(table: TextTable, picked: dict[str, int]) -> pl.DataFrame:
                     f"{_NO_QUOTES}"
                 )
     return typed_interactions(raw, {role: table.names[at] for role, at in picked.items()}, table.place)
-
-
-def open_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
-    """Read columns of a Parquet file, plain or gzip'd; all if ``None``."""
-    names = parquet_names(path) if columns is None else columns
-    with _reading_columns(path):
-        scan, size = _scan(path)
-        rows = int(scan.select(pl.len()).collect().item())
-        if rows > max(_ROWS, _ROWS_A_BYTE * size):
-            found = f"found {rows:,} rows in {size:,} bytes"
-            raise InputError(f"{path}: {found}, expected at most {_ROWS_A_BYTE} rows a byte")
-        frame = scan.select(names).collect()
-    if frame.height == 0:
-        raise NoRowsError(f"{path}: holds columns but no rows")
-    return frame
-
-
-def parquet_names(path: Path) -> list[str]:
-    """Return the column names of a Parquet file."""
-    with _reading_columns(path):
-        return _scan(path)[0].collect_schema().names()
-
-
-def _scan(path: Path) -> tuple[pl.LazyFrame, int]:
-    """Return a Parquet or Feather file, packed or not, that is not read yet, and its size in bytes."""
-    need_polars(path)
-    source = io.BytesIO(read_bytes(path)) if packing(path) else path
-    size = path.stat().st_size if isinstance(source, Path) else len(source.getbuffer())
-    if _is_feather(path):
-        return pl.scan_ipc(source, glob=False), size
-    return pl.scan_parquet(source, glob=False), size
-
-
-def _reading_columns(path: Path) -> contextlib.AbstractContextManager[None]:
-    kind = "Feather" if name_parts(path)[1] in _FEATHER else "Parquet"
-    return reading(path, f"the {kind} file is damaged or is none")
-
-
-def _is_feather(path: Path) -> bool:
-    return name_parts(path)[1] in _FEATHER or read_sample(path).startswith(b"ARROW1")
-
-
-def read_columns(
-    names: Sequence[str], column: Callable[[int], pl.Series], columns: Columns, source: str | Path
-) -> RawInteractions:
-    """Read interactions from a table whose columns are typed: a Parquet file or a table in memory.
-
-    Columns are read one at a time, and text ids are coded at once, so that only one column of text is in
-    memory at a time.
-
-    Args:
-        names: of the columns.
-        column: returns the column at a position.
-        columns: names that the caller gives; the others are guessed.
-        source: named in error messages.
-    """
-    raw = {}
-    picked = pick_columns(names, columns, source)
-    for role, position in picked.items():
-        values = column(position).alias(role)
-        if not len(values):
-            raise NoRowsError(f"{source}: holds columns but no rows")
-        is_text = values.dtype in (pl.String, pl.Categorical, pl.Enum)
-        raw[role] = coded(values) if is_text and role in ("user", "item") else values
-    chosen = {role: names[position] for role, position in picked.items()}
-    return RawInteractions(
-        typed_interactions(pl.DataFrame(raw), chosen, lambda row: f"{source}, row {row + 1}")
-    )
-
-
-def read_parquet_table(path: Path, columns: Columns) -> RawInteractions:
-    """Read interactions from a Parquet file, only the columns that are needed; text ids are coded.
-
-    Folders above it that are called ``NAME=VALUE`` are columns too; one of ids only if it is named.
-    """
-    inside = parquet_names(path)
-    folders = [part.partition("=") for part in path.parts[:-1]]
-    above = {name: unquote(value) for name, sign, value in folders if sign and name and name not in inside}
-    for name in above.keys() - {columns.user, columns.item}:
-        if any(guess_column([name], role) is not None for role in ("user", "item")):
-            del above[name]
-    names = [*inside, *above]
-
-    def column(at: int) -> pl.Series:
-        name = names[at]
-        if name in above:
-            rows = open_parquet(path, inside[:1]).height
-            return pl.Series(name, [above[name]]).extend_constant(above[name], rows - 1)
-        return open_parquet(path, [name])[name]
-
-    return read_columns(names, column, columns, path)
 
 
 def open_atomic(path: Path) -> tuple[TextTable, list[str]]:

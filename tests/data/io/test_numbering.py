@@ -13,8 +13,8 @@ from gclrec.data.interactions import Vocabulary
 from gclrec.data.io import numbering
 from gclrec.data.io.columns import Columns
 from gclrec.data.io.numbering import distinct_ids, numbered, places_of
+from gclrec.data.io.parquet import open_parquet, read_parquet_table
 from gclrec.data.io.readers import read_interactions, read_raw
-from gclrec.data.io.tables import open_parquet, read_parquet_table
 
 NEAR = [7, 3, 3, 0, 9, 7]
 BELOW = [7, 3, 3, -2, 9, 7]
@@ -53,7 +53,7 @@ def test_both_in_one_go(values: list) -> None:
     for ids in (chunked(values), chunked(TEXT, pl.Categorical), chunked(values)[:0]):
         known, rows = numbered(ids)
         assert known.to_list() == distinct_ids(ids).to_list()
-        assert rows.dtype == np.int64
+        assert rows.dtype == np.int32
         assert rows.tolist() == places_of(ids, known).tolist()
 
 
