@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,13 @@ def recommend(
     ] = None,
     k: Annotated[int, Parameter(name=("-k", "--k"), help="Number of items for a user.")] = 10,
     all: Annotated[bool, Parameter(negative=(), help="For every user; needs --out.")] = False,
+    shard: Annotated[
+        str | None,
+        Parameter(
+            help="With --all: only the I-th of N equal parts of the users, as I/N; so that N processes or "
+            "machines share the work."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         Parameter(help="Write user, item, rank, score to this .parquet or .csv file, instead of the screen."),
@@ -94,6 +102,8 @@ def recommend(
         raise InputError("give one of --user ID (one or several), --items ID ..., --users-file FILE, --all")
     if all and out is None:
         raise InputError("--all needs --out FILE.parquet or --out FILE.csv")
+    if shard is not None and not (all and re.fullmatch(r"\d+/\d+", shard)):
+        raise InputError(f"--shard: found {shard!r}, expected I/N such as 1/4, beside --all")
     if items and out is not None:
         raise InputError("--items prints its answer; for a file give the history with --users-file")
     if skip_unknown and not (items or users_file or candidates):
@@ -104,6 +114,7 @@ def recommend(
         raise InputError("--item-column and --time-column name columns of files, and there is none")
     from gclrec.common.files import check_table_path
     from gclrec.data.io.columns import Columns
+    from gclrec.recall.recommendation import shard_rows
     from gclrec.recall.recommender import Recommender
     from gclrec.runs.reading import usual_columns
 
@@ -151,8 +162,10 @@ def recommend(
             tables = iter([recommender.recommend_many(user, k, exclude_seen=exclude_seen)])
             _write(tables, 1, len(user), out, json, began)
         else:
-            tables = recommender.recommend_all(k, batch=batch, exclude_seen=exclude_seen)
-            count = len(recommender.users)
+            number, _, parts = (shard or "1/1").partition("/")
+            part = int(number), int(parts)
+            tables = recommender.recommend_all(k, batch=batch, exclude_seen=exclude_seen, shard=part)
+            count = len(shard_rows(len(recommender.users), *part))
             _write(tables, -(-count // batch), count, out, json, began)
 
 

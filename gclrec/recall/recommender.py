@@ -29,7 +29,7 @@ from gclrec.recall.new_items import (
 )
 from gclrec.recall.new_users import EncodeUsers, Histories, histories_of
 from gclrec.recall.raw_ids import Lookup, RawIds, distinct_rows, known_only
-from gclrec.recall.recommendation import Recommendation, as_list, as_table, warn_of_silent
+from gclrec.recall.recommendation import Recommendation, as_list, as_table, shard_rows, warn_of_silent
 from gclrec.runs.embeddings import FloatArray
 from gclrec.runs.reading import PARTS, check_run, read_known, read_part_lists, reads_histories
 
@@ -166,6 +166,7 @@ class Recommender:
         *,
         batch: int = 1024,
         exclude_seen: bool = True,
+        shard: tuple[int, int] = (1, 1),
         progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[pl.DataFrame]:
         """Yield the table of :meth:`recommend_many` for all users, ``batch`` users at a time.
@@ -176,22 +177,24 @@ class Recommender:
             k: see :class:`Recommender`.
             batch: users a table, at least 1.
             exclude_seen: see :class:`Recommender`.
+            shard: ``(i, n)`` answers the users of the ``i``-th of ``n`` equal parts only, ``i`` from 1.
             progress: called after each table with the number of users done and the number of users.
         """
         if batch < 1:
             raise InputError(f"batch must be at least 1, got {batch}")
         self._check_k(k)
+        part = shard_rows(len(self.users), *shard)
 
         def tables() -> Iterator[pl.DataFrame]:
-            first = np.empty(len(self.users), dtype=np.int64)
-            for start in range(0, len(self.users), batch):
-                stop = min(start + batch, len(self.users))
-                found, scores = self._search(np.arange(start, stop), k, exclude_seen)
-                first[start:stop] = found[:, 0]
-                yield as_table(self.users.ids[start:stop], self.items, found, scores)
+            first = np.empty(len(part), dtype=np.int64)
+            for start in range(0, len(part), batch):
+                rows = part[start : start + batch]
+                found, scores = self._search(np.array(rows), k, exclude_seen)
+                first[start : start + len(rows)] = found[:, 0]
+                yield as_table(self.users.ids[rows.start : rows.stop], self.items, found, scores)
                 if progress is not None:
-                    progress(stop, len(self.users))
-            warn_of_silent(self.users.ids, first[:, None])
+                    progress(start + len(rows), len(part))
+            warn_of_silent(self.users.ids[part.start : part.stop], first[:, None])
 
         return tables()
 

@@ -79,6 +79,19 @@ def test_all_users(gclrec: Run, run: FakeRun, tmp_path: Path, suffix: str) -> No
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([out.name, "run"])
 
 
+@pytest.mark.parametrize("count", [1, 4, 30])
+def test_shards_are_the_whole(gclrec: Run, run: FakeRun, tmp_path: Path, count: int) -> None:
+    """Each user is answered by one shard, and the shards in order are the table of all users."""
+    tables = []
+    for number in range(1, count + 1):
+        out = tmp_path / f"{number}.parquet"
+        flags = ("-k", 4, "--shard", f"{number}/{count}", "--out", out, "--json")
+        told = gclrec("recommend", run.path, "--all", *flags).values
+        tables.append(pl.read_parquet(out))
+        assert told["users"] == tables[-1]["user"].n_unique() >= 30 // count
+    assert pl.concat(tables).equals(pl.concat(Recommender.load(run.path).recommend_all(4)))
+
+
 def test_some_users_to_a_file(gclrec: Run, run: FakeRun, tmp_path: Path) -> None:
     out = tmp_path / "recs.parquet"
     assert gclrec("recommend", run.path, f"--user={run.users.ids[7]}", "--out", out).code == 0
@@ -106,6 +119,13 @@ def test_uses_the_index_by_default(gclrec: Run, run: FakeRun) -> None:
         ((), "give one of --user ID"),
         (("--user", "u3", "--all", "--out", "x.csv"), "give one of --user ID"),
         (("--all",), "--all needs --out"),
+        (("--all", "--out", "x.csv", "--shard", "3"), "--shard: found '3', expected I/N such as 1/4"),
+        (("--user", "u3", "--shard", "1/2"), "--shard: found '1/2', expected I/N such as 1/4, beside --all"),
+        (
+            ("--all", "--out", "x.csv", "--shard", "3/2"),
+            "--shard: found part 3 of 2, expected part 1 to N of N",
+        ),
+        (("--all", "--out", "x.csv", "--shard", "0/2"), "--shard: found part 0 of 2"),
         (("--all", "--out", "recs.txt"), "expected .parquet or .csv"),
         (("--all", "--out", "nowhere/recs.csv"), "no such folder"),
         (("--user", "nobody"), "unknown user 'nobody'"),
