@@ -88,7 +88,7 @@ def test_shards_are_the_whole(gclrec: Run, run: FakeRun, tmp_path: Path, count: 
         flags = ("-k", 4, "--shard", f"{number}/{count}", "--out", out, "--json")
         told = gclrec("recommend", run.path, "--all", *flags).values
         tables.append(pl.read_parquet(out))
-        assert told["users"] == tables[-1]["user"].n_unique() >= 30 // count
+        assert told["users"] in (30 // count, -(-30 // count))
     assert pl.concat(tables).equals(pl.concat(Recommender.load(run.path).recommend_all(4)))
 
 
