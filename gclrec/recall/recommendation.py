@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from gclrec.common.errors import InputError, InputWarning, flag
+from gclrec.common.errors import InputWarning, SettingError
 from gclrec.data.interactions import IntArray, Vocabulary
 from gclrec.runs.embeddings import FloatArray
 
@@ -44,11 +44,11 @@ def shard_rows(num_users: int, number: int, count: int) -> range:
     """Return the rows of the users in the ``number``-th of ``count`` equal parts, from 1.
 
     Raises:
-        InputError: there is no such part, or it has no users.
+        SettingError: there is no such part, or it has no users.
     """
     if not 1 <= number <= count <= max(num_users, 1):
         found = f"found part {number} of {count}, expected part 1 to N of N"
-        raise InputError(f"{flag('shard')}: {found}, with N at most the {num_users:,} users")
+        raise SettingError("shard", f"{found}, with N at most the {num_users:,} users")
     return range(num_users * (number - 1) // count, num_users * number // count)
 
 
