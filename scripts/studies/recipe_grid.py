@@ -14,7 +14,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -72,8 +72,7 @@ def settings_of(run: dict[str, Any], name: str, pairs: int) -> TrainConfig:
         values |= {"eval_every": values["epochs"], "score": "calibrated"}
         ranks = "loss_temperature" if run["method"] == "gcl" else "temperature"
         values[ranks] = run["temperature"]
-        if "user_vectors" in run:
-            values["user_vectors"] = run["user_vectors"]
+    values |= {name: value for name, value in run.items() if name not in ("method", "steps", "temperature")}
     return layered_config(values, method=run["method"])
 
 
@@ -131,7 +130,7 @@ def measured(config: TrainConfig, split: Split) -> dict[str, Any]:
     return row
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Make the runs that the file does not hold, data set by data set."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -141,7 +140,7 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, default=len(list(rounds())), help="only the first of the rounds"
     )
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     rows = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else []
     for number, made_on_each in enumerate(rounds()):
@@ -153,7 +152,8 @@ def main() -> None:
                 continue
             config = settings_of(run, name, len(split.train))
             rows.append({"data": name, **shape(split), "run": run, **measured(config, split)})
-            write_atomically(options.out, json.dumps(rows, indent=1) + "\n")
+            lines = ",\n".join(map(json.dumps, rows))
+            write_atomically(options.out, f"[\n{lines}\n]\n")
             print(name, run, rows[-1]["valid"], f"{rows[-1]['cpu_seconds']} s", flush=True)
 
 
