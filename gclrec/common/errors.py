@@ -92,7 +92,7 @@ def reading(source: Any, what: str = "cannot be read") -> Iterator[None]:
     """
     try:
         yield
-    except (InputError, Warning):
+    except (InputError, Warning, NameError, ImportError, AssertionError):  # the last three are bugs
         raise
     except FileNotFoundError:
         raise InputError(f"{source}: no such file") from None

@@ -53,10 +53,16 @@ class Lookup:
 
         Args:
             raw: ``Int64`` or ``String``, as from :func:`gclrec.data.io.ids.id_series`.
+
+        Raises:
+            InputError: an id is a number that is spelled in another way than the known ones.
         """
         ids = self._vocabulary.ids
         if ids.dtype == pl.Int64 and raw.dtype != pl.Int64:
-            raw = whole_numbers(raw)
+            try:
+                raw = whole_numbers(raw)
+            except InputError as error:
+                raise InputError(f"{self._kind}: {error}") from None
         wanted = raw.cast(ids.dtype)
         known = ~wanted.is_null().to_numpy()
         keys = _keys(wanted if known.all() else wanted.filter(known))

@@ -30,6 +30,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fuzz_cases
+import fuzz_hurt
 import fuzz_inputs
 
 SECONDS = 30
@@ -43,7 +45,7 @@ CAP = 10 << 30
 def ends(number: int, seed: int, folder: Path) -> dict[str, Any]:
     """Read one input and return how that ended."""
     case = fuzz_inputs.make(number, seed, folder)
-    size = fuzz_inputs.size_of(case.path)
+    size = fuzz_cases.size_of(case.path)
     started = time.monotonic()
     before = _restart_peak()
     ended, text = "read", ""
@@ -157,7 +159,7 @@ def main() -> int:
     parser.add_argument(
         "--first",
         type=int,
-        default=-len(fuzz_inputs.HOSTILE),
+        default=-len(fuzz_hurt.HOSTILE),
         help="number of the first input; those below 0 are made to hurt",
     )
     parser.add_argument("--only", type=int, help="number of one input, read in this process")

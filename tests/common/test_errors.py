@@ -44,7 +44,7 @@ def test_whatever_a_reader_raises_is_one_line(error: BaseException, said: str) -
     assert str(caught.value) == said
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, UserWarning])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, UserWarning, NameError])
 def test_what_is_no_fault_of_the_file_passes(error: type[BaseException]) -> None:
     with pytest.raises(error), reading("a.csv"):
         raise error

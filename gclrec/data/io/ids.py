@@ -74,6 +74,11 @@ def exact_ids(values: pl.Series, name: str, place: Place, *, numbers: bool = Tru
 
 
 def _text_ids(values: pl.Series, name: str, place: Place) -> pl.Series:
+    lengths = values.str.len_bytes() if values.dtype == pl.String else pl.Series([0])
+    if (lengths > LONGEST).any():
+        row = int(lengths.arg_max() or 0)
+        found = f"found an id of {lengths[row]:,} bytes in column {name!r}"
+        raise InputError(f"{place(row)}: {found}, expected at most {LONGEST:,}")
     enum = values.dtype if isinstance(values.dtype, pl.Enum) else None
     distinct = enum.categories if enum is not None else values.cast(pl.String).unique(maintain_order=True)
     plain = distinct.str.strip_chars()

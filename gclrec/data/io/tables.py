@@ -254,8 +254,9 @@ def _refuse_ragged(path: Path, data: bytes, separator: str, quote: str | None, w
 
 def _refuse_inner_quote(path: Path, data: bytes, separator: str, quote: str) -> None:
     """Raise for the first line with a quote that is not at the ends of a field."""
-    for line, text in enumerate(data.decode(errors="replace").split("\n"), start=1):
-        for field in text.rstrip("\r").split(separator):
+    lines = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="replace", newline="\n")
+    for line, text in enumerate(lines, start=1):
+        for field in text.rstrip("\r\n").split(separator):
             if quote in field.strip(quote) and not (len(field) > 1 and field[0] == field[-1] == quote):
                 raise InputError(
                     f"{path}, line {line}: found a quote inside the field {field!r}; {_NO_QUOTES}"

@@ -135,6 +135,11 @@ ERRORS = {
         b"ARROW1\x00\x00" + bytes(40),
         "a.feather: the Feather file is damaged or is none",
     ),
+    "an id of a whole book": (
+        "a.csv",
+        b"user,item\n1,2\n" + b"x" * 70_000 + b",3\n",
+        "a.csv, line 3: found an id of 70,000 bytes in column 'user', expected at most 65,536",
+    ),
     "cut xz": ("a.csv.xz", lzma.compress(HEAD + b"1,2,3,4\n")[:-9], "the xz file is cut off or damaged"),
     "bad zip": ("a.csv.zip", b"PK\x03\x04" + b"1" * 40, "the zip file is cut off or damaged"),
     "missing id": (
