@@ -53,7 +53,7 @@ def methods_page() -> str:
         "Optimisers, rates, epochs and L2 are gclrec's defaults in all methods but its own. What else",
         "differs on purpose, from `gclrec/settings/departures.toml`. Measured is test recall@20 of one run",
         "each, as it is here and with the settings named: `gclrec train --dataset ml-100k --split random",
-        "--epochs 15 --batch-size 512 --seed 0 --method NAME`. Other seeds differ by about 0.001",
+        "--epochs 15 --batch-size 512 --seed 0 --method NAME`. Seeds differ by 0.001 to 0.003",
         "([results](results.md)).",
         "",
         *_head(("method or component", "here", "in the paper or its code", "why", "measured")),

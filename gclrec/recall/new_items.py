@@ -27,6 +27,7 @@ from gclrec.recall.index import Index
 from gclrec.recall.raw_ids import check_columns, known_only, refuse_or_warn, share_of, user_item_columns
 from gclrec.runs.embeddings import EMBEDDINGS_KIND, Embedded, FloatArray, as_matrix, read_embeddings
 from gclrec.runs.folder import WAIT, RunFolder
+from gclrec.runs.reading import vocabulary_of
 
 Encode = Callable[[pl.DataFrame], npt.NDArray[Any]]
 """From a table of attributes to ``(N, D)`` layer-0 vectors, row by row; a row of NaN says nothing."""
@@ -132,13 +133,18 @@ class AddedItems:
         frame, pairs = (read_parquet(folder / f"{name}.parquet") for name in ("items", "pairs"))
         with reading(folder / MANIFEST, "cannot be used"):
             vectors, sent = (
-                np.array(frame[name].to_numpy(), dtype=np.float32).reshape(len(frame), dim)
+                as_matrix(np.array(frame[name].to_numpy()).reshape(len(frame), dim), name)
                 for name in ("vector", "sent")
             )
             audience = Ragged.from_pairs(pairs["item"].to_numpy(), pairs["user"].to_numpy(), len(frame))
         if audience.values.max(initial=-1) >= len(embedded.users):
             raise InputError(f"{folder / 'pairs.parquet'}: user rows do not fit the users of the run")
-        return cls(frame["id"], vectors, sent, audience, read=len(frame))
+        ids = vocabulary_of(frame, folder / "items.parquet").ids
+        if ids.dtype != embedded.items.ids.dtype or (embedded.items.rows(ids) >= 0).any():
+            raise InputError(
+                f"{folder / 'items.parquet'}: ids do not fit those of the run, or are among them"
+            )
+        return cls(ids, vectors, sent, audience, read=len(frame))
 
 
 def read_catalogue(run: str | Path, *, with_added: bool = True) -> tuple[Embedded, AddedItems]:

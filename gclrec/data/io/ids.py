@@ -23,6 +23,9 @@ from gclrec.data.io.numbering import CODED
 Place = Callable[[int], str]
 """Returns the place of a table row, such as ``ratings.csv, line 7``."""
 
+LONGEST = 65_536
+"""Bytes that an id in a file may have."""
+
 _WHOLE = r"^(0|-?[1-9][0-9]*)$"
 _ALMOST_WHOLE = r"^[+-]?[0-9]+(\.0*)?$"
 _MISSING = ("null", "nan", "none", "na", "n/a", "<na>", "nat", "\\n")
