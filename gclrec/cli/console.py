@@ -127,6 +127,10 @@ def main_of(app: App) -> Callable[..., None]:
             except KeyboardInterrupt:
                 print("interrupted", file=sys.stderr)
                 sys.exit(130)
+            except BaseException as error:
+                if type(error).__name__ != "PanicException":  # that of Polars, which is no Exception
+                    raise
+                fail(f"Polars failed on this input ({with_flags(error)}); please report it")
 
     return main
 

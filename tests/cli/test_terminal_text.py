@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from gclrec.cli import console
 from gclrec.cli.console import output, with_flags
 from gclrec.common.shell import command_line, printable
 
@@ -110,6 +111,20 @@ def test_whole_numbers_are_not_rounded(gclrec: Run, tmp_path: Path, value: str) 
     ):
         assert "expected a whole number" in gclrec(*arguments).error
     assert "expected a whole number" in gclrec("train", "--config", settings).error
+
+
+def test_a_panic_of_polars_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    app = console.command("panic")
+
+    @app.default
+    def panic() -> None:
+        raise type("PanicException", (BaseException,), {})("index out of\nbounds")
+
+    with pytest.raises(SystemExit) as stopped:
+        console.main_of(app)([])
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert said == "error: Polars failed on this input (index out of bounds); please report it\n"
 
 
 def test_commands_and_text_for_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
