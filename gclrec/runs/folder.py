@@ -20,7 +20,7 @@ from gclrec.common.locks import holding
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.schema import Schema
 from gclrec.data.splits import Split
-from gclrec.runs.reading import JOINED, PARTS, REMOVED, read_pairs, read_vocabulary
+from gclrec.runs.reading import JOINED, PARTS, REMOVED, read_pairs, read_vocabulary, vocabulary_of
 
 WAIT = 30.0
 """Seconds that a writer waits for another one, where it can expect that to be short."""
@@ -248,11 +248,12 @@ class RunFolder:
         Raises:
             InputError: a file is missing or damaged.
         """
-        folder = self.path / "attributes"
-        return {
-            side: (schema, read_parquet(folder / f"{side}.parquet"))
-            for side, schema in self.schemas().items()
-        }
+        tables = {}
+        for side, schema in self.schemas().items():
+            path = self.path / "attributes" / f"{side}.parquet"
+            tables[side] = schema, read_parquet(path)
+            vocabulary_of(tables[side][1], path)  # refuses a table without distinct ids
+        return tables
 
     # -- figures ---------------------------------------------------------------------------------
 
