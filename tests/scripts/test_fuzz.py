@@ -20,12 +20,12 @@ def fuzz(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_readers_end_in_an_answer_or_one_line(fuzz) -> None:
-    """64 spoiled files and run folders, and those that ask for much memory or time."""
+    """48 spoiled files and run folders, and those that ask for much memory or time."""
     import fuzz_hurt
 
     hurt = len(fuzz_hurt.HOSTILE)
-    ended = list(fuzz.run(64 + hurt, seed=7, first=-hurt))
-    assert [values["number"] for values in ended] == list(range(-hurt, 64))
+    ended = list(fuzz.run(48 + hurt, seed=7, first=-hurt))
+    assert [values["number"] for values in ended] == list(range(-hurt, 48))
     assert [values for values in ended if values["end"] not in ("read", "refused")] == []
     assert {values["end"] for values in ended} == {"read", "refused"}
 
