@@ -13,6 +13,7 @@ import pytest
 from scipy import sparse
 
 from gclrec.common.errors import InputError, InputWarning
+from gclrec.data.catalog.loader import load
 from gclrec.data.io.folders import find_layout
 from gclrec.data.io.readers import Columns, read_dataset, read_interactions, read_parts
 from gclrec.data.splits import make_split
@@ -401,3 +402,23 @@ def test_real_ratings_and_times(real_dataset: Callable[[str], Path]):
     assert beauty.items.raw(order.item[np.argsort(order.time)]).to_list() == [6, 7, 8, 9, 10, 4, 11]
     grocery = read_dataset(real_dataset("amazon-grocery")).interactions
     assert (grocery.time.min(), grocery.time.max()) == (965_779_200, 1_405_987_200)
+
+
+def test_a_pattern_names_the_files_of_one_table(tmp_path: Path) -> None:
+    for day, (user, item) in {"05": ("a", "x"), "06": ("b", "y"), "07": ("a", "z")}.items():
+        folder = tmp_path / f"day={day}"
+        folder.mkdir()
+        pl.DataFrame({"user": [user], "item": [item]}).write_parquet(folder / "part-0.parquet")
+    read = read_dataset(tmp_path / "day=0[56]" / "*.parquet")
+    assert pairs_of(read.interactions) == [("a", "x"), ("b", "y")]
+    assert len(read.files) == 2
+    assert len(load(f"{tmp_path}/**/*.parquet").interactions) == 3
+    (tmp_path / "a[5].parquet").write_bytes((tmp_path / "day=05" / "part-0.parquet").read_bytes())
+    assert pairs_of(load(tmp_path / "a[5].parquet").interactions) == [("a", "x")]
+
+
+@pytest.mark.parametrize(("pattern", "said"), [("no-*.csv", "no such file"), ("day*", "only folders match")])
+def test_patterns_without_files(tmp_path: Path, pattern: str, said: str) -> None:
+    (tmp_path / "day=05").mkdir()
+    with pytest.raises(InputError, match=said):
+        load(tmp_path / pattern)

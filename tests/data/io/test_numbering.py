@@ -164,3 +164,29 @@ def test_coded_text_is_the_text_and_its_codes_are_in_order(dtype: pl.DataType) -
     ids = numbering.coded(pl.Series(values, dtype=dtype))
     assert ids.cast(pl.String).to_list() == values
     assert ids.dtype == pl.Enum(["", "x", "y", "é"])
+
+
+@pytest.mark.parametrize("pieces", [[], [[]], [["b", None], ["a", "b"], [], ["c"]], [[None], ["é", ""]]])
+def test_text_in_pieces_is_coded_as_in_one(pieces: list[list[str | None]]) -> None:
+    series = [pl.Series("id", piece, dtype=pl.String) for piece in pieces]
+    found = numbering.coded_batches(iter(series))
+    whole = pl.concat([pl.Series("id", [], dtype=pl.String), *series])
+    expected = numbering.coded(whole)
+    assert found.dtype == expected.dtype
+    assert found.to_list() == expected.to_list()
+
+
+def test_ids_of_several_tables_are_one_column() -> None:
+    first, second = (numbering.coded(pl.Series(ids)) for ids in (["b", None, "d"], ["a", "b", "d", "d"]))
+    both = numbering.joined_ids([first, second])
+    assert both.dtype == pl.Enum(["a", "b", "d"])
+    assert both.to_list() == ["b", None, "d", "a", "b", "d", "d"]
+    assert numbering.joined_ids([pl.Series([1, 2]), pl.Series([2])]).to_list() == [1, 2, 2]
+    assert numbering.joined_ids([pl.Series([1, 2]), second]).to_list() == ["1", "2", "a", "b", "d", "d"]
+
+
+def test_ids_beyond_the_categories_of_the_known_have_no_place() -> None:
+    """Rows that an ``Enum`` leaves out, as after a filter, and missing ones."""
+    ids = pl.Series(["b", None, "d", "a", "b"], dtype=pl.Enum(["a", "b", "c", "d"]))
+    assert places_of(ids, pl.Series(["b", "d"])).tolist() == [0, -1, 1, -1, 0]
+    assert places_of(ids.drop_nulls(), pl.Series(["a", "b", "c", "d"])).tolist() == [1, 3, 0, 1]
