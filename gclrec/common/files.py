@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import json
 import lzma
 import os
@@ -239,7 +238,7 @@ def read_parquet(path: Path) -> pl.DataFrame:
         raise InputError(f"{path}: missing from the run folder")
     need_polars(path)
     with reading(path, "cannot be used"):
-        return pl.read_parquet(io.BytesIO(path.read_bytes()))
+        return pl.read_parquet(path, glob=False)
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -251,11 +250,16 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 def write_parquet(path: Path, frame: pl.DataFrame) -> None:
     """Write a Parquet file; see :func:`~gclrec.common.atomic.replacing`.
 
-    It is made in memory, so that a full disk is an ``OSError`` instead of an error of Polars.
+    Raises:
+        OSError: the disk is full, or the place is not writable.
     """
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer)
-    write_atomically(path, buffer.getvalue())
+    import polars as pl
+
+    with replacing(path) as fresh:
+        try:
+            frame.write_parquet(fresh)
+        except pl.exceptions.PolarsError as error:
+            raise OSError(" ".join(str(error).split())) from None
 
 
 def write_table(path: str | Path, frames: Iterable[pl.DataFrame]) -> int:
