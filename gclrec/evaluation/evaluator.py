@@ -27,6 +27,8 @@ Pairs: TypeAlias = Interactions | Tensor | tuple[npt.ArrayLike | Tensor, npt.Arr
 ALL_METRICS = (*METRICS, *CATALOGUE_METRICS)
 ALL_GROUPS = (*USER_GROUPS, *ITEM_GROUPS)
 
+_BLOCK = 2**16  # users whose lists are compared with their test items at a time
+
 DECILES = 10
 """Parts of popularity in the table of users; each has about a tenth of all training interactions."""
 
@@ -68,7 +70,7 @@ def evaluate(
     near_cold: int = 5,
     exclude: Pairs | None = None,
     block_size: int | None = None,
-    per_user: bool = True,
+    per_user: bool | int = True,
 ) -> Evaluation:
     """Rank the whole catalogue by inner product for every user with test pairs, and score the lists.
 
@@ -91,7 +93,8 @@ def evaluate(
         near_cold: users and items with 1 to ``near_cold`` training pairs are near-cold, with more warm.
         exclude: more pairs to leave out of the lists, such as validation pairs while testing.
         block_size: users ranked at a time; chosen by the catalogue's size if ``None``.
-        per_user: make the table of users, :attr:`Evaluation.per_user`; the figures do not depend on it.
+        per_user: make the table of users, :attr:`Evaluation.per_user`; a number limits it to so many of the
+            users, always the same ones of the same users. The figures do not depend on it.
 
     Raises:
         InputError: a name is unknown, a cut is below 1, a pair lies outside the vectors, or the vectors
@@ -131,7 +134,7 @@ def evaluate_ranking(
     metrics: Sequence[str] = ALL_METRICS,
     groups: Sequence[str] = ALL_GROUPS,
     near_cold: int = 5,
-    per_user: bool = True,
+    per_user: bool | int = True,
 ) -> Evaluation:
     """Score given ranked lists, as :func:`evaluate` scores those that it makes.
 
@@ -235,12 +238,15 @@ def _score(
     train: tuple[RowArray, RowArray],
     test: _Relevant,
     wanted: _Wanted,
-    with_table: bool,
+    with_table: bool | int,
 ) -> Evaluation:
     """Compute all figures of lists of users with test pairs; ``seconds`` stays 0."""
     user_degrees = np.bincount(train[0], minlength=len(test.per_user))
     item_degrees = np.bincount(train[1], minlength=test.num_items)
-    hits = test.contains(users[:, None], items)
+    hits = np.empty(items.shape, dtype=np.bool_)
+    for start in range(0, len(users), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        hits[block] = test.contains(users[block, None], items[block])
     num_relevant = test.per_user[users]
     columns = wanted.columns()
     scores = {column: METRICS[name](hits, num_relevant, k) for column, name, k in columns}
@@ -248,6 +254,9 @@ def _score(
     values: dict[str, float] = {}
     cases: dict[str, int] = {}
     pairs: dict[str, int] = {}
+    shown: slice | IntArray = slice(None)
+    if with_table is not True and 0 < with_table < len(users):
+        shown = np.sort(np.random.default_rng(0).choice(len(users), with_table, replace=False))
     details: dict[str, pl.Series | IntArray] = {}
     for group in wanted.groups:
         if group in USER_GROUPS:
@@ -262,12 +271,12 @@ def _score(
             of_user = np.bincount(test.user[members[test.item]], minlength=len(test.per_user))[users]
             rows = of_user > 0
             cases[group], pairs[group] = int(rows.sum()), int(of_user.sum())
-            details[f"{group}/num_relevant"] = of_user
+            details[f"{group}/num_relevant"] = of_user[shown]
             group_hits, of_user = hits[rows] & members[items[rows]], of_user[rows]
             for column, name, k in columns:
                 figures = METRICS[name](group_hits, of_user, k)
                 if with_table:
-                    details[f"{group}/{column}"] = _scattered(figures, rows)
+                    details[f"{group}/{column}"] = _scattered(figures, rows, shown)
                 if cases[group]:
                     values[f"{group}/{column}"] = float(figures.mean())
         if group == "all" and cases[group]:
@@ -279,15 +288,17 @@ def _score(
     if not with_table:
         return Evaluation(values, cases, pairs, pl.DataFrame(), seconds=0.0)
     per_user = {"user": users, **scores, "degree": user_degrees[users], "num_relevant": num_relevant}
-    deciles = _by_decile(items, users, hits, test, popularity_parts(item_degrees, DECILES), wanted.ks)
+    per_user = {name: column[shown] for name, column in per_user.items()}
+    parts = popularity_parts(item_degrees, DECILES)
+    deciles = _by_decile(items[shown], users[shown], hits[shown], test, parts, wanted.ks)
     return Evaluation(values, cases, pairs, pl.DataFrame({**per_user, **details, **deciles}), seconds=0.0)
 
 
-def _scattered(figures: Float64Array, rows: BoolArray) -> pl.Series:
-    """Return figures of some rows as a column of all rows, null elsewhere."""
+def _scattered(figures: Float64Array, rows: BoolArray, shown: slice | IntArray) -> pl.Series:
+    """Return figures of some rows as a column of the rows that are shown, null elsewhere."""
     column = np.full(len(rows), np.nan)
     column[rows] = figures
-    return pl.Series(column).fill_nan(None)
+    return pl.Series(column[shown]).fill_nan(None)
 
 
 def _by_decile(
@@ -299,9 +310,11 @@ def _by_decile(
         counts = np.bincount(row * DECILES + decile[item], minlength=len(users) * DECILES)
         return counts.reshape(len(users), DECILES)
 
-    row_of = np.zeros(len(test.per_user), dtype=np.int64)
+    row_of = np.full(len(test.per_user), -1, dtype=np.int64)
     row_of[users] = np.arange(len(users))
-    columns = {"num_relevant": table(row_of[test.user], test.item)}
+    of_test = row_of[test.user]
+    there = of_test >= 0
+    columns = {"num_relevant": table(of_test[there], test.item[there])}
     row, rank = np.nonzero(hits)
     for k in ks:
         near = rank < k

@@ -27,6 +27,9 @@ from gclrec.settings.config import TrainConfig
 from gclrec.training.callbacks import Checkpoint
 from gclrec.training.model import Model
 
+TABLE_USERS = 200_000
+"""Users in ``per_user.parquet``, at most; a row takes about a kilobyte while it is made."""
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -127,7 +130,7 @@ def finished(
         config,
         split,
         ranker,
-        evaluate_on(ranker, final, "test", config),
+        evaluate_on(ranker, final, "test", config, per_user=TABLE_USERS),
         history,
         refitted=refitted,
         seconds=sum((each["train_seconds"] + each["eval_seconds"] for each in history), further_seconds),
@@ -144,7 +147,7 @@ def validation_record(ranker: Embeddings | Scorer, split: Split, config: TrainCo
 
 
 def evaluate_on(
-    ranker: Embeddings | Scorer, split: Split, part: str, config: TrainConfig, *, per_user: bool = True
+    ranker: Embeddings | Scorer, split: Split, part: str, config: TrainConfig, *, per_user: bool | int = True
 ) -> Evaluation:
     """Rank the whole catalogue for every user with pairs in ``valid`` or ``test``, without their other items.
 
@@ -154,7 +157,7 @@ def evaluate_on(
             ``ranker`` was refitted, it is the split of the refit.
         part: ``valid`` or ``test``.
         config: cut-offs, metrics and the bound of near-cold.
-        per_user: build the table of single users too.
+        per_user: build the table of single users too; a number limits it to so many users.
     """
     train, targets, exclude = split.train, getattr(split, part), split.no_candidates(part)
     how: Any = {

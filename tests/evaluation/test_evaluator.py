@@ -140,6 +140,18 @@ def test_per_user_rows(seed):
             assert row[f"decile_{number + 1}/hits@3"] == found
 
 
+def test_a_table_of_some_users_has_their_rows_of_the_whole(monkeypatch):
+    """The figures stay those of all users; blocks of users change nothing."""
+    users, items, train, _, test = case(1)
+    whole = evaluate(users, items, train, test)
+    monkeypatch.setattr("gclrec.evaluation.evaluator._BLOCK", 3)
+    some = evaluate(users, items, train, test, per_user=5)
+    assert some.values == whole.values
+    assert some.per_user.height == 5
+    assert some.per_user.equals(whole.per_user.join(some.per_user.select("user"), on="user", how="semi"))
+    assert evaluate(users, items, train, test, per_user=10**6).per_user.equals(whole.per_user)
+
+
 def test_without_the_table_per_user_the_figures_are_the_same():
     users, items, train, _, test = case(4)
     full = evaluate(users, items, train, test)
