@@ -265,11 +265,16 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return
-        for line in path.read_text(encoding="utf-8").splitlines():
+        with reading(path, "damaged"):
+            lines = path.read_text(encoding="utf-8").splitlines()
+        for line in lines:
             try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
+                record = json.loads(line)
+            except (json.JSONDecodeError, RecursionError):
                 return
+            if not isinstance(record, dict):
+                raise InputError(f"{path}: damaged, found {line[:40]!r}, expected an object a line")
+            yield record
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``."""

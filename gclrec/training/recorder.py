@@ -44,6 +44,11 @@ class RunRecorder:
         tensors, values = load_state(folder.last_checkpoint)
         with reading(folder.last_checkpoint, "not a complete gclrec checkpoint"):
             progress = Progress(**values)
+            for name, value in vars(progress).items():
+                usual = getattr(Progress, name)
+                kinds = (int, float, type(None)) if usual is None else (int, float, type(usual))
+                if not isinstance(value, kinds) or isinstance(value, str) != isinstance(usual, str):
+                    raise ValueError(f"{name} is {value!r}")
         chosen = progress.phase == "select" and progress.best_epoch is not None
         best = load_state(folder.best_checkpoint)[0] if chosen else None
         folder.keep_metrics(progress.lines)

@@ -195,6 +195,8 @@ def _other_graph(file: Path, random: Random) -> bytes:
     graph = faiss.downcast_index(index.index)
     part = (index.id_map, graph.hnsw.neighbors, graph.hnsw.offsets, graph.hnsw.levels)[random.integers(4)]
     values = faiss.vector_to_array(part)
-    values[random.integers(len(values))] = (-7, 10**6, 2**30)[random.integers(3)]
+    values[random.integers(len(values))] = np.array((-7, 10**6, 2**30)[random.integers(3)]).astype(
+        values.dtype
+    )
     faiss.copy_array_to_vector(values, part)
     return bytes(faiss.serialize_index(index))
