@@ -13,6 +13,7 @@ from bench_build import build
 from bench_common import in_turn, show, train_graph, use_threads
 from bench_evaluate import evaluation
 from bench_quality import time_to_quality
+from bench_scale import scale
 from bench_steps import against, epoch, step
 from bench_views import views
 from cyclopts import App, Parameter
@@ -21,7 +22,7 @@ from torch import Tensor
 app = App(
     name="benchmark", help=__doc__, version_flags=[], default_parameter=Parameter(consume_multiple=True)
 )
-for command in (step, against, epoch, views, evaluation, build, time_to_quality):
+for command in (step, against, epoch, views, evaluation, build, time_to_quality, scale):
     app.command(command, name=command.__name__.replace("_", "-").replace("evaluation", "evaluate"))
 
 

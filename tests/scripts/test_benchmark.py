@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import benchmark
+import polars as pl
 import pytest
 import torch
 from bench_build import measure_build, measure_read, write_interactions
 from bench_common import alone, forget_peak, in_turn, peak_memory, touch
 from bench_evaluate import compare
 from bench_quality import Curve, recipe_config
+from bench_scale import GRIDS, fit_implicit
+
+import gclrec
+from gclrec.data.synthetic import make_synthetic
 
 Bench = Callable[..., dict[str, Any]]
 
@@ -142,3 +148,40 @@ def grown() -> int:
 
 def test_peak_memory_sees_what_has_been_freed() -> None:
     assert alone(grown) >= 2**25
+
+
+def test_scale_goes_from_a_table_to_recommendations_and_resumes(bench: Bench, tmp_path: Path) -> None:
+    """Every part is timed in its own process; a second call reads what the first one kept."""
+    how = ("--dataset", "synthetic-60x60x600", "--work", tmp_path, "--methods", "popularity", "--threads", 1)
+    chart = tmp_path / "scale.svg"
+    bench("scale", "--rows", 1200, *how)
+    first = tmp_path / "results" / "1200-popularity.json"
+    changed = json.loads(first.read_text()) | {"seconds": 1.0}
+    first.write_text(json.dumps(changed))
+    slopes = bench("scale", "--rows", 1200, 2400, *how, "--chart", chart)
+    kept = json.loads((tmp_path / "scale.json").read_text())
+    assert [each["rows"] for each in kept["results"]] == [1200, 2400]
+    one, two = kept["results"]
+    assert one["seconds"] == 1.0
+    assert {"train", "export", "recommend"} <= two["parts"].keys()
+    assert two["seconds"] == pytest.approx(sum(two["parts"].values()))
+    assert two["peak_mb"] > 50
+    assert slopes["popularity"] == pytest.approx(math.log2(two["seconds"]))
+    assert pl.read_parquet(tmp_path / "run-2400-popularity" / "recommended.parquet")["rank"].max() == 20
+    assert "<svg" in chart.read_text()
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_implicit_is_measured_on_the_same_split(tmp_path: Path, name: str) -> None:
+    """It finds what popularity does not, and the users of a sample are those that gclrec ranks."""
+    pytest.importorskip("implicit")
+    table = tmp_path / "table.parquet"
+    make_synthetic(300, 200, 6000).interactions.to_frame().write_parquet(table)
+    how = {"seed": 1, "threads": 1, "test_users": None}
+    tried = fit_implicit(str(table), name, GRIDS[name], **how)["tried"]
+    assert [each["settings"] for each in tried] == GRIDS[name]
+    best = max(tried, key=lambda each: each["valid"])["settings"]
+    found = fit_implicit(str(table), name, [best], test=True, **how)
+    popular = gclrec.fit(str(table), baseline="popularity", seed=1)
+    assert found["figures"].keys() == {f"test/{figure}" for figure in popular.figures}
+    assert found["figures"]["test/all/recall@20"] > popular.figures["all/recall@20"]
