@@ -138,7 +138,7 @@ def _table(trainer: Trainer) -> Tensor:
     return torch.cat([x.detach() for x in trainer.model.encoder.layer_zero])
 
 
-def _endless(trainer: Trainer) -> Iterator[Batch]:
+def _endless(trainer: Trainer) -> Iterator[tuple[Batch, ...]]:
     while True:
         yield from trainer.batches
 
@@ -151,7 +151,7 @@ def _ours(trainer: Trainer) -> Callable[[], object]:
 
 def _on(trainer: Trainer, take: Callable[[Batch], object]) -> Callable[[], object]:
     batches = _endless(trainer)
-    return lambda: take(next(batches))
+    return lambda: take(*next(batches))
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
@@ -169,7 +169,7 @@ def our_gradient(trainer: Trainer, batch: Batch, views: tuple[View, ...]) -> Ten
 
 def textbook_error(trainer: Trainer, slow: TextbookStep) -> float:
     """Return the relative error of our gradient on one batch, the views and the noise being the same."""
-    batch, views = next(iter(trainer.batches)), next(trainer.views())
+    (batch,), views = next(iter(trainer.batches)), next(trainer.views())
     state = trainer.generator.get_state()
     ours = our_gradient(trainer, batch, views)
     trainer.generator.set_state(state)
@@ -248,7 +248,7 @@ class PygStep:
 
 def pyg_error(trainer: Trainer, other: PygStep) -> float:
     """Return the relative error of our gradient on one batch."""
-    batch = next(iter(trainer.batches))
+    (batch,) = next(iter(trainer.batches))
     ours = our_gradient(trainer, batch, next(trainer.views()))
     (theirs,) = torch.autograd.grad(other.loss(batch), other.model.embedding.weight)
     return relative_error(ours, theirs)

@@ -137,11 +137,14 @@ def main_of(app: App) -> Callable[..., None]:
 
 def fill(by_name: Mapping[str, Any], settings: Mapping[str, Any], *, source: str) -> None:
     """Give the values of a file or a method to those arguments of a command that no flag gave."""
+    from gclrec.settings.budget import RIVALS  # not above: commands that train nothing start without torch
+
+    taken = [name for name, argument in by_name.items() if argument.tokens]
     for name, value in settings.items():
         key = name.replace("-", "_")
         if key not in by_name or key in ("config", "resume", "json"):
             raise InputError(f"{source}: unknown setting {name!r}; see --help")
-        if by_name[key].tokens:
+        if by_name[key].tokens or RIVALS.get(key) in taken:
             continue
         for part in value if isinstance(value, list) else [value]:
             text = str(part).lower() if isinstance(part, bool) else str(part)

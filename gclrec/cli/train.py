@@ -144,6 +144,10 @@ def report(console: Console, run: Run, path: Path) -> None:
         console.print(figures_table(run.figures, run.cases, pairs=result.evaluation.pairs))
     else:
         console.print("no test figures: the split has no test pairs")
+    if sample := run.values.get("test_users"):
+        error = run.values["errors"].get(f"test/{config.selected}", 0.0)
+        drawn = f"test figures of {sample['ranked']:,} users, drawn from {sample['of']:,}"
+        console.print(f"{drawn}; standard error of {config.select} {error:.4f}", soft_wrap=True)
     again = "fitted again" if config.baseline else "refit"
     refit = f", then {again} on train + valid" if result.refitted else ""
     if config.baseline:
@@ -155,7 +159,8 @@ def report(console: Console, run: Run, path: Path) -> None:
             if result.validated
             else "the last one: there was nothing to validate on"
         )
-        epochs = f"epoch {result.epoch} of {run.values['epochs_trained']}"
+        rounds = "epoch" if config.steps is None else "round"
+        epochs = f"{rounds} {result.epoch} of {run.values['epochs_trained']}"
         chosen = f"chosen: {epochs}{length}, {how}{refit}"
     console.print(f"{chosen}; {result.seconds:.1f} s in all", soft_wrap=True)
     console.print(f"run folder: {path}", soft_wrap=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 from torch import Generator, Tensor, nn
@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 from gclrec.common.declaration import Around, Setting, Span
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.views.passes import Passes
 from gclrec.views.views import View
 
 TEMPERATURE = Setting(
@@ -57,6 +58,7 @@ class TrainingStep:
         users: ``(B,)`` int64 users of the batch's pairs.
         items: ``(B,)`` int64 their items, the positives.
         generator: source of all further randomness; the global one if ``None``.
+        passes: the passes through the encoder, which further parts of the batch may share.
     """
 
     encoder: Encoder
@@ -65,10 +67,20 @@ class TrainingStep:
     users: Tensor
     items: Tensor
     generator: Generator | None = None
+    passes: Passes = field(default_factory=Passes)
 
-    def encode(self) -> Embeddings:
-        """Return the embeddings of the training graph itself."""
-        return self.encoder(self.graph)
+    def encode(
+        self, view: View | None = None, *, layers: bool = False, encoder: Encoder | None = None
+    ) -> Embeddings:
+        """Return the embeddings of all users and items.
+
+        Args:
+            view: of the graph; the training graph itself if ``None``.
+            layers: also return each layer's output.
+            encoder: another one than that which is trained.
+        """
+        seen = self.passes.whole(self.graph) if view is None else view
+        return self.passes.encode(encoder or self.encoder, seen, layers=layers)
 
     def nodes(self) -> tuple[Tensor, Tensor]:
         """Return the distinct users and the distinct items of the batch, ascending."""

@@ -36,7 +36,7 @@ class MomentumTarget(nn.Module):
 
     def forward(self, step: TrainingStep, users: Tensor, items: Tensor) -> Embeddings:  # noqa: ARG002
         """Return the targets of the batch's users and items, ``(B, D)`` each."""
-        return step.views[1].encode(self.twin.encoder).rows(step.users, step.items)
+        return step.encode(step.views[1], encoder=self.twin.encoder).rows(step.users, step.items)
 
 
 class HistoryTarget(nn.Module):
@@ -65,17 +65,23 @@ class HistoryTarget(nn.Module):
             first = encoder(graph)
         self.register_buffer("users", first.users.detach().clone())
         self.register_buffer("items", first.items.detach().clone())
+        self._fresh: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def forward(self, step: TrainingStep, users: Tensor, items: Tensor) -> Embeddings:
-        """Return the targets of the batch's users and items, ``(B, D)`` each, and keep the new outputs."""
+        """Return the targets of the batch's users and items, ``(B, D)`` each."""
         return Embeddings(
             self._mixed(self.users, step.users, users), self._mixed(self.items, step.items, items)
         )
 
     def _mixed(self, last: Tensor, nodes: Tensor, now: Tensor) -> Tensor:
-        mixed = torch.lerp(now, last.index_select(0, nodes), self.momentum)
-        last[nodes] = now  # a node that is twice in a batch has the same row both times
-        return mixed
+        self._fresh.append((last, nodes, now))
+        return torch.lerp(now, last.index_select(0, nodes), self.momentum)
+
+    def follow(self, encoder: Encoder) -> None:  # noqa: ARG002
+        """Keep the outputs of the step."""
+        for last, nodes, now in self._fresh:
+            last[nodes] = now  # a node that is twice in a batch has the same row both times
+        self._fresh = []
 
 
 TARGETS: Mapping[str, Callable[[Encoder, BipartiteGraph, float], nn.Module]] = {
@@ -135,7 +141,7 @@ class Byol(nn.Module):
 
     def forward(self, step: TrainingStep) -> Contrasted:
         """Return the embeddings of the first view and the loss over the batch's pairs."""
-        online = step.views[0].encode(step.encoder)
+        online = step.encode(step.views[0])
         users, items = online.rows(step.users, step.items)
         with torch.no_grad():
             user_targets, item_targets = self.target(step, users.detach(), items.detach())

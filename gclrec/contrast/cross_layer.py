@@ -42,8 +42,8 @@ class CrossLayer(nn.Module):
 
     def forward(self, step: TrainingStep) -> Contrasted:
         """Return the embeddings of the view and InfoNCE over users plus that over items."""
-        final = step.views[0].encode(step.encoder, layers=True)
-        layer = Embeddings(*final.layers[self.layer])
+        final = step.encode(step.views[0], layers=True)
+        layer = final.layer(self.layer)
         temperature = current(self.temperature)
         return Contrasted(final, node_contrast(final, layer, step.users, step.items, temperature))
 

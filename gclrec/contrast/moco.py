@@ -169,16 +169,16 @@ class MomentumContrast(nn.Module):
         self.temperature = temperature
         self.twin = Twin(encoder, momentum)
         self.users, self.items = (KeyQueue(queue_size, side.shape[1]) for side in encoder.layer_zero)
-        self._fresh: list[tuple[KeyQueue, Tensor, Tensor]] = []
+        self._fresh: list[tuple[KeyQueue, Tensor, Tensor]] = []  # of all parts of a step
 
     def forward(self, step: TrainingStep) -> Contrasted:
         """Return the embeddings of the graph itself and InfoNCE over users plus that over items."""
         nodes = step.nodes()
-        query = step.views[0].encode(step.encoder).rows(*nodes)
+        query = step.encode(step.views[0]).rows(*nodes)
         with torch.no_grad():
-            of_twin = step.views[1].encode(self.twin.encoder).rows(*nodes)
+            of_twin = step.encode(step.views[1], encoder=self.twin.encoder).rows(*nodes)
         key = unit(of_twin.users), unit(of_twin.items)
-        self._fresh, losses = [], []
+        losses = []
         for asks, answers, ids, queue in zip(query, key, nodes, (self.users, self.items), strict=True):
             losses.append(queue_contrast(asks, answers, ids, queue, self.temperature))
             self._fresh.append((queue, answers, ids))

@@ -119,7 +119,7 @@ class NCL(nn.Module):
 
     def forward(self, step: TrainingStep) -> Contrasted:
         """Return the embeddings of the view and the weighted sum of the four parts."""
-        final = step.views[0].encode(step.encoder, layers=True)
+        final = step.encode(step.views[0], layers=True)
         users, items = step.nodes()
         parts = []
         for side, nodes, weight, centroids, clusters in (

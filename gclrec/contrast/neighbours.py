@@ -80,7 +80,7 @@ def egcf(
     parts = [
         info_nce(own_users, own_users, temperature),
         info_nce(own_items, own_items, temperature),
-        info_nce(final.users.index_select(0, users), own_items, temperature, own=place),
+        info_nce(final.rows(users, nodes).users, own_items, temperature, own=place),
     ]
     return torch.stack(parts).sum()
 
@@ -196,7 +196,7 @@ class Interacted(nn.Module):
 
     def forward(self, step: TrainingStep) -> Contrasted:
         """Return the embeddings of the view and the loss over the batch's pairs."""
-        final = step.views[0].encode(step.encoder)
+        final = step.encode(step.views[0])
         return Contrasted(
             final, FORMS[self.form](final, step.graph, step.users, step.items, self.temperature)
         )
@@ -254,7 +254,7 @@ class Nearest(nn.Module):
         users, items = step.users, step.items
         near_users = _drawn(self.near_users, self.user_counts, users, step.generator)
         near_items = _drawn(self.near_items, self.item_counts, items, step.generator)
-        first, second = (view.encode(step.encoder) for view in step.views)
+        first, second = (step.encode(view) for view in step.views)
         user, item = _unit_rows(first, users, items)
         own_user, own_item = _unit_rows(second, users, items)
         like_user, like_item = _unit_rows(second, near_users, near_items)

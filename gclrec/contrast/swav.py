@@ -42,7 +42,7 @@ class SwappedPrediction(nn.Module):
     def forward(self, step: TrainingStep) -> Contrasted:
         """Return the embeddings of the graph itself and the mean of both directions, users plus items."""
         nodes = step.nodes()
-        first, second = (view.encode(step.encoder).rows(*nodes) for view in step.views)
+        first, second = (step.encode(view).rows(*nodes) for view in step.views)
         losses = [
             code_cross_entropy(x, vectors, codes, self.temperature)
             for view, other in ((first, second), (second, first))

@@ -72,8 +72,8 @@ class TwoViews(nn.Module):
         owns: tuple[Tensor | None, ...] = (None, None)
         first, second = step.views
         # Only the batch's rows of a view are kept, so that the next view can use memory that is still cached.
-        anchors = first.encode(step.encoder).rows(*nodes)
-        keys = second.encode(step.encoder)
+        anchors = step.encode(first).rows(*nodes)
+        keys = step.encode(second)
         if self.negatives == "all":
             owns = nodes
         else:

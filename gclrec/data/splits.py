@@ -83,6 +83,22 @@ class Split:
         """Return the validation pairs that join ``train`` in a refit, and those that do not, if any."""
         return _thinned(self.valid, self.train_fraction, self.seed)
 
+    def sampled(self, part: str, count: int | None) -> Split:
+        """Return the split with the pairs of so many users in one part, drawn with the seed of the split.
+
+        Args:
+            part: ``valid`` or ``test``.
+            count: users to draw; with ``None``, or as many as there are, the split itself is returned.
+        """
+        pairs: Interactions = getattr(self, part)
+        users = np.flatnonzero(np.bincount(pairs.user, minlength=pairs.num_users))
+        if count is None or count >= len(users):
+            return self
+        chosen = np.zeros(pairs.num_users, dtype=np.bool_)
+        chosen[np.random.default_rng(self.seed).choice(users, count, replace=False)] = True
+        few: dict[str, Any] = {part: pairs.select(chosen[pairs.user])}
+        return replace(self, **few)
+
     def no_candidates(self, part: str) -> Interactions | None:
         """Return the pairs besides ``train`` that rankings for ``valid`` or ``test`` leave out."""
         return self.removed if part == "valid" else _together(self.valid, self.removed)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checka
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
 from gclrec.common.declaration import Setting, Span
 from gclrec.graph.bipartite import BipartiteGraph
@@ -45,18 +46,27 @@ class Embeddings:
         users: ``(U, D)`` final embeddings.
         items: ``(I, D)`` final embeddings.
         layers: each layer's output as ``(users, items)``, layer 0 first; empty unless asked for.
+        sparse: whether the gradient of :meth:`rows` is sparse, for tables that many small parts look into.
     """
 
     users: Tensor
     items: Tensor
     layers: tuple[tuple[Tensor, Tensor], ...] = ()
+    sparse: bool = False
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.users, self.items))
 
     def rows(self, users: Tensor, items: Tensor) -> Embeddings:
         """Return the embeddings of some users and some items, without layers."""
+        if self.sparse:
+            found = functional.embedding(users, self.users, sparse=True)
+            return Embeddings(found, functional.embedding(items, self.items, sparse=True))
         return Embeddings(self.users.index_select(0, users), self.items.index_select(0, items))
+
+    def layer(self, number: int) -> Embeddings:
+        """Return the output of one of the layers."""
+        return Embeddings(*self.layers[number], sparse=self.sparse)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -49,6 +49,8 @@ class Evaluation:
             popularity (:data:`DECILES`, the most popular first) ``decile_1/num_relevant`` and
             ``decile_1/hits@20`` (test pairs found) and so on. No columns with ``per_user=False``.
         seconds: wall time of the evaluation.
+        errors: standard error of each accuracy figure in ``values`` as the mean of a sample of users; for
+            groups of two users or more.
     """
 
     values: dict[str, float]
@@ -56,6 +58,7 @@ class Evaluation:
     pairs: dict[str, int]
     per_user: pl.DataFrame
     seconds: float
+    errors: dict[str, float] = field(default_factory=dict)
 
 
 def evaluate(
@@ -252,20 +255,26 @@ def _score(
     scores = {column: METRICS[name](hits, num_relevant, k) for column, name, k in columns}
 
     values: dict[str, float] = {}
+    errors: dict[str, float] = {}
     cases: dict[str, int] = {}
     pairs: dict[str, int] = {}
     shown: slice | IntArray = slice(None)
     if with_table is not True and 0 < with_table < len(users):
         shown = np.sort(np.random.default_rng(0).choice(len(users), with_table, replace=False))
+
+    def average(name: str, figures: Float64Array) -> None:
+        if len(figures):
+            values[name] = float(figures.mean())
+        if len(figures) > 1:
+            errors[name] = float(figures.std(ddof=1) / np.sqrt(len(figures)))
+
     details: dict[str, pl.Series | IntArray] = {}
     for group in wanted.groups:
         if group in USER_GROUPS:
             inside = USER_GROUPS[group](user_degrees, wanted.near_cold)[users]
             cases[group], pairs[group] = int(inside.sum()), int(num_relevant[inside].sum())
-            if cases[group]:
-                values |= {
-                    f"{group}/{column}": float(scores[column][inside].mean()) for column, _, _ in columns
-                }
+            for column, _, _ in columns:
+                average(f"{group}/{column}", scores[column][inside])
         else:
             members = ITEM_GROUPS[group](item_degrees, wanted.near_cold)
             of_user = np.bincount(test.user[members[test.item]], minlength=len(test.per_user))[users]
@@ -277,8 +286,7 @@ def _score(
                 figures = METRICS[name](group_hits, of_user, k)
                 if with_table:
                     details[f"{group}/{column}"] = _scattered(figures, rows, shown)
-                if cases[group]:
-                    values[f"{group}/{column}"] = float(figures.mean())
+                average(f"{group}/{column}", figures)
         if group == "all" and cases[group]:
             found = {
                 column: CATALOGUE_METRICS[name](items, item_degrees, k)
@@ -286,12 +294,13 @@ def _score(
             }
             values |= {f"all/{column}": value for column, value in found.items() if np.isfinite(value)}
     if not with_table:
-        return Evaluation(values, cases, pairs, pl.DataFrame(), seconds=0.0)
+        return Evaluation(values, cases, pairs, pl.DataFrame(), seconds=0.0, errors=errors)
     per_user = {"user": users, **scores, "degree": user_degrees[users], "num_relevant": num_relevant}
     per_user = {name: column[shown] for name, column in per_user.items()}
     parts = popularity_parts(item_degrees, DECILES)
     deciles = _by_decile(items[shown], users[shown], hits[shown], test, parts, wanted.ks)
-    return Evaluation(values, cases, pairs, pl.DataFrame({**per_user, **details, **deciles}), seconds=0.0)
+    table = pl.DataFrame({**per_user, **details, **deciles})
+    return Evaluation(values, cases, pairs, table, seconds=0.0, errors=errors)
 
 
 def _scattered(figures: Float64Array, rows: BoolArray, shown: slice | IntArray) -> pl.Series:

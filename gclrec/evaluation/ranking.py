@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,13 +85,9 @@ def top_k(
 
     layout = _Layout.of(len(items), k)
     columns = layout.arrange(items).T
-    budget = _CUDA_SCORES if users.is_cuda else _CPU_SCORES
-    block = min(len(users), block_size or min(max(budget // layout.width, 64), 8192))
-    buffer = torch.empty(block, layout.width, dtype=dtype, device=users.device)
     padding = layout.column(torch.arange(layout.num_items, layout.width, device=users.device))
     length = min(k, layout.num_items)
-    for start in range(0, len(users), block):
-        stop = min(start + block, len(users))
+    for start, stop, buffer in _blocks(users, layout, block_size):
         scores = buffer[: stop - start]
         torch.mm(users[start:stop], columns, out=scores)
         scores.index_fill_(1, padding, -math.inf)
@@ -98,6 +95,53 @@ def top_k(
             _hide_seen(scores, seen, start, stop, layout)
         best[start:stop, :length], best_scores[start:stop, :length] = _best(scores, length, layout)
     return best, best_scores
+
+
+@torch.no_grad()
+def top_k_scaled(
+    user_vectors: Vectors, item_vectors: Vectors, scales: Tensor, k: int, *, seen: Ragged
+) -> Tensor:
+    r"""Return the lists of :func:`top_k` for several lengths of the items, from one product.
+
+    .. math:: s_{ui} = c_i \, x_u^\top x_i
+
+    Args:
+        user_vectors: ``(B, D)``.
+        item_vectors: ``(I, D)``.
+        scales: ``(S, I)`` positive factors :math:`c_i`, a row for each ranking.
+        k: length of the lists, at least 1.
+        seen: row ``b`` lists what user ``b`` must not get.
+
+    Returns:
+        Items ``(S, B, k)`` int64.
+    """
+    users, items = as_vectors(user_vectors, "user_vectors"), as_vectors(item_vectors, "item_vectors")
+    _check(users, items, k, seen, None)
+    best = torch.full((len(scales), len(users), k), -1, dtype=torch.int64, device=users.device)
+    if not best.numel() or not len(items):
+        return best
+    layout, length = _Layout.of(len(items), k), min(k, len(items))
+    columns, factors = layout.arrange(items).T, layout.arrange(scales.to(items).T).T.contiguous()
+    padding = layout.column(torch.arange(layout.num_items, layout.width, device=users.device))
+    for start, stop, block in _blocks(users, layout):
+        products = users[start:stop] @ columns
+        for ranking, factor in enumerate(factors):
+            scores = torch.mul(products, factor, out=block[: stop - start])
+            scores.index_fill_(1, padding, -math.inf)
+            _hide_seen(scores, seen, start, stop, layout)
+            best[ranking, start:stop, :length] = _best(scores, length, layout)[0]
+    return best
+
+
+def _blocks(
+    users: Tensor, layout: _Layout, block_size: int | None = None
+) -> Iterator[tuple[int, int, Tensor]]:
+    """Yield the ends of each block of users and a buffer for its scores."""
+    budget = _CUDA_SCORES if users.is_cuda else _CPU_SCORES
+    block = min(len(users), block_size or min(max(budget // layout.width, 64), 8192))
+    buffer = torch.empty(block, layout.width, dtype=users.dtype, device=users.device)
+    for start in range(0, len(users), block):
+        yield start, min(start + block, len(users)), buffer
 
 
 @torch.no_grad()

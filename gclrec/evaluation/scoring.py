@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from gclrec.common.declaration import Declared, declarations
+from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import RowArray
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
-from gclrec.evaluation.evaluator import evaluate
+from gclrec.evaluation.evaluator import evaluate_ranking
+from gclrec.evaluation.ranking import top_k_scaled
 from gclrec.losses.base import SCORES
 
 
@@ -29,9 +30,7 @@ def calibrated(embeddings: Embeddings, exponent: float) -> Embeddings:
     vector grows with popularity, and how much of that is good for ranking depends on the data.
     """
     users, items = (SCORES["cosine"](rows) for rows in embeddings)
-    length = torch.linalg.vector_norm(embeddings.items, dim=1, keepdim=True)
-    # A vector of no length has no direction either, whatever the exponent.
-    return Embeddings(users, items * torch.where(length > 0, length, 1.0).pow(exponent))
+    return Embeddings(users, items * _lengths(embeddings.items).pow(exponent).unsqueeze(1))
 
 
 MOST_USERS = 8192
@@ -95,11 +94,11 @@ class Scoring(nn.Module):
         users = np.unique(split.valid.user)
         if len(users) > most_users // 4:
             users = np.random.default_rng(seed).permutation(users)
-        few = _curve(embeddings, split, figure, users[: most_users // 4])
-        many = _curve(embeddings, split, figure, users[:most_users])
-        best = max((0.0, 0.25, 0.5, 0.75, 1.0), key=few)
+        few = _Curve(embeddings, split, figure, users[: most_users // 4])
+        many = _Curve(embeddings, split, figure, users[:most_users])
+        best = few.best((0.0, 0.25, 0.5, 0.75, 1.0))
         for distance in (0.125, 0.0625):
-            best = max(sorted(_around(best, distance)), key=many)
+            best = many.best(sorted(_around(best, distance)))
         self.exponent.fill_(best)
         return best
 
@@ -117,8 +116,8 @@ class Scoring(nn.Module):
         users, best = np.unique(split.valid.user), float(self.exponent)
         if len(users) <= MOST_USERS:
             return best
-        curve = _curve(embeddings, split, figure, users)
-        while (better := max(_around(best, 0.0625), key=curve)) != best:
+        curve = _Curve(embeddings, split, figure, users)
+        while (better := curve.best(_around(best, 0.0625))) != best:
             best = better
         self.exponent.fill_(best)
         return best
@@ -130,20 +129,39 @@ def _around(exponent: float, distance: float) -> list[float]:
     return [each for each in near if 0.0 <= each <= 1.0]
 
 
-def _curve(embeddings: Embeddings, split: Split, figure: str, users: RowArray) -> Callable[[float], float]:
-    """Return a validation figure as a function of the exponent, over some of the users; values are cached."""
-    valid, exclude = split.valid.select(np.isin(split.valid.user, users)), split.no_candidates("valid")
-    group, _, name = figure.partition("/")
-    metric, _, k = name.partition("@")
-    cut: Any = {"ks": (int(k),), "metrics": (metric,), "groups": (group,), "per_user": False}
+class _Curve:
+    """A validation figure as a function of the exponent, over some of the users; values are kept."""
 
-    @cache
-    def at(exponent: float) -> float:
-        rows, columns = calibrated(embeddings, exponent)
-        found = evaluate(rows, columns, split.train, valid, exclude=exclude, **cut).values
-        return found.get(figure, -math.inf)  # without cases it is lower than any
+    def __init__(self, embeddings: Embeddings, split: Split, figure: str, users: RowArray) -> None:
+        self.split, self.figure = split, figure
+        self.valid = split.valid.select(np.isin(split.valid.user, users))
+        self.users = np.unique(self.valid.user)
+        hidden = [split.train, *([] if split.removed is None else [split.removed])]
+        user, item = (np.concatenate([getattr(part, side) for part in hidden]) for side in ("user", "item"))
+        self.seen = Ragged.from_pairs(user, item, split.train.num_users).take(self.users)
+        self.rows = SCORES["cosine"](embeddings.users[torch.from_numpy(self.users)])
+        self.columns = SCORES["cosine"](embeddings.items)
+        self.lengths = _lengths(embeddings.items)
+        self.found: dict[float, float] = {}
 
-    return at
+    def best(self, exponents: Sequence[float]) -> float:
+        """Return the exponent of the highest figure, of equal ones the first; one without cases is lowest."""
+        group, _, name = self.figure.partition("/")
+        metric, _, k = name.partition("@")
+        cut: Any = {"ks": (int(k),), "metrics": (metric,), "groups": (group,), "per_user": False}
+        if new := [each for each in exponents if each not in self.found]:
+            scales = torch.stack([self.lengths.pow(each) for each in new])
+            rankings = top_k_scaled(self.rows, self.columns, scales, int(k), seen=self.seen)
+            for exponent, lists in zip(new, rankings, strict=True):
+                values = evaluate_ranking(lists, self.users, self.split.train, self.valid, **cut).values
+                self.found[exponent] = values.get(self.figure, -math.inf)
+        return max(exponents, key=self.found.__getitem__)
+
+
+def _lengths(items: Tensor) -> Tensor:
+    """Return the length of each vector; 1 for one of no length, which has no direction either."""
+    length = torch.linalg.vector_norm(items, dim=1)
+    return torch.where(length > 0, length, 1.0)
 
 
 def _dot(embeddings: Embeddings, exponent: float) -> Embeddings:

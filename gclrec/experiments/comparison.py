@@ -22,6 +22,7 @@ from gclrec.common.shell import flag
 from gclrec.data.interactions import Dataset
 from gclrec.data.splits import Split
 from gclrec.runs.folder import RunFolder, plain_name
+from gclrec.settings.budget import EPOCHS, replaced, without_rivals
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS, method_settings
 from gclrec.settings.search_space import idle_settings, named_values, setting_value, variant_settings
@@ -141,9 +142,9 @@ def make_plan(
     seeds = range(common.seed, common.seed + num_seeds)
     cells: dict[tuple[str, str, float, int], Cell] = {}
     for share, (name, config), point, seed in itertools.product(shares, variants.items(), points, seeds):
-        whole = dataclasses.replace(config, **point, train_fraction=share, seed=seed)
-        if same_steps:
-            epochs, between = round(whole.epochs / share), round(whole.eval_every / share)
+        whole = replaced(config, {**point, "train_fraction": share, "seed": seed})
+        if same_steps and whole.steps is None:
+            epochs, between = round((whole.epochs or EPOCHS) / share), round(whole.eval_every / share)
             whole = dataclasses.replace(whole, epochs=epochs, eval_every=between)
         try:
             validate(whole)
@@ -190,7 +191,7 @@ def _variants(
         if name not in METHODS:
             raise InputError(f"{source}: {name!r} is not one of {', '.join(METHODS)}")
         own = {key: value for key, value in method_settings(name).items() if key not in given}
-        return dataclasses.replace(common, **own)
+        return replaced(common, without_rivals(own, given))
 
     augs = augs or (() if methods or named else DEFAULT_AUGS)
     variants = [(aug, dataclasses.replace(common, aug=aug.replace("/", ","))) for aug in augs]
@@ -202,7 +203,7 @@ def _variants(
         settings = dict(values)
         method = settings.pop("method", None)
         config = common if method is None else of_method(method, source)
-        variants.append((name, dataclasses.replace(config, **variant_settings(settings, source))))
+        variants.append((name, replaced(config, variant_settings(settings, source))))
     names = [name for name, _ in variants]
     for name in names:
         if names.count(name) > 1:

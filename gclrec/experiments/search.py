@@ -14,7 +14,8 @@ import numpy as np
 from gclrec.common.declaration import Axis, Options
 from gclrec.common.errors import CollapseWarning, DivergenceError, InputError
 from gclrec.data.splits import Split
-from gclrec.settings.config import TrainConfig
+from gclrec.settings.budget import EPOCHS, replaced
+from gclrec.settings.config import ROUNDS, TrainConfig
 from gclrec.settings.search_space import search_space
 from gclrec.settings.validation import validate
 from gclrec.training.callbacks import Callbacks
@@ -93,7 +94,8 @@ def make_search(
     aug = config.aug
     config, space = search_space(config, method, given=given, asked=asked)
     moved = {} if config.aug == aug else {"aug": config.aug}
-    after = max(1, config.epochs // 4) if prune_after is None else prune_after
+    length = ROUNDS if config.steps else config.epochs or EPOCHS
+    after = max(1, length // 4) if prune_after is None else prune_after
     if after < 1:
         raise InputError(f"--prune-after: must be at least 1, got {after}")
     if trials < 1:
@@ -195,13 +197,17 @@ class Pruning:
         self.epochs = 0
         self.epoch: int | None = None
         self._trial, self._select = trial, f"valid/{config.selected}"
-        self._last = 1 if config.baseline is not None else config.epochs
+        self._last = 1
         self._values: dict[int, float] = {}
 
     @property
     def value(self) -> float | None:
         """The figure of the best epoch so far."""
         return None if self.epoch is None else self._values.get(self.epoch)
+
+    def on_phase_start(self, phase: str, epoch: int, epochs: int) -> None:  # noqa: ARG002
+        """Note which epoch is the last."""
+        self._last = epochs
 
     def on_epoch_end(self, record: Mapping[str, Any], best_epoch: int | None) -> None:
         """Report a validation figure.
@@ -254,7 +260,7 @@ def run_trials(
 
     def objective(trial: optuna.Trial) -> float:
         values = {name: _suggested(trial, name, axis) for name, axis in search.space.items()}
-        config = validate(dataclasses.replace(search.config, **values))
+        config = validate(replaced(search.config, values))
         settings = "  ".join(f"{name} {short(value)}" for name, value in values.items())
         name = f"{label}: {settings}" if label else settings
         Callbacks(callbacks).call("on_run_start", len(_finished(study)) + 1, search.trials, name)

@@ -109,6 +109,11 @@ class LowRank:
         """Number of items ``I``."""
         return len(self.item_vectors)
 
+    @property
+    def transposed(self) -> LowRank:
+        """Itself."""
+        return self
+
     def propagate(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """Apply the operator once to users ``(U, D)`` and items ``(I, D)``."""
         return self.polynomial(users, items, (0.0, 1.0))

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 
 class Operator(Protocol):
-    """A symmetric linear operator over users and items; encoders apply it once a layer."""
+    """A linear operator over users and items, symmetric on average; encoders apply it once a layer."""
 
     @property
     def num_users(self) -> int:
@@ -33,6 +33,10 @@ class Operator(Protocol):
     @property
     def num_items(self) -> int:
         """Number of items ``I``."""
+
+    @property
+    def transposed(self) -> Operator:
+        """The transpose, through which gradients go; itself if the operator is symmetric."""
 
     def propagate(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """Apply the operator once to users ``(U, D)`` and items ``(I, D)``."""
@@ -93,6 +97,11 @@ class Adjacency:
         """Number of items ``I``."""
         return self.by_user.num_columns
 
+    @property
+    def transposed(self) -> Adjacency:
+        """Itself."""
+        return self
+
     def propagate(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         r"""Return one propagation step, :math:`(R\,x_I,\; R^\top x_U)`.
 
@@ -140,7 +149,7 @@ def layered(
     reverse; the gradients of the sum and of single layers are added on the way. No layer is kept for it.
 
     Args:
-        operators: :math:`A_1 .. A_L`, each symmetric.
+        operators: :math:`A_1 .. A_L`.
         users: ``(U, D)`` of layer 0.
         items: ``(I, D)`` of layer 0.
         weights: :math:`w_0 .. w_L`.
@@ -162,7 +171,7 @@ def of_items(operator: Operator, items: Tensor, weights: Sequence[float]) -> tup
     propagation. The gradient is a chain of the same products in reverse.
 
     Args:
-        operator: symmetric.
+        operator: of the graph.
         items: ``(I, D)``; the users of layer 0 are zero.
         weights: :math:`w_0 .. w_L`.
 
@@ -189,15 +198,22 @@ class Product(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Composed:
-    """Like :class:`Adjacency`, for any two products that are each other's transpose.
+    """Like :class:`Adjacency`, for any two products.
 
     Args:
         by_user: ``(U, I)``, which sends item rows to users.
-        by_item: its transpose, ``(I, U)``.
+        by_item: ``(I, U)``, which sends user rows to items.
+        back: the transposes of ``by_item`` and of ``by_user``; ``None`` if they are each other's.
     """
 
     by_user: Product
     by_item: Product
+    back: tuple[Product, Product] | None = None
+
+    @property
+    def transposed(self) -> Composed:
+        """The transpose."""
+        return self if self.back is None else Composed(*self.back, (self.by_user, self.by_item))
 
     @property
     def num_users(self) -> int:
@@ -261,7 +277,7 @@ class _Polynomial(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor, Tensor]:
         # Through the function itself, so that second derivatives exist too.
-        grad_users, grad_items = _apply(_Polynomial, ctx.adjacency, ctx.weights, *grads)
+        grad_users, grad_items = _apply(_Polynomial, ctx.adjacency.transposed, ctx.weights, *grads)
         return None, None, grad_users, grad_items
 
 
@@ -299,7 +315,7 @@ class _Layered(torch.autograd.Function):
         carried: list[Tensor] | None = None
         for layer in range(len(ctx.operators), -1, -1):
             if carried is not None:
-                carried = list(ctx.operators[layer].propagate(*carried))
+                carried = list(ctx.operators[layer].transposed.propagate(*carried))
             for side in (0, 1):
                 for grad, weight in ((whole[side], ctx.weights[layer]), (layers[2 * layer + side], 1.0)):
                     if grad is not None and weight:
@@ -333,7 +349,7 @@ class _Outward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor]:
         # Through the function of the transpose, so that second derivatives exist too.
-        return None, None, _Inward.apply(ctx.adjacency, ctx.weights, *grads)  # type: ignore[no-untyped-call]
+        return None, None, _Inward.apply(ctx.adjacency.transposed, ctx.weights, *grads)  # type: ignore[no-untyped-call]
 
 
 class _Inward(torch.autograd.Function):
@@ -356,5 +372,5 @@ class _Inward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor, Tensor]:
-        users, items = _apply(_Outward, ctx.adjacency, ctx.weights, *grads)
+        users, items = _apply(_Outward, ctx.adjacency.transposed, ctx.weights, *grads)
         return None, None, users, items

@@ -74,6 +74,12 @@ def run_page(run: RunFolder) -> str:
             lines, "validation", metric, {spaced(group): f"valid/{group}/{metric}" for group in shown}
         ),
         chosen_by=spaced(chosen_by),
+        errors=", ".join(
+            f"{metric}@{k} {error:.4f}"
+            for metric in config.metrics
+            if (error := result.get("errors", {}).get(f"test/all/{metric}@{k}")) is not None
+        ),
+        sampled=_sampled(lines, config),
         space=_by_epoch(
             lines,
             "alignment and uniformity",
@@ -92,6 +98,15 @@ def run_page(run: RunFolder) -> str:
         ],
         settings=settings_rows(config),
     )
+
+
+def _sampled(lines: Sequence[Mapping[str, Any]], config: TrainConfig) -> str:
+    """Return a sentence on the sample of users that validations rank, empty where they rank all."""
+    found = [line for line in lines if "valid_users" in line]
+    if not found:
+        return ""
+    error = max(line[f"valid_error/{config.selected}"] for line in found)
+    return f" A sample of {found[0]['valid_users']:,.0f} users is ranked: standard error at most {error:.4f}."
 
 
 def _groups(result: Mapping[str, Any], metrics: Sequence[str], k: int) -> list[list[str]]:

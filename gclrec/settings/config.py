@@ -29,6 +29,12 @@ from gclrec.settings.registries import (
 )
 from gclrec.views.views import AUG_P, VIEWS, parse_augmentations
 
+ROUNDS = 8
+"""Rounds that a budget of steps is cut into; each ends like an epoch, with a validation and a checkpoint."""
+
+VALID_USERS = 20000
+"""Users that a validation ranks, at most, if no number is given."""
+
 RETIRED: Mapping[str, Any] = {
     "mixed_share": None,
     "head_dim": None,
@@ -93,16 +99,24 @@ class CoreSettings:
     """Draw fresh views for every batch or epoch."""
     ssl_weight: Annotated[float, CONTRAST, Setting(low=0, search=Around(10.0))] = 0.02
     """Weight of the contrastive loss, beside 1 for the ranking loss (both are means)."""
-    epochs: Annotated[int, TRAINING, Setting(low=1)] = 30
-    """Passes over the training pairs, at most."""
-    batch_size: Annotated[int, TRAINING, Setting(low=1)] = 2048
-    """Training pairs in a batch."""
+    epochs: Annotated[int | None, TRAINING, Setting(low=1)] = None
+    """Passes over the training pairs, at most. Default: 30, or 1600 steps where that is less."""
+    steps: Annotated[int | None, TRAINING, Setting(low=1)] = None
+    """Optimiser steps, at most, in place of epochs: batches grow with the data, their number does not."""
+    batch_size: Annotated[int | None, TRAINING, Setting(low=1)] = None
+    """Training pairs in a batch. Default: 2048; with steps, more where they make fewer than 4 passes."""
+    micro_batch: Annotated[int, TRAINING, Setting(low=1)] = 4096
+    """Pairs that are compared with each other, at most: larger batches are cut into equal parts, which share
+    one propagation."""
     learning_rate: Annotated[
         float, TRAINING, Setting(low=0, closed=False, search=Span(0.0005, 0.05, log=True))
     ] = 0.005
     """Step size of Adam."""
+    sample_edges: Annotated[float, TRAINING, Setting(low=0.001, high=1)] = 1.0
+    """Share of the interactions that a training step propagates over, drawn anew and weighted so that the
+    operator is right on average. Evaluation uses all."""
     warmup: Annotated[float, TRAINING, Setting(low=0)] = 0.0
-    """Epochs in which the learning rate first rises from near 0."""
+    """Epochs (with steps: eighths of the run) in which the learning rate first rises from near 0."""
     l2_weight: Annotated[float, TRAINING, Setting(low=0, search=Span(1e-07, 0.01, log=True))] = 0.0001
     """Weight of L2 on the batch's layer-0 vectors."""
     patience: Annotated[int, TRAINING, Setting(low=0)] = 0
@@ -117,7 +131,12 @@ class CoreSettings:
     tensorboard: Annotated[bool, TRAINING] = False
     """Also write TensorBoard scalars into the run folder."""
     eval_every: Annotated[int, EVALUATION, Setting(low=1)] = 1
-    """Epochs between validations."""
+    """Epochs (with steps: eighths of the run) between validations."""
+    valid_users: Annotated[int | None, EVALUATION, Setting(low=0)] = None
+    """Users whose validation pairs are ranked: of more, so many are drawn, the same in all runs on a split.
+    Default: 20000; 0 ranks all."""
+    test_users: Annotated[int | None, EVALUATION, Setting(low=1)] = None
+    """Users whose test pairs are ranked: of more, so many are drawn. Default: all."""
     select: Annotated[str, EVALUATION] = "recall@20"
     """Validation figure that chooses the best epoch, METRIC@K or GROUP/METRIC@K as cold_items/recall@20."""
     ks: Annotated[tuple[int, ...], EVALUATION] = (10, 20, 50)
@@ -135,6 +154,26 @@ class CoreSettings:
         chains = parse_augmentations(self.aug, self.aug_p)
         differ = any(step.name != "none" for chain in chains for step in chain)
         return kind.make is not None and self.ssl_weight > 0 and (differ or not kind.differs)
+
+    def ranked_users(self, part: str) -> int | None:
+        """Return how many users are ranked in ``valid`` or ``test``, at most; ``None`` for all.
+
+        A group of users or items may be rare, so all are ranked where one chooses the best epoch and no
+        number is given.
+        """
+        if part == "test":
+            return self.test_users
+        if self.valid_users is None:
+            return VALID_USERS if self.selected.startswith("all/") else None
+        return self.valid_users or None
+
+    @property
+    def rounds(self) -> int:
+        """Epochs, or the rounds that a budget of steps is cut into: a line of ``metrics.jsonl`` each."""
+        if self.steps is not None:
+            return min(ROUNDS, self.steps)
+        assert self.epochs is not None, "settings without a budget; see gclrec.settings.budget"
+        return self.epochs
 
     @property
     def selected(self) -> str:

@@ -12,13 +12,22 @@ from gclrec.common.errors import InputError, NothingToTuneError
 from gclrec.common.shell import flag
 from gclrec.contrast import SSL
 from gclrec.losses.ranking_losses import LOSSES
+from gclrec.settings.budget import replaced
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS
 from gclrec.settings.registries import CONTRAST, DATA, EVALUATION, LOSS, MODEL, REGISTRIES, fits, spoken
 from gclrec.settings.validation import validate
 from gclrec.views.views import VIEWS, parse_augmentations
 
-_TRAINING = ("epochs", "batch_size", "learning_rate", "l2_weight", "patience")  # may be varied
+_TRAINING = (
+    "epochs",
+    "steps",
+    "batch_size",
+    "sample_edges",
+    "learning_rate",
+    "l2_weight",
+    "patience",
+)  # may be varied
 _COMPARED = ("baseline", "aug")  # vary from variant to variant, never in a grid
 _OF_ALL_RUNS = ("seed", "device", "tensorboard")
 _OF_ONE_RUN = ("select",)  # changes no figure; a method without cold figures may select its epoch by others
@@ -189,7 +198,7 @@ def _of_components() -> list[str]:
 
 
 def _with(config: TrainConfig, name: str, value: Any) -> TrainConfig:
-    return dataclasses.replace(config, **{name: value})
+    return replaced(config, {name: value})
 
 
 def _mattering(config: TrainConfig) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gclrec.common.files import local_path, read_toml
+from gclrec.settings.budget import without_rivals
 from gclrec.settings.config import TrainConfig, without_retired
 from gclrec.settings.methods import method_settings
 from gclrec.settings.validation import validate
@@ -59,5 +60,6 @@ def layered_config(
     for source, values in [*reversed(layers(config, method)), ("settings", settings)]:
         given = {name: value for name, value in values.items() if value is not None}
         TrainConfig.from_dict(given, source=source)  # names the source of what is unknown or of a wrong type
-        merged = {name: value for name, value in merged.items() if name not in values} | given
+        kept = without_rivals(merged, given)
+        merged = {name: value for name, value in kept.items() if name not in values} | given
     return validate(TrainConfig.from_dict(merged, source="settings"))

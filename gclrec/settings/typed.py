@@ -58,14 +58,22 @@ class Settings(TypedDict, total=False):
     """Draw fresh views for every batch or epoch."""
     ssl_weight: float
     """Weight of the contrastive loss, beside 1 for the ranking loss (both are means)."""
-    epochs: int
-    """Passes over the training pairs, at most."""
-    batch_size: int
-    """Training pairs in a batch."""
+    epochs: int | None
+    """Passes over the training pairs, at most. Default: 30, or 1600 steps where that is less."""
+    steps: int | None
+    """Optimiser steps, at most, in place of epochs: batches grow with the data, their number does not."""
+    batch_size: int | None
+    """Training pairs in a batch. Default: 2048; with steps, more where they make fewer than 4 passes."""
+    micro_batch: int
+    """Pairs that are compared with each other, at most: larger batches are cut into equal parts, which
+    share one propagation."""
     learning_rate: float
     """Step size of Adam."""
+    sample_edges: float
+    """Share of the interactions that a training step propagates over, drawn anew and weighted so that the
+    operator is right on average. Evaluation uses all."""
     warmup: float
-    """Epochs in which the learning rate first rises from near 0."""
+    """Epochs (with steps: eighths of the run) in which the learning rate first rises from near 0."""
     l2_weight: float
     """Weight of L2 on the batch's layer-0 vectors."""
     patience: int
@@ -81,7 +89,12 @@ class Settings(TypedDict, total=False):
     tensorboard: bool
     """Also write TensorBoard scalars into the run folder."""
     eval_every: int
-    """Epochs between validations."""
+    """Epochs (with steps: eighths of the run) between validations."""
+    valid_users: int | None
+    """Users whose validation pairs are ranked: of more, so many are drawn, the same in all runs on a split.
+    Default: 20000; 0 ranks all."""
+    test_users: int | None
+    """Users whose test pairs are ranked: of more, so many are drawn. Default: all."""
     select: str
     """Validation figure that chooses the best epoch, METRIC@K or GROUP/METRIC@K as cold_items/recall@20."""
     ks: tuple[int, ...]

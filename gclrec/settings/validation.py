@@ -39,6 +39,7 @@ def validate(config: TrainConfig) -> TrainConfig:
         with naming_flags({}):
             known.check(getattr(config, name))
     _check_evaluation(config)
+    _check_budget(config)
     _check_encoder(config)
     _check_loss(config)
     _check_negatives(config)
@@ -110,6 +111,20 @@ def _check_evaluation(config: TrainConfig) -> None:
     if metric not in config.metrics or k not in map(str, config.ks):
         how = "choose METRIC@K (or GROUP/METRIC@K) from --metrics and --ks"
         raise InputError(f"--select: {config.select!r} is not measured; {how}")
+
+
+def _check_budget(config: TrainConfig) -> None:
+    """Refuse two lengths of a run, and a sample of edges for an encoder that takes no operators."""
+    if config.epochs is not None and config.steps is not None:
+        raise InputError("--steps: a run has either --steps or --epochs; leave one of them out")
+    if config.sample_edges == 1.0 or config.baseline is not None:
+        return
+    kind = ENCODERS[config.encoder]
+    if not kind.propagates:
+        raise InputError(f"--sample-edges: {config.encoder} propagates over no edges; leave it out")
+    if kind.needs_edges or config.attributes == "nodes":
+        what = config.encoder if kind.needs_edges else "--attributes nodes"
+        raise InputError(f"--sample-edges: {what} takes whole graphs alone; leave it out")
 
 
 def check_selection(config: TrainConfig, split: Split) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -66,7 +67,10 @@ class KnownItems:
 
 
 class PairBatches:
-    """Every training pair once an epoch, in a new order each time.
+    """Every training pair once a pass, in a new order each time.
+
+    A batch is a tuple of parts of nearly equal size with negatives of their own; see
+    :class:`~gclrec.training.objective.Objective`.
 
     Args:
         graph: the training interactions.
@@ -75,6 +79,8 @@ class PairBatches:
         generator: all randomness comes from here.
         known: draw negatives among these items; ``negatives`` is then made for their graph. Among all if
             ``None``.
+        most: pairs in a part, at most.
+        seed: of the orders of :meth:`between`.
 
     Pairs of users who have interacted with *every* item are left out: such a user has no negative.
 
@@ -90,16 +96,21 @@ class PairBatches:
         generator: Generator,
         *,
         known: KnownItems | None = None,
+        most: int | None = None,
+        seed: int = 0,
     ) -> None:
         self.graph = graph
         self.batch_size = batch_size
         self.negatives = negatives
         self.generator = generator
-        users, items = graph.edge_index
+        self.most = batch_size if most is None else most
+        self.seed = seed
+        self.users, self.items = graph.edges.user_of, graph.edges.user_to
         self._known = known
         among = graph if known is None else known.graph
-        usable = graph.user_degrees[users] < among.num_items
-        self.users, self.items = users[usable], items[usable]
+        if bool((graph.user_degrees >= among.num_items).any()):
+            usable = graph.user_degrees[self.users] < among.num_items
+            self.users, self.items = self.users[usable], self.items[usable]
         if len(self.users) == 0:
             raise ValueError(
                 "there is nothing to train on: no user has both an interaction and an item left over"
@@ -108,15 +119,44 @@ class PairBatches:
     def __len__(self) -> int:
         return -(-len(self.users) // self.batch_size)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[tuple[Batch, ...]]:
         order = torch.randperm(len(self.users), generator=self.generator, device=self.users.device)
         for places in order.split(self.batch_size):
-            users, positives = self.users[places], self.items[places]
-            if self._known is None:
-                negatives = self.negatives(self.graph, users, positives, generator=self.generator)
-                yield Batch(users, positives, *negatives)
-            else:
-                found, *weights = self.negatives(
-                    self._known.graph, users, self._known.place[positives], generator=self.generator
+            yield self._batch(places)
+
+    def between(self, first: int, last: int) -> Iterator[tuple[Batch, ...]]:
+        """Yield the batches of some steps of one long run, whatever pass they fall into.
+
+        The order of a pass depends on the seed and its number alone, so a run can begin at any step. All
+        batches of a pass have nearly the same size.
+
+        Args:
+            first: number of the first step, from 0.
+            last: number of the step after the last.
+        """
+        order, drawn = torch.empty(0), -1
+        for step in range(first, last):
+            number, place = divmod(step, len(self))
+            if number != drawn:
+                seed = np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)[0]
+                shuffle = Generator(self.users.device).manual_seed(int(seed >> np.uint64(1)))
+                order, drawn = (
+                    torch.randperm(len(self.users), generator=shuffle, device=self.users.device),
+                    number,
                 )
-                yield Batch(users, positives, self._known.items[found], *weights)
+            begin, end = (len(order) * at // len(self) for at in (place, place + 1))
+            yield self._batch(order[begin:end])
+
+    def _batch(self, places: Tensor) -> tuple[Batch, ...]:
+        return tuple(map(self._part, places.tensor_split(-(-len(places) // self.most))))
+
+    def _part(self, places: Tensor) -> Batch:
+        users, positives = self.users[places].long(), self.items[places].long()
+        if self._known is None:
+            return Batch(
+                users, positives, *self.negatives(self.graph, users, positives, generator=self.generator)
+            )
+        found, *weights = self.negatives(
+            self._known.graph, users, self._known.place[positives], generator=self.generator
+        )
+        return Batch(users, positives, self._known.items[found], *weights)

@@ -20,6 +20,7 @@ from gclrec.data.schema import Attributes
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings, Sequences
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.settings.budget import budgeted
 from gclrec.settings.config import TrainConfig
 from gclrec.training.build import pick_device
 from gclrec.training.callbacks import Callbacks, Checkpoint, Progress, Selection, StopTraining
@@ -64,6 +65,7 @@ def fit(
         InputError: the settings do not suit the data, or ``resume`` does not suit the settings.
     """
     keep_freed_memory()
+    config = budgeted(config, len(split.train))
     events = Callbacks(callbacks)
     if config.baseline is not None:
         result = _fit_baseline(config, split, attributes, events)
@@ -108,7 +110,9 @@ def validated(model: Model, split: Split, config: TrainConfig) -> tuple[Embeddin
     """
     record: dict[str, float] = {}
     if model.scoring.calibrates:
-        record["norm_exponent"] = model.scoring.calibrate(model.raw_embeddings(), split, config.selected)
+        record["norm_exponent"] = model.scoring.calibrate(
+            model.raw_embeddings(), split.sampled("valid", config.ranked_users("valid")), config.selected
+        )
     embeddings = model.embeddings()
     return embeddings, record | validation_record(embeddings, split, config)
 
@@ -126,6 +130,7 @@ class _Training:
         resume: Checkpoint | None,
     ) -> None:
         self.config, self.split, self.events = config, split, events
+        self.ranked = split.sampled("valid", config.ranked_users("valid"))
         self.given: dict[str, Any] = {"attributes": attributes, "exposed": exposed}
         self.progress = Progress() if resume is None else replace(resume.progress)
         self.history = [] if resume is None else list(resume.history)
@@ -165,11 +170,11 @@ class _Training:
 
     def _select(self, trainer: Trainer) -> None:
         config, progress, valid = self.config, self.progress, self.split.valid
-        self.events.call("on_phase_start", "select", progress.epoch + 1, config.epochs)
+        self.events.call("on_phase_start", "select", progress.epoch + 1, config.rounds)
         self.stopped = False
-        while progress.epoch < config.epochs and not (self.selection.exhausted or self.stopped):
+        while progress.epoch < config.rounds and not (self.selection.exhausted or self.stopped):
             record = self._train_epoch(trainer)
-            due = progress.epoch % config.eval_every == 0 or progress.epoch == config.epochs
+            due = progress.epoch % config.eval_every == 0 or progress.epoch == config.rounds
             if due and len(valid):
                 self._validate(trainer.model, record)
             self._close_epoch(trainer, record)
@@ -191,15 +196,15 @@ class _Training:
             self._keep(model)
 
     def _settle(self, model: Model) -> None:
-        """Choose the exponent of the best epoch's score once more, on all users of the validation part."""
+        """Choose the exponent of the best epoch's score once more, on all users that validations rank."""
         began = time.perf_counter()
         model.load(self._best())
-        model.scoring.settle(model.raw_embeddings(), self.split, self.config.selected)
+        model.scoring.settle(model.raw_embeddings(), self.ranked, self.config.selected)
         self._keep(model, self.selection.epoch)
         self.progress.settle_seconds = time.perf_counter() - began
 
     def _refit(self, trainer: Trainer) -> None:
-        progress, epochs = self.progress, self.selection.epoch or self.config.epochs
+        progress, epochs = self.progress, self.selection.epoch or self.config.rounds
         self.events.call("on_phase_start", "refit", progress.epoch + 1, epochs)
         self.stopped = False
         while progress.epoch < epochs and not self.stopped:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -15,6 +15,7 @@ from gclrec.losses.l2 import l2
 from gclrec.losses.ranking_losses import LOSSES, difficulty
 from gclrec.losses.temperature import Adaptive, Learned, Temperature, current
 from gclrec.training.batches import Batch
+from gclrec.views.passes import Passes
 from gclrec.views.views import View
 
 Parts: TypeAlias = dict[str, Tensor]
@@ -65,6 +66,7 @@ class Objective(nn.Module):
         views: tuple[View, ...] = (),
         *,
         generator: Generator | None = None,
+        passes: Passes | None = None,
     ) -> tuple[Tensor, Parts]:
         """Return the loss of a batch and its parts, weighted, without gradient.
 
@@ -74,30 +76,38 @@ class Objective(nn.Module):
             graph: the training graph.
             views: as many prepared views as the contrast asks for.
             generator: what the contrast draws comes from here.
+            passes: those of the step; where parts of a batch share them, L2 is left to :meth:`penalty`.
         """
-        contrasted = None
-        if self.contrast is not None:
-            step = TrainingStep(encoder, graph, views, batch.users, batch.positives, generator)
-            contrasted = self.contrast(step)
-        # One gather a side: the backward pass of each makes a gradient as large as the whole table.
-        chosen = torch.cat([batch.positives, batch.negatives.view(-1)])
-        sizes = len(batch.users), batch.negatives.numel()
+        passes = passes or Passes()
+        step = TrainingStep(encoder, graph, views, batch.users, batch.positives, generator, passes)
+        contrasted = None if self.contrast is None else self.contrast(step)
         parts: Parts = {}
         if self.loss != "none":
-            final = encoder(graph) if contrasted is None else contrasted.main
-            user, item = _users(encoder, final, batch), final.items.index_select(0, chosen)
-            positive, negative = item.split(sizes)
+            final = step.encode() if contrasted is None else contrasted.main
+            # One gather a side: the backward pass of each makes a gradient as large as the whole table.
+            chosen = torch.cat([batch.positives, batch.negatives.view(-1)])
+            user, item = final.rows(batch.users, chosen)
+            if isinstance(encoder, EncodesHistories):
+                user = encoder.users_before(final, batch.users, batch.positives)
+            positive, negative = item.split((len(batch.users), batch.negatives.numel()))
             negative = negative.view(*batch.negatives.shape, negative.shape[1])
             parts[self.loss] = self._main(batch, user, positive, negative)
-        if self.l2_weight:
-            users, items = encoder.layer_zero
-            positive, negative = items.index_select(0, chosen).split(sizes)
-            penalty = l2(users.index_select(0, batch.users), positive) + l2(negative)
-            parts["l2"] = self.l2_weight * penalty
+        if self.l2_weight and not passes.shared:
+            parts["l2"] = self.penalty([batch], encoder)
         if contrasted is not None:
             parts["ssl"] = self.ssl_weight * contrasted.loss
         total = torch.stack(list(parts.values())).sum()
         return total, {name: part.detach() for name, part in parts.items()}
+
+    def penalty(self, batch: Sequence[Batch], encoder: Encoder) -> Tensor:
+        """Return L2 of a batch in parts, weighted."""
+        users, items = encoder.layer_zero
+        positives = torch.cat([part.positives for part in batch])
+        negatives = torch.cat([part.negatives.view(-1) for part in batch])
+        sizes = len(positives), len(negatives)
+        positive, negative = items.index_select(0, torch.cat([positives, negatives])).split(sizes)
+        user = users.index_select(0, torch.cat([part.users for part in batch]))
+        return self.l2_weight * (l2(user, positive) + l2(negative))
 
     def _main(self, batch: Batch, user: Tensor, positive: Tensor, negatives: Tensor) -> Tensor:
         """Return the main loss; an adaptive temperature observes how hard each row is."""
@@ -147,10 +157,3 @@ class Objective(nn.Module):
         """Return the vectors to rank by: those of the encoder, unless the contrast has its own."""
         contrast: object = self.contrast
         return contrast.ranked(embeddings) if isinstance(contrast, Ranks) else embeddings
-
-
-def _users(encoder: object, final: Embeddings, batch: Batch) -> Tensor:
-    """Return the users of a batch's pairs, ``(B, D)``."""
-    if isinstance(encoder, EncodesHistories):
-        return encoder.users_before(final, batch.users, batch.positives)
-    return final.users.index_select(0, batch.users)

@@ -25,6 +25,7 @@ from gclrec.data.io.readers import read_exposed
 from gclrec.data.schema import Attributes, Schema
 from gclrec.data.splits import Split
 from gclrec.runs.folder import RunFolder
+from gclrec.settings.budget import budgeted
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.sources import layered_config
 from gclrec.settings.validation import advise_views, check_selection, validate
@@ -138,7 +139,8 @@ def prepare(config: TrainConfig, dataset: Dataset, split: Split | None = None) -
     tables = chosen_attributes(dataset, config)
     advise_attributes(dataset, config, split)
     advise_views(config)
-    return TrainingData(replace(config, split=split.name), split, exposed, tables)
+    config = budgeted(replace(config, split=split.name), len(split.train))
+    return TrainingData(config, split, exposed, tables)
 
 
 def dataset_of(data: Any, config: TrainConfig) -> Dataset:

@@ -6,7 +6,6 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
 from typing import Any
 
 from rich.console import Console
@@ -156,5 +155,8 @@ class Lines:
 
 def _validation(record: Mapping[str, Any]) -> list[str]:
     """Return the figure that chooses the epoch, which stands first, if the epoch was validated."""
-    figures = (f"{name} {value:.4f}" for name, value in record.items() if name.startswith("valid/"))
-    return list(islice(figures, 1))
+    for name, value in record.items():
+        if name.startswith("valid/"):
+            error = record.get(name.replace("valid/", "valid_error/", 1))
+            return [f"{name} {value:.4f}" + ("" if error is None else f" ± {error:.4f}")]
+    return []

@@ -142,6 +142,8 @@ def continued_data(folder: RunFolder, epochs: int | None = None) -> TrainingData
     config = data.config
     if epochs is None or epochs == config.epochs:
         return data
+    if config.steps is not None:
+        raise InputError("--resume: --epochs cannot change in a run with --steps")
     if config.refit:
         raise InputError("--resume: --epochs cannot change in a run with --refit")
     if config.schedule != "constant":

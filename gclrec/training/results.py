@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from gclrec.baselines import Scorer
 from gclrec.baselines.scorers import VectorScorer
-from gclrec.common.errors import CollapseWarning
+from gclrec.common.errors import CollapseWarning, InputError
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.splits import Split
@@ -100,6 +101,19 @@ class Result:
             "metrics": {f"test/{name}": value for name, value in self.evaluation.values.items()},
             "cases": {f"test/{name}": count for name, count in self.evaluation.cases.items()},
             "geometry": dict(self.geometry),
+            **self._sample,
+        }
+
+    @property
+    def _sample(self) -> dict[str, Any]:
+        """How many test users were ranked, and the standard errors, where it was a sample of them."""
+        ranked, every = self.config.ranked_users("test"), len(np.unique(self.split.test.user))
+        if ranked is None or ranked >= every:
+            return {}
+        left = math.sqrt(1.0 - ranked / every)
+        return {
+            "test_users": {"ranked": ranked, "of": every},
+            "errors": {f"test/{name}": error * left for name, error in self.evaluation.errors.items()},
         }
 
 
@@ -141,9 +155,20 @@ def finished(
 
 def validation_record(ranker: Embeddings | Scorer, split: Split, config: TrainConfig) -> dict[str, float]:
     """Return the validation figures as ``metrics.jsonl`` names them, the one that chooses the epoch first."""
-    values = evaluate_on(ranker, split, "valid", config, per_user=False).values
+    users = config.ranked_users("valid")
+    found = evaluate_on(ranker, split, "valid", config, per_user=False)
+    values = found.values
+    if config.selected not in values:
+        group = config.selected.partition("/")[0]
+        found_none = f"none of {users:,} users has a validation pair of {group}"
+        raise InputError(f"--valid-users: {found_none}; take more")
     names = sorted(values, key=lambda name: name != config.selected)
-    return {f"valid/{name}": values[name] for name in names}
+    record = {f"valid/{name}": values[name] for name in names}
+    every = len(np.unique(split.valid.user))
+    if users is not None and users < every:
+        error = found.errors.get(config.selected, 0.0) * math.sqrt(1.0 - users / every)
+        record |= {f"valid_error/{config.selected}": error, "valid_users": float(users)}
+    return record
 
 
 def evaluate_on(
@@ -156,10 +181,11 @@ def evaluate_on(
         split: its training pairs, and those that are no candidates, are left out of the lists. Where
             ``ranker`` was refitted, it is the split of the refit.
         part: ``valid`` or ``test``.
-        config: cut-offs, metrics and the bound of near-cold.
+        config: cut-offs, metrics, the bound of near-cold and how many users to rank.
         per_user: build the table of single users too; a number limits it to so many users.
     """
-    train, targets, exclude = split.train, getattr(split, part), split.no_candidates(part)
+    train, exclude = split.train, split.no_candidates(part)
+    targets: Interactions = getattr(split.sampled(part, config.ranked_users(part)), part)
     how: Any = {
         "ks": config.ks,
         "metrics": config.metrics,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -10,12 +11,17 @@ from torch import Generator, Tensor, nn
 from gclrec.common.schedules import factor
 from gclrec.data.schema import Attributes
 from gclrec.encoders import Sequences
+from gclrec.encoders.base import GraphLike
 from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.graph.propagation import Adjacency, Operator
+from gclrec.graph.sparsify import Sparsifier
+from gclrec.settings.budget import BATCH_SIZE, budgeted
 from gclrec.settings.config import TrainConfig
 from gclrec.training.batches import Batch, KnownItems, PairBatches
 from gclrec.training.build import chains_of, sampler_of
 from gclrec.training.model import build_model, model_tensors
 from gclrec.training.objective import Parts
+from gclrec.views.passes import Passes
 from gclrec.views.views import View, make_view
 
 OnBatch = Callable[[int, int, dict[str, float]], None]
@@ -45,7 +51,7 @@ class Trainer:
         attributes: Attributes | None = None,
         sequences: Sequences | None = None,
     ) -> None:
-        self.config = config
+        self.config = config = budgeted(config, graph.num_edges)
         self.generator = Generator(graph.device).manual_seed(config.seed)
         self.model = build_model(
             config, graph, attributes=attributes, sequences=sequences, draws=self.generator
@@ -56,7 +62,15 @@ class Trainer:
         else:
             shown = None if exposed is None else known.renumbered(exposed.to(graph.device))
             self.sampler = sampler_of(config, known.graph, shown)
-        self.batches = PairBatches(graph, config.batch_size, self.sampler, self.generator, known=known)
+        self.batches = PairBatches(
+            graph,
+            config.batch_size or BATCH_SIZE,
+            self.sampler,
+            self.generator,
+            known=known,
+            most=config.micro_batch,
+            seed=config.seed,
+        )
         self.chains = chains_of(config)
         self.schedule_settings = config.arguments("schedule")
         self.optimizer = torch.optim.Adam(
@@ -64,7 +78,7 @@ class Trainer:
         )
 
     def run_epoch(self, epoch: int, on_batch: OnBatch | None = None) -> dict[str, float]:
-        """Train on every pair once and return the mean of each loss part, ``total`` included.
+        """Train for an epoch, or a round of steps, and return the mean of each loss part and ``total``.
 
         Args:
             epoch: its number, from 1.
@@ -77,13 +91,15 @@ class Trainer:
         model.train()
         sums: dict[str, Tensor] = {}
         pairs = 0
-        count = len(self.batches)
+        first, last = self.steps_before(epoch), self.steps_before(epoch + 1)
+        count = last - first
+        batches = self.batches if self.config.steps is None else self.batches.between(first, last)
         views = self.views()
         model.objective.begin_epoch(epoch, model.encoder, model.graph)
-        for number, batch in enumerate(self.batches, start=1):
-            size = len(batch.users)
+        for number, batch in enumerate(batches, start=1):
+            size = sum(len(part.users) for part in batch)
             pairs += size
-            self._set_rate((epoch - 1) * count + number - 1)
+            self._set_rate(first + number - 1)
             for name, part in self.step(batch, next(views)).items():
                 sums[name] = sums[name] + part * size if name in sums else part * size
             if on_batch is not None and (number % 10 == 0 or number == count):
@@ -93,24 +109,66 @@ class Trainer:
             raise FloatingPointError(f"the loss is no longer finite ({means}); try a smaller --learning-rate")
         return means
 
+    def steps_before(self, epoch: int) -> int:
+        """Return the number of steps before an epoch, or a round of the steps, counted from 1."""
+        steps = self.config.steps
+        return (epoch - 1) * len(self.batches) if steps is None else steps * (epoch - 1) // self.config.rounds
+
     def _set_rate(self, step: int) -> None:
-        config, count = self.config, len(self.batches)
-        steps, warmup = config.epochs * count, round(config.warmup * count)
+        config = self.config
+        steps = self.steps_before(config.rounds + 1)
+        warmup = round(config.warmup * steps / config.rounds)
         share = factor(config.schedule, step, steps, warmup, **self.schedule_settings)
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * share
 
-    def step(self, batch: Batch, views: tuple[View, ...]) -> Parts:
-        """Take one step of the optimiser and return the loss parts, ``total`` included."""
+    def step(self, batch: Sequence[Batch], views: tuple[View, ...]) -> Parts:
+        """Take one step of the optimiser and return the loss parts, ``total`` included.
+
+        Args:
+            batch: one or more parts, which share the passes through the encoder.
+            views: as many as the contrast asks for.
+        """
         encoder, objective, graph = self.model.encoder, self.model.objective, self.model.graph
         half = self.config.precision == "half"
-        with torch.autocast(graph.device.type, torch.bfloat16, enabled=half):
-            loss, parts = objective(batch, encoder, graph, views, generator=self.generator)
+        passes = Passes(shared=len(batch) > 1, sparser=self.sparser)
+        pairs = sum(len(part.users) for part in batch)
+        means: Parts = {}
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        for part in batch:
+            with torch.autocast(graph.device.type, torch.bfloat16, enabled=half):
+                loss, parts = objective(part, encoder, graph, views, generator=self.generator, passes=passes)
+            share = len(part.users) / pairs
+            (loss * share if passes.shared else loss).backward()
+            for name, value in {"total": loss.detach(), **parts}.items():
+                means[name] = means.get(name, 0.0) + value * share
+        if passes.shared:
+            passes.backward()
+            if objective.l2_weight:
+                penalty = objective.penalty(batch, encoder)
+                penalty.backward()
+                means["l2"] = penalty.detach()
+                means["total"] = means["total"] + means["l2"]
         self.optimizer.step()
         objective.after_step(encoder)
-        return {"total": loss.detach(), **parts}
+        return means
+
+    def sparser(self, graph: GraphLike) -> GraphLike:
+        """Return what a pass of this step propagates over in place of a graph."""
+        share, exponent = self.config.sample_edges, self.config.degree_exponent
+        if share == 1.0:
+            return graph
+        if isinstance(graph, BipartiteGraph):
+            whole = graph
+            sparsifier = whole.remember(
+                ("sparsifier", share, exponent), lambda: Sparsifier(whole.weighted(exponent), share)
+            )
+            return sparsifier.draw(generator=self.generator)
+        if isinstance(graph, Adjacency):
+            return Sparsifier(graph, share).draw(generator=self.generator)
+        if isinstance(graph, Sequence):
+            return [cast("Operator", self.sparser(each)) for each in graph]
+        return graph  # of a low rank, which costs little
 
     def views(self) -> Iterator[tuple[View, ...]]:
         """Yield the views of each batch, as many as the contrast asks for."""

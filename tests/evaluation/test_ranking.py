@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gclrec.common.errors import InputError
 from gclrec.evaluation import Ragged, top_k, top_k_of_scores
-from gclrec.evaluation.ranking import _Layout
+from gclrec.evaluation.ranking import _Layout, top_k_scaled
 
 DEVICES = [
     "cpu",
@@ -142,6 +142,20 @@ def test_a_user_who_has_seen_everything_gets_empty_places():
     assert items.tolist() == [[-1] * 4, [28, 29, -1, -1], [0, 1, 2, 3]]
     assert torch.isneginf(scores[0]).all()
     assert scores[1].tolist() == [2.0, 2.0, -float("inf"), -float("inf")]
+
+
+@pytest.mark.parametrize("num_items", [5, 3000])
+@pytest.mark.parametrize("num_users", [12, 108])
+def test_several_lengths_of_the_items_share_one_product(num_items, num_users, monkeypatch):
+    """Each ranking is that of the items at its length, in one block of users or several."""
+    monkeypatch.setattr("gclrec.evaluation.ranking._CPU_SCORES", 1)  # blocks of 64 users
+    users, items = coarse(num_users, 4, 0), coarse(num_items, 4, 1)
+    scales = 0.5 * 2.0 ** torch.randint(0, 4, (3, num_items), generator=seeded(2))
+    _, seen = random_seen(num_users, num_items, 0.3)
+    found = top_k_scaled(users, items, scales, 7, seen=seen)
+    assert found.shape == (3, num_users, 7)
+    for row, scale in zip(found, scales, strict=True):
+        assert torch.equal(row, top_k(users, items * scale[:, None], 7, seen=seen)[0])
 
 
 def test_k_beyond_the_catalogue_leaves_places_empty():

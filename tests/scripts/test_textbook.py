@@ -49,7 +49,7 @@ def made(method: str, graph: BipartiteGraph) -> tuple[Trainer, Batch, tuple[View
     settings: dict[str, Any] = {**METHODS[method].settings, **small}
     trainer = Trainer(dataclasses.replace(TrainConfig(), **settings), graph)
     trainer.model.objective.begin_epoch(10, trainer.model.encoder, graph)
-    return trainer, next(iter(trainer.batches)), next(trainer.views())
+    return trainer, *next(iter(trainer.batches)), next(trainer.views())
 
 
 def gradients(trainer: Trainer, batch: Batch, views: tuple[View, ...]) -> list[Tensor]:

@@ -1,4 +1,7 @@
-"""Names and defaults of the settings of version 0.1.0, without those that are gone."""
+"""Names and defaults of the settings of version 0.1.0, without those that are gone.
+
+``epochs`` and ``batch_size`` follow from the data now (tests/settings/test_budget.py).
+"""
 
 OLDER = {
     "attribute_min_count": 2,
@@ -6,7 +9,6 @@ OLDER = {
     "aug": "edge_drop",
     "aug_p": 0.1,
     "baseline": None,
-    "batch_size": 2048,
     "cluster_after": 5,
     "clusters": 1000,
     "cold_share": 0.2,
@@ -15,7 +17,6 @@ OLDER = {
     "device": "auto",
     "dim": 64,
     "encoder": "lightgcn",
-    "epochs": 30,
     "eval_every": 1,
     "exposed": None,
     "exposed_share": None,

@@ -34,7 +34,7 @@ def connected() -> Split:
 class AlignmentOnly(Objective):
     """Pull positives together: no negatives, no stop-gradient, so one point is the best answer."""
 
-    def forward(self, batch, encoder, graph, views=(), *, generator=None):
+    def forward(self, batch, encoder, graph, views=(), *, generator=None, passes=None):
         users, items = (torch.nn.functional.normalize(x, dim=1) for x in encoder(graph))
         loss = (users[batch.users] - items[batch.positives]).square().sum(1).mean()
         return loss, {"alignment": loss.detach()}

@@ -62,19 +62,19 @@ def checkerboard(users: int = 24, items: int = 16) -> Split:
 
 def test_batches_hold_every_pair_once(toy_graph: BipartiteGraph) -> None:
     batches = PairBatches(toy_graph, 7, uniform, torch.Generator().manual_seed(0))
-    seen = [torch.stack([batch.users, batch.positives]) for batch in batches]
+    seen = [torch.stack([batch.users, batch.positives]) for (batch,) in batches]
     assert len(seen) == len(batches) == math.ceil(40 / 7)
     keys = torch.cat(seen, dim=1)
     found = sorted(map(tuple, keys.T.tolist()))
     assert found == sorted(map(tuple, toy_graph.edge_index.T.tolist()))
-    again = [torch.stack([batch.users, batch.positives]) for batch in batches]
+    again = [torch.stack([batch.users, batch.positives]) for (batch,) in batches]
     assert not torch.equal(torch.cat(again, dim=1), keys)  # a new order
 
 
 def test_a_user_who_has_seen_everything_does_not_hang_training() -> None:
     edges = torch.tensor([[0, 0, 0, 1], [0, 1, 2, 1]])
     batches = PairBatches(BipartiteGraph(2, 3, edges), 8, uniform, torch.Generator())
-    assert [batch.users.tolist() for batch in batches] == [[1]]
+    assert [batch.users.tolist() for (batch,) in batches] == [[1]]
     with pytest.raises(ValueError, match="nothing to train on"):
         PairBatches(BipartiteGraph(1, 3, edges[:, :3]), 8, uniform, torch.Generator())
 
@@ -91,7 +91,7 @@ def test_items_without_interactions_are_no_negatives_where_attributes_are_used(n
     sampler = build_sampler(name, known.graph, exposed=shown)
     batches = PairBatches(graph, 3, sampler, generator, known=known)
     for _ in range(10):
-        for batch in batches:
+        for (batch,) in batches:
             assert set(batch.users.tolist()) <= {0, 2}
             assert set(batch.negatives.flatten().tolist()) <= {1, 3, 4, 6, 8, 9}
             assert graph.contains(batch.users, batch.positives).all()

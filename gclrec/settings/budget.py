@@ -1,0 +1,72 @@
+"""How long a run trains and how large its batches are: a budget of optimiser steps, or epochs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from gclrec.settings.config import TrainConfig
+
+STEPS = 1600
+"""Steps of a run that asks for neither epochs nor steps, where 30 epochs would take more."""
+
+EPOCHS = 30
+"""Epochs of other runs that ask for neither."""
+
+BATCH_SIZE = 2048
+"""Pairs of a batch; the least of one that follows from a budget of steps."""
+
+PASSES = 4
+"""Passes over the training pairs that a budget of steps makes where batches of 2,048 would make fewer."""
+
+
+def budgeted(config: TrainConfig, num_pairs: int) -> TrainConfig:
+    r"""Return the settings with a batch size and with either epochs or steps.
+
+    With :math:`S` steps and :math:`E` training pairs a batch holds
+
+    .. math:: B = \max(2048,\; \lceil 4 E / S \rceil)
+
+    pairs. So small data get more passes at one batch size, and large data get four passes in larger batches:
+    the number of steps does not depend on ``E``. Settings that name neither epochs, steps nor a batch size
+    train for 30 epochs in batches of 2,048, or for 1,600 steps where that is less. Settings that are complete
+    are returned as they are.
+
+    Args:
+        config: the settings.
+        num_pairs: ``E``.
+    """
+    if config.baseline is not None:
+        return config
+    epochs, steps, size = config.epochs, config.steps, config.batch_size
+    if epochs is None and steps is None:
+        if size is None and EPOCHS * num_pairs > STEPS * BATCH_SIZE:
+            steps = STEPS
+        else:
+            epochs = EPOCHS
+    if size is None:
+        size = BATCH_SIZE
+        if steps is not None:
+            size = max(size, -(-PASSES * num_pairs // steps))
+    return dataclasses.replace(config, epochs=epochs, steps=steps, batch_size=size)
+
+
+RIVALS: Mapping[str, str] = {"epochs": "steps", "steps": "epochs"}
+"""Settings that take the place of each other."""
+
+
+def without_rivals(values: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """Return settings of a source without those that one of a source before it takes the place of.
+
+    Args:
+        values: settings by name.
+        given: names of settings that go before them.
+    """
+    return {name: value for name, value in values.items() if RIVALS.get(name) not in given}
+
+
+def replaced(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
+    """Return the settings with other values; epochs take the place of steps, and steps that of epochs."""
+    off = {RIVALS[name]: None for name in values if name in RIVALS and values[name] is not None}
+    return dataclasses.replace(config, **{**off, **values})

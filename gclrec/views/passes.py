@@ -1,0 +1,82 @@
+"""The passes of one training step through the encoder, shared by the parts of a large batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+import torch
+from torch import Tensor
+
+from gclrec.encoders.base import Embeddings, Encoder, GraphLike
+from gclrec.graph.bipartite import BipartiteGraph
+from gclrec.views.views import View
+
+
+class Passes:
+    r"""Encodes views for a training step, each once, however many parts of the batch ask for it.
+
+    The final embeddings that several parts get are leaves: each part's loss is differentiated down to them,
+    and :meth:`backward` sends the sum of the gradients through the encoder in one pass. By the chain rule
+
+    .. math:: \frac{\partial \sum_p L_p}{\partial \theta}
+        = \Big(\sum_p \frac{\partial L_p}{\partial x}\Big) \frac{\partial x}{\partial \theta}
+
+    so the gradient is that of one large batch, and memory is bounded by one part.
+
+    Args:
+        shared: whether several parts use the passes; with one part the embeddings are those of the encoder.
+        sparser: what is propagated over in place of a view's graph.
+    """
+
+    def __init__(
+        self, *, shared: bool = False, sparser: Callable[[GraphLike], GraphLike] | None = None
+    ) -> None:
+        self.shared = shared
+        self._sparser = sparser
+        self._whole: View | None = None
+        self._made: dict[Hashable, tuple[View, Embeddings, Embeddings]] = {}
+
+    def whole(self, graph: BipartiteGraph) -> View:
+        """Return the view of a graph that changes nothing, the same one each time."""
+        if self._whole is None or self._whole.graph is not graph:
+            self._whole = View(graph)
+        return self._whole
+
+    def encode(self, encoder: Encoder, view: View, *, layers: bool = False) -> Embeddings:
+        """Return an encoder's embeddings of all users and items in a view."""
+        key = (id(encoder), id(view), layers)
+        if key not in self._made:
+            seen = view
+            if self._sparser is not None:
+                seen = View(self._sparser(view.graph), view.perturb, view.hidden)
+            made = seen.encode(encoder, layers=layers)
+            if not self.shared:
+                return made
+            leaves = Embeddings(
+                _leaf(made.users),
+                _leaf(made.items),
+                tuple((_leaf(users), _leaf(items)) for users, items in made.layers),
+                sparse=True,
+            )
+            self._made[key] = view, made, leaves  # the view is kept, so that its id stays its own
+        return self._made[key][2]
+
+    def backward(self) -> None:
+        """Send the gradients that the parts have left at the embeddings through the encoder."""
+        outputs, gradients = [], []
+        for _, made, leaves in self._made.values():
+            for output, leaf in zip(_tensors(made), _tensors(leaves), strict=True):
+                if leaf.grad is not None:
+                    outputs.append(output)
+                    gradients.append(leaf.grad.to_dense() if leaf.grad.is_sparse else leaf.grad)
+        if outputs:
+            torch.autograd.backward(outputs, gradients)
+        self._made.clear()
+
+
+def _leaf(x: Tensor) -> Tensor:
+    return x.detach().requires_grad_(x.requires_grad)
+
+
+def _tensors(embeddings: Embeddings) -> list[Tensor]:
+    return [embeddings.users, embeddings.items, *(x for pair in embeddings.layers for x in pair)]
