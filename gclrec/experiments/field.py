@@ -13,6 +13,7 @@ from gclrec.experiments.comparison import ComparisonFolder, Plan, folder_name
 from gclrec.experiments.search import Search, make_search, short, training_on
 from gclrec.experiments.summary import Rows
 from gclrec.experiments.tuning import Tuning
+from gclrec.settings.budget import replaced
 from gclrec.settings.methods import METHODS
 from gclrec.training.prepare import new_split, prepare
 
@@ -86,7 +87,7 @@ def tune_field(
             continue
         best[name] = {} if tuning.winner is None else tuning.best
     cells = [
-        dataclasses.replace(cell, config=dataclasses.replace(cell.config, **best.get(cell.variant, {})))
+        dataclasses.replace(cell, config=replaced(cell.config, best.get(cell.variant, {})))
         for cell in plan.cells
     ]
     return dataclasses.replace(plan, cells=tuple(cells)), tunings

@@ -197,7 +197,8 @@ class Pruning:
         self.epochs = 0
         self.epoch: int | None = None
         self._trial, self._select = trial, f"valid/{config.selected}"
-        self._last = 1
+        known = config.baseline is None and (config.epochs or config.steps)
+        self._last = config.rounds if known else 1
         self._values: dict[int, float] = {}
 
     @property
@@ -206,7 +207,7 @@ class Pruning:
         return None if self.epoch is None else self._values.get(self.epoch)
 
     def on_phase_start(self, phase: str, epoch: int, epochs: int) -> None:  # noqa: ARG002
-        """Note which epoch is the last."""
+        """Note which epoch is the last, which may depend on the data."""
         self._last = epochs
 
     def on_epoch_end(self, record: Mapping[str, Any], best_epoch: int | None) -> None:

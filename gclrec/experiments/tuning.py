@@ -32,6 +32,7 @@ from gclrec.experiments.search import (
     trials_of,
 )
 from gclrec.runs.folder import RunFolder
+from gclrec.settings.budget import replaced
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.validation import validate
 from gclrec.training.prepare import TrainingData, config_of
@@ -86,7 +87,7 @@ class Tuning:
     @property
     def config(self) -> TrainConfig:
         """All settings of the best trial."""
-        return dataclasses.replace(self.search.config, **self.best)
+        return replaced(self.search.config, self.best)
 
     @property
     def trials(self) -> pl.DataFrame:
