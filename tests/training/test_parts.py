@@ -22,7 +22,7 @@ from gclrec.settings.methods import METHODS
 from gclrec.training.batches import Batch, PairBatches
 from gclrec.training.fit import fit
 from gclrec.training.prepare import TrainingData, config_of
-from gclrec.training.recorder import continued_data, create_run, fit_run
+from gclrec.training.recorder import continued_data, fit_run
 from gclrec.training.trainer import Trainer
 from gclrec.views.passes import Passes
 
@@ -159,7 +159,7 @@ def test_a_budget_of_steps_resumes_to_the_same_numbers(tmp_path: Path, after: in
     )
     data = TrainingData(config, checkerboard())
     whole = fit(config, data.split)
-    folder = create_run(tmp_path / "run", data)
+    folder = RunFolder.create(tmp_path / "run", config.to_dict(), data.split)
     with pytest.raises(KeyboardInterrupt):
         fit_run(folder, callbacks=[Interrupt(after)])
     found = fit_run(RunFolder.open(tmp_path / "run"))
