@@ -67,9 +67,21 @@ def describe_command(
     plot: Annotated[
         Path | None, Parameter(help="Draw degrees, times and ratings into this .png, .svg or .pdf file.")
     ] = None,
+    estimate: Annotated[
+        bool,
+        Parameter(negative=(), help="Also predict time and memory of a training, from a few steps of it."),
+    ] = False,
+    method: Annotated[
+        str | None,
+        Parameter(
+            help="Method or baseline of --estimate, see `gclrec methods`. Default: that of `gclrec train`."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Describe sizes, degrees, times, ratings, attributes and cold users and items of a data set."""
+    if method is not None and not estimate:
+        raise InputError("--method is about --estimate, which is not given")
     reading = reading or Splitting()
     if reading.split is not None and reading.split not in SPLITS:
         raise SettingError("split", f"{reading.split!r} is not one of {', '.join(SPLITS)}")
@@ -93,6 +105,12 @@ def describe_command(
         figures["views"] = _views(train, aug, aug_p, reading.seed)
         console.print(_view_table(figures["views"]))
         console.print()
+    if estimate:
+        from gclrec.cli.estimates import estimate_table, predicted
+
+        found = predicted(name, dataset, reading, method)
+        figures["estimate"] = {**found.values, "method": method}
+        console.print(estimate_table(found))
     if plot is not None:
         from gclrec.report.plots import plot_dataset
 

@@ -20,6 +20,7 @@ from gclrec.cli.console import (
     main_of,
     named,
     output,
+    progress_console,
 )
 from gclrec.common.errors import InputError
 from gclrec.common.files import local_path
@@ -36,6 +37,7 @@ from gclrec.settings.methods import METHODS
 from gclrec.settings.sources import layers
 from gclrec.settings.validation import validate
 from gclrec.training.build import pick_device
+from gclrec.training.estimate import WORTH, estimated
 from gclrec.training.prepare import TrainingData, config_of, prepare
 from gclrec.training.progress import progress_of
 from gclrec.training.recorder import continued_data, creating_run
@@ -84,6 +86,9 @@ def train(
     resume: Annotated[
         Path | None, Parameter(help="Continue an interrupted run; only --epochs may be given besides.")
     ] = None,
+    force: Annotated[
+        bool, Parameter(negative=(), help="Start even if the estimate says that the memory does not suffice.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train an encoder on user-item interactions; ends with test figures and a run folder.
@@ -107,6 +112,9 @@ def train(
         data = prepare(config, dataset)
         title = f"{headline(dataset)}, {len(data.split.train):,} of them to train on"
         title += _other_splits(dataset, data.split, asked=config.split)
+        if len(data.split.train) >= WORTH:
+            with progress_console().status("measuring a few steps"):
+                title += f"\n{estimated(data, force=force)}, by a few steps on this machine"
         with creating_run(run or free_name(Path("runs"), stem), data) as folder:
             done = trained(console, title, folder, data)
     path = folder.path
