@@ -1,0 +1,109 @@
+"""What a run will take is told before it starts, and it is refused where the memory does not suffice."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from gclrec.api import fit_prepared
+from gclrec.common.errors import InputError
+from gclrec.data.synthetic import make_synthetic
+from gclrec.settings.sources import layered_config
+from gclrec.training import estimate, memory
+from gclrec.training.estimate import estimated
+from gclrec.training.prepare import TrainingData, prepare
+
+SMALL = {"score": "dot", "dim": 8, "num_layers": 2, "epochs": 2, "batch_size": 512}
+
+
+def prepared(**settings: object) -> TrainingData:
+    dataset = make_synthetic(150, 120, 2500, seed=4)
+    return prepare(layered_config(settings), dataset)
+
+
+@pytest.mark.parametrize(
+    "settings", [SMALL, SMALL | {"score": "calibrated"}, {"baseline": "item_knn"}], ids=str
+)
+def test_every_part_takes_time_and_memory(settings: dict[str, object]) -> None:
+    found = estimated(prepared(**settings))
+    assert all(found.seconds[part] > 0 for part in ("train", "validate", "test"))
+    assert found.total == sum(found.seconds.values())
+    assert found.steps == (0 if "baseline" in settings else 8)
+    assert memory.resident_bytes() / 2 < found.peak_bytes <= found.available
+    assert found.fits
+
+
+def test_the_run_stays_what_it_is() -> None:
+    data = prepared(**SMALL)
+    before = fit_prepared(data)
+    estimated(data)
+    after = fit_prepared(data)
+    assert before.figures == after.figures
+    assert [line["loss/total"] for line in before.result.history] == [
+        line["loss/total"] for line in after.result.history
+    ]
+
+
+def test_parts_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps after the first at their median, a validation for each epoch, a refit as long as the training."""
+    monkeypatch.setattr(estimate, "_step_seconds", lambda trainer, count: (10.0, 2.0))
+    monkeypatch.setattr(
+        estimate,
+        "_validation_seconds",
+        lambda trainer, split, config: (5.0, 1.0, 0.25 * trainer.model.scoring.calibrates),
+    )
+    monkeypatch.setattr(estimate, "_test_seconds", lambda ranker, split, config: 3.0)
+    data = prepared(**SMALL, refit=True, test_users=40, valid_users=30)
+    found = estimated(data)
+    building = found.seconds["train"] - (10 + 7 * 2)
+    assert 0 < building < 10
+    assert found.seconds["validate"] == 2 * (5 + 30)
+    assert found.seconds["test"] == 40 * 3
+    assert found.seconds["refit"] == found.seconds["train"]
+    calibrated = estimated(prepared(**SMALL | {"score": "calibrated", "valid_users": 30})).seconds["validate"]
+    assert calibrated == 2 * (5 + 30 + 0.25 * 5 * (30 + 30)) + 3 * 0.25 * 30
+
+
+@pytest.mark.parametrize(
+    ("settings", "advice"), [(SMALL, "give a smaller `dim` than 8"), ({"baseline": "gf_cf"}, "give `k_core`")]
+)
+def test_what_does_not_fit_is_refused(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], advice: str
+) -> None:
+    """Before anything is built if the tables alone are too large, else after a few steps."""
+    data = prepared(**settings)
+    monkeypatch.setattr(estimate, "available_bytes", lambda: 1000.0)
+    for certain in (1.0, -math.inf):
+        monkeypatch.setattr(estimate, "_certain_bytes", lambda config, split, certain=certain: certain)
+        with pytest.raises(
+            InputError, match=r"needs about 0\.\d GiB of memory and 0\.\d GiB are free"
+        ) as caught:
+            estimated(data)
+        assert advice in str(caught.value)
+        assert not estimated(data, force=True).fits
+
+
+def group(folder: Path, **numbers: object) -> None:
+    folder.mkdir(parents=True)
+    for name, value in numbers.items():
+        (folder / name.replace("_in_", "\n").replace("_", ".").replace("\n", "_in_")).write_text(f"{value}\n")
+
+
+def test_limits_of_control_groups(tmp_path: Path) -> None:
+    """The least of all groups above this process; files in the cache count as free; max is no limit."""
+    own = tmp_path / "own"
+    own.write_text("0::/a/b\n")
+    group(tmp_path / "two" / "a", memory_max=1000, memory_current=700, memory_stat="inactive_file 50")
+    group(tmp_path / "two" / "a" / "b", memory_max="max", memory_current=600)
+    assert list(memory._control_groups(tmp_path / "two", own)) == [350]
+    (tmp_path / "two" / "a" / "b" / "memory.max").write_text("620")
+    assert sorted(memory._control_groups(tmp_path / "two", own)) == [20, 350]
+    own.write_text("5:cpu:/a\n4:memory:/x\n")
+    (tmp_path / "one" / "memory" / "x").mkdir(parents=True)
+    (tmp_path / "one" / "memory" / "x" / "memory.limit_in_bytes").write_text("500")
+    (tmp_path / "one" / "memory" / "x" / "memory.usage_in_bytes").write_text("600")
+    assert list(memory._control_groups(tmp_path / "one", own)) == [0]
+    assert list(memory._control_groups(tmp_path, tmp_path / "missing")) == []
+    assert 0 < memory.resident_bytes() < memory.available_bytes() < math.inf
