@@ -11,11 +11,11 @@ from gclrec.baselines import BASELINES
 from gclrec.cli.reading import Splitting
 from gclrec.data.interactions import Dataset
 from gclrec.settings.sources import layered_config
-from gclrec.training.estimate import Estimate, estimated, spoken_bytes, spoken_time
+from gclrec.training.estimate import CostEstimate, estimated, spoken_bytes, spoken_time
 from gclrec.training.prepare import prepare
 
 
-def predicted(name: str, dataset: Dataset, reading: Splitting, method: str | None) -> Estimate:
+def predicted(name: str, dataset: Dataset, reading: Splitting, method: str | None) -> CostEstimate:
     """Return the estimate of a training with a method or baseline on a data set, split as the flags say."""
     values: dict[str, Any] = {
         field.name: value
@@ -31,7 +31,7 @@ def predicted(name: str, dataset: Dataset, reading: Splitting, method: str | Non
     return estimated(prepare(layered_config(values, method=method), dataset), force=True)
 
 
-def estimate_table(found: Estimate) -> Table:
+def estimate_table(found: CostEstimate) -> Table:
     """Return the seconds of each part, the memory and whether it suffices."""
     table = Table("training", "", show_edge=False, pad_edge=False, box=None, header_style="bold")
     for part, seconds in found.seconds.items():

@@ -37,7 +37,7 @@ _WRITTEN = 4e8  # bytes of a checkpoint that are written in a second
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """Predicted cost of a run.
 
     Args:
@@ -98,7 +98,7 @@ def spoken_bytes(count: float) -> str:
     return f"{count / 2**30:.1f} GiB"
 
 
-def estimated(data: TrainingData, *, force: bool = False) -> Estimate:
+def estimated(data: TrainingData, *, force: bool = False) -> CostEstimate:
     """Predict what :func:`~gclrec.training.fit.fit` will take, from a few steps and rankings on this machine.
 
     The steps are those of a trainer that is thrown away, so the run itself is what it would have been. What
@@ -143,7 +143,7 @@ def _certain_bytes(config: TrainConfig, split: Split) -> float:
     return edges + 24.0 * float(config.dim) * (train.num_users + train.num_items)
 
 
-def _of_model(data: TrainingData, config: TrainConfig) -> Estimate:
+def _of_model(data: TrainingData, config: TrainConfig) -> CostEstimate:
     began = time.perf_counter()
     trainer = new_trainer(config, data.split.train, attributes=data.attributes, exposed=data.exposed)
     built = time.perf_counter() - began
@@ -169,7 +169,7 @@ def _of_model(data: TrainingData, config: TrainConfig) -> Estimate:
     seconds = {"train": train, "validate": validate, "test": test}
     if config.refit and valid_users:
         seconds["refit"] = train
-    return Estimate(seconds, peak, available_bytes(), steps)
+    return CostEstimate(seconds, peak, available_bytes(), steps)
 
 
 def _step_seconds(trainer: Trainer, count: int) -> tuple[float, float]:
@@ -226,7 +226,7 @@ def _ranked(split: Split, part: str, config: TrainConfig) -> int:
     return min(users, config.ranked_users(part) or users)
 
 
-def _of_baseline(data: TrainingData, config: TrainConfig) -> Estimate:
+def _of_baseline(data: TrainingData, config: TrainConfig) -> CostEstimate:
     """Fit the baseline to the pairs of some users; time and memory grow with the number of users."""
     split = data.split
     train = split.train
@@ -250,4 +250,4 @@ def _of_baseline(data: TrainingData, config: TrainConfig) -> Estimate:
     if config.refit and counts["valid"]:
         seconds["refit"] = fit
     peak = max(peak_rss_mb() * 2**20, before + grown + _TABLE * counts["test"])
-    return Estimate(seconds, peak, available_bytes())
+    return CostEstimate(seconds, peak, available_bytes())
