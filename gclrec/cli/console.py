@@ -24,7 +24,14 @@ from cyclopts.argument import ArgumentCollection
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 from rich.table import Table
 
-from gclrec.common.errors import CollapseWarning, InputError, InputWarning, SettingError, UnfinishedError
+from gclrec.common.errors import (
+    CollapseWarning,
+    InputError,
+    InputWarning,
+    SettingError,
+    UnfinishedError,
+    is_out_of_memory,
+)
 from gclrec.common.files import read_toml
 from gclrec.common.shell import command_line, flag, printable
 
@@ -95,7 +102,7 @@ def main_of(app: App) -> Callable[..., None]:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # where the encoding lacks a letter of an id
-        with warnings.catch_warnings(), sigterm_raises():
+        with warnings.catch_warnings(), signals_raise(to_the_end=argv is None):
             warnings.simplefilter("always", InputWarning)
             warnings.simplefilter("always", CollapseWarning)
             warnings.showwarning = _show_warning
@@ -121,6 +128,10 @@ def main_of(app: App) -> Callable[..., None]:
             except OSError as error:
                 where = f"{error.filename}: " if error.filename else ""
                 fail(f"{where}{error.strerror or error}")
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                fail("there is not enough memory; smaller settings, such as --dim or --batch-size, need less")
             except Terminated:
                 print("terminated", file=sys.stderr)
                 sys.exit(143)
@@ -193,24 +204,35 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def sigterm_raises() -> Iterator[None]:
-    """Let SIGTERM raise :class:`Terminated`.
+def signals_raise(*, to_the_end: bool = False) -> Iterator[None]:
+    """Let SIGTERM raise :class:`Terminated` and SIGINT ``KeyboardInterrupt``, once: later ones are ignored.
 
-    In the main thread only; a handler that is set already stays.
+    So a second one cannot disturb what closes files and prints how to go on. In the main thread only; other
+    handlers that are set already stay, and what is ignored stays ignored.
+
+    Args:
+        to_the_end: go on ignoring them after the block, while the interpreter ends.
     """
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
+    usual = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    if threading.current_thread() is not threading.main_thread():
+        usual = {}
+    mine = {number: former for number, former in usual.items() if signal.getsignal(number) is former}
+    stopped = False
 
-    def stop(*_: object) -> NoReturn:
-        raise Terminated
+    def stop(number: int, _: object) -> None:
+        nonlocal stopped
+        if stopped:
+            return
+        stopped = True
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in mine:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, former in mine.items() if not (stopped and to_the_end) else ():
+            signal.signal(number, former)
 
 
 def fail(message: str) -> NoReturn:

@@ -125,13 +125,13 @@ def train(
 
 
 def trained(console: Console, title: str, folder: RunFolder, data: TrainingData) -> Run:
-    """Train in a run folder whose lock is held; an interrupt says how to continue."""
+    """Train in a run folder whose lock is held; what stops it, such as a full disk, says how to continue."""
     console.print(title, style="bold", soft_wrap=True)
     console.print(f"run folder {folder.path}", soft_wrap=True)
     try:
         with progress_of() as bars:
             return go_on(folder, data, callbacks=[bars])
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, MemoryError, OSError, RuntimeError):
         again = command_line("gclrec", "train", resume=folder.path)
         console.print(f"stopped; continue with: {again}", soft_wrap=True)
         raise

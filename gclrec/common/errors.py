@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,10 @@ class TooLargeError(InputError):
 
 class NothingToTuneError(InputError):
     """No setting of a method is worth a search, or all of them are held."""
+
+
+class NoNegativesError(ValueError):
+    """Every user of the training pairs has every item, so that no negative can be drawn."""
 
 
 class UnfinishedError(InputError):
@@ -108,6 +113,12 @@ def reading(source: Any, what: str = "cannot be read") -> Iterator[None]:
         first = " ".join([first, *more[:1]] if first.endswith(":") else [first])
         reason = reason or " ".join(first.split())
         raise InputError(f"{source}: {what} ({reason})") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error of any library says that memory could not be allocated."""
+    words = r"out of memory|not enough memory|can(no|')t allocate|unable to allocate|bad_alloc"
+    return isinstance(error, MemoryError) or re.search(words, str(error), re.IGNORECASE) is not None
 
 
 def check_choice(argument: str, value: str, choices: Collection[str]) -> None:

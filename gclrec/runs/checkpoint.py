@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,16 +28,21 @@ _TYPES = {
 }
 
 
+_BLANK = "0" * 64
+_MARK = re.compile(rb'"sha256": "(.{64})"')
+
+
 def save_state(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
     """Write tensors and JSON values to one file, atomically: if interrupted, the former file is kept.
 
     The file is written tensor by tensor, since ``safetensors.torch.save`` makes two copies of all of them in
     memory and ``save_file`` passes over a full disk. The format is a length of 8 bytes, a header in JSON, and
     the tensors one after the other, those of larger elements first so that each is aligned
-    (https://huggingface.co/docs/safetensors).
+    (https://huggingface.co/docs/safetensors). The header holds the SHA-256 of the file, with zeros in place of
+    the checksum.
     """
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    header: dict[str, Any] = {"__metadata__": {"gclrec": json.dumps(dict(values))}}
+    header: dict[str, Any] = {"__metadata__": {"sha256": _BLANK, "gclrec": json.dumps(dict(values))}}
     end = 0
     for name in names:
         start, end = end, end + tensors[name].nbytes
@@ -44,23 +51,48 @@ def save_state(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, A
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with replacing(path) as fresh, fresh.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
+        start = len(text).to_bytes(8, "little") + text
+        file.write(start)
+        digest = hashlib.sha256(start)
         for name in names:
             flat = tensors[name].detach().contiguous().cpu().reshape(-1)
-            file.write(flat.view(torch.uint8).numpy().data)
+            content = flat.view(torch.uint8).numpy().data
+            digest.update(content)
+            file.write(content)
+        file.seek(start.index(_BLANK.encode()))
+        file.write(digest.hexdigest().encode())
 
 
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and values that :func:`save_state` wrote.
 
     Raises:
-        InputError: the file is missing, truncated, or not such a file.
+        InputError: the file is missing, truncated, not such a file, or not as it was written.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file, so there is nothing to resume or load")
+    _check(path)
     with (
         reading(path, "not a complete gclrec checkpoint"),
         safetensors.safe_open(path, framework="pt") as file,
     ):
         values = json.loads((file.metadata() or {})["gclrec"])
         return {name: file.get_tensor(name) for name in file.keys()}, dict(values)  # noqa: SIM118 - not a dict
+
+
+def _check(path: Path) -> None:
+    """Check the checksum in the header, if there is one: version 0.1.0 wrote none."""
+    with path.open("rb") as file:
+        head = file.read(8)
+        head += file.read(min(int.from_bytes(head, "little"), path.stat().st_size))
+        found = _MARK.search(head)
+        if found is None:
+            return
+        digest = hashlib.sha256(head[: found.start(1)] + _BLANK.encode() + head[found.end(1) :])
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest().encode() != found[1]:
+        raise InputError(
+            f"{path}: damaged or altered, its checksum is another; put back a copy of it, or remove "
+            f"{path.parent} and resume, which trains from the start"
+        )

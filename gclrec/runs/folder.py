@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import Any
 import polars as pl
 import tomli_w
 
-from gclrec.common.atomic import discard, replacing
+from gclrec.common.atomic import discard, naming, replacing
 from gclrec.common.errors import InputError, UnfinishedError, reading
 from gclrec.common.files import read_json, read_parquet, read_toml, write_atomically, write_parquet
 from gclrec.common.locks import holding
@@ -278,11 +279,33 @@ class RunFolder:
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        path = self.path / "metrics.jsonl"
+        with naming(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
-    def keep_metrics(self, lines: int) -> None:
-        """Keep the first lines of ``metrics.jsonl``: those of epochs that a checkpoint holds."""
+    def metrics_sha256(self, lines: int | None = None) -> str:
+        """Return the SHA-256 of ``metrics.jsonl``, or of its first lines."""
+        path = self.path / "metrics.jsonl"
+        content = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        return hashlib.sha256(b"".join(content[:lines])).hexdigest()
+
+    def keep_metrics(self, lines: int, sha256: str | None = None) -> None:
+        """Keep the first lines of ``metrics.jsonl``: those of epochs that a checkpoint holds.
+
+        Args:
+            lines: how many.
+            sha256: their checksum, if it is known.
+
+        Raises:
+            InputError: the lines are not those that were written.
+        """
+        if sha256 is not None and self.metrics_sha256(lines) != sha256:
+            path = self.path / "metrics.jsonl"
+            raise InputError(
+                f"{path}: damaged or altered, its first {lines} lines are not those of the checkpoint; "
+                f"put back a copy of it, or remove {self.last_checkpoint.parent} and resume, "
+                "which trains from the start"
+            )
         self.write_metrics(self.metrics()[:lines])
 
     def write_metrics(self, records: Iterable[Mapping[str, Any]]) -> None:

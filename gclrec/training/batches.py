@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from gclrec.common.errors import InputWarning, NoNegativesError
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.negatives.sampler import Sampler
 
@@ -112,9 +114,16 @@ class PairBatches:
             usable = graph.user_degrees[self.users] < among.num_items
             self.users, self.items = self.users[usable], self.items[usable]
         if len(self.users) == 0:
-            raise ValueError(
+            raise NoNegativesError(
                 "there is nothing to train on: no user has both an interaction and an item left over"
             )
+        full = int((graph.user_degrees >= among.num_items).sum())
+        if full:
+            have = "user has" if full == 1 else "users have"
+            message = (
+                f"{full:,} {have} every item of training, so no negative is left to learn from their pairs"
+            )
+            warnings.warn(message, InputWarning, stacklevel=2)
 
     def __len__(self) -> int:
         return -(-len(self.users) // self.batch_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gclrec.baselines import BASELINES, Scorer
-from gclrec.common.errors import DivergenceError, InputError
+from gclrec.common.errors import DivergenceError, InputError, InputWarning, NoNegativesError
 from gclrec.data.interactions import Interactions
 from gclrec.data.schema import Attributes
 from gclrec.data.splits import Split
@@ -148,12 +149,22 @@ class _Training:
             if trainer.model.scoring.calibrates and self.selection.value is not None:
                 self._settle(trainer.model)
             if self.config.refit and len(self.split.valid):
-                self.progress = replace(self.progress, phase="refit", epoch=0)
-                trainer = new_trainer(self.config, self.split.refit().train, **self.given)
-                trainer.model.load_scoring(self._best())
+                trainer = self._refit_trainer(trainer)
         if self.progress.phase == "refit":
             self._refit(trainer)
         return self._finish(trainer.model)
+
+    def _refit_trainer(self, selected: Trainer) -> Trainer:
+        """Begin the refit and return its trainer, or that of the selection if nothing is left to train on."""
+        try:
+            trainer = new_trainer(self.config, self.split.refit().train, **self.given)
+        except NoNegativesError as error:
+            message = f"refit: skipped, with the validation pairs {error}; the selected model is kept"
+            warnings.warn(message, InputWarning, stacklevel=3)
+            return selected
+        self.progress = replace(self.progress, phase="refit", epoch=0)
+        trainer.model.load_scoring(self._best())
+        return trainer
 
     def _start(self) -> Trainer:
         """Return a trainer where the checkpoint left it, or a fresh one."""

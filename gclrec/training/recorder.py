@@ -42,6 +42,7 @@ class RunRecorder:
             folder.keep_metrics(0)
             return None
         tensors, values = load_state(folder.last_checkpoint)
+        sha256 = values.pop("metrics_sha256", None)  # version 0.1.0 did not save it
         with reading(folder.last_checkpoint, "not a complete gclrec checkpoint"):
             progress = Progress(**values)
             for name, value in vars(progress).items():
@@ -51,7 +52,7 @@ class RunRecorder:
                     raise ValueError(f"{name} is {value!r}")
         chosen = progress.phase == "select" and progress.best_epoch is not None
         best = load_state(folder.best_checkpoint)[0] if chosen else None
-        folder.keep_metrics(progress.lines)
+        folder.keep_metrics(progress.lines, sha256)
         return Checkpoint(progress, tensors, best, folder.metrics(), str(folder.path))
 
     def on_best(self, tensors: Mapping[str, Tensor], epoch: int, phase: str) -> None:
@@ -64,7 +65,8 @@ class RunRecorder:
 
     def on_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write what the next epoch depends on; only now does the last epoch count."""
-        save_state(self.folder.last_checkpoint, checkpoint.tensors, vars(checkpoint.progress))
+        values = {**vars(checkpoint.progress), "metrics_sha256": self.folder.metrics_sha256()}
+        save_state(self.folder.last_checkpoint, checkpoint.tensors, values)
 
     def on_end(self, result: Result) -> None:
         """Write vectors, figures and the scores of single users."""

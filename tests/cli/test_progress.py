@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gclrec.cli.console import Terminated, sigterm_raises
+from gclrec.cli.console import Terminated, signals_raise
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig
 from gclrec.training.progress import Bars, Lines, _validation, progress_of
@@ -134,7 +134,7 @@ def test_sigterm_says_how_to_go_on(clicks: Path, tmp_path: Path, gclrec: Run) ->
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
 def test_handlers_are_left_as_they_were() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with sigterm_raises(), pytest.raises(Terminated):
+    with signals_raise(), pytest.raises(Terminated):
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -143,7 +143,7 @@ def test_handlers_are_left_as_they_were() -> None:
 
     signal.signal(signal.SIGTERM, mine)
     try:
-        with sigterm_raises():
+        with signals_raise():
             assert signal.getsignal(signal.SIGTERM) is mine
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
+from gclrec.common.errors import InputError
 from gclrec.runs.checkpoint import _TYPES, load_state, save_state
+
+TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([3])}
 
 
 @pytest.mark.parametrize("dtype", _TYPES, ids=str)
@@ -50,3 +54,38 @@ def test_a_full_disk_keeps_the_former(tmp_path: Path, monkeypatch: pytest.Monkey
         save_state(path, {"a": torch.zeros(2)}, {"epoch": 2})
     monkeypatch.undo()
     assert load_state(path)[1] == {"epoch": 1}
+
+
+def test_any_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "last"
+    save_state(path, TENSORS, {"epoch": 3})
+    content = path.read_bytes()
+    said = []
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        try:
+            tensors, values = load_state(path)
+        except InputError as error:
+            said.append(str(error))
+        else:
+            assert values == {"epoch": 3}
+            assert all(torch.equal(tensor, TENSORS[name]) for name, tensor in tensors.items())
+    assert len(said) >= len(content) - len('"sha256": ""')
+    assert all(line.startswith(f"{path}: ") and "\n" not in line for line in said)
+
+
+def test_damage_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "last"
+    save_state(path, TENSORS, {})
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"^{path}: damaged or altered.*remove {tmp_path} and resume"):
+        load_state(path)
+
+
+def test_a_checkpoint_without_checksum_loads(tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(save(TENSORS, metadata={"gclrec": json.dumps({"epoch": 1})}))
+    assert load_state(tmp_path / "old")[1] == {"epoch": 1}

@@ -1,0 +1,114 @@
+"""What ends a training early says so in one line, and the run can go on: signals, memory, a full disk."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from gclrec.runs.folder import RunFolder
+from gclrec.training.trainer import Trainer
+
+from .conftest import QUICK, Run
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
+@pytest.mark.parametrize(
+    ("number", "code", "said"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")]
+)
+def test_a_signal_twice(clicks: Path, tmp_path: Path, number: str, code: int, said: str) -> None:
+    run = tmp_path / "run"
+    flags = ["--epochs", "9999", "--dim", "4", "--batch-size", "64", "--run", str(run)]
+    command = [sys.executable, "-m", "gclrec", "train", str(clicks), *flags]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not RunFolder(run).last_checkpoint.exists():
+        time.sleep(0.01)
+    for _ in range(3):
+        process.send_signal(getattr(signal, number))
+    _, error = process.communicate()
+    assert process.returncode == code
+    assert [line for line in error.splitlines() if not line.startswith("note:")] == [said]
+    assert [path.name for path in run.rglob("*.partial")] == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "not enough memory"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+            "not enough memory",
+        ),
+        (OSError(28, "No space left on device", "somewhere"), "somewhere: No space left on device"),
+    ],
+    ids=["memory", "torch", "disk"],
+)
+def test_what_runs_out(
+    train: Run, gclrec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    whole = train().values
+    run_epoch = Trainer.run_epoch
+
+    def second_fails(self: Trainer, epoch: int, *rest: object) -> object:
+        if epoch == 2:
+            raise error
+        return run_epoch(self, epoch, *rest)
+
+    shutil.rmtree(tmp_path / "run")
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run_epoch", second_fails)
+        outcome = train()
+    assert outcome.code == 2
+    assert said in outcome.err.splitlines()[-1]
+    assert f"gclrec train --resume {run}" in outcome.err
+    resumed = gclrec("train", "--resume", run, "--json").values
+    assert resumed["metrics"] == whole["metrics"]
+
+
+def test_other_errors_are_not_called_a_lack_of_memory(train: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(Trainer, "run_epoch", broken)
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        train()
+
+
+def test_changed_figures_are_refused(train: Run, gclrec: Run, tmp_path: Path) -> None:
+    assert train().code == 0
+    path = tmp_path / "run" / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"epoch": 1', '"epoch": 7', 1))
+    assert (
+        f"{path}: damaged or altered, its first 2 lines"
+        in gclrec("train", "--resume", tmp_path / "run").error
+    )
+
+
+def test_refit_where_no_negative_is_left(gclrec: Run, tmp_path: Path) -> None:
+    """Training and validation pairs together are all pairs: the selected model is kept, also on resume."""
+    table, run = tmp_path / "all.csv", tmp_path / "run"
+    pairs = [(user, item) for user in range(12) for item in range(10)]
+    pl.DataFrame(pairs, schema=["user", "item"], orient="row").write_csv(table)
+    flags = ("--test-share", 0, "--refit", *QUICK)
+    outcome = gclrec("train", table, *flags, "--run", run)
+    assert outcome.code == 0, outcome.err
+    assert "note: refit: skipped, with the validation pairs there is nothing to train on" in outcome.err
+    assert gclrec("recommend", run, "--user", 3, "-k", 2, "--no-exclude-seen").code == 0
+    resumed = gclrec("train", "--resume", run)
+    assert resumed.code == 0, resumed.err
+    assert "refit: skipped" in resumed.err
+
+    pl.DataFrame([*pairs[10:], (0, 1)], schema=["user", "item"], orient="row").write_csv(table)
+    some = gclrec("train", table, "--test-share", 0, "--valid-share", 0, *QUICK, "--run", tmp_path / "c")
+    assert "note: 11 users have every item of training" in some.err
+    pl.DataFrame(pairs, schema=["user", "item"], orient="row").write_csv(table)
+    without = gclrec("train", table, "--test-share", 0, "--valid-share", 0, *QUICK, "--run", tmp_path / "b")
+    assert "nothing to train on" in without.error
+    assert not (tmp_path / "b").exists()
