@@ -38,8 +38,8 @@ def save_state(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, A
     The file is written tensor by tensor, since ``safetensors.torch.save`` makes two copies of all of them in
     memory and ``save_file`` passes over a full disk. The format is a length of 8 bytes, a header in JSON, and
     the tensors one after the other, those of larger elements first so that each is aligned
-    (https://huggingface.co/docs/safetensors). The header holds the SHA-256 of the file, with zeros in place of
-    the checksum.
+    (https://huggingface.co/docs/safetensors). The header holds the SHA-256 of the file, with zeros in
+    place of the checksum.
     """
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     header: dict[str, Any] = {"__metadata__": {"sha256": _BLANK, "gclrec": json.dumps(dict(values))}}
@@ -51,15 +51,15 @@ def save_state(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, A
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with replacing(path) as fresh, fresh.open("wb") as file:
-        start = len(text).to_bytes(8, "little") + text
-        file.write(start)
-        digest = hashlib.sha256(start)
+        first = len(text).to_bytes(8, "little") + text
+        file.write(first)
+        digest = hashlib.sha256(first)
         for name in names:
             flat = tensors[name].detach().contiguous().cpu().reshape(-1)
             content = flat.view(torch.uint8).numpy().data
             digest.update(content)
             file.write(content)
-        file.seek(start.index(_BLANK.encode()))
+        file.seek(first.index(_BLANK.encode()))
         file.write(digest.hexdigest().encode())
 
 
