@@ -329,6 +329,22 @@ def test_a_full_disk_ends_with_one_line(train: Run, tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("where", ["data.io.parquet.coded_batches", "data.splits.per_user_label"])
+def test_an_interrupt_before_the_training_leaves_nothing(
+    gclrec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """While the ids of a table are read, and while it is split."""
+    table = tmp_path / "clicks.parquet"
+    pl.DataFrame({"user": ["a", "b"] * 9, "item": [f"i{n}" for n in range(18)]}).write_parquet(table)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"gclrec.{where}", interrupted)
+    assert gclrec("train", "--dataset", table, "--run", tmp_path / "runs" / "one").code == 130
+    assert [each.name for each in tmp_path.iterdir()] == ["clicks.parquet"]
+
+
 def test_help_is_whole(gclrec: Run) -> None:
     command = [sys.executable, "-m", "gclrec.cli.train", "--help"]
     text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout

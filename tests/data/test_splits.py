@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.interactions import Dataset, Interactions
+from gclrec.data.split_labels import ranks_within
 from gclrec.data.splits import SPLITS, Split, make_split
 
 COLD = ("cold_items", "cold_users")
@@ -385,3 +386,19 @@ def test_nothing_to_split() -> None:
 
 def test_the_data_set_chooses_when_nobody_does() -> None:
     assert make_split(replace(grid(), default_split="temporal")).name == "temporal"
+
+
+@pytest.mark.parametrize("values", ["noise", "close", "ties", "times"])
+def test_ranks_are_those_of_a_sort_by_group_and_value(values: str) -> None:
+    random = np.random.default_rng(5)
+    group = random.integers(0, 40, 3000).astype(np.int32)
+    value = {
+        "noise": random.random(3000),
+        "close": 0.5 + random.permutation(3000) * 2.0**-53,  # told apart by the last bits alone
+        "ties": random.integers(0, 9, 3000) / 10,
+        "times": random.integers(0, 10**9, 3000),
+    }[values]
+    rank = ranks_within(group, value)
+    for one in range(40):
+        rows = np.flatnonzero(group == one)
+        assert rank[rows[np.argsort(value[rows], kind="stable")]].tolist() == list(range(len(rows)))
