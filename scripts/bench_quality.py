@@ -11,10 +11,10 @@ from typing import Any
 from bench_common import show, use_threads
 
 from gclrec.api import fit_prepared
-from gclrec.common.files import read_toml
 from gclrec.data.catalog.loader import prepared_dataset
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS
+from gclrec.settings.sources import layered_config
 from gclrec.training.prepare import prepare
 
 
@@ -112,21 +112,14 @@ def _seconds(value: float | None) -> str:
 
 def recipe_config(recipe: str, **given: Any) -> TrainConfig:
     """Return the settings of a TOML file, or of ``METHOD:SETTING=VALUE:...``."""
-    settings: dict[str, Any]
     if recipe.endswith(".toml"):
-        settings = {key.replace("-", "_"): value for key, value in read_toml(Path(recipe)).items()}
-        method = settings.pop("method", None)
-        settings = {**(METHODS[method].settings if method else {}), **settings}
-    else:
-        name, *pairs = recipe.split(":")
-        if name not in METHODS:
-            raise SystemExit(f"{recipe}: expected a TOML file or a method, one of {', '.join(METHODS)}")
-        settings = dict(METHODS[name].settings)
-        for pair in pairs:
-            key, _, value = pair.partition("=")
-            settings[key.replace("-", "_")] = _typed(key.replace("-", "_"), value)
-    settings |= {key: value for key, value in given.items() if value is not None}
-    return TrainConfig.from_dict(settings, source=recipe)
+        return layered_config(given, config=recipe)
+    name, *pairs = recipe.split(":")
+    if name not in METHODS:
+        raise SystemExit(f"{recipe}: expected a TOML file or a method, one of {', '.join(METHODS)}")
+    named = (pair.partition("=") for pair in pairs)
+    settings = {key.replace("-", "_"): _typed(key.replace("-", "_"), value) for key, _, value in named}
+    return layered_config(given, config=settings, method=name)
 
 
 def _typed(key: str, value: str) -> Any:

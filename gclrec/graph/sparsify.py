@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -71,12 +72,12 @@ class Sparsifier:
         """Return a sample as a matrix by user, and its transpose by item."""
         whole = self.adjacency.by_user
         places, weight = self._drawn(generator)
-        ptr = torch.searchsorted(places, whole.ptr.long(), out_int32=whole.ptr.dtype == torch.int32)
+        ptr = _search(places, whole.ptr.long(), right=False).to(whole.ptr.dtype)
         item = whole.to.index_select(0, places)
         user = torch.arange(len(ptr) - 1, dtype=item.dtype, device=item.device).repeat_interleave(
             ptr.diff(), output_size=len(places)
         )
-        order = torch.argsort(item, stable=True)
+        order = _order(item)
         item_ptr = torch.zeros_like(self.adjacency.by_item.ptr)
         counts = torch.bincount(item, minlength=len(item_ptr) - 1)
         torch.cumsum(counts, 0, dtype=item_ptr.dtype, out=item_ptr[1:])
@@ -95,8 +96,37 @@ class Sparsifier:
         points = torch.rand(pieces, generator=generator, dtype=torch.float64, device=device)
         points += torch.arange(pieces, device=device)
         points.mul_(length / pieces).clamp_(max=math.nextafter(length, 0.0))
-        places = torch.searchsorted(self._line, points, right=True)
-        places = torch.cat([places, self._certain]).sort().values
+        places = _search(self._line, points, right=True)
+        if len(self._certain):
+            places = _merged(places, self._certain)
         p = self.probability.index_select(0, places)
         expected = torch.where(p < 1.0, p * (pieces / length), 1.0)
-        return places, weight.index_select(0, places) / expected
+        return places, weight.index_select(0, places).div_(expected)
+
+
+# NumPy searches and sorts a million numbers several times faster than PyTorch on one core.
+
+
+def _search(line: Tensor, points: Tensor, *, right: bool) -> Tensor:
+    """Return the place of each point in an ascending line, as ``torch.searchsorted`` does."""
+    if line.device.type != "cpu":
+        return torch.searchsorted(line, points, right=right)
+    return torch.from_numpy(np.searchsorted(line.numpy(), points.numpy(), side="right" if right else "left"))
+
+
+def _merged(a: Tensor, b: Tensor) -> Tensor:
+    """Return the numbers of two ascending tensors in ascending order."""
+    both = torch.cat([a, b])
+    if both.device.type != "cpu":
+        return both.sort().values
+    return torch.from_numpy(np.sort(both.numpy(), kind="stable"))  # which merges runs
+
+
+def _order(numbers: Tensor) -> Tensor:
+    """Return the places of int numbers in ascending order, equal ones in the order given, int64."""
+    if numbers.device.type != "cpu" or numbers.dtype != torch.int32:
+        return torch.argsort(numbers, stable=True)
+    packed = np.left_shift(numbers.numpy(), 32, dtype=np.int64)
+    packed |= np.arange(len(packed))
+    packed.sort()
+    return torch.from_numpy(packed).bitwise_and_(2**32 - 1)
