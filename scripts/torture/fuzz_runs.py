@@ -156,8 +156,9 @@ def _other_tensors(file: Path, random: Random) -> bytes:
     from safetensors.numpy import save
 
     with safe_open(file, framework="np") as opened:
-        values = opened.metadata()
+        values = opened.metadata() or {}
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    values.pop("sha256", None)  # as older versions wrote it; otherwise the checksum refuses all that follows
     name = list(tensors)[random.integers(len(tensors))]
     how = random.integers(6)
     if how == 0:
@@ -171,7 +172,7 @@ def _other_tensors(file: Path, random: Random) -> bytes:
     elif how == 4:
         tensors[name] = np.full_like(tensors[name], np.nan if tensors[name].dtype.kind == "f" else 77)
     else:
-        values = {key: json.dumps(_changed(json.loads(text), random)) for key, text in (values or {}).items()}
+        values = {key: json.dumps(_changed(json.loads(text), random)) for key, text in values.items()}
     return save({key: np.ascontiguousarray(each) for key, each in tensors.items()}, metadata=values)
 
 
