@@ -27,6 +27,9 @@ Pairs: TypeAlias = Interactions | Tensor | tuple[npt.ArrayLike | Tensor, npt.Arr
 ALL_METRICS = (*METRICS, *CATALOGUE_METRICS)
 ALL_GROUPS = (*USER_GROUPS, *ITEM_GROUPS)
 
+RANKED = 2**17
+"""Users whose known items are in memory at a time."""
+
 _BLOCK = 2**16  # users whose lists are compared with their test items at a time
 
 DECILES = 10
@@ -109,19 +112,25 @@ def evaluate(
     known = _pairs(train, "train", num_users, num_items)
     relevant = _Relevant.of(_pairs(test, "test", num_users, num_items), num_users, num_items)
     hidden = [known] if exclude is None else [known, _pairs(exclude, "exclude", num_users, num_items)]
-    row_of = np.full(num_users, -1, dtype=np.int32)
-    users = np.flatnonzero(relevant.per_user)
-    row_of[users] = np.arange(len(users), dtype=np.int32)
-    places = [np.flatnonzero(row_of[user] >= 0) for user, _ in hidden]  # those of other users do not matter
-    of_ranked = [(user[at], item[at]) for (user, item), at in zip(hidden, places, strict=True)]
-    hidden_user, hidden_item = (np.concatenate(part) for part in zip(*of_ranked, strict=True))
-    if lost := int(relevant.contains(hidden_user, hidden_item).sum()):
+    users, vectors = np.flatnonzero(relevant.per_user), as_vectors(user_vectors, "user_vectors")
+    lists = np.empty((len(users), wanted.ks[-1]), dtype=np.int32)
+    lost = 0
+    for start in range(0, max(len(users), 1), RANKED):
+        some = users[start : start + RANKED]
+        row_of = np.full(num_users, -1, dtype=np.int32)
+        row_of[some] = np.arange(len(some), dtype=np.int32)
+        places = [np.flatnonzero(row_of[user] >= 0) for user, _ in hidden]  # other users do not matter
+        theirs = [(user[at], item[at]) for (user, item), at in zip(hidden, places, strict=True)]
+        hidden_user, hidden_item = (np.concatenate(part) for part in zip(*theirs, strict=True))
+        lost += int(relevant.contains(hidden_user, hidden_item).sum())
+        seen = Ragged.from_pairs(row_of[hidden_user], hidden_item, len(some))
+        rows = vectors[torch.from_numpy(some)]
+        items, _ = top_k(rows, item_vectors, wanted.ks[-1], seen=seen, block_size=block_size)
+        lists[start : start + RANKED] = items.cpu().numpy()
+    if lost:
         message = f"{lost:,} test pairs are also among the pairs left out of the lists: they count as misses"
         warnings.warn(message, InputWarning, stacklevel=2)
-    seen = Ragged.from_pairs(row_of[hidden_user], hidden_item, len(users))
-    rows = as_vectors(user_vectors, "user_vectors")[torch.from_numpy(users)]
-    items, _ = top_k(rows, item_vectors, wanted.ks[-1], seen=seen, block_size=block_size)
-    found = _score(items.cpu().numpy(), users, known, relevant, wanted, per_user)
+    found = _score(lists, users, known, relevant, wanted, per_user)
     return replace(found, seconds=time.perf_counter() - started)
 
 
@@ -236,7 +245,7 @@ class _Relevant:
 
 
 def _score(
-    items: IntArray,
+    items: RowArray,
     users: IntArray,
     train: tuple[RowArray, RowArray],
     test: _Relevant,
@@ -311,7 +320,7 @@ def _scattered(figures: Float64Array, rows: BoolArray, shown: slice | IntArray) 
 
 
 def _by_decile(
-    items: IntArray, users: IntArray, hits: BoolArray, test: _Relevant, decile: IntArray, ks: tuple[int, ...]
+    items: RowArray, users: IntArray, hits: BoolArray, test: _Relevant, decile: IntArray, ks: tuple[int, ...]
 ) -> dict[str, IntArray]:
     """Return the number of test pairs, and of those found at each cut, of each user and decile."""
 

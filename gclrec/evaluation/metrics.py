@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gclrec.data.interactions import BoolArray, Float64Array, IntArray
+from gclrec.data.interactions import BoolArray, Float64Array, IntArray, RowArray
 
 Metric = Callable[[BoolArray, IntArray, int], Float64Array]
-CatalogueMetric = Callable[[IntArray, IntArray, int], float]
+CatalogueMetric = Callable[[RowArray, IntArray, int], float]
 
 
 def recall(hits: BoolArray, num_relevant: IntArray, k: int) -> Float64Array:
@@ -92,7 +92,7 @@ def average_precision(hits: BoolArray, num_relevant: IntArray, k: int) -> Float6
     return _ratio(found.sum(axis=1), np.minimum(num_relevant, k))
 
 
-def coverage(items: IntArray, item_degrees: IntArray, k: int) -> float:
+def coverage(items: RowArray, item_degrees: IntArray, k: int) -> float:
     r"""Return the share of the catalogue that is in the first ``k`` of at least one user.
 
     .. math:: \frac{1}{I} \left| \bigcup_u L_u^k \right|
@@ -101,7 +101,7 @@ def coverage(items: IntArray, item_degrees: IntArray, k: int) -> float:
     return float(np.count_nonzero(counts) / len(counts)) if len(counts) else float("nan")
 
 
-def gini(items: IntArray, item_degrees: IntArray, k: int) -> float:
+def gini(items: RowArray, item_degrees: IntArray, k: int) -> float:
     r"""Return how unequally the first ``k`` places are shared among all items: 0 equal, near 1 all to one.
 
     .. math:: \frac{\sum_{j=1}^{I} (2j - I - 1) \, c_{(j)}}{I \sum_j c_j}
@@ -114,7 +114,7 @@ def gini(items: IntArray, item_degrees: IntArray, k: int) -> float:
     return float((2 * np.arange(1, n + 1) - n - 1) @ counts / (n * total)) if total else float("nan")
 
 
-def mean_popularity(items: IntArray, item_degrees: IntArray, k: int) -> float:
+def mean_popularity(items: RowArray, item_degrees: IntArray, k: int) -> float:
     r"""Return the mean number of training interactions of the items in the first ``k`` places.
 
     .. math:: \frac{\sum_u \sum_{i \in L_u^k} \deg(i)}{\sum_u |L_u^k|}
@@ -143,7 +143,7 @@ def _ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> Float64Array:
     return ratio
 
 
-def _recommended(items: IntArray, num_items: int, k: int) -> IntArray:
+def _recommended(items: RowArray, num_items: int, k: int) -> IntArray:
     """Return how often each item is in the first ``k`` places, ``(I,)``."""
     _check(k)
     first = items[:, :k].reshape(-1)

@@ -17,7 +17,7 @@ from gclrec.common.ragged import Ragged
 Vectors = Tensor | npt.NDArray[np.floating]
 
 # Scores held at a time: enough rows for a fast matrix product, few enough to stay in the cache.
-_CPU_SCORES, _CUDA_SCORES = 2**25, 2**27
+CPU_SCORES, _CUDA_SCORES = 2**25, 2**27
 _SMALLEST_CHUNK = 32  # with shorter chunks, a pass for their maxima costs more than it saves
 
 
@@ -137,7 +137,7 @@ def _blocks(
     users: Tensor, layout: _Layout, block_size: int | None = None
 ) -> Iterator[tuple[int, int, Tensor]]:
     """Yield the ends of each block of users and a buffer for its scores."""
-    budget = _CUDA_SCORES if users.is_cuda else _CPU_SCORES
+    budget = _CUDA_SCORES if users.is_cuda else CPU_SCORES
     block = min(len(users), block_size or min(max(budget // layout.width, 64), 8192))
     buffer = torch.empty(block, layout.width, dtype=users.dtype, device=users.device)
     for start in range(0, len(users), block):

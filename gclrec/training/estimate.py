@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -16,24 +15,29 @@ from gclrec.baselines import Scorer
 from gclrec.common.errors import InputError
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
+from gclrec.evaluation.evaluator import RANKED
+from gclrec.evaluation.ranking import CPU_SCORES
 from gclrec.evaluation.scoring import MOST_USERS
 from gclrec.settings.budget import budgeted
 from gclrec.settings.config import TrainConfig
 from gclrec.training.fit import fitted, new_trainer
 from gclrec.training.memory import available_bytes, keep_freed_memory, resident_bytes
 from gclrec.training.prepare import TrainingData
-from gclrec.training.results import evaluate_on, peak_rss_mb, shape_of
+from gclrec.training.results import TABLE_USERS, evaluate_on, peak_rss_mb, shape_of
 from gclrec.training.trainer import Trainer
 
 WORTH = 300_000
 """Training pairs from which on `gclrec train` prints an estimate; smaller runs start at once."""
 
 _STEPS = 4  # measured steps; the first one also builds what later ones reuse
-_USERS = 512  # ranked to measure the time of a user
+_USERS = 1024  # ranked to measure the time of a user
 _PAIRS = 200_000  # pairs that a baseline is fitted to, to measure it
 _EXPONENTS = 5  # exponents that a calibration compares on each of its two samples
-_TABLE = 1200  # bytes that the table of single users and the lists of items take for a user
+_LISTS = 500  # bytes that the list of a test user and its figures take
+_TABLE = 1000  # bytes that a user takes in the table of single users
+_KNOWN = 40  # bytes that a known pair takes while the lists of its user are made
 _WRITTEN = 4e8  # bytes of a checkpoint that are written in a second
+_REPORT = 8e7  # bytes that the page of a run takes to make
 
 
 @dataclass(frozen=True)
@@ -156,20 +160,23 @@ def _of_model(data: TrainingData, config: TrainConfig) -> CostEstimate:
     train = built + first + each * (steps - 1) + rounds * write
     validate = test = 0.0
     if valid_users:
-        once, a_user, calibration = _validation_seconds(trainer, split, config)
-        count = -(-rounds // config.eval_every)
-        validate = count * (once + a_user * valid_users + calibration * _calibrated(valid_users))
-        if trainer.model.scoring.calibrates:
-            validate += 3 * calibration * valid_users  # the last choice of the exponent
+        validate = _validations(trainer, split, config, valid_users)
     if test_users:
-        embeddings = trainer.model.embeddings()
-        test = _test_seconds(embeddings, split, config) * test_users
+        test = _evaluation(trainer.model.embeddings(), split, "test", config).at(test_users)
     parameters = sum(p.nbytes for p in trainer.model.parameters())
-    peak = max(peak_rss_mb() * 2**20, resident_bytes() + parameters + state + _TABLE * test_users)
+    peak = max(
+        peak_rss_mb() * 2**20, resident_bytes() + parameters + _REPORT + _later_bytes(split, test_users)
+    )
     seconds = {"train": train, "validate": validate, "test": test}
     if config.refit and valid_users:
         seconds["refit"] = train
     return CostEstimate(seconds, peak, available_bytes(), steps)
+
+
+def _later_bytes(split: Split, test_users: int) -> float:
+    """Return what the test takes beside the rankings: lists, figures, and the known items of some users."""
+    share = min(test_users, RANKED) / max(split.train.num_users, 1)
+    return _LISTS * test_users + _TABLE * min(test_users, TABLE_USERS) + _KNOWN * share * len(split.train)
 
 
 def _step_seconds(trainer: Trainer, count: int) -> tuple[float, float]:
@@ -186,68 +193,114 @@ def _step_seconds(trainer: Trainer, count: int) -> tuple[float, float]:
     return taken[0], median(taken[1:] or taken)
 
 
-def _validation_seconds(trainer: Trainer, split: Split, config: TrainConfig) -> tuple[float, float, float]:
-    """Return the seconds of a validation without users, of each user, and of a user for one exponent."""
-    few = split.sampled("valid", _USERS)
-    users = len(np.unique(few.valid.user))
+@dataclass(frozen=True)
+class _Line:
+    """Seconds as a function of a number of rankings of a user."""
+
+    fixed: float
+    each: float
+
+    @classmethod
+    def of(cls, split: Split, part: str, rank: Callable[[Split], int]) -> _Line:
+        """Time a function that ranks the users of a part and returns how many rankings it made.
+
+        Two samples of the users are ranked; the larger one fills a block of scores, so that as much memory is
+        allocated as in the run. A call before that allocates what later ones reuse.
+        """
+        most = max(_USERS, min(CPU_SCORES // split.train.num_items, 8192))
+        samples = [split.sampled(part, users) for users in (most // 4, most)]
+        rank(samples[0])
+        return cls.through([_timed(rank, few) for few in samples])
+
+    @classmethod
+    def through(cls, points: list[tuple[float, int]]) -> _Line:
+        """Return the line through two points: seconds and counts, the smaller count first."""
+        (less, few), (more, many) = points
+        each = max(more - less, 0.0) / max(many - few, 1)
+        return cls(max(more - each * many, 0.0), each)
+
+    def at(self, count: int) -> float:
+        return self.fixed + self.each * count
+
+
+def _timed(function: Callable[[Any], int], argument: Any) -> tuple[float, int]:
+    """Return the seconds of a call and what it returned."""
+    began = time.perf_counter()
+    found = function(argument)
+    return time.perf_counter() - began, found
+
+
+def _evaluation(ranker: Embeddings | Scorer, split: Split, part: str, config: TrainConfig) -> _Line:
+    """Return the seconds by users of an evaluation; that of the test makes the table of single users too."""
+
+    def rank(few: Split) -> int:
+        evaluate_on(ranker, few, part, config, per_user=part == "test")
+        return _num_users(few, part)
+
+    return _Line.of(split, part, rank)
+
+
+def _validations(trainer: Trainer, split: Split, config: TrainConfig, users: int) -> float:
+    """Return the seconds of all validations of so many users, with the choices of an exponent."""
     model = trainer.model
     began = time.perf_counter()
     embeddings = model.embeddings()
     shape_of(embeddings, split.train)
-    once = time.perf_counter() - began
-    began = time.perf_counter()
-    evaluate_on(embeddings, few, "valid", config, per_user=False)
-    a_user = (time.perf_counter() - began) / users
-    calibration = 0.0
+    once = time.perf_counter() - began + _evaluation(embeddings, split, "valid", config).at(users)
+    last = 0.0
     if model.scoring.calibrates:
-        began = time.perf_counter()
-        model.scoring.calibrate(model.raw_embeddings(), few, config.selected)
-        calibration = (time.perf_counter() - began) / (2 * _EXPONENTS * users)
-    return once, a_user, calibration
+        raw = model.raw_embeddings()
+
+        def rank(few: Split) -> int:
+            model.scoring.calibrate(raw, few, config.selected)
+            return _calibrated(_num_users(few, "valid"))
+
+        choice = _Line.of(split, "valid", rank)
+        once += choice.at(_calibrated(users))
+        last = choice.at(3 * users) if users > MOST_USERS else 0.0
+    return once * -(-config.rounds // config.eval_every) + last
 
 
 def _calibrated(users: int) -> int:
-    """Return how many rankings of a user a calibration makes."""
+    """Return how many rankings a choice of the exponent makes: several exponents in two samples of users."""
     return _EXPONENTS * (min(users, MOST_USERS // 4) + min(users, MOST_USERS))
 
 
-def _test_seconds(ranker: Embeddings | Scorer, split: Split, config: TrainConfig) -> float:
-    """Return the seconds of a user of the test, with the table of single users."""
-    few = split.sampled("test", _USERS)
-    users = len(np.unique(few.test.user))
-    began = time.perf_counter()
-    evaluate_on(ranker, few, "test", config)
-    return (time.perf_counter() - began) / users
+def _num_users(split: Split, part: str) -> int:
+    return int(np.count_nonzero(np.bincount(getattr(split, part).user, minlength=1)))
 
 
 def _ranked(split: Split, part: str, config: TrainConfig) -> int:
     """Return how many users a ranking of a part has."""
-    users = int(np.count_nonzero(np.bincount(getattr(split, part).user, minlength=1)))
+    users = _num_users(split, part)
     return min(users, config.ranked_users(part) or users)
 
 
 def _of_baseline(data: TrainingData, config: TrainConfig) -> CostEstimate:
-    """Fit the baseline to the pairs of some users; time and memory grow with the number of users."""
+    """Fit the baseline to the pairs of some users, twice; time and memory grow with the number of users."""
     split = data.split
     train = split.train
-    share = min(1.0, _PAIRS / len(train))
-    chosen = np.random.default_rng(0).random(train.num_users) < share
-    few = train.select(chosen[train.user])
-    share = max(len(few), 1) / len(train)
+    order = np.random.default_rng(0).random(train.num_users)
+    kept: list[Scorer] = []
+
+    def fit_to(pairs: int) -> int:
+        few = train.select(order[train.user] < pairs / len(train))
+        few = few if len(few) else train
+        kept[:] = [fitted(config, few, data.attributes)]
+        return len(few)
+
     before = resident_bytes()
-    began = time.perf_counter()
-    scorer = fitted(config, few, data.attributes)
-    fit = (time.perf_counter() - began) / share
-    grown = (resident_bytes() - before) / share
+    points = [_timed(fit_to, pairs) for pairs in (min(_PAIRS, len(train)) // 4, min(_PAIRS, len(train)))]
+    fit = _Line.through(points).at(len(train))
+    grown = (resident_bytes() - before) * len(train) / points[1][1]
     seconds = {"train": fit, "validate": 0.0, "test": 0.0}
+    (scorer,) = kept
     counts = {part: _ranked(split, part, config) for part in ("valid", "test")}
     for part, name in (("valid", "validate"), ("test", "test")):
         if counts[part]:
-            seconds[name] = _test_seconds(
-                scorer, dataclasses.replace(split, test=getattr(split, part)), config
-            )
-            seconds[name] *= counts[part]
+            seconds[name] = _evaluation(scorer, split, part, config).at(counts[part])
     if config.refit and counts["valid"]:
         seconds["refit"] = fit
-    peak = max(peak_rss_mb() * 2**20, before + grown + _TABLE * counts["test"])
+    peak = before + grown + _REPORT + _later_bytes(split, counts["test"])
+    peak = max(peak_rss_mb() * 2**20, peak)
     return CostEstimate(seconds, peak, available_bytes())

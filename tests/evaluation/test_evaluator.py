@@ -145,6 +145,7 @@ def test_a_table_of_some_users_has_their_rows_of_the_whole(monkeypatch):
     users, items, train, _, test = case(1)
     whole = evaluate(users, items, train, test)
     monkeypatch.setattr("gclrec.evaluation.evaluator._BLOCK", 3)
+    monkeypatch.setattr("gclrec.evaluation.evaluator.RANKED", 4)
     some = evaluate(users, items, train, test, per_user=5)
     assert some.values == whole.values
     assert some.per_user.height == 5

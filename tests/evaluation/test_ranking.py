@@ -148,7 +148,7 @@ def test_a_user_who_has_seen_everything_gets_empty_places():
 @pytest.mark.parametrize("num_users", [12, 108])
 def test_several_lengths_of_the_items_share_one_product(num_items, num_users, monkeypatch):
     """Each ranking is that of the items at its length, in one block of users or several."""
-    monkeypatch.setattr("gclrec.evaluation.ranking._CPU_SCORES", 1)  # blocks of 64 users
+    monkeypatch.setattr("gclrec.evaluation.ranking.CPU_SCORES", 1)  # blocks of 64 users
     users, items = coarse(num_users, 4, 0), coarse(num_items, 4, 1)
     scales = 0.5 * 2.0 ** torch.randint(0, 4, (3, num_items), generator=seeded(2))
     _, seen = random_seen(num_users, num_items, 0.3)

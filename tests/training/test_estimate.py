@@ -9,6 +9,7 @@ import pytest
 
 from gclrec.api import fit_prepared
 from gclrec.common.errors import InputError
+from gclrec.data.splits import Split
 from gclrec.data.synthetic import make_synthetic
 from gclrec.settings.sources import layered_config
 from gclrec.training import estimate, memory
@@ -48,22 +49,35 @@ def test_the_run_stays_what_it_is() -> None:
 
 def test_parts_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps after the first at their median, a validation for each epoch, a refit as long as the training."""
+    clock = iter(range(10**9))
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: float(next(clock)))  # a second a look
     monkeypatch.setattr(estimate, "_step_seconds", lambda trainer, count: (10.0, 2.0))
-    monkeypatch.setattr(
-        estimate,
-        "_validation_seconds",
-        lambda trainer, split, config: (5.0, 1.0, 0.25 * trainer.model.scoring.calibrates),
-    )
-    monkeypatch.setattr(estimate, "_test_seconds", lambda ranker, split, config: 3.0)
-    data = prepared(**SMALL, refit=True, test_users=40, valid_users=30)
-    found = estimated(data)
-    building = found.seconds["train"] - (10 + 7 * 2)
-    assert 0 < building < 10
-    assert found.seconds["validate"] == 2 * (5 + 30)
-    assert found.seconds["test"] == 40 * 3
-    assert found.seconds["refit"] == found.seconds["train"]
+    monkeypatch.setattr(estimate._Line, "of", lambda split, part, rank: estimate._Line(5.0, 3.0))
+    found = estimated(prepared(**SMALL, refit=True, test_users=40, valid_users=30)).seconds
+    assert found["train"] == pytest.approx(1 + 10 + 7 * 2, abs=0.01)
+    assert found["validate"] == 2 * (1 + 5 + 3 * 30)
+    assert found["test"] == 5 + 3 * 40
+    assert found["refit"] == found["train"]
     calibrated = estimated(prepared(**SMALL | {"score": "calibrated", "valid_users": 30})).seconds["validate"]
-    assert calibrated == 2 * (5 + 30 + 0.25 * 5 * (30 + 30)) + 3 * 0.25 * 30
+    assert calibrated == 2 * (1 + 5 + 3 * 30 + 5 + 3 * 5 * (30 + 30))
+
+
+def test_a_line_through_two_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not depend on the number of users is not multiplied by it."""
+    split = prepared(**SMALL).split
+    monkeypatch.setattr(estimate, "_USERS", 40)
+    monkeypatch.setattr(estimate, "CPU_SCORES", 1)
+    now = [0.0]
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: now[0])
+
+    def rank(few: Split) -> int:
+        users = len(set(few.valid.user.tolist()))
+        now[0] += 7 + 0.5 * users
+        return users
+
+    line = estimate._Line.of(split, "valid", rank)
+    assert (line.fixed, line.each) == (7, 0.5)
+    assert line.at(1000) == 507
 
 
 @pytest.mark.parametrize(
@@ -78,7 +92,7 @@ def test_what_does_not_fit_is_refused(
     for certain in (1.0, -math.inf):
         monkeypatch.setattr(estimate, "_certain_bytes", lambda config, split, certain=certain: certain)
         with pytest.raises(
-            InputError, match=r"needs about 0\.\d GiB of memory and 0\.\d GiB are free"
+            InputError, match=r"needs about \d\.\d GiB of memory and 0\.\d GiB are free"
         ) as caught:
             estimated(data)
         assert advice in str(caught.value)
