@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from cyclopts import App
+from gclrec.cli.signals import signals_leave
 
-from gclrec import __version__
-from gclrec.cli.console import main_of
+with signals_leave():
+    from cyclopts import App
+
+    from gclrec import __version__
+    from gclrec.cli.console import main_of
 
 app = App(
     name="gclrec",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from gclrec.cli.train import main
+from gclrec.cli.signals import signals_leave
+
+with signals_leave():
+    from gclrec.cli.train import main
 
 if __name__ == "__main__":
     main()

@@ -5,16 +5,13 @@ A command module holds ``app = command("train")`` and a function under ``@app.de
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
 import re
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, get_args
@@ -24,6 +21,7 @@ from cyclopts.argument import ArgumentCollection
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 from rich.table import Table
 
+from gclrec.cli.signals import Terminated, signals_raise
 from gclrec.common.errors import (
     CollapseWarning,
     InputError,
@@ -197,42 +195,6 @@ def note_given(by_name: Mapping[str, Any], own: Collection[str]) -> None:
     for name, argument in by_name.items():
         if argument.tokens and name not in {*own, "given"}:
             by_name["given"].append(Token(keyword="--given", value=name, source="flags"))
-
-
-class Terminated(KeyboardInterrupt):
-    """Raised at SIGTERM, so that commands close as after an interrupt."""
-
-
-@contextlib.contextmanager
-def signals_raise(*, to_the_end: bool = False) -> Iterator[None]:
-    """Let SIGTERM raise :class:`Terminated` and SIGINT ``KeyboardInterrupt``, once: later ones are ignored.
-
-    So a second one cannot disturb what closes files and prints how to go on. In the main thread only; other
-    handlers that are set already stay, and what is ignored stays ignored.
-
-    Args:
-        to_the_end: go on ignoring them after the block, while the interpreter ends.
-    """
-    usual = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
-    if threading.current_thread() is not threading.main_thread():
-        usual = {}
-    mine = {number: former for number, former in usual.items() if signal.getsignal(number) is former}
-    stopped = False
-
-    def stop(number: int, _: object) -> None:
-        nonlocal stopped
-        if stopped:
-            return
-        stopped = True
-        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-
-    for number in mine:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, former in mine.items() if not (stopped and to_the_end) else ():
-            signal.signal(number, former)
 
 
 def fail(message: str) -> NoReturn:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gclrec.common.atomic import replacing
+from gclrec.common.checksums import check, recording
 from gclrec.common.errors import InputError, NoRowsError, reading
 from gclrec.common.forks import need_polars
 
@@ -200,9 +201,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file of settings.
 
     Raises:
-        InputError: it is missing or is not TOML; the message names the line.
+        InputError: it is missing, not TOML (the line is named), or not what a checksum beside it says.
     """
     path = local_path(path)
+    check(path)
     with reading(path, "not a TOML file"):
         text = path.read_text(encoding="utf-8")
         long = next((n for n, line in enumerate(text.split("\n"), 1) if len(line) > _LINE), None)
@@ -219,6 +221,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     if not path.exists():
         raise InputError(f"{path}: missing from the run folder")
+    check(path)
     with reading(path, "damaged or cut off"):
         values = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(values, dict):
@@ -237,25 +240,32 @@ def read_parquet(path: Path) -> pl.DataFrame:
     if not path.exists():
         raise InputError(f"{path}: missing from the run folder")
     need_polars(path)
+    check(path)
     with reading(path, "cannot be used"):
         return pl.read_parquet(path, glob=False)
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file of bytes or UTF-8 text; see :func:`~gclrec.common.atomic.replacing`."""
-    with replacing(path) as fresh:
+def write_atomically(path: Path, content: bytes | str, *, checksum: bool = False) -> None:
+    """Write a file of bytes or UTF-8 text; see :func:`~gclrec.common.atomic.replacing`.
+
+    Args:
+        path: the file.
+        content: all of it.
+        checksum: list it, so that readers check it; see :mod:`gclrec.common.checksums`.
+    """
+    with (recording if checksum else replacing)(path) as fresh:
         fresh.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def write_parquet(path: Path, frame: pl.DataFrame) -> None:
-    """Write a Parquet file; see :func:`~gclrec.common.atomic.replacing`.
+def write_parquet(path: Path, frame: pl.DataFrame, *, checksum: bool = False) -> None:
+    """Write a Parquet file as :func:`write_atomically` does.
 
     Raises:
         OSError: the disk is full, or the place is not writable.
     """
     import polars as pl
 
-    with replacing(path) as fresh:
+    with (recording if checksum else replacing)(path) as fresh:
         try:
             frame.write_parquet(fresh)
         except pl.exceptions.PolarsError as error:

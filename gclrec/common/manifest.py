@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from gclrec.common.atomic import present, replacing
+from gclrec.common.checksums import digest
 from gclrec.common.errors import InputError, reading
 
 Read = TypeVar("Read")
@@ -40,7 +40,7 @@ def writing(folder: Path, kind: str, values: Mapping[str, Any]) -> Iterator[Path
         fresh.mkdir()
         yield fresh
         files = {
-            path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+            path.name: {"bytes": path.stat().st_size, "sha256": digest(path)}
             for path in sorted(fresh.iterdir())
         }
         manifest = {"kind": kind, "format": FORMAT, **values, "files": files}
@@ -119,7 +119,7 @@ def _check_file(path: Path, expected: Any) -> None:
         if found != size:
             what = "cut off" if found < size else "altered"
             raise InputError(f"{path}: {what}, found {found:,} bytes, expected {size:,}")
-        if _sha256(path) != checksum:
+        if digest(path) != checksum:
             raise InputError(f"{path}: damaged or altered, its checksum is not the one in {MANIFEST}")
     except FileNotFoundError:
         raise InputError(f"{path}: missing, {MANIFEST} lists it") from None
@@ -135,11 +135,3 @@ def _check_replaceable(folder: Path, kind: str) -> None:
     if found != kind:
         what = f"is damaged or something else than {kind}" if found is None else f"holds {found}, not {kind}"
         raise InputError(f"{folder}: {what}, so it is not replaced; remove it and run again")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -15,6 +15,7 @@ import polars as pl
 import tomli_w
 
 from gclrec.common.atomic import discard, naming, replacing
+from gclrec.common.checksums import check, record, there
 from gclrec.common.errors import InputError, UnfinishedError, reading
 from gclrec.common.files import read_json, read_parquet, read_toml, write_atomically, write_parquet
 from gclrec.common.locks import holding
@@ -40,6 +41,7 @@ class RunFolder:
     ``fold_in/``            what gives vectors to new users and items
     ``per_user.parquet``    test scores of each user
     ``result.json``         the final figures, also printed as JSON
+    ``checksums.json``      of the files beside it; ``split/`` and ``attributes/`` have their own
     ``index/``              written by ``gclrec export``
     ``report.html``         the page of the run
     ``added/``              items added after training, written by ``gclrec add-items``
@@ -88,6 +90,8 @@ class RunFolder:
                     if exposed is not None:
                         run._write_pairs("exposed", exposed)
                     run._write_attributes(attributes)
+                    for part in (fresh / "split", fresh / "attributes"):
+                        record(sorted(part.iterdir()) if part.exists() else [])
                     lock.enter_context(holding(fresh, "training"))
             except OSError:
                 check_free(path)  # another process has made it meanwhile
@@ -158,7 +162,7 @@ class RunFolder:
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Replace the settings, as when a run is continued for more epochs."""
-        write_atomically(self.path / "config.toml", tomli_w.dumps(settings))
+        write_atomically(self.path / "config.toml", tomli_w.dumps(settings), checksum=True)
 
     # -- the split -------------------------------------------------------------------------------
 
@@ -178,15 +182,15 @@ class RunFolder:
         joining, left = split.joining()
         if left is None:
             return "valid"
-        self._write_pairs(JOINED, joining)
+        self._write_pairs(JOINED, joining, checksum=True)
         return JOINED
 
-    def _write_pairs(self, name: str, pairs: Interactions) -> None:
+    def _write_pairs(self, name: str, pairs: Interactions, *, checksum: bool = False) -> None:
         columns: dict[str, Any] = {"user": pairs.user, "item": pairs.item}
         if pairs.time is not None:
             columns["time"] = pairs.time
         frame = pl.DataFrame(columns)
-        write_parquet(self.path / "split" / f"{name}.parquet", frame)
+        write_parquet(self.path / "split" / f"{name}.parquet", frame, checksum=checksum)
 
     def exposed(self) -> Interactions:
         """Return the pairs that were shown and not clicked.
@@ -214,7 +218,7 @@ class RunFolder:
         parts = {part: read_pairs(folder / f"{part}.parquet", users, items) for part in PARTS}
         how = read_json(folder / "split.json")
         removed = None
-        if (folder / f"{REMOVED}.parquet").exists():
+        if there(folder / f"{REMOVED}.parquet"):
             removed = read_pairs(folder / f"{REMOVED}.parquet", users, items)
         with reading(folder / "split.json", "cannot be used"):
             return Split(
@@ -239,7 +243,7 @@ class RunFolder:
     def schemas(self) -> dict[str, Schema]:
         """Return the schema of ``users`` and ``items``, of each that has attributes in this run."""
         path = self.path / "attributes" / "schema.json"
-        if not path.exists():
+        if not there(path):
             return {}
         return {side: Schema.from_json(fields, source=str(path)) for side, fields in read_json(path).items()}
 
@@ -264,8 +268,9 @@ class RunFolder:
 
     def _whole_lines(self) -> Iterator[dict[str, Any]]:
         path = self.path / "metrics.jsonl"
-        if not path.exists():
+        if not there(path):
             return
+        check(path)
         with reading(path, "damaged"):
             lines = path.read_text(encoding="utf-8").splitlines()
         for line in lines:
@@ -306,17 +311,18 @@ class RunFolder:
                 f"put back a copy of it, or remove {self.last_checkpoint.parent} and resume, "
                 "which trains from the start"
             )
-        self.write_metrics(self.metrics()[:lines])
+        self.write_metrics(self.metrics()[:lines] if lines else [])
 
     def write_metrics(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Replace ``metrics.jsonl``."""
         lines = "".join(json.dumps(record) + "\n" for record in records)
-        write_atomically(self.path / "metrics.jsonl", lines)
+        write_atomically(self.path / "metrics.jsonl", lines, checksum=True)
 
     def write_result(self, result: Mapping[str, Any], per_user: pl.DataFrame) -> None:
         """Write the final figures."""
-        write_parquet(self.path / "per_user.parquet", per_user)
-        write_atomically(self.path / "result.json", json.dumps(dict(result), indent=2))
+        record([self.path / "metrics.jsonl"])
+        write_parquet(self.path / "per_user.parquet", per_user, checksum=True)
+        write_atomically(self.path / "result.json", json.dumps(dict(result), indent=2), checksum=True)
 
 
 def check_free(path: Path) -> None:

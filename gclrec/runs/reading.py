@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from gclrec.common.checksums import there
 from gclrec.common.errors import InputError, UnfinishedError
 from gclrec.common.files import read_parquet, read_toml
 from gclrec.common.ragged import Ragged
@@ -51,7 +52,7 @@ def settings_of(run: Path) -> dict[str, Any]:
         InputError: the file is damaged.
     """
     path = run / "config.toml"
-    return read_toml(path) if path.is_file() else {}
+    return read_toml(path) if there(path) else {}
 
 
 def usual_columns(run: Path) -> dict[str, str]:
@@ -146,6 +147,6 @@ def read_known(run: Path, parts: Iterable[str], users: Vocabulary, items: Vocabu
     The pairs that ``train_fraction`` took away from ``train`` were not trained on, but they are known.
     """
     names = checked_parts(parts)
-    if "train" in names and (run / "split" / f"{REMOVED}.parquet").exists():
+    if "train" in names and there(run / "split" / f"{REMOVED}.parquet"):
         names.append(REMOVED)
     return read_part_lists(run, names, users, items)

@@ -62,15 +62,20 @@ def run_case(random: Random, folder: Path) -> Case:
 
 
 def sign(run: Path, file: Path) -> None:
-    """Put the size and checksum of a changed file into the manifests that list it."""
-    for manifest in run.rglob("manifest.json"):
+    """Put the size and checksum of a changed file into the manifests and checksums that list it."""
+    for manifest in (*run.rglob("manifest.json"), file.parent / "checksums.json"):
         try:
             values = json.loads(manifest.read_bytes())
-            listed = values["files"][str(file.relative_to(manifest.parent))]
+            files = values if manifest.name == "checksums.json" else values["files"]
+            listed = files[str(file.relative_to(manifest.parent))]
             data = file.read_bytes()
-            listed |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            entry = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            if isinstance(listed, list):
+                listed[:] = [entry]
+            else:
+                listed |= entry
             manifest.write_text(json.dumps(values))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
 
 

@@ -3,61 +3,22 @@
 Each round kills ``train``, ``export``, ``add-items`` or ``tune`` by SIGKILL after a random share of the time
 that it takes whole, checks that readers still answer, goes on with the same work, and compares::
 
-    python scripts/torture/kill.py --rounds 20 --seed 0
+    python scripts/torture/run.py kill --rounds 20 --seed 0
 
 Counted against a command are lost or different results, tracebacks, and hidden files that remain.
 """
 
 from __future__ import annotations
 
-import argparse
 import collections
 import json
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-DATA = ("synthetic-60x40x900", "--epochs", "6", "--dim", "8", "--batch-size", "256")
-
-
-@dataclass
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-    seconds: float
-
-    @property
-    def traceback(self) -> bool:
-        """Whether it ended in an error that is not one line."""
-        return "Traceback" in self.err
-
-
-def gclrec(*arguments: object, kill_after: float | None = None) -> Ended:
-    """Run a command; kill it after some seconds unless it has ended."""
-    began = time.monotonic()
-    command = [sys.executable, "-m", "gclrec", *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        out, err = process.communicate(timeout=kill_after)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        out, err = process.communicate()
-    return Ended(process.returncode, out, err, time.monotonic() - began)
-
-
-def leftovers(folder: Path) -> list[str]:
-    """Return the temporary paths that are left in a folder."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.partial"))
+from commands import DATA, faults_of, gclrec, leftovers
 
 
 class Rounds:
@@ -97,7 +58,7 @@ class Rounds:
         gclrec("train", *DATA, "--run", run, kill_after=self.moment(self.train))
         how = ("--resume", run) if run.exists() else (*DATA, "--run", run)
         again = gclrec("train", *how, "--json")
-        faults = _faults(again)
+        faults = faults_of(again)
         if not faults and json.loads(again.out.splitlines()[-1])["metrics"] != self.metrics:
             faults.append("other figures")
         return faults + [f"leftover {name}" for name in leftovers(self.scratch)]
@@ -107,8 +68,8 @@ class Rounds:
         run = self.copy()
         gclrec("export", run, "--backend", "exact", kill_after=self.moment(self.export))
         faults = [] if (run / "index" / "manifest.json").exists() else ["index lost"]
-        faults += _faults(gclrec("recommend", run, "--user", "u01", "-k", 5, "--no-exclude-seen"))
-        faults += _faults(gclrec("export", run, "--backend", "exact"))
+        faults += faults_of(gclrec("recommend", run, "--user", "u01", "-k", 5, "--no-exclude-seen"))
+        faults += faults_of(gclrec("export", run, "--backend", "exact"))
         return faults + [f"leftover {name}" for name in leftovers(run)]
 
     def kill_add_items(self) -> list[str]:
@@ -116,10 +77,10 @@ class Rounds:
         run = self.copy()
         first = self.scratch / "first.csv"
         first.write_text("user,item\nu01,i800\nu02,i800\n")
-        faults = _faults(gclrec("add-items", run, first))
+        faults = faults_of(gclrec("add-items", run, first))
         gclrec("add-items", run, self.news, kill_after=self.moment(self.export))
         found = gclrec("add-items", run, self.news, "--skip-known", "--json")
-        faults += _faults(found)
+        faults += faults_of(found)
         if not faults:
             total = json.loads(found.out.splitlines()[-1])["added_in_all"]
             if total != 1 + len(self.items):
@@ -133,16 +94,10 @@ class Rounds:
         command = ("tune", "--dataset", *DATA, "--aug", "none", "--trials", 2, "--out", out)
         gclrec(*command, kill_after=self.moment(2 * self.train))
         again = gclrec(*command, "--json")
-        faults = _faults(again)
+        faults = faults_of(again)
         if not faults and len(json.loads(again.out.splitlines()[-1])["trials"]) != 2:
             faults.append("trials lost")
         return faults + [f"leftover {name}" for name in leftovers(out)]
-
-
-def _faults(ended: Ended) -> list[str]:
-    if ended.traceback:
-        return [f"traceback {ended.err.splitlines()[-1]}"]
-    return [f"exit code {ended.code}: {ended.err.splitlines()[-1:]}"] if ended.code else []
 
 
 def campaign(rounds: int, seed: int, names: Sequence[str] = ()) -> dict[str, dict[str, int]]:
@@ -165,14 +120,3 @@ def campaign(rounds: int, seed: int, names: Sequence[str] = ()) -> dict[str, dic
             for fault in faults:
                 print(f"round {number}, {name}: {fault}", flush=True)
     return {name: dict(count) for name, count in counts.items()}
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", default=(), help="train, export, add-items, tune")
-    given = parser.parse_args()
-    found = campaign(given.rounds, given.seed, given.only)
-    print(json.dumps(found, indent=2))
-    sys.exit(any(count["faults"] for count in found.values()))

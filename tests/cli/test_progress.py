@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gclrec.cli.console import Terminated, signals_raise
+from gclrec.cli.signals import Terminated, signals_raise
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig
 from gclrec.training.progress import Bars, Lines, _validation, progress_of

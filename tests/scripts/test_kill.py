@@ -1,4 +1,4 @@
-"""A small form of the campaign that kills commands; figures of a longer one are in docs/reliability.md."""
+"""Small forms of the campaigns on processes; figures of longer ones are in docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -16,3 +16,12 @@ def test_killed_commands_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     import kill
 
     assert kill.campaign(1, seed=0, names=["add-items"]) == {"add-items": {"kills": 1, "faults": 0}}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
+def test_a_signalled_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TORTURE))
+    import signals
+
+    found = signals.campaign(1, seed=2)
+    assert (found["signals"], found["faults"]) == (1, 0)

@@ -1,0 +1,71 @@
+"""Ending at SIGINT and SIGTERM; imports nothing heavy, so that it is ready before anything else is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, NoReturn
+
+
+class Terminated(KeyboardInterrupt):
+    """Raised at SIGTERM, so that commands close as after an interrupt."""
+
+
+def leave(number: int, _: FrameType | None) -> NoReturn:
+    """End at once with the usual line and exit code: nothing was begun that must be closed."""
+    os.write(2, b"terminated\n" if number == signal.SIGTERM else b"interrupted\n")
+    os._exit(128 + number)
+
+
+@contextlib.contextmanager
+def signals_leave() -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the process at once, as while the modules of a command are imported."""
+    with _handled(leave):
+        yield
+
+
+@contextlib.contextmanager
+def signals_raise(*, to_the_end: bool = False) -> Iterator[None]:
+    """Let SIGTERM raise :class:`Terminated` and SIGINT ``KeyboardInterrupt``, once: later ones are ignored.
+
+    So a second one cannot disturb what closes files and prints how to go on. In the main thread only; other
+    handlers that are set already stay, and what is ignored stays ignored.
+
+    Args:
+        to_the_end: after the block, while the interpreter ends, a first signal ends the process at once and
+            a second one is ignored.
+    """
+    stopped = False
+
+    def stop(number: int, _: object) -> None:
+        nonlocal stopped
+        if stopped:
+            return
+        stopped = True
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    def after() -> Any:
+        return signal.SIG_IGN if stopped else leave  # Python takes back other handlers when it ends
+
+    with _handled(stop, after if to_the_end else None):
+        yield
+
+
+@contextlib.contextmanager
+def _handled(during: Any, after: Callable[[], Any] | None = None) -> Iterator[None]:
+    """Handle the signals that have their usual handlers while the block runs, and after it if asked."""
+    usual = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    if threading.current_thread() is not threading.main_thread():
+        usual = {}
+    mine = {number: former for number, former in usual.items() if signal.getsignal(number) is former}
+    for number in mine:
+        signal.signal(number, during)
+    try:
+        yield
+    finally:
+        for number, former in mine.items():
+            signal.signal(number, after() if after else former)

@@ -1,0 +1,46 @@
+"""Run a campaign: what is done to gclrec on purpose, and how it ends.
+
+    python scripts/torture/run.py kill --rounds 20 --seed 0
+    python scripts/torture/run.py fuzz --count 10000 --seed 0
+
+The exit code is 1 if anything ended badly. What each campaign does is told in its module and in
+docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import concurrency
+import kill
+import signals
+
+
+def main() -> int:
+    """Run the campaign that is named, print its faults and its counts."""
+    if sys.argv[1:2] == ["fuzz"]:
+        return subprocess.call([sys.executable, str(Path(__file__).with_name("fuzz.py")), *sys.argv[2:]])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("campaign", choices=["kill", "signals", "concurrency", "fuzz"])
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", default=(), help="for kill: train, export, add-items, tune")
+    given = parser.parse_args()
+    if given.campaign == "kill":
+        counts = kill.campaign(given.rounds, given.seed, given.only)
+        bad = any(count["faults"] for count in counts.values())
+        print(json.dumps(counts, indent=2))
+        return int(bad)
+    found = {"signals": signals, "concurrency": concurrency}[given.campaign].campaign(
+        given.rounds, given.seed
+    )
+    print(json.dumps(found))
+    return int(bool(found["faults"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
