@@ -1,7 +1,7 @@
 """Interrupt and terminate trainings at random moments, once and twice, go on, and count what is lost.
 
-A training ends whole, or with exit code 130 (SIGINT) or 143 (SIGTERM) and without a traceback; resumed, or begun
-again where nothing was made, it has the figures of one that was left alone::
+A training ends whole, or with exit code 130 (SIGINT) or 143 (SIGTERM) and without a traceback; resumed, or
+begun again where nothing was made, it has the figures of one that was left alone::
 
     python scripts/torture/run.py signals --rounds 20 --seed 0
 """

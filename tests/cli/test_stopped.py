@@ -37,6 +37,40 @@ def test_a_signal_twice(clicks: Path, tmp_path: Path, number: str, code: int, sa
     assert [path.name for path in run.rglob("*.partial")] == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize("module", ["gclrec.__main__", "gclrec.train"])
+def test_a_signal_during_the_imports(number: str, code: int, module: str) -> None:
+    """It comes with the first heavy module: nothing was begun, so the process ends at once in one line."""
+    lines = [
+        "import os, runpy, signal, sys",
+        "class Sender:",
+        "    def find_spec(self, name, *rest):",
+        f"        if name == 'cyclopts': os.kill(os.getpid(), signal.{number})",
+        "sys.meta_path.insert(0, Sender())",
+        f"runpy.run_module({module!r}, run_name='__main__')",
+    ]
+    ended = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True)
+    said = "interrupted" if number == "SIGINT" else "terminated"
+    assert (ended.returncode, ended.stderr) == (code, f"{said}\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
+def test_a_second_signal_while_the_interpreter_ends() -> None:
+    """Python takes back handlers that are functions before it is gone."""
+    lines = [
+        "import os, signal, sys",
+        "from gclrec.cli.signals import signals_raise",
+        "try:",
+        "    with signals_raise(to_the_end=True): os.kill(os.getpid(), signal.SIGTERM)",
+        "except KeyboardInterrupt: pass",
+        "assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGINT) == signal.SIG_IGN",
+        "os.kill(os.getpid(), signal.SIGTERM)",
+    ]
+    ended = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
