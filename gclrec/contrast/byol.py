@@ -77,7 +77,7 @@ class HistoryTarget(nn.Module):
         self._fresh.append((last, nodes, now))
         return torch.lerp(now, last.index_select(0, nodes), self.momentum)
 
-    def follow(self, encoder: Encoder) -> None:  # noqa: ARG002
+    def after_step(self, encoder: Encoder) -> None:  # noqa: ARG002
         """Keep the outputs of the step."""
         for last, nodes, now in self._fresh:
             last[nodes] = now  # a node that is twice in a batch has the same row both times

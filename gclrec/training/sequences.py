@@ -27,7 +27,7 @@ def sequences_of(train: Interactions, length: int) -> Sequences:
         message = "no times are known, so histories are in the order in which the data names their items"
         warnings.warn(message, InputWarning, stacklevel=2)
 
-    user, item = torch.from_numpy(train.user).long(), torch.from_numpy(train.item).long()
+    user, item = (torch.tensor(rows, dtype=torch.long) for rows in (train.user, train.item))
     time = None if train.time is None else torch.tensor(train.time)
     return Sequences(user, item, train.num_users, train.num_items, time=time, length=length)
 

@@ -77,8 +77,18 @@ def test_every_setting_is_driven_by_a_test() -> None:
         "test_file",
         "valid_file",
         "no_header",
+        "steps",  # below
     }
     assert set(TrainConfig.__dataclass_fields__) <= driven | elsewhere
+
+
+def test_a_budget_of_steps_trains(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
+    """Eight rounds of two steps, in batches of the smallest size that a budget gives."""
+    outcome = gclrec("train", clicks, "--run", tmp_path / "run", "--steps", 16, "--dim", 8, "--json")
+    assert outcome.code == 0, outcome.err
+    folder = RunFolder.open(tmp_path / "run")
+    assert [line["epoch"] for line in folder.metrics()] == list(range(1, 9))
+    assert (config_of(folder).steps, config_of(folder).batch_size) == (16, 2048)
 
 
 @pytest.mark.parametrize("flags", BAD_FLAGS)

@@ -111,7 +111,7 @@ def test_history_mixes_what_was_last_seen(toy_graph: BipartiteGraph) -> None:
     assert loss.item() == pytest.approx(expected, rel=1e-9)
     rest = torch.tensor([u for u in range(12) if u not in USERS])
     assert torch.equal(target.users, before.users)  # as long as the step lasts
-    byol.after_step(encoder)
+    target.after_step(encoder)
     assert torch.equal(target.users[USERS], now.users[USERS])  # remembered from now on
     assert torch.equal(target.users[rest], before.users[rest])
     assert not target.users.requires_grad

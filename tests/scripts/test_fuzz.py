@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import sys
 from pathlib import Path
 
@@ -42,7 +43,9 @@ def test_the_fuzzer_sees_what_ends_badly(fuzz, tmp_path: Path, monkeypatch) -> N
                 from gclrec import InputError
 
                 raise InputError("a.csv: bad\nvery bad")
-            return (b"x" * (fuzz.SPARE + 50 << 20)).count(b"y")
+            pages = mmap.mmap(-1, (fuzz.SPARE + 50) << 20)  # fresh pages: freed memory may be kept for reuse
+            pages[:: mmap.PAGESIZE] = b"x" * (len(pages) // mmap.PAGESIZE)
+            return pages
 
         return read
 
