@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -36,8 +36,7 @@ def signals_raise(*, to_the_end: bool = False) -> Iterator[None]:
     handlers that are set already stay, and what is ignored stays ignored.
 
     Args:
-        to_the_end: after the block, while the interpreter ends, a first signal ends the process at once and
-            a second one is ignored.
+        to_the_end: after the block, while the interpreter ends, signals are ignored: all is done.
     """
     stopped = False
 
@@ -48,15 +47,13 @@ def signals_raise(*, to_the_end: bool = False) -> Iterator[None]:
         stopped = True
         raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
-    def after() -> Any:
-        return signal.SIG_IGN if stopped else leave  # Python takes back other handlers when it ends
-
-    with _handled(stop, after if to_the_end else None):
+    # Ignored is what Python leaves alone when it ends; it takes back handlers of its own.
+    with _handled(stop, signal.SIG_IGN if to_the_end else None):
         yield
 
 
 @contextlib.contextmanager
-def _handled(during: Any, after: Callable[[], Any] | None = None) -> Iterator[None]:
+def _handled(during: Any, after: signal.Handlers | None = None) -> Iterator[None]:
     """Handle the signals that have their usual handlers while the block runs, and after it if asked."""
     usual = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
     if threading.current_thread() is not threading.main_thread():
@@ -68,4 +65,4 @@ def _handled(during: Any, after: Callable[[], Any] | None = None) -> Iterator[No
         yield
     finally:
         for number, former in mine.items():
-            signal.signal(number, after() if after else former)
+            signal.signal(number, former if after is None else after)

@@ -23,5 +23,5 @@ def test_a_signalled_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(TORTURE))
     import signals
 
-    found = signals.campaign(1, seed=2)
+    found = signals.campaign(1, seed=5)
     assert (found["signals"], found["faults"]) == (1, 0)
