@@ -19,11 +19,11 @@ from bench_common import alone, forget_peak, in_turn, peak_memory, show, timed, 
 from textbook import Shift, TextbookStep, covers, normalised, step_loss
 from torch import Tensor
 
+from gclrec.common.memory import keep_freed_memory
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS
 from gclrec.training.batches import Batch
-from gclrec.training.memory import keep_freed_memory
 from gclrec.training.trainer import Trainer
 from gclrec.views.views import View
 

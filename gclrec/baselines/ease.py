@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,6 +10,7 @@ import numpy as np
 from gclrec.baselines.scorers import ItemScorer
 from gclrec.common.declaration import Setting, Span
 from gclrec.common.errors import TooLargeError
+from gclrec.common.memory import free_bytes
 from gclrec.graph.bipartite import BipartiteGraph
 
 _L2 = Setting(
@@ -48,7 +47,7 @@ def ease(graph: BipartiteGraph, *, l2: Annotated[float, _L2] = 250.0) -> ItemSco
     import scipy.sparse
     from scipy.linalg import lapack
 
-    needed, free = _BYTES * graph.num_items**2, free_memory()
+    needed, free = _BYTES * graph.num_items**2, free_bytes()
     if needed > free:
         size, most = f"{graph.num_items:,} items", math.isqrt(int(free // _BYTES))
         raise TooLargeError(
@@ -73,16 +72,3 @@ def ease(graph: BipartiteGraph, *, l2: Annotated[float, _L2] = 250.0) -> ItemSco
         weights[rows.stop :, rows] = weights[rows, rows.stop :].T
     weights *= scale
     return ItemScorer(ones, weights)
-
-
-def free_memory() -> float:
-    """Return the bytes that this process may still take; infinity where the system does not tell."""
-    found, meminfo, limit = [math.inf], Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
-    if meminfo.is_file():
-        fields = dict(line.split(":") for line in meminfo.read_text(encoding="utf-8").splitlines())
-        found.append(1024.0 * int(fields["MemAvailable"].split()[0]))
-    elif "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
-        found.append(float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")))
-    if limit.is_file() and (most := limit.read_text(encoding="utf-8").strip()).isdigit():
-        found.append(float(most))
-    return min(found)

@@ -74,7 +74,8 @@ def present(path: Path) -> bool:
     for _ in range(_TRIES):
         if path.exists():
             return True
-        begun = [aside for aside in _partials(path.parent, path.name) if (aside / _FORMER).exists()]
+        asides = [aside for aside, replaced in _partials(path.parent) if replaced.name == path.name]
+        begun = [aside for aside in asides if (aside / _FORMER).exists()]
         if not begun:
             break
         for aside in begun:
@@ -134,22 +135,20 @@ def _close(descriptor: int | None) -> None:
         os.close(descriptor)
 
 
-def _partials(folder: Path, name: str | None = None) -> list[Path]:
-    """Return the folders of temporary paths in a folder, those for one name if it is given."""
+def _partials(folder: Path) -> list[tuple[Path, Path]]:
+    """Return the folders of temporary paths in a folder, each with the path that it is to replace."""
     try:
         names = [path.name for path in folder.iterdir()]
     except OSError:
         return []
-    found = {each: match for each in names if (match := _PARTIAL.fullmatch(each))}
-    return [folder / each for each, match in found.items() if name in (None, match[1])]
+    return [(folder / name, folder / match[1]) for name in names if (match := _PARTIAL.fullmatch(name))]
 
 
 def _sweep(folder: Path) -> None:
     """Finish the replacements that killed processes began in a folder, and remove what they left."""
-    for aside in _partials(folder):
-        match = _PARTIAL.fullmatch(aside.name)
-        if match and not aside.is_symlink():
-            _settle(aside, folder / match[1])
+    for aside, path in _partials(folder):
+        if not aside.is_symlink():
+            _settle(aside, path)
 
 
 def _settle(aside: Path, path: Path) -> None:

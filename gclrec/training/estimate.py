@@ -13,6 +13,7 @@ import numpy as np
 
 from gclrec.baselines import Scorer
 from gclrec.common.errors import InputError
+from gclrec.common.memory import available_bytes, keep_freed_memory, resident_bytes
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
 from gclrec.evaluation.evaluator import RANKED
@@ -21,7 +22,6 @@ from gclrec.evaluation.scoring import MOST_USERS
 from gclrec.settings.budget import budgeted
 from gclrec.settings.config import TrainConfig
 from gclrec.training.fit import fitted, new_trainer
-from gclrec.training.memory import available_bytes, keep_freed_memory, resident_bytes
 from gclrec.training.prepare import TrainingData
 from gclrec.training.results import TABLE_USERS, evaluate_on, peak_rss_mb, shape_of
 from gclrec.training.trainer import Trainer
@@ -47,7 +47,7 @@ class CostEstimate:
     Args:
         seconds: by part: ``train``, ``validate``, ``refit``, ``test``.
         peak_bytes: the largest resident memory of the process.
-        available: bytes that the process may use, see :func:`~gclrec.training.memory.available_bytes`.
+        available: bytes that the process may use, see :func:`~gclrec.common.memory.available_bytes`.
         steps: optimiser steps; 0 for a baseline.
     """
 
@@ -267,7 +267,7 @@ def _calibrated(users: int) -> int:
 
 
 def _num_users(split: Split, part: str) -> int:
-    return int(np.count_nonzero(np.bincount(getattr(split, part).user, minlength=1)))
+    return int(np.count_nonzero(getattr(split, part).user_degrees()))
 
 
 def _ranked(split: Split, part: str, config: TrainConfig) -> int:

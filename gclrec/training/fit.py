@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gclrec.baselines import BASELINES, Scorer
 from gclrec.common.errors import DivergenceError, InputError, InputWarning, NoNegativesError
+from gclrec.common.memory import keep_freed_memory
 from gclrec.data.interactions import Interactions
 from gclrec.data.schema import Attributes
 from gclrec.data.splits import Split
@@ -25,7 +26,6 @@ from gclrec.settings.budget import budgeted
 from gclrec.settings.config import TrainConfig
 from gclrec.training.build import pick_device
 from gclrec.training.callbacks import Callbacks, Checkpoint, Progress, Selection, StopTraining
-from gclrec.training.memory import keep_freed_memory
 from gclrec.training.model import Model
 from gclrec.training.results import (
     Result,

@@ -121,7 +121,7 @@ def test_without_other_variants_the_settings_of_all_runs_are_compared(clicks: Pa
 def test_a_method_that_the_data_is_too_large_for_is_left_out(
     clicks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_module("gclrec.baselines.ease"), "free_memory", lambda: 8.0)
+    monkeypatch.setattr(import_module("gclrec.baselines.ease"), "free_bytes", lambda: 8.0)
     with pytest.warns(InputWarning, match="ease is left out of the field: .* GiB"):
         found = gclrec.compare(clicks, against_field=True, methods=["item_knn"], **{**QUICK, "seeds": 1})
     assert found.plan.variants == ("item_knn", "popularity")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 
 from gclrec.api import fit_prepared
+from gclrec.common import memory
 from gclrec.common.errors import InputError
 from gclrec.data.splits import Split
 from gclrec.data.synthetic import make_synthetic
 from gclrec.settings.sources import layered_config
-from gclrec.training import estimate, memory
+from gclrec.training import estimate
 from gclrec.training.estimate import estimated
 from gclrec.training.prepare import TrainingData, prepare
 
@@ -97,27 +97,3 @@ def test_what_does_not_fit_is_refused(
             estimated(data)
         assert advice in str(caught.value)
         assert not estimated(data, force=True).fits
-
-
-def group(folder: Path, **numbers: object) -> None:
-    folder.mkdir(parents=True)
-    for name, value in numbers.items():
-        (folder / name.replace("_in_", "\n").replace("_", ".").replace("\n", "_in_")).write_text(f"{value}\n")
-
-
-def test_limits_of_control_groups(tmp_path: Path) -> None:
-    """The least of all groups above this process; files in the cache count as free; max is no limit."""
-    own = tmp_path / "own"
-    own.write_text("0::/a/b\n")
-    group(tmp_path / "two" / "a", memory_max=1000, memory_current=700, memory_stat="inactive_file 50")
-    group(tmp_path / "two" / "a" / "b", memory_max="max", memory_current=600)
-    assert list(memory._control_groups(tmp_path / "two", own)) == [350]
-    (tmp_path / "two" / "a" / "b" / "memory.max").write_text("620")
-    assert sorted(memory._control_groups(tmp_path / "two", own)) == [20, 350]
-    own.write_text("5:cpu:/a\n4:memory:/x\n")
-    (tmp_path / "one" / "memory" / "x").mkdir(parents=True)
-    (tmp_path / "one" / "memory" / "x" / "memory.limit_in_bytes").write_text("500")
-    (tmp_path / "one" / "memory" / "x" / "memory.usage_in_bytes").write_text("600")
-    assert list(memory._control_groups(tmp_path / "one", own)) == [0]
-    assert list(memory._control_groups(tmp_path, tmp_path / "missing")) == []
-    assert 0 < memory.resident_bytes() < memory.available_bytes() < math.inf

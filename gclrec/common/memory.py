@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import math
+import os
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -48,12 +49,21 @@ def resident_bytes() -> int:
 
 
 def available_bytes() -> float:
-    """Return how much memory this process may use in all: what it has and what is free.
+    """Return how much memory this process may use in all: what it has and what is free."""
+    return resident_bytes() + free_bytes()
 
-    The limits of control groups, as containers have, count too. Infinite where nothing is known.
+
+def free_bytes() -> float:
+    """Return how much more memory this process may take.
+
+    The limits of control groups, as containers have, count too. Where the system does not tell what is free,
+    it is all of its memory; infinite where that is not known either.
     """
-    free = _field("/proc/meminfo", "MemAvailable") or math.inf
-    return resident_bytes() + min([free, *_control_groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))])
+    free: float = _field("/proc/meminfo", "MemAvailable")
+    if not free:
+        known = "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {})
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else math.inf
+    return min([free, *_control_groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))])
 
 
 def _control_groups(root: Path, own: Path) -> Iterator[float]:
