@@ -35,6 +35,13 @@ def record(paths: Sequence[Path]) -> None:
         _list(paths[0].parent, {path.name: [_entry(path)] for path in paths})
 
 
+def forget(path: Path) -> None:
+    """Take a file off the list, before it is removed."""
+    listed = _listed(path.parent)
+    if listed.pop(path.name, None) is not None:
+        _write(path.parent, listed)
+
+
 @contextlib.contextmanager
 def recording(path: Path) -> Iterator[Path]:
     """Replace a file as :func:`~gclrec.common.atomic.replacing` does and list its checksum.
@@ -110,5 +117,9 @@ def _listed(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _list(folder: Path, entries: dict[str, list[dict[str, Any]]]) -> None:
+    _write(folder, _listed(folder) | entries)
+
+
+def _write(folder: Path, listed: dict[str, list[dict[str, Any]]]) -> None:
     with replacing(folder / CHECKSUMS) as fresh:
-        fresh.write_text(json.dumps(_listed(folder) | entries, indent=1), encoding="utf-8")
+        fresh.write_text(json.dumps(listed, indent=1), encoding="utf-8")

@@ -251,9 +251,6 @@ def load_structure(path: Path, backend: str, vectors: FloatArray, settings: Mapp
 def _bounded(size: int) -> Iterator[None]:
     """Let faiss refuse a vector that claims to be larger than the file, before memory is taken for it."""
     faiss = _faiss()
-    if not hasattr(faiss, "set_deserialization_vector_byte_limit"):  # before 1.14
-        yield
-        return
     before = faiss.get_deserialization_vector_byte_limit()
     # A vector in memory may be wider than on the disk: the links of a graph without any take 4 bytes a node.
     faiss.set_deserialization_vector_byte_limit(max(1 << 20, 4 * size))

@@ -73,6 +73,8 @@ class FoldIn:
         trained_on: parts of the split whose pairs were the graph.
         degree_exponent: ``a`` of the edge weights ``(d_u d_i)^-a``.
         least_squares: of users and of items, by what they interacted with; in place of the ridge regressions.
+        goes_with: :func:`~gclrec.runs.embeddings.checksum_of` the run's final vectors; ``None`` if it is not
+            known, as in runs of version 0.1.0.
     """
 
     weights: tuple[float, ...]
@@ -86,6 +88,7 @@ class FoldIn:
     trained_on: tuple[str, ...] = ("train",)
     degree_exponent: float = 0.5
     least_squares: tuple[LeastSquares, LeastSquares] | None = None
+    goes_with: str | None = None
 
     @classmethod
     @torch.no_grad()
@@ -281,7 +284,7 @@ class FoldIn:
             InputError: the folder exists and is something else.
             OSError: the disk is full, or the place is not writable.
         """
-        values = {
+        values: dict[str, Any] = {
             "layer_weights": list(self.weights),
             "exponents": list(self.exponents),
             "trained_on": list(self.trained_on),
@@ -289,6 +292,7 @@ class FoldIn:
             "dim": self.item_sent.shape[1],
             "users": len(self.user_sent),
             "items": len(self.item_sent),
+            "vectors": self.goes_with,
         }
         users = {"sent": self.user_sent, "onward": self.user_onward, "length": self.user_length}
         files = {
@@ -334,6 +338,7 @@ class FoldIn:
                 tuple(map(str, manifest["trained_on"])),
                 float(manifest.get("degree_exponent", 0.5)),
                 (solvers[0], solvers[1]) if solvers else None,
+                manifest.get("vectors"),
             )
         arrays = (found.item_sent, found.user_sent, found.user_onward, found.user_length)
         expected = ((num_items, dim), (num_users, dim), (num_users, dim), (num_users,))

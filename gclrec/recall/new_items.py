@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from gclrec.common.atomic import present
-from gclrec.common.errors import InputError, InputWarning, reading
+from gclrec.common.errors import InputError, InputWarning, UnfinishedError, reading
 from gclrec.common.files import read_parquet, write_parquet
 from gclrec.common.forks import need_polars
 from gclrec.common.manifest import MANIFEST, read_manifest, settled, writing
@@ -25,7 +25,14 @@ from gclrec.data.io.ids import whole_numbers
 from gclrec.recall.fold_in import FoldIn
 from gclrec.recall.index import Index
 from gclrec.recall.raw_ids import check_columns, known_only, refuse_or_warn, share_of, user_item_columns
-from gclrec.runs.embeddings import EMBEDDINGS_KIND, Embedded, FloatArray, as_matrix, read_embeddings
+from gclrec.runs.embeddings import (
+    EMBEDDINGS_KIND,
+    Embedded,
+    FloatArray,
+    as_matrix,
+    checksum_of,
+    read_embeddings,
+)
 from gclrec.runs.folder import WAIT, RunFolder
 from gclrec.runs.reading import vocabulary_of
 
@@ -238,17 +245,17 @@ def agree(index: Index, whole: Embedded, count: int) -> bool:
     )
 
 
-def read_fold_in(run: Path, users: Vocabulary, items: Vocabulary, added: AddedItems | None) -> FoldIn:
+def read_fold_in(run: Path, users: FloatArray, items: FloatArray, added: AddedItems | None) -> FoldIn:
     """Return the fold-in of a run, extended by the items that were added.
 
     Args:
         run: the run folder.
-        users: raw user ids by row.
-        items: raw item ids by row, the added ones last.
+        users: ``(U, D)`` vectors of the run's users, as they were loaded.
+        items: ``(I, D)`` vectors of its items, those of added ones last.
         added: items that were added.
 
     Raises:
-        InputError: the run has none, a file is damaged, or it does not fit the users and items.
+        InputError: the run has none, a file is damaged, or it does not fit the vectors.
     """
     folder = run / "fold_in"
     if not folder.exists():
@@ -260,6 +267,12 @@ def read_fold_in(run: Path, users: Vocabulary, items: Vocabulary, added: AddedIt
         raise InputError(
             f"{folder}: found {found[0]:,} users and {found[1]:,} items, "
             f"the run has {expected[0]:,} and {expected[1]:,}"
+        )
+    if fold_in.goes_with is not None and fold_in.goes_with != checksum_of(users, items[: expected[1]]):
+        raise UnfinishedError(
+            run,
+            f"{folder}: goes with other vectors than those that were loaded, since the run was trained on "
+            "meanwhile (load it again) or was stopped while it wrote them; resume its training",
         )
     return fold_in if added is None else fold_in.extended(added.sent)
 

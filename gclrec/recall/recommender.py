@@ -395,7 +395,7 @@ class Recommender:
             return self.fold_in
         if self.run is None:
             raise InputError("new users and items need a fold-in: load the recommender from a run folder")
-        return read_fold_in(self.run, self.users, self.items, self.added)
+        return read_fold_in(self.run, self.user_vectors, self.index.vectors, self.added)
 
     @cached_property
     def _trained_on(self) -> Ragged:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors
 import torch
@@ -80,11 +81,23 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return {name: file.get_tensor(name) for name in file.keys()}, dict(values)  # noqa: SIM118 - not a dict
 
 
-def _check(path: Path) -> None:
-    """Check the checksum in the header, if there is one: version 0.1.0 wrote none."""
+def checksum_in(path: Path) -> str | None:
+    """Return the checksum that a file names in its header; version 0.1.0 wrote none."""
     with path.open("rb") as file:
-        head = file.read(8)
-        head += file.read(min(int.from_bytes(head, "little"), path.stat().st_size))
+        found = _MARK.search(_head(file))
+    return None if found is None else found[1].decode()
+
+
+def _head(file: BinaryIO) -> bytes:
+    """Return the length and the header at the beginning of a file."""
+    head = file.read(8)
+    return head + file.read(min(int.from_bytes(head, "little"), os.fstat(file.fileno()).st_size))
+
+
+def _check(path: Path) -> None:
+    """Check the checksum in the header, if there is one."""
+    with path.open("rb") as file:
+        head = _head(file)
         found = _MARK.search(head)
         if found is None:
             return

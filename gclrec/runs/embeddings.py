@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -55,6 +56,7 @@ def write_embeddings(
     item_ids: Vocabulary,
     item_vectors: Matrix,
     item_degrees: npt.NDArray[Any],
+    checkpoint: str | None = None,
 ) -> None:
     """Write ``users.parquet``, ``items.parquet`` and a manifest, atomically.
 
@@ -68,6 +70,7 @@ def write_embeddings(
         item_ids: ``I`` raw ids.
         item_vectors: ``(I, D)``.
         item_degrees: ``(I,)``.
+        checkpoint: checksum of the checkpoint that the vectors come from, if there is one.
 
     Raises:
         InputError: lengths or dimensions do not fit, or a vector is not finite.
@@ -80,7 +83,8 @@ def write_embeddings(
     sides = {"users": (user_ids, users, user_degrees), "items": (item_ids, items, item_degrees)}
     counts = {side: {"count": len(ids), "id": str(ids.ids.dtype)} for side, (ids, _, _) in sides.items()}
     frames = {side: _frame(*columns, side.removesuffix("s")) for side, columns in sides.items()}
-    with writing(Path(folder), EMBEDDINGS_KIND, {"metric": METRIC, "dim": users.shape[1], **counts}) as fresh:
+    values = {"metric": METRIC, "dim": users.shape[1], "checkpoint": checkpoint, **counts}
+    with writing(Path(folder), EMBEDDINGS_KIND, values) as fresh:
         for side, frame in frames.items():
             write_parquet(fresh / f"{side}.parquet", frame)
 
@@ -123,6 +127,14 @@ def _read(folder: Path) -> Embedded:
         degrees = np.array(frame["degree"].to_numpy(), dtype=np.int64)
         parts += [vocabulary_of(frame, path), as_matrix(vectors, str(path)), degrees]
     return Embedded(*parts)
+
+
+def checksum_of(users: Matrix, items: Matrix) -> str:
+    """Return the SHA-256 of the vectors of users and items, by which another folder names them."""
+    found = hashlib.sha256()
+    for name, vectors in (("user vectors", users), ("item vectors", items)):
+        found.update(as_matrix(vectors, name).data)
+    return found.hexdigest()
 
 
 def as_matrix(vectors: Matrix, name: str) -> FloatArray:

@@ -15,7 +15,7 @@ import polars as pl
 import tomli_w
 
 from gclrec.common.atomic import discard, naming, replacing
-from gclrec.common.checksums import check, record, there
+from gclrec.common.checksums import check, forget, record, there
 from gclrec.common.errors import InputError, UnfinishedError, reading
 from gclrec.common.files import read_json, read_parquet, read_toml, write_atomically, write_parquet
 from gclrec.common.locks import holding
@@ -317,6 +317,12 @@ class RunFolder:
         """Replace ``metrics.jsonl``."""
         lines = "".join(json.dumps(record) + "\n" for record in records)
         write_atomically(self.path / "metrics.jsonl", lines, checksum=True)
+
+    def remove_result(self) -> None:
+        """Remove the final figures and the page, before the vectors that they are of are replaced."""
+        forget(self.path / "result.json")
+        for name in ("result.json", "report.html"):
+            (self.path / name).unlink(missing_ok=True)
 
     def write_result(self, result: Mapping[str, Any], per_user: pl.DataFrame) -> None:
         """Write the final figures."""

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from gclrec.common.errors import InputError, reading
-from gclrec.runs.checkpoint import load_state, save_state
-from gclrec.runs.embeddings import write_embeddings
+from gclrec.runs.checkpoint import checksum_in, load_state, save_state
+from gclrec.runs.embeddings import checksum_of, write_embeddings
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.validation import validate
 from gclrec.training.callbacks import Checkpoint, Progress, TensorBoard
@@ -69,11 +69,17 @@ class RunRecorder:
         save_state(self.folder.last_checkpoint, checkpoint.tensors, values)
 
     def on_end(self, result: Result) -> None:
-        """Write vectors, figures and the scores of single users."""
+        """Write vectors, figures and the scores of single users.
+
+        The figures come last, and former ones leave first: what is stopped in between is an unfinished run.
+        """
         folder, train, vectors = self.folder, result.train, result.vectors
+        folder.remove_result()
         if vectors is not None and result.fold_in is not None:
             parts = ("train", folder.joined(result.split)) if result.refitted else ("train",)
-            replace(result.fold_in, trained_on=parts).save(folder.path / "fold_in")
+            goes_with = checksum_of(vectors.users, vectors.items)
+            replace(result.fold_in, trained_on=parts, goes_with=goes_with).save(folder.path / "fold_in")
+            best = folder.best_checkpoint
             write_embeddings(
                 folder.path / "embeddings",
                 user_ids=train.users,
@@ -82,6 +88,7 @@ class RunRecorder:
                 item_ids=train.items,
                 item_vectors=vectors.items,
                 item_degrees=train.item_degrees(),
+                checkpoint=checksum_in(best) if best.exists() else None,
             )
         values = {"run": str(folder.path), **result.values}
         folder.write_result(values, raw_scores(result.evaluation, train.users))

@@ -12,16 +12,17 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
-from gclrec.common.errors import InputError
+from gclrec.common.errors import InputError, UnfinishedError
 from gclrec.common.files import local_path
+from gclrec.common.manifest import read_manifest
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray
 from gclrec.data.schema import Schema
 from gclrec.recall.index import Index
 from gclrec.recall.new_users import EncodeUsers
 from gclrec.recall.recommender import Recommender
-from gclrec.runs.checkpoint import load_state
-from gclrec.runs.embeddings import FloatArray, as_matrix
+from gclrec.runs.checkpoint import checksum_in, load_state
+from gclrec.runs.embeddings import EMBEDDINGS_KIND, FloatArray, as_matrix
 from gclrec.runs.folder import RunFolder
 from gclrec.runs.reading import PARTS, check_run, checked_parts, items_by_user, reads_histories
 from gclrec.training.fit import inputs_of
@@ -34,9 +35,16 @@ def load_model(folder: RunFolder) -> Model:
     """Return the model of the chosen epoch of a run, on the CPU.
 
     Raises:
-        InputError: a file is missing or damaged.
+        InputError: a file is missing or damaged, or the vectors of the run are not those of this model.
     """
     tensors, values = load_state(folder.best_checkpoint)
+    made_of = read_manifest(folder.path / "embeddings", EMBEDDINGS_KIND, check=False).get("checkpoint")
+    if made_of is not None and made_of != checksum_in(folder.best_checkpoint):
+        raise UnfinishedError(
+            folder.path,
+            f"{folder.best_checkpoint}: is of a later epoch than embeddings/, since the run is being trained "
+            "on or was stopped; resume its training",
+        )
     data = TrainingData.read(folder)
     train = data.split.refit().train if values.get("phase") == "refit" else data.split.train
     graph, given = inputs_of(data.config, train, data.attributes, torch.device("cpu"))

@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from gclrec import InputError, load_recommender
+from gclrec.common.errors import UnfinishedError
 from gclrec.common.ragged import Ragged
 from gclrec.encoders import HISTORIES, Sequences
 from gclrec.recall.recommender import Recommender
+from gclrec.runs.checkpoint import load_state, save_state
 from gclrec.runs.folder import RunFolder
 from gclrec.training.sequences import continued
 from gclrec.training.trained import history_encoder
@@ -106,6 +108,16 @@ def test_a_run_with_histories_needs_its_encoder(run: Path) -> None:
     for history in (raw, pl.DataFrame({"user": ["new"] * 3, "item": raw})):
         with pytest.raises(InputError, match=r"load the recommender with gclrec\.load_recommender"):
             plain.recommend_for(history, 5)
+
+
+def test_an_encoder_of_another_epoch_than_the_vectors(run: Path) -> None:
+    """As after a training that was gone on with and killed: vectors of two models are not mixed."""
+    best = RunFolder.open(run).best_checkpoint
+    tensors, values = load_state(best)
+    save_state(best, {name: tensor + 1 for name, tensor in tensors.items()}, values | {"epoch": 3})
+    with pytest.raises(UnfinishedError, match=r"best\.safetensors: is of a later epoch than embeddings/"):
+        load_recommender(run)
+    assert len(Recommender.load(run).recommend("user-3", 5)) == 5  # needs the vectors alone
 
 
 def test_a_recommender_with_histories_is_pickled(run: Path) -> None:

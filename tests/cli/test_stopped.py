@@ -12,6 +12,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from gclrec.api import load_run
+from gclrec.common.errors import UnfinishedError
 from gclrec.runs.folder import RunFolder
 from gclrec.training.trainer import Trainer
 
@@ -146,3 +148,45 @@ def test_refit_where_no_negative_is_left(gclrec: Run, tmp_path: Path) -> None:
     without = gclrec("train", table, "--test-share", 0, "--valid-share", 0, *QUICK, "--run", tmp_path / "b")
     assert "nothing to train on" in without.error
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("killed_at", ["write_embeddings", "RunFolder.write_result"])
+def test_killed_between_what_must_fit_together(
+    train: Run, gclrec: Run, tmp_path: Path, killed_at: str
+) -> None:
+    """A finished run is trained on, and killed after it replaced ``fold_in/``, or ``embeddings/`` too."""
+    run = tmp_path / "run"
+    assert train().code == 0
+    user = str(pl.read_parquet(run / "split" / "users.parquet")["id"][0])
+    item = str(pl.read_parquet(run / "split" / "items.parquet")["id"][0])
+    asked = {"known": ("--user", user), "new": ("--items", item)}
+    former = {name: gclrec("recommend", run, *how, "-k", 3, "--json").values for name, how in asked.items()}
+
+    code = f"""
+import os
+from gclrec.training import recorder
+recorder.{killed_at} = lambda *_, **__: os.kill(os.getpid(), 9)
+from gclrec.__main__ import main
+main(["train", "--resume", {str(run)!r}, "--epochs", "4"])
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -9
+    again = f"resume its training: gclrec train --resume {run}"
+    with pytest.raises(UnfinishedError, match="its training did not finish"):
+        _ = load_run(run).values
+    known = gclrec("recommend", run, *asked["known"], "-k", 3, "--json").values
+    new = gclrec("recommend", run, *asked["new"], "-k", 3, "--json")
+    if killed_at == "write_embeddings":
+        assert known == former["known"]
+        assert "fold_in: goes with other vectors" in new.error
+        assert again in new.error
+    else:
+        assert known != former["known"]
+        assert new.values != former["new"]
+
+    resumed = gclrec("train", "--resume", run, "--json").values
+    shutil.rmtree(run)
+    assert train().code == 0
+    whole = gclrec("train", "--resume", run, "--epochs", 4, "--json").values
+    assert resumed["metrics"] == whole["metrics"]
+    assert [path.name for path in run.rglob("*.partial")] == []
