@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gclrec.cli.signals import signals_leave
+from gclrec.cli.signals import starting
 
-with signals_leave():
+with starting():
     from cyclopts import App
 
     from gclrec import __version__

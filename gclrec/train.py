@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gclrec.cli.signals import signals_leave
+from gclrec.cli.signals import starting
 
-with signals_leave():
+with starting():
     from gclrec.cli.train import main
 
 if __name__ == "__main__":

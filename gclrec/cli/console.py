@@ -126,17 +126,19 @@ def main_of(app: App) -> Callable[..., None]:
             except OSError as error:
                 where = f"{error.filename}: " if error.filename else ""
                 fail(f"{where}{error.strerror or error}")
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                fail("there is not enough memory; smaller settings, such as --dim or --batch-size, need less")
             except Terminated:
                 print("terminated", file=sys.stderr)
                 sys.exit(143)
             except KeyboardInterrupt:
                 print("interrupted", file=sys.stderr)
                 sys.exit(130)
+            except SystemExit:
+                raise
             except BaseException as error:
+                if is_out_of_memory(error):
+                    fail(
+                        "there is not enough memory; smaller settings, as of --dim or --batch-size, need less"
+                    )
                 if type(error).__name__ != "PanicException":  # that of Polars, which is no Exception
                     raise
                 fail(f"Polars failed on this input ({with_flags(error)}); please report it")

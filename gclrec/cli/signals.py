@@ -1,14 +1,21 @@
-"""Ending at SIGINT and SIGTERM; imports nothing heavy, so that it is ready before anything else is."""
+"""Starting, and ending at SIGINT and SIGTERM; imports nothing heavy, to be ready before anything else."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
+
+from gclrec.common.errors import is_out_of_memory
+from gclrec.common.memory import address_space, cores
+
+_START, _START_A_CORE = 1280 << 20, 64 << 20
+"""Bytes of address space that the libraries take when they are imported, and for the threads of each core."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -22,10 +29,29 @@ def leave(number: int, _: FrameType | None) -> NoReturn:
 
 
 @contextlib.contextmanager
-def signals_leave() -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the process at once, as while the modules of a command are imported."""
+def starting() -> Iterator[None]:
+    """End in one line while the modules of a command are imported: at SIGINT, at SIGTERM, without memory.
+
+    Libraries in C++ and Rust end the process themselves, without a word, where they cannot allocate. So a
+    limit below what they take when they are imported is refused before.
+    """
     with _handled(leave):
-        yield
+        limit, needed = address_space(), _START + _START_A_CORE * cores()
+        if limit < needed:
+            _refuse(
+                f"memory is limited to {limit >> 20:,} MB (ulimit -v), expected {needed >> 20:,} MB or more"
+            )
+        try:
+            yield
+        except (ImportError, MemoryError, OSError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            _refuse("there is not enough memory to start")
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 @contextlib.contextmanager

@@ -115,10 +115,20 @@ def reading(source: Any, what: str = "cannot be read") -> Iterator[None]:
         raise InputError(f"{source}: {what} ({reason})") from error
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error of any library says that memory could not be allocated."""
-    words = r"out of memory|not enough memory|can(no|')t allocate|unable to allocate|bad_alloc"
-    return isinstance(error, MemoryError) or re.search(words, str(error), re.IGNORECASE) is not None
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|not enough memory|can(no|')t allocate|unable to allocate|bad_alloc|failed to map segment"
+    r"|can(no|')t (start|create) (a )?(new )?thread",
+    re.IGNORECASE,
+)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether an error of any library, or one behind it, says that memory could not be allocated."""
+    while error is not None:
+        if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def check_choice(argument: str, value: str, choices: Collection[str]) -> None:

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+if sys.platform != "win32":
+    import resource
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Numbers of two settings in glibc's ``malloc.h``."""
 
@@ -56,14 +59,31 @@ def available_bytes() -> float:
 def free_bytes() -> float:
     """Return how much more memory this process may take.
 
-    The limits of control groups, as containers have, count too. Where the system does not tell what is free,
-    it is all of its memory; infinite where that is not known either.
+    The limits of control groups, as containers have, and of the address space (``ulimit -v``) count too.
+    Where the system does not tell what is free, it is all of its memory; infinite where that is not known
+    either.
     """
     free: float = _field("/proc/meminfo", "MemAvailable")
     if not free:
         known = "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {})
         free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else math.inf
-    return min([free, *_control_groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))])
+    mapped = address_space() - _field("/proc/self/status", "VmSize")
+    return max(min([free, mapped, *_control_groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))]), 0)
+
+
+def address_space() -> int:
+    """Return the bytes of address space that this process may map; the largest integer without a limit."""
+    if sys.platform == "win32":
+        return sys.maxsize
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _control_groups(root: Path, own: Path) -> Iterator[float]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 DATA = ("synthetic-60x40x900", "--epochs", "6", "--dim", "8", "--batch-size", "256")
 
@@ -27,11 +31,23 @@ class Ended:
         """Whether it ended in an error that is not one line."""
         return "Traceback" in self.err
 
+    @property
+    def values(self) -> dict[str, Any]:
+        """The JSON object on the last line of stdout."""
+        return dict(json.loads(self.out.splitlines()[-1]))
 
-def begin(*arguments: object) -> subprocess.Popen[str]:
-    """Start a command."""
+
+def begin(*arguments: object, limits: Mapping[int, int] | None = None) -> subprocess.Popen[str]:
+    """Start a command, under limits of :mod:`resource` if there are any."""
+
+    def limit() -> None:
+        for kind, most in (limits or {}).items():
+            resource.setrlimit(kind, (most, resource.RLIM_INFINITY))
+
     command = [sys.executable, "-m", "gclrec", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=limit
+    )
 
 
 def gclrec(
@@ -39,6 +55,7 @@ def gclrec(
     kill_after: float | None = None,
     number: int = signal.SIGKILL,
     again: float | None = None,
+    limits: Mapping[int, int] | None = None,
 ) -> Ended:
     """Run a command and signal it after some seconds unless it has ended.
 
@@ -47,9 +64,10 @@ def gclrec(
         kill_after: seconds until the signal; none if ``None``.
         number: the signal.
         again: seconds until the same signal again.
+        limits: of :mod:`resource`, by their numbers there.
     """
     began = time.monotonic()
-    process = begin(*arguments)
+    process = begin(*arguments, limits=limits)
     for wait in (kill_after, again):
         if wait is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import concurrency
 import kill
+import limits
 import signals
+from rounds import COMMANDS
 
 
 def main() -> int:
@@ -25,16 +27,17 @@ def main() -> int:
     if sys.argv[1:2] == ["fuzz"]:
         return subprocess.call([sys.executable, str(Path(__file__).with_name("fuzz.py")), *sys.argv[2:]])
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("campaign", choices=["kill", "signals", "concurrency", "fuzz"])
+    parser.add_argument("campaign", choices=["kill", "limits", "signals", "concurrency", "fuzz"])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", default=(), help="for kill: train, export, add-items, tune")
+    parser.add_argument("--only", nargs="*", default=(), choices=COMMANDS, help="for kill and limits")
     given = parser.parse_args()
-    if given.campaign == "kill":
-        counts = kill.campaign(given.rounds, given.seed, given.only)
-        bad = any(count["faults"] for count in counts.values())
-        print(json.dumps(counts, indent=2))
-        return int(bad)
+    if given.campaign in ("kill", "limits"):
+        by_command = {"kill": kill, "limits": limits}[given.campaign].campaign(
+            given.rounds, given.seed, given.only
+        )
+        print(json.dumps(by_command, indent=2))
+        return int(any(count.get("faults") for count in by_command.values()))
     found = {"signals": signals, "concurrency": concurrency}[given.campaign].campaign(
         given.rounds, given.seed
     )

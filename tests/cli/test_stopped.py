@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -55,6 +57,36 @@ def test_a_signal_during_the_imports(number: str, code: int, module: str) -> Non
     ended = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True)
     said = "interrupted" if number == "SIGINT" else "terminated"
     assert (ended.returncode, ended.stderr) == (code, f"{said}\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit, or do not heed it")
+@pytest.mark.parametrize("module", ["gclrec", "gclrec.train"])
+def test_a_limit_below_what_libraries_take(module: str) -> None:
+    """They end the process without a word where they cannot allocate while they are imported."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 30, resource.RLIM_INFINITY))
+
+    ended = subprocess.run(
+        [sys.executable, "-m", module, "--help"], capture_output=True, text=True, preexec_fn=limit
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert re.fullmatch(
+        r"error: memory is limited to 1,024 MB \(ulimit -v\), expected [\d,]+ MB or more\n", ended.stderr
+    )
+
+
+def test_a_module_that_finds_no_memory() -> None:
+    """The error of the import system comes from that of the loader."""
+    lines = [
+        "import sys",
+        "from gclrec.cli.signals import starting",
+        "with starting():",
+        "    try: raise ImportError('x.so: failed to map segment from shared object')",
+        "    except ImportError as error: raise ImportError('no module x') from error",
+    ]
+    ended = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (2, "error: there is not enough memory to start\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")

@@ -70,3 +70,15 @@ def test_limits_of_control_groups(tmp_path: Path) -> None:
 
 def test_the_memory_that_is_free_is_known() -> None:
     assert 2**26 < memory.free_bytes() < 2**60
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not heed the limit")
+def test_a_limit_of_the_address_space_counts() -> None:
+    code = """
+import resource
+from gclrec.common.memory import address_space, free_bytes
+resource.setrlimit(resource.RLIMIT_AS, (300 << 20, resource.RLIM_INFINITY))
+print(address_space() >> 20, 0 < free_bytes() < 300 << 20)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "300 True\n"
