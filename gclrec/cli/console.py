@@ -34,6 +34,7 @@ from gclrec.common.files import read_toml
 from gclrec.common.shell import command_line, flag, printable
 
 if TYPE_CHECKING:
+    from gclrec.recall.explain import Explanation
     from gclrec.recall.recommendation import Recommendation
 
 Json = Annotated[bool, Parameter(negative=(), help="Print one JSON object as the last line on stdout.")]
@@ -247,15 +248,28 @@ def show_items(
     *,
     json: bool,
     score: str = "score",
+    why: Sequence[Explanation] | None = None,
 ) -> None:
-    """Print items with scores as a table, and as JSON after some given values."""
+    """Print items with scores, and what explains them, as a table, and as JSON after some given values."""
     table = Table("rank", "item", score, title=title, title_justify="left")
     table.columns[0].justify = table.columns[2].justify = "right"
+    if why is not None:
+        table.add_column("because of")
     for rank, (item, value) in enumerate(found, 1):
-        table.add_row(str(rank), str(item), f"{value:.4f}")
+        table.add_row(str(rank), str(item), f"{value:.4f}", *([] if why is None else [_parts(why[rank - 1])]))
     output(json).print(table if found else f"{title} has every item already")
     if json:
-        emit_json({**given, "items": [item for item, _ in found], "scores": [value for _, value in found]})
+        values = {**given, "items": [item for item, _ in found], "scores": [value for _, value in found]}
+        if why is not None:
+            because = [[{"item": item, "contribution": part} for item, part in each.because] for each in why]
+            own = {name: [getattr(each, name) for each in why] for name in ("others", "own")}
+            values |= {"because": because, **own}
+        emit_json(values)
+
+
+def _parts(explanation: Explanation) -> str:
+    named = [f"{item} {value:.4f}" for item, value in explanation.because]
+    return ", ".join([*named, f"other items {explanation.others:.4f}", f"own {explanation.own:.4f}"])
 
 
 def emit_json(values: Mapping[str, object]) -> None:

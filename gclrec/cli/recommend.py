@@ -16,6 +16,10 @@ from gclrec.common.errors import InputError
 if TYPE_CHECKING:
     import polars as pl
 
+    from gclrec.recall.explain import Explanation
+    from gclrec.recall.recommendation import Recommendation
+    from gclrec.recall.recommender import Recommender
+
 
 app = command("recommend")
 
@@ -90,6 +94,13 @@ def recommend(
             "any known item.",
         ),
     ] = False,
+    explain: Annotated[
+        int | None,
+        Parameter(
+            help="Name this many items of the user behind each recommendation, with what each contributes to "
+            "its score; with what the others and the user's own vector contribute they add up to it."
+        ),
+    ] = None,
     exact: Annotated[
         bool, Parameter(negative=(), help="Search exactly also where the run has an index.")
     ] = False,
@@ -108,12 +119,15 @@ def recommend(
         raise InputError("--items prints its answer; for a file give the history with --users-file")
     if skip_unknown and not (items or users_file or candidates):
         raise InputError("--skip-unknown is about --items, --users-file and --candidates; none is given")
+    if explain is not None and explain < 1:
+        raise InputError(f"--explain: found {explain}, expected a number of items from 1")
     if user_column and users_file is None:
         raise InputError("--user-column names a column of --users-file, and there is none")
     if (item_column or time_column) and not (users_file or candidates):
         raise InputError("--item-column and --time-column name columns of files, and there is none")
     from gclrec.common.files import check_table_path
     from gclrec.data.io.columns import Columns
+    from gclrec.data.io.ids import id_series
     from gclrec.recall.recommendation import shard_rows
     from gclrec.recall.recommender import Recommender
     from gclrec.runs.reading import usual_columns
@@ -140,42 +154,75 @@ def recommend(
     if items:
         found = recommender.recommend_for(items, k, exclude_seen=exclude_seen, skip_unknown=skip_unknown)
         given = {"history": list(items)}
-        show_items("a new user", found, given, json=json)
+        known = recommender.items.rows(id_series(items)) >= 0  # the others were left out with a note
+        history = [one for one, is_known in zip(items, known.tolist(), strict=True) if is_known]
+        why = _explained(recommender, None, found, explain, history)
+        show_items("a new user", found, given, json=json, why=why)
     elif users_file is not None:
         from gclrec.data.io.readers import read_raw
 
         began = time.perf_counter()
         histories = read_raw(users_file, columns=columns)
         table = recommender.recommend_for(histories, k, exclude_seen=exclude_seen, skip_unknown=skip_unknown)
+        if explain is not None:
+            table = recommender.explainer.columns(table, histories=histories, top=explain)
         if out is None:
-            _show_table(table, json)
+            _show_table(table, json, explain)
         else:
             _write(iter([table]), 1, histories["user"].n_unique(), out, json, began)
     elif out is None:
         answers = [(one, recommender.recommend(one, k, exclude_seen=exclude_seen)) for one in user]
         for one, found in answers:
             raw = recommender.users.ids[recommender.users.row(one)]
-            show_items(f"user {one}", found, {"user": raw}, json=json)
+            why = _explained(recommender, one, found, explain)
+            show_items(f"user {one}", found, {"user": raw}, json=json, why=why)
     else:
         began, batch = time.perf_counter(), 1024
         if user:
             tables = iter([recommender.recommend_many(user, k, exclude_seen=exclude_seen)])
-            _write(tables, 1, len(user), out, json, began)
+            steps, count = 1, len(user)
         else:
             number, _, parts = (shard or "1/1").partition("/")
             part = int(number), int(parts)
             tables = recommender.recommend_all(k, batch=batch, exclude_seen=exclude_seen, shard=part)
             count = len(shard_rows(len(recommender.users), *part))
-            _write(tables, -(-count // batch), count, out, json, began)
+            steps = -(-count // batch)
+        if explain is not None:
+            tables = (recommender.explainer.columns(table, top=explain) for table in tables)
+        _write(tables, steps, count, out, json, began)
 
 
-def _show_table(table: pl.DataFrame, json: bool) -> None:
+def _show_table(table: pl.DataFrame, json: bool, explain: int | None) -> None:
     """Show one table for each user with a recommendation."""
     from gclrec.recall.recommendation import Recommendation
 
     for (user,), part in table.group_by("user", maintain_order=True):
         found = [Recommendation(item, score) for item, score in part.select("item", "score").iter_rows()]
-        show_items(f"user {user}", found, {"user": user}, json=json)
+        why = None if explain is None else list(_of_columns(part, explain))
+        show_items(f"user {user}", found, {"user": user}, json=json, why=why)
+
+
+def _explained(
+    recommender: Recommender,
+    user: str | None,
+    found: list[Recommendation],
+    explain: int | None,
+    history: list[str] | None = None,
+) -> list[Explanation] | None:
+    if explain is None or not found:
+        return None
+    return recommender.explain(user, [item for item, _ in found], history=history, top=explain)
+
+
+def _of_columns(table: pl.DataFrame, top: int) -> Iterator[Explanation]:
+    """Yield the explanations that the columns of a table hold."""
+    from gclrec.recall.explain import Explanation
+    from gclrec.recall.recommendation import Recommendation
+
+    for row in table.iter_rows(named=True):
+        named = [(row[f"because_{rank}"], row[f"contribution_{rank}"]) for rank in range(1, top + 1)]
+        because = [Recommendation(*pair) for pair in named if pair[0] is not None]
+        yield Explanation(row["item"], row["score"], because, row["others"], row["own"])
 
 
 def _write(

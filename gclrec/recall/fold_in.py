@@ -242,11 +242,15 @@ class FoldIn:
         change = latter - former
         if not self.propagates:
             change = change @ self.user_ridge.matrix
-        raw: npt.NDArray[Any] = trained
-        if self.exponents[0] != 1:
-            length = self.user_length[rows, None]
-            raw = trained * np.where(length > 0, length, 1) ** np.float32(1 - self.exponents[0])
-        return _scaled(raw + change, self.exponents[0])
+        return _scaled(self.unscaled_users(trained, rows) + change, self.exponents[0])
+
+    def unscaled_users(self, trained: FloatArray, rows: IntArray) -> FloatArray:
+        """Return ``(B, D)`` final vectors of users of the run before the score changed their length."""
+        if self.exponents[0] == 1:
+            return trained
+        length = self.user_length[rows, None]
+        raw: npt.NDArray[Any] = trained * np.where(length > 0, length, 1) ** np.float32(1 - self.exponents[0])
+        return raw
 
     def new_items(self, audience: Ragged, *, start: npt.NDArray[Any] | None = None) -> NewItems:
         """Return the vectors of items by their users, by their layer 0, or by both.

@@ -70,3 +70,35 @@ def histories_of(
     refuse_or_warn(f"{without}, such as {ids[int(np.argmax(silent))]!r}", skip_unknown)
     left = np.flatnonzero(~silent)
     return Histories(ids.gather(left), rows[left], given.take(left))
+
+
+def vectors_by_items(
+    fold_in: FoldIn,
+    rows: IntArray,
+    given: Ragged,
+    trained_on: Callable[[], Ragged],
+    *,
+    trained: FloatArray,
+    encode: EncodeUsers | None,
+) -> FloatArray:
+    """Return ``(B, D)`` vectors of users with items beside those of training.
+
+    Args:
+        fold_in: gives the vectors.
+        rows: ``(B,)`` rows of the users, ``-1`` for new ones.
+        given: the items of each, oldest to newest.
+        trained_on: returns what each user of training was trained on; called where a user is known.
+        trained: ``(U, D)`` vectors of the users of training.
+        encode: encoder of histories, where there is one.
+    """
+    if encode is not None:
+        told = given.keep(fold_in.item_tells[given.values])
+        return fold_in.new_users(told, start=encode(rows, told, fold_in.item_sent))
+    vectors = fold_in.new_users(given)
+    back = np.flatnonzero(rows >= 0)
+    if len(back):
+        rows = rows[back]
+        before = trained_on().take(rows)
+        now = before.union(given.take(back))
+        vectors[back] = fold_in.returning_users(trained[rows], rows, before, now)
+    return vectors

@@ -18,16 +18,11 @@ from gclrec.data.interactions import IntArray, Vocabulary
 from gclrec.data.io.frames import is_table, table_from
 from gclrec.data.io.ids import id_series
 from gclrec.recall.candidates import CandidateSet
+from gclrec.recall.explain import Explainer, Explanation
 from gclrec.recall.fold_in import FoldIn
 from gclrec.recall.index import Index
-from gclrec.recall.new_items import (
-    AddedItems,
-    Encode,
-    new_items,
-    read_fold_in,
-    read_searchable,
-)
-from gclrec.recall.new_users import EncodeUsers, Histories, histories_of
+from gclrec.recall.new_items import AddedItems, Encode, new_items, read_fold_in, read_searchable
+from gclrec.recall.new_users import EncodeUsers, Histories, histories_of, vectors_by_items
 from gclrec.recall.raw_ids import Lookup, RawIds, distinct_rows, known_only
 from gclrec.recall.recommendation import Recommendation, as_list, as_table, shard_rows, warn_of_silent
 from gclrec.runs.embeddings import FloatArray
@@ -336,6 +331,12 @@ class Recommender:
             self.items, *self._directions.search(self._directions.vectors[[row]], k, exclude=itself)
         )
 
+    def explain(
+        self, user: object, items: RawIds, *, history: RawIds = None, top: int = 5
+    ) -> list[Explanation]:
+        """Return what each item of a user adds to the scores of items; see :meth:`Explainer.explain`."""
+        return self.explainer.explain(user, items, history=history, top=top)
+
     def _search(self, users: IntArray, k: int, exclude_seen: bool) -> tuple[IntArray, FloatArray]:
         self._check_k(k)
         exclude = self.known.take(users) if exclude_seen else None
@@ -344,32 +345,24 @@ class Recommender:
     def _search_by_items(
         self, histories: Histories, k: int, exclude_seen: bool
     ) -> tuple[IntArray, FloatArray]:
-        items, scores = np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32)
+        lists = [(np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32))]
+        how: Any = {"trained": self.user_vectors, "encode": self._encode}
         for start in range(0, len(histories.ids), _BATCH):
             places = np.arange(start, min(start + _BATCH, len(histories.ids)))
             rows, given = histories.rows[places], histories.given.take(places)
             exclude = given.union(self.known.take(rows)) if exclude_seen else None
-            found = self._allowed.search(self._vectors_by_items(rows, given), k, exclude=exclude)
-            items, scores = np.concatenate([items, found[0]]), np.concatenate([scores, found[1]])
+            vectors = vectors_by_items(self._fold_in, rows, given, lambda: self._trained_on, **how)
+            lists.append(self._allowed.search(vectors, k, exclude=exclude))
+        items, scores = map(np.concatenate, zip(*lists, strict=True))
         return items, scores
 
-    def _vectors_by_items(self, rows: IntArray, given: Ragged) -> FloatArray:
-        """Return ``(B, D)`` vectors of users (row ``-1``: new) with items beside those of training."""
-        fold_in = self._fold_in
-        if self.encode_users is not None:
-            told = given.keep(fold_in.item_tells[given.values])
-            return fold_in.new_users(told, start=self.encode_users(rows, told, fold_in.item_sent))
-        if self.run is not None and reads_histories(self.run):
+    @cached_property
+    def _encode(self) -> EncodeUsers | None:
+        """The encoder of histories, ``None`` for a run without; one that was not loaded is refused."""
+        if self.encode_users is None and self.run is not None and reads_histories(self.run):
             how = f"load the recommender with gclrec.load_recommender({str(self.run)!r})"
             raise InputError(f"{self.run}: its encoder reads the histories of users, so {how}")
-        vectors = fold_in.new_users(given)
-        back = np.flatnonzero(rows >= 0)
-        if len(back):
-            rows = rows[back]
-            before = self._trained_on.take(rows)
-            now = before.union(given.take(back))
-            vectors[back] = fold_in.returning_users(self.user_vectors[rows], rows, before, now)
-        return vectors
+        return self.encode_users
 
     def _restricted(self, rows: IntArray) -> Recommender:
         rows = rows if self.only is None else np.intersect1d(rows, self.only)
@@ -402,6 +395,14 @@ class Recommender:
         if self.run is not None and self.trained_on is None:
             return read_part_lists(self.run, self._fold_in.trained_on, self.users, self.items)
         return self.known if self.trained_on is None else self.trained_on
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """What splits scores over the items of users; refused where an encoder reads histories."""
+        if self._encode is not None:
+            raise InputError("explanations: an encoder reads the histories of users, so scores do not split")
+        vectors = self.index.vectors, self.user_vectors
+        return Explainer(self._fold_in, *self._lookups, self.items, *vectors, self._trained_on)
 
     @cached_property
     def _allowed(self) -> Index | CandidateSet:

@@ -14,6 +14,7 @@ from gclrec.recall.build_index import build_index
 from gclrec.recall.recommender import Recommender
 from gclrec.runs.reading import PARTS
 from tests.recall.fake_run import FakeRun, write_run
+from tests.recall.folded_run import folded_run
 
 from .conftest import Outcome
 
@@ -171,3 +172,47 @@ def test_similar(gclrec: Run, run: FakeRun) -> None:
     assert all(str(other) in shown.out for other, _ in expected)
     assert "unknown item 'nothing'" in gclrec("similar", run.path, "--item", "nothing").error
     assert "k must be from 1 to 60" in gclrec("similar", run.path, f"--item={item}", "-k", 0).error
+
+
+def test_explanations_add_up(gclrec: Run, tmp_path: Path) -> None:
+    """On the screen, as JSON, and as columns of files; for known, returning and new users."""
+    run = folded_run(tmp_path / "run", ids="string")
+    user, other, *items = run.users.ids[5], run.users.ids[6], *run.items.ids.gather([3, 9]).to_list()
+    histories = tmp_path / "histories.csv"
+    pl.DataFrame({"user": ["new", user], "item": items}).write_csv(histories)
+    asked = {
+        "user": ("--user", user, other),
+        "items": ("--items", *items, "nothing", "--skip-unknown"),
+        "file": ("--users-file", histories),
+    }
+    for flags in asked.values():
+        outcome = gclrec("recommend", run.path, *flags, "-k", 3, "--explain", 2, "--json")
+        for line in map(json.loads, outcome.out.splitlines()):
+            parts = zip(line["because"], line["others"], line["own"], line["scores"], strict=True)
+            for because, others, own, score in parts:
+                assert len(because) in (1, 2)
+                total = sum(part["contribution"] for part in because) + others + own
+                assert total == pytest.approx(score, abs=1e-5)
+        named = line["because"][0][0]["item"]
+        shown = gclrec("recommend", run.path, *flags, "-k", 3, "--explain", 2)
+        assert f"{named} {line['because'][0][0]['contribution']:.4f}, " in shown.out
+        assert gclrec("recommend", run.path, *flags, "-k", 3, "--json").out.count("because") == 0
+    for flags in (("--all",), ("--user", user), ("--users-file", histories)):
+        for suffix in ("csv", "parquet"):
+            out = tmp_path / f"recs.{suffix}"
+            assert gclrec("recommend", run.path, *flags, "--explain", 2, "--out", out).code == 0
+            table = pl.read_csv(out) if suffix == "csv" else pl.read_parquet(out)
+            whole = pl.sum_horizontal(pl.selectors.starts_with("contribution_"), "others", "own")
+            assert table.select((whole - pl.col("score")).abs().max()).item() < 1e-5
+            assert table["because_1"].null_count() == 0 or flags == ("--all",)  # one user has no item
+
+
+def test_what_cannot_be_explained(gclrec: Run, tmp_path: Path) -> None:
+    free = folded_run(tmp_path / "run", None, ids="string")
+    user = free.users.ids[5]
+    error = gclrec("recommend", free.path, "--user", user, "--explain", 2).error
+    assert "users are no sums over their items" in error
+    assert "--explain: found 0" in gclrec("recommend", free.path, "--user", user, "--explain", 0).error
+    new = gclrec("recommend", free.path, "--items", free.items.ids[3], "-k", 2, "--explain", 1, "--json")
+    assert new.code == 0
+    assert new.values["own"] != [0, 0]
