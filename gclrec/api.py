@@ -107,9 +107,8 @@ def fit_prepared(
             return go_on(made, data, callbacks=callbacks)
     if data.config.tensorboard:
         raise InputError("tensorboard: its files go into a run folder; give folder=")
-    result = fit_in_memory(
-        data.config, data.split, attributes=data.attributes, exposed=data.exposed, callbacks=callbacks
-    )
+    given: dict[str, Any] = {"attributes": data.attributes, "exposed": data.exposed, "start": data.start}
+    result = fit_in_memory(data.config, data.split, callbacks=callbacks, **given)
     return Run(data.config, result=result, data=data)
 
 

@@ -60,7 +60,7 @@ def layered(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
         folder = RunFolder.open(local_path(given["resume"]))
         fill(by_name, config_of(folder).to_dict(), source=str(folder.path / "config.toml"))
         return
-    for source, settings in layers(given.get("config"), given.get("method")):
+    for source, settings in layers(*map(given.get, ("config", "method", "start_from"))):
         fill(by_name, settings, source=source)
 
 

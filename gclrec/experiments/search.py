@@ -180,7 +180,8 @@ def training_on(data: TrainingData) -> Train:
     split = selection_only(data.split)
 
     def train(config: TrainConfig, callbacks: Sequence[object]) -> None:
-        fit(config, split, attributes=data.attributes, exposed=data.exposed, callbacks=callbacks)
+        given: dict[str, Any] = {"attributes": data.attributes, "exposed": data.exposed, "start": data.start}
+        fit(config, split, callbacks=callbacks, **given)
 
     return train
 

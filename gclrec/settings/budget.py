@@ -52,6 +52,21 @@ def budgeted(config: TrainConfig, num_pairs: int) -> TrainConfig:
     return dataclasses.replace(config, epochs=epochs, steps=steps, batch_size=size)
 
 
+WARM_SHARE = 10
+"""A run that starts from another one trains for one part in so many of its epochs or steps."""
+
+
+def warm_budget(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run that starts from one with such settings.
+
+    A run that itself started from another one hands on its budget as it is.
+    """
+    found = {name: value for name, value in settings.items() if name != "start_from"}
+    for name in RIVALS.keys() & found.keys() if "start_from" not in settings else ():
+        found[name] = -(-found[name] // WARM_SHARE)
+    return found
+
+
 RIVALS: Mapping[str, str] = {"epochs": "steps", "steps": "epochs"}
 """Settings that take the place of each other."""
 

@@ -35,6 +35,9 @@ ROUNDS = 8
 VALID_USERS = 20000
 """Users that a validation ranks, at most, if no number is given."""
 
+ALIASES: Mapping[str, str] = {"start_from": "--from"}
+"""Further flags of settings, shorter than their names."""
+
 RETIRED: Mapping[str, Any] = {
     "mixed_share": None,
     "head_dim": None,
@@ -112,6 +115,9 @@ class CoreSettings:
         float, TRAINING, Setting(low=0, closed=False, search=Span(0.0005, 0.05, log=True))
     ] = 0.005
     """Step size of Adam."""
+    start_from: Annotated[str | None, TRAINING] = None
+    """Run folder whose vectors training starts from, and whose settings hold unless given, with a tenth of
+    its epochs or steps. New users and items start from what their neighbours predict."""
     sample_edges: Annotated[float, TRAINING, Setting(low=0.001, high=1)] = 1.0
     """Share of the interactions that a training step propagates over, drawn anew and weighted so that the
     operator is right on average. Evaluation uses all."""
@@ -250,7 +256,9 @@ def derive() -> type[TrainConfig]:
 def _annotated(known: RunSetting) -> Any:
     """Return the type of a field, with what the command line says about it."""
     several = True if isinstance(known.default, tuple) else None
-    return Annotated[known.type, Parameter(group=known.group, help=known.help, consume_multiple=several)]
+    alias = ALIASES.get(known.setting.name)
+    given = Parameter(group=known.group, help=known.help, consume_multiple=several, alias=alias)
+    return Annotated[known.type, given]
 
 
 if TYPE_CHECKING:

@@ -69,6 +69,9 @@ class Settings(TypedDict, total=False):
     share one propagation."""
     learning_rate: float
     """Step size of Adam."""
+    start_from: str | None
+    """Run folder whose vectors training starts from, and whose settings hold unless given, with a tenth of
+    its epochs or steps. New users and items start from what their neighbours predict."""
     sample_edges: float
     """Share of the interactions that a training step propagates over, drawn anew and weighted so that the
     operator is right on average. Evaluation uses all."""

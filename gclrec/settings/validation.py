@@ -52,6 +52,8 @@ def validate(config: TrainConfig) -> TrainConfig:
         if check is not None:
             with naming_flags(registry.declared(config.chosen(name))):
                 check(**config.arguments(name))
+    if config.baseline is not None and config.start_from is not None:
+        raise InputError(f"--start-from: {config.baseline} starts from nothing; leave it out")
     if config.baseline is None and config.loss == "none" and not config.contrasts:
         raise InputError("--loss: none leaves nothing to train; choose another, or a contrast with --ssl")
     return config

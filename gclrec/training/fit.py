@@ -37,6 +37,7 @@ from gclrec.training.results import (
 )
 from gclrec.training.sequences import sequences_of
 from gclrec.training.trainer import Trainer
+from gclrec.training.warm_start import WarmStart
 
 
 def fit(
@@ -47,6 +48,7 @@ def fit(
     exposed: Interactions | None = None,
     callbacks: Iterable[object] = (),
     resume: Checkpoint | None = None,
+    start: WarmStart | None = None,
 ) -> Result:
     """Train until done and read the test part once; nothing is read from disk or written to it.
 
@@ -61,6 +63,7 @@ def fit(
         exposed: pairs that were shown and not clicked, for ``exposed`` negatives.
         callbacks: see :mod:`gclrec.training.callbacks`.
         resume: where to go on; a baseline starts anew.
+        start: the run whose encoder to begin with, each phase anew.
 
     Raises:
         InputError: the settings do not suit the data, or ``resume`` does not suit the settings.
@@ -71,7 +74,7 @@ def fit(
     if config.baseline is not None:
         result = _fit_baseline(config, split, attributes, events)
     else:
-        result = _Training(config, split, attributes, exposed, events, resume).result()
+        result = _Training(config, split, attributes, exposed, events, resume, start).result()
     events.call("on_end", result)
     return result
 
@@ -82,13 +85,15 @@ def new_trainer(
     *,
     attributes: Attributes | None = None,
     exposed: Interactions | None = None,
+    start: WarmStart | None = None,
 ) -> Trainer:
     """Return a fresh trainer on some pairs, on the device of the settings."""
     graph, given = inputs_of(config, train, attributes, pick_device(config.device))
     shown = None
     if exposed is not None and config.negatives == "exposed":
         shown = torch.from_numpy(np.stack([exposed.user, exposed.item]).astype(np.int64))
-    return Trainer(config, graph, exposed=shown, **given)
+    tables = None if start is None else start.tables(train)
+    return Trainer(config, graph, exposed=shown, start=tables, **given)
 
 
 def inputs_of(
@@ -129,10 +134,11 @@ class _Training:
         exposed: Interactions | None,
         events: Callbacks,
         resume: Checkpoint | None,
+        start: WarmStart | None,
     ) -> None:
         self.config, self.split, self.events = config, split, events
         self.ranked = split.sampled("valid", config.ranked_users("valid"))
-        self.given: dict[str, Any] = {"attributes": attributes, "exposed": exposed}
+        self.given: dict[str, Any] = {"attributes": attributes, "exposed": exposed, "start": start}
         self.progress = Progress() if resume is None else replace(resume.progress)
         self.history = [] if resume is None else list(resume.history)
         self.best = None if resume is None else resume.best

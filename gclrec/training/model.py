@@ -29,6 +29,7 @@ from gclrec.settings.config import TrainConfig
 from gclrec.training.build import chains_of, contrast_of, encoder_of, loss_of, with_fields
 from gclrec.training.objective import Objective
 from gclrec.training.sequences import continued
+from gclrec.training.warm_start import take_over
 
 
 class Model(nn.Module):
@@ -153,10 +154,15 @@ def build_model(
     attributes: Attributes | None = None,
     sequences: Sequences | None = None,
     draws: Generator | None = None,
+    start: Mapping[str, Tensor] | None = None,
 ) -> Model:
     """Return an untrained model on the device of the graph, its start drawn on the CPU from ``config.seed``.
 
-    The other arguments are those of :func:`~gclrec.training.build.encoder_of`.
+    With ``start``, the state of another encoder, the encoder begins with that. The other arguments are those
+    of :func:`~gclrec.training.build.encoder_of`.
+
+    Raises:
+        InputError: ``start`` is not of such an encoder.
     """
     drawn = Generator().manual_seed(config.seed)
     module = encoder_of(
@@ -164,6 +170,8 @@ def build_model(
     )
     encoder = cast("Encoder", module)
     STARTS[config.init](encoder, graph, drawn, **config.arguments("init"))
+    if start is not None:
+        take_over(module, start, config.start_from)
     contrast = contrast_of(config, encoder, graph) if chains_of(config) is not None else None
     objective = Objective(
         config.l2_weight, config.ssl_weight, contrast, config.loss, **loss_of(config, graph)

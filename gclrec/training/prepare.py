@@ -14,6 +14,7 @@ import polars as pl
 
 from gclrec.baselines import BASELINES
 from gclrec.common.errors import InputError, InputWarning
+from gclrec.common.files import local_path
 from gclrec.common.shell import flag
 from gclrec.data.catalog.loader import prepared_dataset, times_are_places
 from gclrec.data.filters import Keep, filtered
@@ -30,6 +31,7 @@ from gclrec.settings.config import TrainConfig
 from gclrec.settings.sources import layered_config
 from gclrec.settings.validation import advise_views, check_selection, validate
 from gclrec.training.build import split_of
+from gclrec.training.warm_start import WarmStart
 
 _MANY_COLD = 0.1  # share of the test pairs from which on a split is one of cold start
 
@@ -62,6 +64,16 @@ class TrainingData:
         ids = {"users": self.split.train.users, "items": self.split.train.items}
         encoded = {side: schema.encode(table, ids[side]) for side, (schema, table) in self.tables.items()}
         return Attributes(users=encoded.get("users"), items=encoded.get("items"))
+
+    @cached_property
+    def start(self) -> WarmStart | None:
+        """The run that training starts from, ``None`` without one.
+
+        Raises:
+            InputError: it cannot be read, or its encoder is another one.
+        """
+        run = self.config.start_from
+        return None if run is None else WarmStart.read(run, self.config)
 
     @classmethod
     def read(cls, folder: RunFolder) -> TrainingData:
@@ -186,7 +198,8 @@ def chosen_attributes(dataset: Dataset, config: TrainConfig) -> dict[str, tuple[
     """Return schema and table of the attributes of ``users`` and ``items`` that the settings use.
 
     The schema is fitted to all rows of a table, items without interactions included: attributes are not
-    interactions, and those of a cold item are known when it appears.
+    interactions, and those of a cold item are known when it appears. A run that starts from another one has
+    its schema, whose values the encoder knows.
 
     Args:
         dataset: with its attribute tables.
@@ -206,9 +219,11 @@ def chosen_attributes(dataset: Dataset, config: TrainConfig) -> dict[str, tuple[
         flags = " or ".join(f"--{side.removesuffix('s')}-attributes FILE" for side in reversed(wanted))
         raise InputError(f"{what}: {dataset.name} has no attributes of {' or '.join(wanted)}; give {flags}")
     chosen = {}
+    known = {} if config.start_from is None else RunFolder.open(local_path(config.start_from)).schemas()
     for side, table in found.items():
         source = f"{side.removesuffix('s')} attributes"
-        chosen[side] = Schema.fit(table, min_count=config.attribute_min_count, source=source), table
+        schema = known.get(side) or Schema.fit(table, min_count=config.attribute_min_count, source=source)
+        chosen[side] = schema, table
     return chosen
 
 

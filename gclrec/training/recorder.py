@@ -112,13 +112,16 @@ def fit_run(
         data = TrainingData.read(folder) if data is None else data
         recorder = RunRecorder(folder)
         more = [TensorBoard(folder.path / "tensorboard")] if data.config.tensorboard else []
+        checkpoint = recorder.checkpoint()
+        needed = checkpoint is None or data.config.refit  # what goes on needs no start
         result = fit(
             data.config,
             data.split,
             attributes=data.attributes,
             exposed=data.exposed,
             callbacks=[recorder, *more, *callbacks],
-            resume=recorder.checkpoint(),
+            resume=checkpoint,
+            start=data.start if needed else None,
         )
         return replace(result, last=None)  # the folder has it: twice the model, for the optimiser
 

@@ -40,6 +40,7 @@ class Trainer:
         exposed: ``(2, X)`` pairs that were shown and not clicked, for ``exposed`` negatives.
         attributes: of users and items; needed where ``config.attributes`` is not ``none``.
         sequences: users' items in order; needed where ``config.history`` is not ``none``.
+        start: state of an encoder to begin with.
     """
 
     def __init__(
@@ -50,11 +51,12 @@ class Trainer:
         exposed: Tensor | None = None,
         attributes: Attributes | None = None,
         sequences: Sequences | None = None,
+        start: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.config = config = budgeted(config, graph.num_edges)
         self.generator = Generator(graph.device).manual_seed(config.seed)
         self.model = build_model(
-            config, graph, attributes=attributes, sequences=sequences, draws=self.generator
+            config, graph, attributes=attributes, sequences=sequences, draws=self.generator, start=start
         )
         known = None if attributes is None else KnownItems.of(graph)
         if known is None:

@@ -351,3 +351,25 @@ def test_help_is_whole(gclrec: Run) -> None:
     for name in TrainConfig.__dataclass_fields__:
         assert f"--{name.replace('_', '-')}" in text
     assert "[default:" in text
+
+
+def test_from_a_former_run(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
+    """Settings of the run hold unless given; the flag has a longer name, as in files of settings."""
+    quick = ("--epochs", 11, "--dim", 8, "--score", "cosine", "--metrics", "recall")
+    assert gclrec("train", clicks, "--run", tmp_path / "run", *quick).code == 0
+    flags = ("--dataset", clicks, "--split", "temporal")
+    outcome = gclrec("train", "--from", tmp_path / "run", *flags, "--run", tmp_path / "next", "--json")
+    assert outcome.code == 0, outcome.err
+    config = config_of(RunFolder.open(tmp_path / "next"))
+    assert (config.epochs, config.dim, config.score, config.split) == (2, 8, "cosine", "temporal")
+    assert config.start_from == str(tmp_path / "run")
+    again = gclrec("train", "--start-from", tmp_path / "run", *flags, "--run", tmp_path / "same", "--json")
+    assert again.values["metrics"] == outcome.values["metrics"]
+    settings = tmp_path / "warm.toml"
+    settings.write_text(f"start-from = '{tmp_path / 'run'}'\nepochs = 1\n")
+    filed = gclrec("train", "--config", settings, *flags, "--run", tmp_path / "filed", "--json")
+    assert filed.values["epochs_trained"] == 1
+    error = gclrec("train", "--from", tmp_path / "run", "--dim", 4, "--run", tmp_path / "x").error
+    assert "cannot start from it" in error
+    assert not (tmp_path / "x").exists()
+    assert "no run folder to start from" in gclrec("train", "--from", tmp_path / "nothing").error
