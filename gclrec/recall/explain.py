@@ -33,7 +33,7 @@ import polars as pl
 
 from gclrec.common.errors import InputError, SettingError
 from gclrec.common.ragged import Ragged
-from gclrec.data.interactions import IntArray, Vocabulary, normal_ids
+from gclrec.data.interactions import Float64Array, IntArray, Vocabulary, normal_ids
 from gclrec.data.io.frames import table_from
 from gclrec.recall.new_users import histories_of
 from gclrec.recall.raw_ids import Lookup, RawIds, distinct_rows, user_item_columns
@@ -42,8 +42,6 @@ from gclrec.recall.recommendation import Recommendation
 if TYPE_CHECKING:
     from gclrec.recall.fold_in import FoldIn
     from gclrec.runs.embeddings import FloatArray
-
-Float64Array = npt.NDArray[np.float64]
 
 
 class Explanation(NamedTuple):
