@@ -20,25 +20,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import safetensors
-import torch
 from safetensors.numpy import save as serialize
 from scipy.sparse import csr_matrix
-from torch import Tensor
 
-from gclrec.baselines.least_squares import LeastSquares
 from gclrec.common.errors import InputError, reading
 from gclrec.common.manifest import MANIFEST, read_manifest, writing
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import BoolArray, IntArray
-from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.csr import degree_scale
 from gclrec.recall.ridge import Ridge
 from gclrec.runs.embeddings import FloatArray
+
+if TYPE_CHECKING:  # torch is imported by what needs it: a service folds in without
+    from torch import Tensor
+
+    from gclrec.baselines.least_squares import LeastSquares
+    from gclrec.graph.bipartite import BipartiteGraph
 
 FOLD_IN_KIND = "gclrec fold-in"
 
@@ -91,7 +92,6 @@ class FoldIn:
     goes_with: str | None = None
 
     @classmethod
-    @torch.no_grad()
     def of_layers(
         cls,
         graph: BipartiteGraph,
@@ -115,6 +115,10 @@ class FoldIn:
         if len(weights) == 1:
             # Without shares of neighbours, the final vector is layer 0 times its weight.
             return cls.of_vectors(graph, users * weights[0], items * weights[0], exponents=exponents)
+        import torch
+
+        from gclrec.graph.csr import degree_scale
+
         users, items = users.detach(), items.detach()
         adjacency = graph.weighted(degree_exponent)
         combined = adjacency.polynomial(users, items, list(weights[1:]))
@@ -326,7 +330,7 @@ class FoldIn:
         with reading(folder / MANIFEST, "cannot be used"):
             num_users, num_items, dim = (int(manifest[name]) for name in ("users", "items", "dim"))
             solvers = [
-                LeastSquares(torch.from_numpy(arrays["gram"]), *map(float, manifest["least_squares"][side]))
+                _solver(arrays["gram"], manifest["least_squares"][side])
                 for side, arrays in (("users", users), ("items", items))
                 if "least_squares" in manifest
             ]
@@ -374,8 +378,18 @@ def _scaled(vectors: npt.NDArray[Any], exponent: float) -> FloatArray:
     return final * powers.astype(np.float32)
 
 
+def _solver(gram: FloatArray, numbers: Sequence[Any]) -> LeastSquares:
+    import torch
+
+    from gclrec.baselines.least_squares import LeastSquares
+
+    return LeastSquares(torch.from_numpy(gram), *map(float, numbers))
+
+
 def _solved(solver: LeastSquares, lists: Ragged, others: FloatArray) -> FloatArray:
     """Return the vectors of nodes by what they interacted with, whatever the order of the lists."""
+    import torch
+
     ordered = Ragged.from_pairs(lists.owners(), lists.values, len(lists), distinct=True)
     return _numpy(solver(ordered, torch.from_numpy(others)))
 

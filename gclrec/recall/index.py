@@ -16,7 +16,6 @@ from gclrec.common.files import local_path, write_parquet
 from gclrec.common.manifest import MANIFEST, read_manifest, settled, writing
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray, Vocabulary
-from gclrec.evaluation.ranking import top_k
 from gclrec.recall.faiss_backends import Structure, load_structure
 from gclrec.recall.top_k import best_first, best_of_row, hide, scan
 from gclrec.runs.embeddings import METRIC, FloatArray, Matrix, as_matrix
@@ -31,6 +30,7 @@ TUNED_K = 100
 """List length that the effort of a structure is tuned for."""
 
 _FEW = 32  # up to so many queries, one scan each is faster than preparing a matrix product
+_SCORES = 2**22  # scores held at a time: enough rows for a fast product, few enough to stay in the cache
 _BLOCK = 2**23  # numbers gathered at a time to score proposals
 
 
@@ -177,16 +177,25 @@ class Index:
         return exclude
 
     def _search_exactly(self, queries: FloatArray, k: int, exclude: Ragged) -> tuple[IntArray, FloatArray]:
-        """Rank all items: few queries by one scan each, many with the code that evaluates."""
-        if len(queries) > _FEW:
-            found, values = top_k(queries, self.vectors, k, seen=exclude)
-            return found.numpy(), values.numpy()
+        """Rank all items: few queries by one scan each, many by matrix products of blocks of them.
+
+        (256 queries with 40,981 items of 64 dimensions, k = 20: 97 ms, and 279 ms with the code that
+        evaluates; 1,024 queries: 451 and 675 ms.)
+        """
         rows, scores = _blank(len(queries), k)
-        for query in range(len(queries)):
-            all_scores = scan(self.vectors, queries[query])
-            all_scores[exclude[query]] = -np.inf
-            best = best_of_row(all_scores, k)
-            rows[query, : len(best)], scores[query, : len(best)] = best, all_scores[best]
+        block = 1 if len(queries) <= _FEW else max(8, _SCORES // len(self))
+        for start in range(0, len(queries), block):
+            some = queries[start : start + block]
+            if block == 1:
+                found = scan(self.vectors, some[0])[None]
+                found[0, exclude[start]] = -np.inf
+            else:
+                found = some @ self.vectors.T
+                hidden = exclude.take(np.arange(start, start + len(some)))
+                found[hidden.owners(), hidden.values] = -np.inf
+            for query, all_scores in enumerate(found, start):
+                best = best_of_row(all_scores, k)
+                rows[query, : len(best)], scores[query, : len(best)] = best, all_scores[best]
         return rows, scores
 
     def _search_structure(

@@ -107,7 +107,9 @@ class AddedItems:
             if self.read is not None:
                 there = AddedItems.load(run, read_embeddings(run / "embeddings"))
                 fresh = self.take(np.arange(self.read, len(self)))
-                items = there.followed_by(fresh.take(np.flatnonzero(~fresh.ids.is_in(there.ids).to_numpy())))
+                items = there.followed_by(
+                    fresh.take(np.flatnonzero(~fresh.ids.is_in(there.ids.implode()).to_numpy()))
+                )
             items.write(run)
 
     def write(self, run: Path) -> None:

@@ -45,7 +45,7 @@ class Lookup:
         Raises:
             InputError: the id is unknown.
         """
-        row = self._find(raw)
+        row = self.find(raw)
         return self._vocabulary.row(raw, kind=self._kind) if row < 0 else row
 
     def rows(self, raw: pl.Series) -> IntArray:
@@ -79,8 +79,8 @@ class Lookup:
             asked, keys, place = asked[~same], keys[~same], place[~same] + 1
         return found
 
-    def _find(self, raw: object) -> int:
-        """Return the row of an int or str id, ``-1`` where the slow path of the vocabulary must decide."""
+    def find(self, raw: object) -> int:
+        """Return the row of an int or str id, ``-1`` where only :meth:`rows` can tell."""
         text = str(raw)
         is_text = self._vocabulary.ids.dtype == pl.String
         is_whole = text.isascii() and text.lstrip("-").isdecimal() and len(text) < _LONGEST

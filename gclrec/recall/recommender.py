@@ -134,7 +134,7 @@ class Recommender:
 
     def recommend(self, user: object, k: int = 10, *, exclude_seen: bool = True) -> list[Recommendation]:
         """Return the best items for a user, by raw id, best first."""
-        rows, scores = self._search(np.array([self._lookups[0].of(user)]), k, exclude_seen)
+        rows, scores = self._search(np.array([self.lookups[0].of(user)]), k, exclude_seen)
         return as_list(self.items, rows, scores)
 
     def recommend_many(
@@ -147,7 +147,7 @@ class Recommender:
     ) -> pl.DataFrame:
         """Return the best items for several users as a table: user, item, rank (from 1), score."""
         ids = id_series(users)
-        rows = self._lookups[0].rows(ids)
+        rows = self.lookups[0].rows(ids)
         if len(rows) and rows.min() < 0 and not skip_unknown:
             self.users.row(ids[int(np.argmin(rows))], kind="user")  # raises, naming known ids
         kept = rows[known_only(rows, ids, "user", skip=True)]
@@ -236,13 +236,13 @@ class Recommender:
         """
         self._check_k(k)
         if is_table(items):
-            table, rows_of = table_from(items, "the interactions of new users"), self._lookups
-            histories = histories_of(table, *rows_of, self._fold_in, skip_unknown=skip_unknown)
+            table, rows_of = table_from(items, "the interactions of new users"), self.lookups
+            histories = histories_of(table, *rows_of, self.folding, skip_unknown=skip_unknown)
             found, scores = self._search_by_items(histories, k, exclude_seen)
             warn_of_silent(histories.ids, found)
             return as_table(histories.ids, self.items, found, scores)
-        rows = distinct_rows(items, self._lookups[1], "item", skip_unknown=skip_unknown)
-        if not self._fold_in.item_tells[rows].any():
+        rows = distinct_rows(items, self.lookups[1], "item", skip_unknown=skip_unknown)
+        if not self.folding.item_tells[rows].any():
             raise InputError(f"none of the {len(rows):,} items was seen in training, so nothing is known")
         one = Histories(pl.Series("user", [None]), np.array([-1]), Ragged.from_lists([rows]))
         return as_list(self.items, *self._search_by_items(one, k, exclude_seen))
@@ -279,7 +279,7 @@ class Recommender:
             encode,
             users=self.users,
             items=self.items,
-            fold_in=self._fold_in,
+            fold_in=self.folding,
             skip_known=skip_known,
             skip_unknown=skip_unknown,
         )
@@ -291,7 +291,7 @@ class Recommender:
             known=self.known.union(fresh.by_user(len(self.users), len(self.items))),
             item_degrees=np.pad(self._degrees, (0, len(fresh))),
             added=fresh if self.added is None else self.added.followed_by(fresh),
-            fold_in=self._fold_in.extended(fresh.sent),
+            fold_in=self.folding.extended(fresh.sent),
         )
 
     def save_added(self) -> None:
@@ -310,7 +310,7 @@ class Recommender:
 
     def within(self, items: RawIds, *, skip_unknown: bool = False) -> Recommender:
         """Return a recommender that recommends these items only, by exact search among them."""
-        rows = distinct_rows(items, self._lookups[1], "candidate", skip_unknown=skip_unknown)
+        rows = distinct_rows(items, self.lookups[1], "candidate", skip_unknown=skip_unknown)
         return self._restricted(np.sort(rows))
 
     def cold_only(self) -> Recommender:
@@ -324,12 +324,10 @@ class Recommender:
 
         The search is exact. An item whose vector is zero has cosine 0 with all.
         """
-        row = self._lookups[1].of(item)
+        row = self.lookups[1].of(item)
         self._check_k(k)
         itself = Ragged.from_lists([[row]])
-        return as_list(
-            self.items, *self._directions.search(self._directions.vectors[[row]], k, exclude=itself)
-        )
+        return as_list(self.items, *self.directions.search(self.directions.vectors[[row]], k, exclude=itself))
 
     def explain(
         self, user: object, items: RawIds, *, history: RawIds = None, top: int = 5
@@ -351,7 +349,7 @@ class Recommender:
             places = np.arange(start, min(start + _BATCH, len(histories.ids)))
             rows, given = histories.rows[places], histories.given.take(places)
             exclude = given.union(self.known.take(rows)) if exclude_seen else None
-            vectors = vectors_by_items(self._fold_in, rows, given, lambda: self._trained_on, **how)
+            vectors = vectors_by_items(self.folding, rows, given, lambda: self.training_items, **how)
             lists.append(self._allowed.search(vectors, k, exclude=exclude))
         items, scores = map(np.concatenate, zip(*lists, strict=True))
         return items, scores
@@ -383,7 +381,8 @@ class Recommender:
         return self.item_degrees
 
     @cached_property
-    def _fold_in(self) -> FoldIn:
+    def folding(self) -> FoldIn:
+        """What gives vectors to new users and items, read from the run if it was not given."""
         if self.fold_in is not None:
             return self.fold_in
         if self.run is None:
@@ -391,9 +390,10 @@ class Recommender:
         return read_fold_in(self.run, self.user_vectors, self.index.vectors, self.added)
 
     @cached_property
-    def _trained_on(self) -> Ragged:
+    def training_items(self) -> Ragged:
+        """The item rows that each user was trained on, read from the run if they were not given."""
         if self.run is not None and self.trained_on is None:
-            return read_part_lists(self.run, self._fold_in.trained_on, self.users, self.items)
+            return read_part_lists(self.run, self.folding.trained_on, self.users, self.items)
         return self.known if self.trained_on is None else self.trained_on
 
     @cached_property
@@ -402,17 +402,18 @@ class Recommender:
         if self._encode is not None:
             raise InputError("explanations: an encoder reads the histories of users, so scores do not split")
         vectors = self.index.vectors, self.user_vectors
-        return Explainer(self._fold_in, *self._lookups, self.items, *vectors, self._trained_on)
+        return Explainer(self.folding, *self.lookups, self.items, *vectors, self.training_items)
 
     @cached_property
     def _allowed(self) -> Index | CandidateSet:
         return self.index if self.only is None else CandidateSet(self.index, self.only)
 
     @cached_property
-    def _lookups(self) -> tuple[Lookup, Lookup]:
+    def lookups(self) -> tuple[Lookup, Lookup]:
         """What finds the rows of users and of items."""
         return Lookup(self.users, "user"), Lookup(self.items, "item")
 
     @cached_property
-    def _directions(self) -> Index:
+    def directions(self) -> Index:
+        """The index by cosine."""
         return self.index.directions()

@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import torch
-from torch import Tensor
 
 from gclrec.common.errors import InputError, reading
 from gclrec.common.files import read_parquet, write_parquet
@@ -19,8 +17,11 @@ from gclrec.common.manifest import MANIFEST, read_manifest, settled, writing
 from gclrec.data.interactions import IntArray, Vocabulary
 from gclrec.runs.reading import vocabulary_of
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 FloatArray = npt.NDArray[np.float32]
-Matrix: TypeAlias = Tensor | npt.NDArray[Any]
+Matrix: TypeAlias = "Tensor | npt.NDArray[Any]"
 
 EMBEDDINGS_KIND = "gclrec embeddings"
 METRIC = "inner product"
@@ -143,8 +144,8 @@ def as_matrix(vectors: Matrix, name: str) -> FloatArray:
     Raises:
         InputError: the shape is wrong or a row is not finite; the message names it.
     """
-    if isinstance(vectors, Tensor):
-        vectors = vectors.detach().to("cpu", torch.float32).numpy()
+    if hasattr(vectors, "detach"):  # a tensor: a service reads embeddings without importing torch
+        vectors = vectors.detach().cpu().float().numpy()
     matrix = np.ascontiguousarray(vectors, dtype=np.float32)
     if matrix.ndim != 2 or matrix.shape[1] == 0:
         raise InputError(f"{name}: found shape {matrix.shape}, expected (rows, D)")

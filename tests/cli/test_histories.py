@@ -68,7 +68,7 @@ def test_users_are_encoded_as_in_training(run: Path) -> None:
     rows = np.array([4, -1, 0, 59])
     train = pl.read_parquet(run / "split" / "train.parquet").sort("time", maintain_order=True)
     own = train.filter(pl.col("user") == 4)["item"].to_numpy()
-    sent = recommender._fold_in.item_sent
+    sent = recommender.folding.item_sent
     given = Ragged.from_lists([[], own, [], []])
     vectors = encode(rows, given, sent)
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -86,7 +86,7 @@ def test_service_runs_the_encoder(gclrec: Run, run: Path, tmp_path: Path) -> Non
     expected = recommender.recommend_for(raw, 5)
     assert told["items"] == [item for item, _ in expected]
     rows = np.arange(6)
-    sent = recommender._fold_in.item_sent
+    sent = recommender.folding.item_sent
     vector = encode(np.array([-1]), Ragged.from_lists([rows]), sent)[0]
     scores = recommender.index.vectors @ (vector / np.linalg.norm(vector))
     assert expected[0].score == pytest.approx(np.delete(scores, rows).max(), abs=1e-6)

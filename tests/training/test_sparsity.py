@@ -41,7 +41,7 @@ def test_removed_pairs_are_in_no_list(tmp_path: Path, kind: dict[str, str], refi
     assert result.values["metrics"]["test/all/recall@5"] == pytest.approx(figures["all/recall@5"], abs=1e-9)
 
     # what is known is not therefore what was learnt
-    trained_on = Recommender.load(folder.path)._trained_on
+    trained_on = Recommender.load(folder.path).training_items
     keys = trained_on.owners() * len(learnt.items) + trained_on.values
     assert keys.tolist() == sorted(learnt.pair_keys.tolist())
 
