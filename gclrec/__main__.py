@@ -25,6 +25,7 @@ for name, what in {
     "export": "Build the nearest-neighbour index of a run.",
     "recommend": "Top-k items for users of a run or new users.",
     "similar": "Items most similar to an item of a run.",
+    "serve": "Answer requests for recommendations over HTTP, with a page.",
     "add-items": "Give vectors to new items without training again.",
     "temperature": "How many negatives a run's temperature leaves in play.",
     "methods": "List the published models and baselines by name.",
