@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from gclrec.common.errors import is_out_of_memory
 from gclrec.common.memory import address_space, cores
 
-_START, _START_A_CORE = 1280 << 20, 64 << 20
+_START, _START_A_CORE = 2048 << 20, 64 << 20
 """Bytes of address space that the libraries take when they are imported, and for the threads of each core."""
 
 

@@ -8,20 +8,41 @@ from pathlib import Path
 import pytest
 
 TORTURE = Path(__file__).resolve().parents[2] / "scripts" / "torture"
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows has other signals and no such limits"
+)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_killed_commands_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(TORTURE))
+
+
+def test_killed_commands_lose_nothing() -> None:
     import kill
 
-    assert kill.campaign(1, seed=0, names=["add-items"]) == {"add-items": {"kills": 1, "faults": 0}}
+    assert kill.campaign(1, seed=0, names=["add-items"]) == {"add-items": {"rounds": 1, "faults": 0}}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
-def test_a_signalled_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(TORTURE))
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not heed the limit of memory")
+def test_limited_commands_end_in_one_line() -> None:
+    """One command of each kind of limit: memory, files, and a disk where one may be mounted."""
+    import limits
+
+    found = limits.campaign(3, seed=3, names=["recommend", "export", "data"])
+    assert sum(found.pop("ended").values()) == 3
+    assert all(count == {"rounds": 1, "faults": 0} for count in found.values())
+
+
+def test_a_signalled_training_goes_on() -> None:
     import signals
 
     found = signals.campaign(1, seed=5)
     assert (found["signals"], found["faults"]) == (1, 0)
+
+
+def test_processes_at_once_lose_nothing() -> None:
+    import concurrency
+
+    found = concurrency.campaign(1, seed=0)
+    assert (found["lost"], found["faults"]) == (0, 0)
