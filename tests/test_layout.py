@@ -27,6 +27,7 @@ FLOORS = {
     "settings": 6,
     "recall": 6,
     "training": 7,
+    "stores": 7,
     "serving": 8,
     "experiments": 8,
     "report": 9,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import polars as pl
@@ -39,6 +40,10 @@ class FakeRun:
 def vocabulary(count: int, kind: str, prefix: str) -> Vocabulary:
     """Return ids in an order that is neither sorted nor that of the row numbers."""
     order = np.random.default_rng(count).permutation(count)
+    if kind == "big":
+        return Vocabulary(pl.Series("id", order + 2**62))
+    if kind == "uuid":
+        return Vocabulary(pl.Series("id", [str(UUID(int=2**127 + int(n) * 2**64)) for n in order]))
     return Vocabulary(pl.Series("id", [f"{prefix}{n}" for n in order] if kind == "string" else order * 3 - 7))
 
 
