@@ -15,6 +15,7 @@ from bench_evaluate import evaluation
 from bench_quality import time_to_quality
 from bench_scale import scale
 from bench_steps import against, epoch, step
+from bench_stores import stores
 from bench_views import views
 from cyclopts import App, Parameter
 from torch import Tensor
@@ -22,7 +23,7 @@ from torch import Tensor
 app = App(
     name="benchmark", help=__doc__, version_flags=[], default_parameter=Parameter(consume_multiple=True)
 )
-for command in (step, against, epoch, views, evaluation, build, time_to_quality, scale):
+for command in (step, against, epoch, views, evaluation, build, time_to_quality, scale, stores):
     app.command(command, name=command.__name__.replace("_", "-").replace("evaluation", "evaluate"))
 
 

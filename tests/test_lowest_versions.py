@@ -18,7 +18,11 @@ def test_every_lower_bound_is_installed() -> None:
     extras = project["optional-dependencies"]
     named = [
         *project["dependencies"],
-        *(each for extra in ("bench", "tensorboard", "tune", "test") for each in extras[extra]),
+        *(
+            each
+            for extra in ("bench", "pgvector", "qdrant", "tensorboard", "tune", "test")
+            for each in extras[extra]
+        ),
     ]
     bounds = {
         found.name: str(found.specifier) for found in map(Requirement, named) if found.name not in TOOLS

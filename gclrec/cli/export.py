@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from rich.progress import Progress
 from rich.table import Table
 
 from gclrec.api import export_index
 from gclrec.cli.console import Json, command, emit_json, output, progress_console
 from gclrec.common.shell import command_line
 from gclrec.recall.index import Index
+from gclrec.stores import STORES, shown_url
+from gclrec.stores.upload import CHECKED_K, CHECKED_USERS, export_to
 
 Backend = Literal["auto", "exact", "hnsw", "ivfflat", "ivfpq"]
 
@@ -35,9 +38,19 @@ def export(
     seed: Annotated[
         int, Parameter(help="Decides the structure and the sample of users to measure with.")
     ] = 0,
+    to: Annotated[
+        str | None,
+        Parameter(
+            help="Instead of building an index, write vectors and seen items to the vector database of this "
+            f"URL: {', '.join(f'{kind.url} ({kind.about})' for kind in STORES.values())}."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Build RUN/index from the vectors of a run and its added items, tuned to a recall and measured."""
+    if to is not None:
+        _to_store(run, to, json)
+        return
     with progress_console().status("reading the embeddings") as status:
         index = export_index(
             run, backend=backend, target_recall=target_recall, seed=seed, progress=status.update
@@ -67,6 +80,22 @@ def export(
                 "settings": settings,
             }
         )
+
+
+def _to_store(run: Path, url: str, json: bool) -> None:
+    """Write a run to a vector database, with a progress bar."""
+    with Progress(console=progress_console(), transient=True) as bars:
+        bar = bars.add_task("writing", total=None)
+        done = export_to(run, url, progress=lambda now, total: bars.update(bar, completed=now, total=total))
+    where = shown_url(url)
+    resumed = f" ({done.resumed:,} rows were there)" if done.resumed else ""
+    counts = f"{done.items:,} items and {done.users:,} users{resumed} in {done.seconds:.1f} s"
+    console = output(json)
+    console.print(f"{where}: {counts}", soft_wrap=True)
+    found = f"recall@{CHECKED_K} against the exact lists of {CHECKED_USERS} users: {done.recall:.4f}"
+    console.print(found, soft_wrap=True)
+    if json:
+        emit_json({"run": str(run), "to": where, **done._asdict()})
 
 
 def comparison(index: Index) -> Table:

@@ -93,7 +93,7 @@ class Lance:
         return f"{PREFIX}_{side}_{self._version}"
 
     def _names(self) -> set[str]:
-        return set(self._database.table_names(limit=10**6))
+        return set(self._database.list_tables(limit=10**6).tables)
 
     def _marked(self, name: str) -> str | None:
         """Return the version of a lasting table."""

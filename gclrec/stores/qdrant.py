@@ -73,7 +73,8 @@ class Qdrant:
         """Point both aliases at the new collections in one step and remove the former ones."""
         from qdrant_client import models
 
-        former, changes = self._aliases(), []
+        former = self._aliases()
+        changes: list[Any] = []
         for side in SIDES:
             alias = f"{PREFIX}_{side}"
             if alias in former:

@@ -77,7 +77,8 @@ def export_to(
         if there is not None:
             store.finish()
         recall = measured_recall(store, catalogue.recommender)
-    return Exported(*catalogue.counts.values(), resumed, time.perf_counter() - began, recall)
+    items, users = (catalogue.counts[side] for side in SIDES)
+    return Exported(items, users, resumed, time.perf_counter() - began, recall)
 
 
 def recommend_from(store: Store, user: object, k: int, *, exclude_seen: bool = True) -> list[Recommendation]:

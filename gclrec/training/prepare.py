@@ -49,12 +49,14 @@ class TrainingData:
         split: training, validation and test pairs.
         exposed: pairs that were shown and not clicked, if any.
         tables: schema and raw table of the attributes of ``users`` and ``items``, where they are used.
+        start: the run that training starts from, where it was read already.
     """
 
     config: TrainConfig
     split: Split
     exposed: Interactions | None = None
     tables: Mapping[str, tuple[Schema, pl.DataFrame]] = field(default_factory=dict)
+    start: WarmStart | None = None
 
     @cached_property
     def attributes(self) -> Attributes | None:
@@ -64,16 +66,6 @@ class TrainingData:
         ids = {"users": self.split.train.users, "items": self.split.train.items}
         encoded = {side: schema.encode(table, ids[side]) for side, (schema, table) in self.tables.items()}
         return Attributes(users=encoded.get("users"), items=encoded.get("items"))
-
-    @cached_property
-    def start(self) -> WarmStart | None:
-        """The run that training starts from, ``None`` without one.
-
-        Raises:
-            InputError: it cannot be read, or its encoder is another one.
-        """
-        run = self.config.start_from
-        return None if run is None else WarmStart.read(run, self.config)
 
     @classmethod
     def read(cls, folder: RunFolder) -> TrainingData:
@@ -141,9 +133,14 @@ def prepare(config: TrainConfig, dataset: Dataset, split: Split | None = None) -
         split: of the data set; made as the settings say if ``None``.
 
     Raises:
-        InputError: the data set cannot be divided this way, or lacks attributes that are asked for.
+        InputError: the data set cannot be divided this way, lacks attributes that are asked for, or the run
+            to start from is of another kind.
     """
+    start = None if config.start_from is None else WarmStart.read(config.start_from, config)
+    if start is not None and split is not None:
+        raise InputError("--start-from: the runs of a comparison share a split and start alike; leave it out")
     split = new_split(config, dataset) if split is None else split
+    split = split if start is None else start.carried_on(split)
     check_selection(config, split)
     exposed = None
     if config.exposed is not None:
@@ -152,7 +149,7 @@ def prepare(config: TrainConfig, dataset: Dataset, split: Split | None = None) -
     advise_attributes(dataset, config, split)
     advise_views(config)
     config = budgeted(replace(config, split=split.name), len(split.train))
-    return TrainingData(config, split, exposed, tables)
+    return TrainingData(config, split, exposed, tables, start)
 
 
 def dataset_of(data: Any, config: TrainConfig) -> Dataset:

@@ -19,6 +19,7 @@ from gclrec.training.callbacks import Checkpoint, Progress, TensorBoard
 from gclrec.training.fit import fit
 from gclrec.training.prepare import TrainingData
 from gclrec.training.results import Result, raw_scores
+from gclrec.training.warm_start import WarmStart
 
 
 class RunRecorder:
@@ -113,7 +114,9 @@ def fit_run(
         recorder = RunRecorder(folder)
         more = [TensorBoard(folder.path / "tensorboard")] if data.config.tensorboard else []
         checkpoint = recorder.checkpoint()
-        needed = checkpoint is None or data.config.refit  # what goes on needs no start
+        start, former = data.start, data.config.start_from
+        if former is not None and start is None and (checkpoint is None or data.config.refit):
+            start = WarmStart.read(former, data.config)
         result = fit(
             data.config,
             data.split,
@@ -121,7 +124,7 @@ def fit_run(
             exposed=data.exposed,
             callbacks=[recorder, *more, *callbacks],
             resume=checkpoint,
-            start=data.start if needed else None,
+            start=start,
         )
         return replace(result, last=None)  # the folder has it: twice the model, for the optimiser
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from gclrec.common.errors import InputError
 from gclrec.common.files import local_path
 from gclrec.common.ragged import Ragged
-from gclrec.data.interactions import BoolArray, IntArray, Interactions, RowArray, Vocabulary
+from gclrec.data.interactions import BoolArray, IntArray, Interactions, RowArray
+from gclrec.data.splits import Split
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
 from gclrec.runs.checkpoint import load_state
 from gclrec.runs.folder import RunFolder
-from gclrec.runs.reading import check_run
+from gclrec.runs.reading import PARTS, check_run
 from gclrec.settings.config import TrainConfig
 
 
@@ -40,15 +41,13 @@ class WarmStart:
 
     Args:
         run: folder of the former run, for messages.
-        users: its raw user ids by row.
-        items: its raw item ids by row.
+        split: its split, in which ``train`` is all that it was trained on.
         tensors: the state of its encoder.
         fold_in: predicts layer-0 vectors from those of neighbours.
     """
 
     run: Path
-    users: Vocabulary
-    items: Vocabulary
+    split: Split
     tensors: Mapping[str, Tensor]
     fold_in: FoldIn
 
@@ -73,14 +72,36 @@ class WarmStart:
         state, values = load_state(folder.best_checkpoint)
         own = {name.removeprefix("encoder."): x for name, x in state.items() if name.startswith("encoder.")}
         split = folder.split()
-        train = split.refit().train if values.get("phase") == "refit" else split.train
+        split = split.refit() if values.get("phase") == "refit" else split
+        train = split.train
         graph, items = BipartiteGraph.from_interactions(train), own["items"]
         users = own.get("users")
         if users is None:
             degree = graph.degrees()[0].clamp(min=1).sqrt()[:, None]
             users = torch.from_numpy(graph.to_scipy() @ items.numpy()).to(items) / degree
         fold_in = FoldIn.of_vectors(graph, users, items)
-        return cls(folder.path, train.users, train.items, own, fold_in)
+        return cls(folder.path, split, own, fold_in)
+
+    def carried_on(self, split: Split) -> Split:
+        """Return a split of today without validation or test pairs that the former run was trained on.
+
+        They join the training pairs, since figures on them would tell nothing. In a random split pairs also
+        keep the part that they had, so that the parts stay as large; other splits hold out what is newest, or
+        users and items, anew.
+        """
+        whole = split.train.joined(split.valid).joined(split.test)
+        parts = np.repeat(np.arange(3), [len(split.train), len(split.valid), len(split.test)])
+        keys = whole.user.astype(np.int64) * whole.num_items + whole.item
+        for number, part in enumerate(PARTS):
+            former: Interactions = getattr(self.split, part)
+            if part != "train" and (split.name != "random" or not len(getattr(split, part))):
+                continue
+            user = whole.users.rows(former.users.ids)[former.user]
+            item = whole.items.rows(former.items.ids)[former.item]
+            known = (user >= 0) & (item >= 0)
+            parts[np.isin(keys, (user * whole.num_items + item)[known])] = number
+        train, valid, test = (whole.select(parts == number) for number in range(3))
+        return replace(split, train=train, valid=valid, test=test)
 
     def tables(self, train: Interactions) -> dict[str, Tensor]:
         """Return the state to start an encoder of other interactions with.
@@ -89,13 +110,14 @@ class WarmStart:
             InputError: their ids are of another type, or no item is known.
         """
         rows = {}
-        for side, former, now in (("users", self.users, train.users), ("items", self.items, train.items)):
+        held = self.split.train
+        for side, former, now in (("users", held.users, train.users), ("items", held.items, train.items)):
             kinds = former.ids.dtype, now.ids.dtype
             if kinds[0] != kinds[1]:
                 raise _other(self.run, f"its {side} have ids of type {kinds[0]}, those of today {kinds[1]}")
             rows[side] = former.rows(now.ids)
         if (rows["items"] < 0).all():
-            example = f"such as {self.items.ids[0]!r}, {train.items.ids[0]!r}"
+            example = f"such as {held.items.ids[0]!r}, {train.items.ids[0]!r}"
             raise _other(self.run, f"none of its items is among those of today ({example})")
         user, item = rows["users"][train.user], rows["items"][train.item]
         new = {side: np.flatnonzero(rows[side] < 0) for side in rows}

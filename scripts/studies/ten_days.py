@@ -144,7 +144,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore", gclrec.InputWarning)
     settings = {"method": given.method, "steps": given.steps, "dim": given.dim}
-    settings |= {"test_share": 0.0, "valid_share": 0.05, "metrics": ("recall",), "eval_every": 8}
+    settings |= {"test_share": 0.0, "valid_share": 0.05, "metrics": ("recall",)}
     rows = study(
         read_events(given.events, given.core), given.first, given.days, given.span, given.out, settings
     )

@@ -12,6 +12,8 @@ import pytest
 from gclrec.cli.export import Backend
 from gclrec.recall.build_index import BACKENDS
 from gclrec.recall.index import Index
+from gclrec.stores import open_store
+from gclrec.stores.upload import recommend_from
 from tests.recall.fake_run import FakeRun, write_run
 
 from .conftest import Outcome
@@ -119,3 +121,23 @@ def test_manifest_tells_all(gclrec: Run, run: FakeRun) -> None:
     assert set(manifest["files"]) == {"items.faiss", "vectors.npy", "ids.parquet"}
     assert [each["backend"] for each in manifest["compared"]] == ["exact", "ivfflat"]
     assert manifest["measured"] == manifest["compared"][1]
+
+
+def test_to_a_store(gclrec: Run, run: FakeRun, tmp_path: Path) -> None:
+    url = f"bundle:{tmp_path / 'bundle'}"
+    values = gclrec("export", run.path, "--to", url, "--json").values
+    assert (values["items"], values["users"], values["resumed"]) == (1100, 80, 0)
+    assert values["recall"] == 1
+    assert not (run.path / "index").exists()
+    again = gclrec("export", run.path, "--to", url)
+    assert "1,100 items and 80 users (1,180 rows were there)" in again.out
+    user = run.users.ids[5]
+    found = [item for item, _ in recommend_from(open_store(url), user, 9)]
+    assert found == run.items.raw(run.ranked(5, "train", "valid", "test")[:9]).to_list()
+    assert "no such store" in gclrec("export", run.path, "--to", "ftp://x").error
+    (tmp_path / "bundle" / "items.parquet").write_bytes(b"")
+    assert "items.parquet" in gclrec("export", run.path, "--to", url).error
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").write_text("mine")
+    assert gclrec("export", run.path, "--to", f"bundle:{tmp_path / 'other'}").code == 2
+    assert (tmp_path / "other" / "mine.txt").exists()

@@ -20,6 +20,7 @@ from bench_scale import GRIDS, fit_implicit
 
 import gclrec
 from gclrec.data.synthetic import make_synthetic
+from tests.recall.fake_run import write_run
 
 Bench = Callable[..., dict[str, Any]]
 
@@ -185,3 +186,12 @@ def test_implicit_is_measured_on_the_same_split(tmp_path: Path, name: str) -> No
     popular = gclrec.fit(str(table), baseline="popularity", seed=1)
     assert found["figures"].keys() == {f"test/{figure}" for figure in popular.figures}
     assert found["figures"]["test/all/recall@20"] > popular.figures["all/recall@20"]
+
+
+def test_stores(bench: Bench, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", num_users=40, num_items=300)
+    found = bench("stores", run.path, "--to", f"bundle:{tmp_path / 'bundle'}", "--users", 10, "--k", 5)
+    assert found["figures"].keys() == {"gclrec, exact", "bundle"}
+    for figures in found["figures"].values():
+        assert figures["recall"] == figures["same_order"] == 1
+        assert figures["queries_per_second"] > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ import torch
 import gclrec
 from gclrec.api import Run, resume
 from gclrec.common.errors import InputError
+from gclrec.data.interactions import Interactions
 from gclrec.encoders import CONVOLUTIONS
 from gclrec.recall.ridge import Ridge
 from gclrec.runs.checkpoint import load_state
 from gclrec.runs.folder import RunFolder
+from gclrec.runs.reading import PARTS
 from gclrec.settings.budget import warm_budget
 from gclrec.training.fit import new_trainer
-from gclrec.training.prepare import TrainingData
+from gclrec.training.warm_start import WarmStart
 
 from .test_training import StopAfter
 
@@ -45,8 +48,8 @@ def encoder_state(run: Path) -> dict[str, torch.Tensor]:
 
 def begun(run: Run, former: Path) -> dict[str, torch.Tensor]:
     """Return the state of the encoder that a run begins with."""
-    data = TrainingData(run.config, run.split)
-    trainer = new_trainer(run.config, data.split.train, start=data.start)
+    start = WarmStart.read(former, run.config)
+    trainer = new_trainer(run.config, run.split.train, start=start)
     return trainer.model.encoder.state_dict()
 
 
@@ -122,6 +125,37 @@ def test_a_tenth_of_the_epochs_does_what_all_of_them_do(tmp_path: Path) -> None:
     found = {name: run.metrics["all"]["recall@10"] for name, run in (("c", cold), ("f", full), ("w", warm))}
     assert found["w"] > found["c"] + 0.3 * (found["f"] - found["c"]), found
     assert found["f"] > found["c"] + 0.05, found
+
+
+@pytest.mark.parametrize("name", ["random", "temporal", "leave_one_out"])
+def test_no_pair_that_was_trained_on_is_validated_or_tested_on(name: str, tmp_path: Path) -> None:
+    """And a random split is carried on, so that its parts stay as large over many days."""
+    table = two_days()[1].with_columns(time=pl.int_range(pl.len()))
+    days = [table.head(len(table) // 2 + 60 * day) for day in range(3)]
+    how = {**QUICK, "split": name, "epochs": 2}
+    runs = [gclrec.fit(days[0], folder=tmp_path / "0", **how)]
+    runs += [
+        gclrec.fit(days[day], folder=tmp_path / str(day), start_from=str(tmp_path / str(day - 1)))
+        for day in (1, 2)
+    ]
+    for before, after in itertools.pairwise(runs):
+        parts = [{part: raw_pairs(getattr(run.split, part)) for part in PARTS} for run in (before, after)]
+        assert not parts[0]["train"] & (parts[1]["valid"] | parts[1]["test"])
+        assert sum(map(len, parts[1].values())) == len(set().union(*parts[1].values()))
+        assert set().union(*parts[0].values()) < set().union(*parts[1].values())
+        if name == "random":
+            assert parts[0]["valid"] <= parts[1]["valid"]
+            assert parts[0]["test"] <= parts[1]["test"]
+            assert parts[1]["train"] - parts[0]["train"]
+    plain = gclrec.fit(days[2], **how)
+    for part in PARTS:
+        share = len(getattr(runs[2].split, part)) / len(getattr(plain.split, part))
+        assert share > (0.9 if name == "random" else 0.3)
+
+
+def raw_pairs(pairs: Interactions) -> set[tuple[str, int]]:
+    users, items = pairs.users.raw(pairs.user), pairs.items.raw(pairs.item)
+    return set(zip(users.to_list(), items.to_list(), strict=True))
 
 
 def test_a_chain_of_days_keeps_its_budget(tmp_path: Path) -> None:
