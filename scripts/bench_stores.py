@@ -23,7 +23,7 @@ def stores(run: Path, *, to: tuple[str, ...], users: int = 300, k: int = 20) -> 
     """Export a run to each store and ask it for the unseen items of some users, one by one.
 
     "found" is the share of the exact best that is in the list, "same order" the share of lists that are the
-    exact one place by place, items of equal scores aside. The same process asks all, in turn.
+    exact one place by place, items of equal scores aside. The same process asks all, one after the other.
 
     Args:
         run: run folder; its index is measured too, if it has one.

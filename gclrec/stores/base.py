@@ -14,13 +14,13 @@ from gclrec.data.interactions import IntArray
 from gclrec.recall.recommender import Recommender
 from gclrec.runs.embeddings import FloatArray
 
-SIDES = ("items", "users")
+TABLES = ("items", "users")
 PREFIX = "gclrec"
 """The names in a database: ``gclrec_items``, ``gclrec_users``, and where there are tables ``gclrec_seen``."""
 
 
 @dataclass(frozen=True, eq=False)
-class Catalogue:
+class StoreContent:
     """Vectors of a run as a database takes them: items, added ones included, and users with what they have.
 
     Args:
@@ -32,7 +32,7 @@ class Catalogue:
     version: str
 
     @classmethod
-    def of_run(cls, run: str | Path) -> Catalogue:
+    def of_run(cls, run: str | Path) -> StoreContent:
         """Read a run folder.
 
         Raises:
@@ -108,12 +108,12 @@ class Proposed(NamedTuple):
 class Store(Protocol):
     """A database that holds the vectors of one run at a time, under names that do not change.
 
-    What is written first goes under names with the version of the catalogue, so that vectors of two runs
+    What is written first goes under names with the version of the content, so that vectors of two runs
     never stand beside each other; :meth:`finish` gives it the lasting names and removes what had them.
     """
 
-    def begin(self, catalogue: Catalogue) -> dict[str, int] | None:
-        """Make room for a catalogue.
+    def begin(self, content: StoreContent) -> dict[str, int] | None:
+        """Make room for a content.
 
         Returns:
             How many rows of ``items`` and of ``users`` an interrupted export has left there, or ``None``
@@ -121,7 +121,7 @@ class Store(Protocol):
         """
 
     def put(self, side: str, batch: pl.DataFrame) -> None:
-        """Write rows of :meth:`Catalogue.batch`; a row that is there already is replaced."""
+        """Write rows of :meth:`StoreContent.batch`; a row that is there already is replaced."""
 
     def finish(self) -> None:
         """Build the index, give the lasting names to what was written, and remove what had them."""

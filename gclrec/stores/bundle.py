@@ -12,13 +12,13 @@ from gclrec.common.errors import InputError
 from gclrec.common.files import read_parquet, write_parquet
 from gclrec.common.manifest import MANIFEST, read_manifest, writing
 from gclrec.runs.embeddings import METRIC, FloatArray
-from gclrec.stores.base import SIDES, Catalogue, Proposed
+from gclrec.stores.base import TABLES, Proposed, StoreContent
 
 BUNDLE_KIND = "gclrec bundle"
 
 
 class Bundle:
-    """``items.parquet`` and ``users.parquet`` with the columns of :meth:`Catalogue.batch`, and a manifest.
+    """``items.parquet`` and ``users.parquet`` with the columns of :meth:`StoreContent.batch`, and a manifest.
 
     ``manifest.json`` holds the metric, the dimension, the version and a checksum of each file. The folder is
     replaced in one step, so an interrupted export leaves the former one, and begins anew.
@@ -31,16 +31,16 @@ class Bundle:
         parts = urlsplit(url)
         self.folder = Path(parts.netloc + parts.path).expanduser()
         self._values: dict[str, object] = {}
-        self._parts: dict[str, list[pl.DataFrame]] = {side: [] for side in SIDES}
+        self._parts: dict[str, list[pl.DataFrame]] = {side: [] for side in TABLES}
 
-    def begin(self, catalogue: Catalogue) -> dict[str, int] | None:
+    def begin(self, content: StoreContent) -> dict[str, int] | None:
         """Return ``None`` if the folder holds this version whole."""
-        self._values = {"metric": METRIC, "dim": catalogue.dim, "version": catalogue.version}
-        self._values |= {side: {"count": count} for side, count in catalogue.counts.items()}
+        self._values = {"metric": METRIC, "dim": content.dim, "version": content.version}
+        self._values |= {side: {"count": count} for side, count in content.counts.items()}
         there = (self.folder / MANIFEST).exists()
-        if there and read_manifest(self.folder, BUNDLE_KIND).get("version") == catalogue.version:
+        if there and read_manifest(self.folder, BUNDLE_KIND).get("version") == content.version:
             return None
-        return dict.fromkeys(SIDES, 0)
+        return dict.fromkeys(TABLES, 0)
 
     def put(self, side: str, batch: pl.DataFrame) -> None:
         """Keep a batch until :meth:`finish`."""
@@ -49,7 +49,7 @@ class Bundle:
     def finish(self) -> None:
         """Write the folder."""
         with writing(self.folder, BUNDLE_KIND, self._values) as fresh:
-            for side in SIDES:
+            for side in TABLES:
                 write_parquet(fresh / f"{side}.parquet", pl.concat(self._parts[side]))
 
     def user(self, raw: object) -> tuple[FloatArray, list[int | str]]:

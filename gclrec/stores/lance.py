@@ -10,13 +10,13 @@ import polars as pl
 
 from gclrec.common.errors import InputError
 from gclrec.runs.embeddings import FloatArray
-from gclrec.stores.base import PREFIX, SIDES, Catalogue, Proposed
+from gclrec.stores.base import PREFIX, TABLES, Proposed, StoreContent
 
 _MARK = b"gclrec_version"
 
 
 class Lance:
-    """Tables ``gclrec_items`` and ``gclrec_users`` with the columns of :meth:`Catalogue.batch`.
+    """Tables ``gclrec_items`` and ``gclrec_users`` with the columns of :meth:`StoreContent.batch`.
 
     Rows are gathered in tables with the version in their names, since a table cannot be renamed. No index is
     built: LanceDB then scans all items, exactly.
@@ -33,18 +33,18 @@ class Lance:
         self._database: Any = lancedb.connect(f"{within}:{place}" if within else urlsplit(url).path)
         self._version, self._dim = "", 0
 
-    def begin(self, catalogue: Catalogue) -> dict[str, int] | None:
+    def begin(self, content: StoreContent) -> dict[str, int] | None:
         """Count what an interrupted export has gathered; see :class:`~gclrec.stores.base.Store`."""
-        self._version, self._dim = catalogue.version, catalogue.dim
+        self._version, self._dim = content.version, content.dim
         names = self._names()
-        lasting = [f"{PREFIX}_{side}" for side in SIDES]
+        lasting = [f"{PREFIX}_{side}" for side in TABLES]
         if set(lasting) <= names and all(self._marked(name) == self._version for name in lasting):
             return None
         return {
             side: self._database.open_table(name).count_rows()
             if (name := self._gathered(side)) in names
             else 0
-            for side in SIDES
+            for side in TABLES
         }
 
     def put(self, side: str, batch: pl.DataFrame) -> None:
@@ -60,12 +60,12 @@ class Lance:
 
     def finish(self) -> None:
         """Replace each lasting table, in one step a table, and remove what was gathered."""
-        for side in SIDES:
+        for side in TABLES:
             whole = self._database.open_table(self._gathered(side)).to_arrow()
             marked = whole.replace_schema_metadata({_MARK: self._version.encode()})
             self._database.create_table(f"{PREFIX}_{side}", data=marked, mode="overwrite")
         for name in self._names():
-            if name.startswith(tuple(f"{PREFIX}_{side}_" for side in SIDES)):
+            if name.startswith(tuple(f"{PREFIX}_{side}_" for side in TABLES)):
                 self._database.drop_table(name)
 
     def user(self, raw: object) -> tuple[FloatArray, list[int | str]]:

@@ -11,7 +11,7 @@ import polars as pl
 
 from gclrec.common.errors import InputError
 from gclrec.runs.embeddings import FloatArray
-from gclrec.stores.base import PREFIX, SIDES, Catalogue, Proposed
+from gclrec.stores.base import PREFIX, TABLES, Proposed, StoreContent
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -36,23 +36,23 @@ class Milvus:
         self._client: MilvusClient = MilvusClient(where, token=token)
         self._version = ""
 
-    def begin(self, catalogue: Catalogue) -> dict[str, int] | None:
+    def begin(self, content: StoreContent) -> dict[str, int] | None:
         """Make the collections of a version; see :class:`~gclrec.stores.base.Store`."""
         from pymilvus import DataType
 
-        self._version = catalogue.version
-        if all(self._behind(side) == self._collection(side) for side in SIDES):
+        self._version = content.version
+        if all(self._behind(side) == self._collection(side) for side in TABLES):
             return None
-        for side in SIDES:
+        for side in TABLES:
             if self._client.has_collection(self._collection(side)):
                 continue
             schema = self._client.create_schema(auto_id=False)
-            if catalogue.id_type(side) == pl.Int64:
+            if content.id_type(side) == pl.Int64:
                 schema.add_field("id", DataType.INT64, is_primary=True)
             else:
                 schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=65535)
             schema.add_field("row", DataType.INT64)
-            schema.add_field("vector", DataType.FLOAT_VECTOR, dim=catalogue.dim)
+            schema.add_field("vector", DataType.FLOAT_VECTOR, dim=content.dim)
             if side == "items":
                 schema.add_field("popularity", DataType.INT64)
                 schema.add_field("cold", DataType.BOOL)
@@ -61,7 +61,7 @@ class Milvus:
             index = self._client.prepare_index_params()
             index.add_index("vector", index_type="AUTOINDEX", metric_type="IP")
             self._client.create_collection(self._collection(side), schema=schema, index_params=index)
-        return {side: self._count(self._collection(side)) for side in SIDES}
+        return {side: self._count(self._collection(side)) for side in TABLES}
 
     def put(self, side: str, batch: pl.DataFrame) -> None:
         """Write a batch."""
@@ -69,14 +69,14 @@ class Milvus:
 
     def finish(self) -> None:
         """Point the aliases at the new collections, items first, and remove the former ones."""
-        for side in SIDES:
+        for side in TABLES:
             alias, change = f"{PREFIX}_{side}", self._client.create_alias
             if self._behind(side) is not None:
                 change = self._client.alter_alias
             change(self._collection(side), alias)
-        kept = {self._collection(side) for side in SIDES}
+        kept = {self._collection(side) for side in TABLES}
         for name in self._client.list_collections():
-            if name.startswith(tuple(f"{PREFIX}_{side}_" for side in SIDES)) and name not in kept:
+            if name.startswith(tuple(f"{PREFIX}_{side}_" for side in TABLES)) and name not in kept:
                 self._client.drop_collection(name)
 
     def user(self, raw: object) -> tuple[FloatArray, list[int | str]]:

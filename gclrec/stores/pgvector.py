@@ -10,12 +10,12 @@ import polars as pl
 
 from gclrec.common.errors import InputError
 from gclrec.runs.embeddings import FloatArray
-from gclrec.stores.base import PREFIX, SIDES, Catalogue, Proposed
+from gclrec.stores.base import PREFIX, TABLES, Proposed, StoreContent
 
 if TYPE_CHECKING:
     import psycopg
 
-_TABLES = (*SIDES, "seen")
+_VIEWS = (*TABLES, "seen")
 _INDEXED = 2000
 """Dimensions up to which pgvector builds an index; beyond, it scans."""
 
@@ -42,13 +42,13 @@ class PgVector:
         self._connection.commit()
         self._version, self._dim = "", 0
 
-    def begin(self, catalogue: Catalogue) -> dict[str, int] | None:
+    def begin(self, content: StoreContent) -> dict[str, int] | None:
         """Make the tables of a version; see :class:`~gclrec.stores.base.Store`."""
-        self._version, self._dim = catalogue.version, catalogue.dim
+        self._version, self._dim = content.version, content.dim
         if self._current() == self._version:
             return None
-        user, item = (_KINDS[str(catalogue.id_type(side))] for side in ("users", "items"))
-        vector = f"row integer UNIQUE, vector vector({catalogue.dim})"
+        user, item = (_KINDS[str(content.id_type(side))] for side in ("users", "items"))
+        vector = f"row integer UNIQUE, vector vector({content.dim})"
         columns = {
             "items": f"id {item} PRIMARY KEY, {vector}, popularity bigint, cold boolean",
             "users": f"id {user} PRIMARY KEY, {vector}",
@@ -57,7 +57,7 @@ class PgVector:
         with self._connection.transaction():
             for name, held in columns.items():
                 self._connection.execute(f"CREATE TABLE IF NOT EXISTS {self._table(name)} ({held})")
-        return {side: self._count(self._table(side)) for side in SIDES}
+        return {side: self._count(self._table(side)) for side in TABLES}
 
     def put(self, side: str, batch: pl.DataFrame) -> None:
         """Copy a batch, in one transaction."""
@@ -86,12 +86,12 @@ class PgVector:
             items = self._table("items")
             if self._dim <= _INDEXED:
                 self._connection.execute(f"CREATE INDEX ON {items} USING hnsw (vector vector_ip_ops)")
-            for name in _TABLES:
+            for name in _VIEWS:
                 self._connection.execute(f"DROP VIEW IF EXISTS {PREFIX}_{name}")
                 self._connection.execute(f"CREATE VIEW {PREFIX}_{name} AS SELECT * FROM {self._table(name)}")
             for (other,) in self._connection.execute(
                 "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tablename ~ %s",
-                [f"^{PREFIX}_({'|'.join(_TABLES)})_[0-9a-f]{{12}}$"],
+                [f"^{PREFIX}_({'|'.join(_VIEWS)})_[0-9a-f]{{12}}$"],
             ).fetchall():
                 if not other.endswith(self._version):
                     self._connection.execute(f"DROP TABLE {other}")

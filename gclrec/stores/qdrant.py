@@ -11,7 +11,7 @@ import polars as pl
 
 from gclrec.common.errors import InputError
 from gclrec.runs.embeddings import FloatArray
-from gclrec.stores.base import PREFIX, SIDES, Catalogue, Proposed
+from gclrec.stores.base import PREFIX, TABLES, Proposed, StoreContent
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -45,18 +45,18 @@ class Qdrant:
         self._client: QdrantClient = QdrantClient(**made)
         self._version = ""
 
-    def begin(self, catalogue: Catalogue) -> dict[str, int] | None:
+    def begin(self, content: StoreContent) -> dict[str, int] | None:
         """Make the collections of a version; see :class:`~gclrec.stores.base.Store`."""
         from qdrant_client import models
 
-        self._version = catalogue.version
-        if set(self._aliases().values()) >= {self._collection(side) for side in SIDES}:
+        self._version = content.version
+        if set(self._aliases().values()) >= {self._collection(side) for side in TABLES}:
             return None
-        how = models.VectorParams(size=catalogue.dim, distance=models.Distance.DOT)
-        for side in SIDES:
+        how = models.VectorParams(size=content.dim, distance=models.Distance.DOT)
+        for side in TABLES:
             if not self._client.collection_exists(self._collection(side)):
                 self._client.create_collection(self._collection(side), vectors_config=how)
-        return {side: self._client.count(self._collection(side)).count for side in SIDES}
+        return {side: self._client.count(self._collection(side)).count for side in TABLES}
 
     def put(self, side: str, batch: pl.DataFrame) -> None:
         """Write a batch and wait for it."""
@@ -75,7 +75,7 @@ class Qdrant:
 
         former = self._aliases()
         changes: list[Any] = []
-        for side in SIDES:
+        for side in TABLES:
             alias = f"{PREFIX}_{side}"
             if alias in former:
                 gone = models.DeleteAlias(alias_name=alias)
@@ -83,9 +83,9 @@ class Qdrant:
             fresh = models.CreateAlias(collection_name=self._collection(side), alias_name=alias)
             changes.append(models.CreateAliasOperation(create_alias=fresh))
         self._client.update_collection_aliases(changes)
-        kept = {self._collection(side) for side in SIDES}
+        kept = {self._collection(side) for side in TABLES}
         for held in self._client.get_collections().collections:
-            if held.name.startswith(tuple(f"{PREFIX}_{side}_" for side in SIDES)) and held.name not in kept:
+            if held.name.startswith(tuple(f"{PREFIX}_{side}_" for side in TABLES)) and held.name not in kept:
                 self._client.delete_collection(held.name)
 
     def user(self, raw: object) -> tuple[FloatArray, list[int | str]]:

@@ -15,9 +15,9 @@ from gclrec.recall.recommendation import Recommendation
 from gclrec.recall.recommender import Recommender
 from gclrec.recall.top_k import best_first
 from gclrec.stores import open_store, shown_url
-from gclrec.stores.base import SIDES, Catalogue, Store
+from gclrec.stores.base import TABLES, Store, StoreContent
 
-BATCH = 1000
+ROWS_A_REQUEST = 1000
 """Rows that are sent at a time; an interrupted export goes on after the last whole batch."""
 
 CHECKED_USERS, CHECKED_K = 100, 20
@@ -44,7 +44,11 @@ class Exported(NamedTuple):
 
 
 def export_to(
-    run: str | Path, url: str, *, batch: int = BATCH, progress: Callable[[int, int], None] | None = None
+    run: str | Path,
+    url: str,
+    *,
+    batch: int = ROWS_A_REQUEST,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Exported:
     """Write the items and users of a run to a store, and compare its lists with the exact ones.
 
@@ -61,23 +65,23 @@ def export_to(
         InputError: the run has no vectors, or the store cannot be reached or refuses what is written.
     """
     began = time.perf_counter()
-    catalogue = Catalogue.of_run(run)
-    total = sum(catalogue.counts.values())
+    content = StoreContent.of_run(run)
+    total = sum(content.counts.values())
     with talking(url), closing(open_store(url)) as store:
-        there = store.begin(catalogue)
+        there = store.begin(content)
         resumed = total if there is None else 0
-        for side in SIDES if there is not None else ():
+        for side in TABLES if there is not None else ():
             first = there[side] // batch * batch if there else 0
             resumed += first
-            for start in range(first, catalogue.counts[side], batch):
-                store.put(side, catalogue.batch(side, start, start + batch))
+            for start in range(first, content.counts[side], batch):
+                store.put(side, content.batch(side, start, start + batch))
                 if progress is not None:
-                    before = 0 if side == SIDES[0] else catalogue.counts[SIDES[0]]
-                    progress(before + min(start + batch, catalogue.counts[side]), total)
+                    before = 0 if side == TABLES[0] else content.counts[TABLES[0]]
+                    progress(before + min(start + batch, content.counts[side]), total)
         if there is not None:
             store.finish()
-        recall = measured_recall(store, catalogue.recommender)
-    items, users = (catalogue.counts[side] for side in SIDES)
+        recall = measured_recall(store, content.recommender)
+    items, users = (content.counts[side] for side in TABLES)
     return Exported(items, users, resumed, time.perf_counter() - began, recall)
 
 

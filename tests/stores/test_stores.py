@@ -14,7 +14,7 @@ from gclrec.common.errors import InputError
 from gclrec.recall.recommender import Recommender
 from gclrec.runs.embeddings import write_embeddings
 from gclrec.stores import STORES, open_store, shown_url
-from gclrec.stores.base import Catalogue
+from gclrec.stores.base import StoreContent
 from gclrec.stores.upload import export_to, recommend_from
 from tests.recall.fake_run import FakeRun, write_run
 from tests.recall.folded_run import folded_run
@@ -96,7 +96,7 @@ def test_a_new_version_replaces_the_former_one(store: str, tmp_path: Path) -> No
     after = run_with_ties(tmp_path / "b", num_items=52, seed=4)
     export_to(before.path, store)
     with closing(open_store(store)) as held:
-        assert held.begin(Catalogue.of_run(before.path)) is None
+        assert held.begin(StoreContent.of_run(before.path)) is None
     export_to(after.path, store)
     check_lists(store, Recommender.load(after.path))
     with closing(open_store(store)) as held:
@@ -106,7 +106,7 @@ def test_a_new_version_replaces_the_former_one(store: str, tmp_path: Path) -> No
         assert sorted(seen) == sorted(after.items.raw(np.flatnonzero(known)).to_list())
         everything = held.propose(vector, 1000, [])
         assert sorted(everything.rows.tolist()) == list(range(52))
-        assert held.begin(Catalogue.of_run(before.path)) == {"items": 0, "users": 0}
+        assert held.begin(StoreContent.of_run(before.path)) == {"items": 0, "users": 0}
 
 
 def test_added_items_are_there(store: str, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_added_items_are_there(store: str, tmp_path: Path) -> None:
     recommender.add_items(pl.DataFrame({"user": users, "item": [1000] * 3})).save_added()
     export_to(run.path, store)
     check_lists(store, Recommender.load(run.path))
-    batch = Catalogue.of_run(run.path).batch("items", 49, 61)
+    batch = StoreContent.of_run(run.path).batch("items", 49, 61)
     assert batch.filter("cold")["id"].to_list() == [*run.items.ids.gather([50, 51, 52]).to_list(), 1000]
     assert batch.filter(pl.col("popularity") > 0)["row"].to_list() == [49, *range(53, 60)]
 
