@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -131,8 +132,7 @@ class Rounds:
             faults = getattr(self, name.replace("-", "_"))(stop)
             counts[name]["rounds"] += 1
             counts[name]["faults"] += bool(faults)
-            for fault in faults:
-                print(f"round {number}, {name}: {fault}", flush=True)
+            print(f"round {number}, {name}: {'; '.join(faults) or 'well'}", file=sys.stderr, flush=True)
         return {name: dict(count) for name, count in counts.items()}
 
 
