@@ -85,6 +85,6 @@ def open_store(url: str) -> Store:
 
 def shown_url(url: str) -> str:
     """Return a URL without passwords and keys, for messages."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=host, query="").geturl()
+    scheme, slashes, rest = url.partition("?")[0].partition("//")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}"

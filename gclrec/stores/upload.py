@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,8 +18,8 @@ from gclrec.recall.top_k import best_first
 from gclrec.stores import open_store, shown_url
 from gclrec.stores.base import TABLES, Store, StoreContent
 
-ROWS_A_REQUEST = 1000
-"""Rows that are sent at a time; an interrupted export goes on after the last whole batch."""
+ROWS, NUMBERS = 1000, 500_000
+"""Rows and numbers that a request holds at most; an interrupted export goes on after the last whole one."""
 
 CHECKED_USERS, CHECKED_K = 100, 20
 OVERSAMPLE = 2
@@ -47,7 +48,7 @@ def export_to(
     run: str | Path,
     url: str,
     *,
-    batch: int = ROWS_A_REQUEST,
+    batch: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Exported:
     """Write the items and users of a run to a store, and compare its lists with the exact ones.
@@ -58,7 +59,7 @@ def export_to(
     Args:
         run: the run folder; added items are included.
         url: of a store in :data:`gclrec.stores.STORES`.
-        batch: rows a request.
+        batch: rows a request; by the dimension if ``None``.
         progress: called after each batch with the rows written and the rows in all.
 
     Raises:
@@ -67,6 +68,7 @@ def export_to(
     began = time.perf_counter()
     content = StoreContent.of_run(run)
     total = sum(content.counts.values())
+    batch = batch or max(1, min(ROWS, NUMBERS // content.dim))
     with talking(url), closing(open_store(url)) as store:
         there = store.begin(content)
         resumed = total if there is None else 0
@@ -133,6 +135,7 @@ def talking(url: str) -> Iterator[None]:
     except (InputError, OSError, MemoryError):
         raise
     except Exception as error:
-        if type(error).__module__.partition(".")[0] in ("builtins", "numpy", "polars", "gclrec"):
-            raise
+        last = list(traceback.walk_tb(error.__traceback__))[-1][0]
+        if str(last.f_globals.get("__name__")).startswith("gclrec"):
+            raise  # a fault of ours
         raise InputError(f"{shown_url(url)}: {' '.join(str(error).split())}") from error

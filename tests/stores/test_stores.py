@@ -19,6 +19,8 @@ from gclrec.stores.upload import export_to, recommend_from
 from tests.recall.fake_run import FakeRun, write_run
 from tests.recall.folded_run import folded_run
 
+from .conftest import missing
+
 
 def run_with_ties(path: Path, *, ids: str = "int", seed: int = 0, num_items: int = 60) -> FakeRun:
     """Write a run with zero vectors on both sides and items whose scores tie."""
@@ -138,6 +140,11 @@ def test_what_cannot_be_reached_ends_in_one_line(tmp_path: Path, monkeypatch: py
     assert "secret" not in str(refused.value)
     assert "\n" not in str(refused.value)
     assert shown_url("qdrant://h:1/?api_key=secret") == "qdrant://h:1/"
+    assert shown_url("milvus:///a@b/c.db") == "milvus:///a@b/c.db"
+    assert shown_url("bundle:a/b") == "bundle:a/b"
+    if not missing("qdrant"):
+        with pytest.raises(InputError, match=r"^qdrant://127\.0\.0\.1:9: .*refused"):
+            export_to(run.path, "qdrant://127.0.0.1:9")
     monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
     with pytest.raises(InputError, match=r"needs pip install 'gclrec\[pgvector\]'"):
         export_to(run.path, "postgresql://h/x")
