@@ -175,13 +175,14 @@ def training_on(data: TrainingData) -> Train:
     """Return a function that trains in memory on training and validation pairs; test pairs are left out.
 
     Raises:
-        InputError: there are no validation pairs.
+        InputError: there are no validation pairs, or the settings name a run to start from.
     """
+    if data.config.start_from is not None:
+        raise InputError("--start-from: trials are compared from starts of their own; leave it out")
     split = selection_only(data.split)
 
     def train(config: TrainConfig, callbacks: Sequence[object]) -> None:
-        given: dict[str, Any] = {"attributes": data.attributes, "exposed": data.exposed, "start": data.start}
-        fit(config, split, callbacks=callbacks, **given)
+        fit(config, split, attributes=data.attributes, exposed=data.exposed, callbacks=callbacks)
 
     return train
 

@@ -232,6 +232,9 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     gclrec.fit(first, folder=tmp_path / "ease", baseline="ease")
     with pytest.raises(InputError, match="ease has no training that could be gone on with"):
         gclrec.fit(second, start_from=str(tmp_path / "ease"))
+    for study in (gclrec.compare, gclrec.tune):
+        with pytest.raises(InputError, match=r"^--start-from: .*; leave it out"):
+            study(second, start_from=run, **QUICK)
     with pytest.raises(InputError, match="no run folder to start from"):
         gclrec.fit(second, start_from=str(tmp_path / "nothing"))
 
