@@ -77,6 +77,7 @@ def test_every_setting_is_driven_by_a_test() -> None:
         "test_file",
         "valid_file",
         "no_header",
+        "start_from",  # in test_train
         "steps",  # below
     }
     assert set(TrainConfig.__dataclass_fields__) <= driven | elsewhere
