@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -57,6 +58,9 @@ def serve(
     for name, number in (("watch", watch), ("timeout", timeout)):
         if not 0.01 <= number <= 86_400:
             raise InputError(f"--{name}: found {number}, expected seconds from 0.01 to 86,400")
+    for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        # Before NumPy is imported: requests are answered side by side, where more threads for each only wait.
+        os.environ.setdefault(library, "1")
     from gclrec.common.files import local_path
 
     try:

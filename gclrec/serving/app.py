@@ -156,7 +156,14 @@ class Answering:
             size, more = size + len(chunks[-1]), message.get("more_body", False)
             if size > most:
                 raise RequestError("too-large", f"expected at most {most:,} bytes")
-        return self._decode(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+        content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        try:
+            return self._decode(content)
+        except msgspec.ValidationError as error:
+            if "got `float`" not in str(error):
+                raise
+            # 7.0 is a whole number in JSON, as tables with missing ids write it.
+            return msgspec.convert(_with_whole_numbers(msgspec.json.decode(content)), self._endpoint.takes)
 
     def _parameters(self, scope: Scope) -> Mapping[str, Any]:
         """Return the parameters of path and query."""
@@ -180,6 +187,15 @@ class Answering:
             except msgspec.ValidationError as error:
                 raise RequestError("invalid", f"parameter {each.name!r}: {error}") from None
         return found
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    """Return JSON values with ``7`` in place of ``7.0``."""
+    if isinstance(value, dict):
+        return {name: _with_whole_numbers(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return list(map(_with_whole_numbers, value))
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53 else value
 
 
 def _content(answer: Any) -> bytes:
@@ -218,6 +234,17 @@ def problem(refusal: RequestError, request_id: bytes) -> tuple[int, bytes, bytes
     return status, b"application/problem+json", _encode(told)
 
 
+class _ByMethod:
+    """The endpoints of one address, an ASGI application."""
+
+    def __init__(self, methods: Mapping[str, Answering]) -> None:
+        self._methods = methods
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        await self._methods[method](scope, receive, send)
+
+
 async def _not_answered(request: Request, error: Exception) -> Response:
     """Answer an address that is unknown, or does not take the method."""
     assert isinstance(error, HTTPException)
@@ -252,14 +279,14 @@ def create_app(
     keys, limits, log = keys or ApiKeys(), limits or Limits(), log or StructuredLog()
     instruments = Instruments(options.state / "counters", [each.name for each in ENDPOINTS])
     service = Service(options, instruments, log.event, first)
+    addresses: dict[str, dict[str, Answering]] = {}
+    for endpoint in ENDPOINTS:
+        answering = Answering(endpoint, service, keys, limits, log)
+        addresses.setdefault(endpoint.path, {})[endpoint.method] = answering
     routes = [
-        Route(
-            # Raw ids may hold a slash.
-            endpoint.path.replace("{id}", "{id:path}"),
-            Answering(endpoint, service, keys, limits, log),
-            methods=[endpoint.method],
-        )
-        for endpoint in ENDPOINTS
+        # Raw ids may hold a slash.
+        Route(path.replace("{id}", "{id:path}"), _ByMethod(methods), methods=list(methods))
+        for path, methods in addresses.items()
     ]
     described = _encode(document())
     page = files("gclrec.serving").joinpath("page", "index.html").read_bytes()

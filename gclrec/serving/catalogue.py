@@ -137,7 +137,7 @@ class Catalogue:
         """
         if field not in self._attributes.columns:
             known = ", ".join(self._attributes.columns) or "none"
-            raise RequestError("invalid", f"unknown attribute {field!r}, expected one of {known}")
+            raise RequestError("unknown-attribute", f"unknown attribute {field!r}, expected one of {known}")
         column = self._attributes[field]
         if isinstance(column.dtype, pl.List):
             column = column.list.first()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, UnsetType
 
 from gclrec.serving.describe import description
 from gclrec.serving.messages import (
@@ -90,13 +90,16 @@ def _is_light(request: Restriction) -> bool:
 
 
 def recommend(service: Service, request: RecommendRequest, _: Mapping[str, Any]) -> Any:
-    """Answer few users at once, and others in a thread."""
-    served = service.served
-    users = 1 if request.users is None else len(request.users)
+    """Answer known users together, few others at once, and many in a thread."""
+    served, user = service.served, request.user
+    users = 1 if isinstance(request.users, UnsetType) else len(request.users)
     service.instruments.count("users", users)
-    if _is_light(request) and users <= _FEW_USERS and not request.explain:
-        return served.recommend(request)
-    return service.in_thread(served.recommend, request)
+    if not _is_light(request) or users > _FEW_USERS or request.explain:
+        return service.in_thread(served.recommend, request)
+    alone = isinstance(request.users, UnsetType) and not (request.exclude or request.attributes)
+    if alone and not isinstance(user, UnsetType) and served.knows(user):
+        return service.recommend_soon(request)
+    return served.recommend(request)
 
 
 def recommend_for(service: Service, request: HistoryRequest, _: Mapping[str, Any]) -> Any:
@@ -179,8 +182,6 @@ def figures(service: Service, _: None, __: Mapping[str, Any]) -> str:
 _STRINGS = Parameter(
     "ids_as_strings", bool | None, "Write whole-number ids as text; by default as the service is set.", None
 )
-_KNOWN = ("unknown-user", "unknown-item")
-
 ENDPOINTS = (
     Endpoint(
         "recommend",
@@ -230,7 +231,7 @@ ENDPOINTS = (
         (Added,),
         write=True,
         examples={"by users": {"items": [{"id": 900001, "users": [17, 42], "attributes": {"title": "New"}}]}},
-        refusals=("conflict", "no-space"),
+        refusals=("unknown-user", "conflict", "no-space"),
     ),
     Endpoint(
         "find-items",
@@ -279,7 +280,7 @@ ENDPOINTS = (
         (Accepted,),
         write=True,
         examples={"one": {"interactions": [{"user": 17, "item": 3}]}},
-        refusals=("no-space",),
+        refusals=("conflict", "no-space"),
     ),
     Endpoint(
         "reload",
@@ -310,6 +311,7 @@ ENDPOINTS = (
             Parameter("by", str, "Attribute that groups the items; none if it is empty.", ""),
             _STRINGS,
         ),
+        refusals=("unknown-attribute",),
     ),
     Endpoint("health", "GET", "/healthz", "Whether the process lives", health, gives=(State,), write=None),
     Endpoint(

@@ -20,7 +20,7 @@ MOST_ANSWERS = 200_000
 
 Id = Annotated[int | str, Meta(description="A raw id, a whole number of 64 bits or text, as in the data.")]
 IntId = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-TextId = Annotated[str, Meta(min_length=1, max_length=1_000, pattern=r"^[^\x00-\x1f\x7f\ud800-\udfff]*$")]
+TextId = Annotated[str, Meta(min_length=1, max_length=1_000, pattern=r"^[^\x00-\x1f\x7f]*$")]
 RawId = IntId | TextId
 Length = Annotated[int, Meta(ge=1, le=1_000, description="Length of a list.")]
 History = Annotated[list[RawId], Meta(min_length=1, max_length=MOST_IDS)]
@@ -50,19 +50,19 @@ class Restriction(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class RecommendRequest(Restriction):
     """The best items for one user, or for each of several."""
 
-    user: Annotated[RawId | None, Meta(description="One user; give this or `users`.")] = None
+    user: Annotated[RawId | UnsetType, Meta(description="One user; give this or `users`.")] = UNSET
     users: Annotated[
-        Annotated[list[RawId], Meta(min_length=1, max_length=MOST_ASKED)] | None,
+        Annotated[list[RawId], Meta(min_length=1, max_length=MOST_ASKED)] | UnsetType,
         Meta(description="Several users; the answer has one result for each."),
-    ] = None
+    ] = UNSET
     exclude_seen: Annotated[bool, Meta(description="Leave out what the user has.")] = True
     unknown: Annotated[
         Literal["error", "popular", "items"],
         Meta(description="What an unknown user gets: an error, popular items, or a list from `items`."),
     ] = "error"
     items: Annotated[
-        History | None, Meta(description="History of an unknown user, for `unknown: items`.")
-    ] = None
+        History | UnsetType, Meta(description="History of an unknown user, for `unknown: items`.")
+    ] = UNSET
     explain: Annotated[
         int, Meta(ge=0, le=50, description="Explain each item by so many items of the history.")
     ] = 0

@@ -22,6 +22,12 @@ def document() -> dict[str, Any]:
     for endpoint in ENDPOINTS:
         types += [*endpoint.gives, *([] if endpoint.takes is None else [endpoint.takes])]
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    # What types cannot say: one of two fields, and a field that a value of another one needs.
+    components["RecommendRequest"] |= {
+        "oneOf": [{"required": ["user"]}, {"required": ["users"]}],
+        "if": {"properties": {"unknown": {"const": "items"}}, "required": ["unknown"]},
+        "then": {"required": ["items"]},
+    }
     known = dict(zip(map(str, types), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in ENDPOINTS:

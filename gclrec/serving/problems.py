@@ -10,6 +10,7 @@ KINDS_OF_PROBLEMS = {
     "not-found": (404, "There is no such address."),
     "unknown-user": (404, "The user is unknown."),
     "unknown-item": (404, "The item is unknown."),
+    "unknown-attribute": (404, "The attribute is unknown."),
     "method-not-allowed": (405, "The address does not take this method."),
     "timeout": (408, "The request took too long to arrive."),
     "conflict": (409, "The run cannot take this now."),

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from gclrec.common.errors import InputError
 from gclrec.common.ragged import Ragged
@@ -71,15 +71,26 @@ class Served:
 
     def recommend(self, request: RecommendRequest) -> Recommended | ManyRecommended:
         """Answer one user, or several."""
-        if request.users is None and request.user is not None:
+        if isinstance(request.users, UnsetType):
+            if isinstance(request.user, UnsetType):
+                raise RequestError("invalid", "give one of `user` and `users`", pointer="/user")
             return self._recommend([request.user], request)[0]
-        if request.users is None or request.user is not None:
+        if not isinstance(request.user, UnsetType):
             raise RequestError("invalid", "give one of `user` and `users`", pointer="/user")
         if len(request.users) * request.k > MOST_ANSWERS:
             raise RequestError(
                 "invalid", f"users times k is over {MOST_ANSWERS:,}; ask for fewer", pointer="/k"
             )
         return ManyRecommended(self._recommend(request.users, request))
+
+    def knows(self, user: int | str) -> bool:
+        """Return whether the run has a trained vector of a user."""
+        return self.recommender.lookups[0].find(user) >= 0
+
+    def recommend_alike(self, requests: Sequence[RecommendRequest]) -> list[Recommended]:
+        """Answer requests for one user of the run each that differ in nothing else."""
+        users = [request.user for request in requests if not isinstance(request.user, UnsetType)]
+        return self._recommend(users, requests[0])
 
     def _recommend(self, users: Sequence[int | str], request: RecommendRequest) -> list[Recommended]:
         recommender = self.recommender
@@ -113,7 +124,9 @@ class Served:
                 if request.unknown == "error":
                     message = f"unknown user {raw!r}; see `unknown` for what such users can get"
                     raise RequestError(
-                        "unknown-user", message, pointer="/user" if request.users is None else "/users"
+                        "unknown-user",
+                        message,
+                        pointer="/user" if isinstance(request.users, UnsetType) else "/users",
                     )
                 source = "popular"
                 if request.unknown == "items":
@@ -126,9 +139,9 @@ class Served:
     def _tells(self, history: list[int]) -> bool:
         return bool(history) and bool(self.recommender.folding.item_tells[history].any())
 
-    def _given(self, items: list[int | str] | None, *, skip_unknown: bool = True) -> list[int]:
+    def _given(self, items: list[int | str] | UnsetType, *, skip_unknown: bool = True) -> list[int]:
         """Return the rows of a history in a request."""
-        if not items:
+        if isinstance(items, UnsetType):
             raise RequestError(
                 "invalid", "`unknown` is `items`, so give `items`, what the user has", pointer="/items"
             )

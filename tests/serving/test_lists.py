@@ -46,6 +46,10 @@ def test_ids_keep_their_type(client: Client, run: FoldedRun) -> None:
     plain = client.post("/v1/recommend", {"user": str(user)}).json
     assert plain["user"] == user
     assert all(type(each) is type(item) for each in plain["items"])
+    if isinstance(user, int):
+        decimal = {"users": [float(user)], "k": 10.0, "exclude": [float(plain["items"][0])]}
+        (answer,) = client.post("/v1/recommend", decimal).json["results"]
+        assert (answer["user"], answer["items"][:9]) == (user, plain["items"][1:])
     text = client.post("/v1/recommend", {"user": user, "ids_as_strings": True}).json
     assert text["user"] == str(user)
     assert text["items"] == [str(each) for each in plain["items"]]
@@ -168,7 +172,7 @@ def test_map_and_description(client: Client, run: FoldedRun) -> None:
     assert flat["group"][flat["titles"].index("Film 1")] == 0
     assert max(map(abs, flat["x"])) <= 1
     assert np.var(flat["x"]) > np.var(flat["y"]) > 0
-    assert client.get("/v1/map?by=nothing").status == 422
+    assert client.get("/v1/map?by=nothing").status == 404
     about = client.get("/v1/run").json
     assert (about["users"], about["items"], about["cold_items"]) == (30, 60, 3)
     assert about["explains"] is True

@@ -130,7 +130,7 @@ def test_items_by_vectors(client: Client, run: FoldedRun) -> None:
         ({"id": 333, "users": [10**15]}, "unknown user"),
     ):
         answer = client.post("/v1/items", {"items": [wrong]})
-        assert answer.status == 422
+        assert answer.status == 409
         assert detail in answer.json["detail"]
     assert client.post("/v1/items", b'{"items": [{"id": 1, "vector": [NaN]}]}').status == 400
 
