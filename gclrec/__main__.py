@@ -26,6 +26,7 @@ for name, what in {
     "recommend": "Top-k items for users of a run or new users.",
     "similar": "Items most similar to an item of a run.",
     "serve": "Answer requests for recommendations over HTTP, with a page.",
+    "mcp": "Answer an assistant with tools, by the Model Context Protocol.",
     "add-items": "Give vectors to new items without training again.",
     "temperature": "How many negatives a run's temperature leaves in play.",
     "methods": "List the published models and baselines by name.",

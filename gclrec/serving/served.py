@@ -69,12 +69,16 @@ class Served:
 
     # -- lists -----------------------------------------------------------------------------------
 
+    def recommend_user(self, request: RecommendRequest) -> Recommended:
+        """Answer the one user of a request."""
+        if isinstance(request.user, UnsetType):
+            raise RequestError("invalid", "give one of `user` and `users`", pointer="/user")
+        return self._recommend([request.user], request)[0]
+
     def recommend(self, request: RecommendRequest) -> Recommended | ManyRecommended:
         """Answer one user, or several."""
         if isinstance(request.users, UnsetType):
-            if isinstance(request.user, UnsetType):
-                raise RequestError("invalid", "give one of `user` and `users`", pointer="/user")
-            return self._recommend([request.user], request)[0]
+            return self.recommend_user(request)
         if not isinstance(request.user, UnsetType):
             raise RequestError("invalid", "give one of `user` and `users`", pointer="/user")
         if len(request.users) * request.k > MOST_ANSWERS:
