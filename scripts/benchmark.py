@@ -14,6 +14,7 @@ from bench_common import in_turn, show, train_graph, use_threads
 from bench_evaluate import evaluation
 from bench_quality import time_to_quality
 from bench_scale import scale
+from bench_serve import serve
 from bench_steps import against, epoch, step
 from bench_stores import stores
 from bench_views import views
@@ -23,7 +24,7 @@ from torch import Tensor
 app = App(
     name="benchmark", help=__doc__, version_flags=[], default_parameter=Parameter(consume_multiple=True)
 )
-for command in (step, against, epoch, views, evaluation, build, time_to_quality, scale, stores):
+for command in (step, against, epoch, views, evaluation, build, time_to_quality, scale, stores, serve):
     app.command(command, name=command.__name__.replace("_", "-").replace("evaluation", "evaluate"))
 
 

@@ -22,6 +22,7 @@ LOAD_SECONDS = 600.0
 """Seconds that a worker waits for another one that loads the run."""
 
 _KEPT = 2  # snapshots that stay: the newest, and the one that other workers still answer from
+_TRIES = 5  # to read a run that other processes change meanwhile
 _PARTS = ("embeddings", "added", "fold_in", "index", "split", "attributes")
 
 
@@ -54,17 +55,20 @@ def shared_recommender(run: Path, folder: Path) -> tuple[str, Recommender]:
         folder: where the arrays are kept.
 
     Raises:
-        InputError: a file of the run is missing or damaged, or the run is being replaced.
+        InputError: a file of the run is missing or damaged, or the run changes again and again.
         OSError: the disk is full, or the folder is not writable.
     """
     run = run.resolve()
     check_run(run)
     folder.mkdir(parents=True, exist_ok=True)
     with holding(folder, "loading a run", wait=LOAD_SECONDS):
-        version = version_of(run)
-        recommender = _loaded(run)
-        if version_of(run) != version:
-            raise InputError(f"{run}: was replaced while it was read; it is loaded again")
+        for _ in range(_TRIES):
+            version = version_of(run)
+            recommender = _loaded(run)
+            if version_of(run) == version:
+                break
+        else:
+            raise InputError(f"{run}: was replaced again and again while it was read; try later")
         place = folder / version
         place.mkdir(exist_ok=True)
         mapped = _mapped(recommender, place)

@@ -2,6 +2,7 @@
 
     python scripts/torture/run.py kill --rounds 20 --seed 0
     python scripts/torture/run.py fuzz --count 10000 --seed 0
+    python scripts/torture/run.py serve --seconds 1200 --seed 0 --run runs/gowalla
 
 The exit code is 1 if anything ended badly. What each campaign does is told in its module and in
 docs/reliability.md.
@@ -18,6 +19,7 @@ from pathlib import Path
 import concurrency
 import kill
 import limits
+import serving
 import signals
 from rounds import COMMANDS
 
@@ -27,11 +29,18 @@ def main() -> int:
     if sys.argv[1:2] == ["fuzz"]:
         return subprocess.call([sys.executable, str(Path(__file__).with_name("fuzz.py")), *sys.argv[2:]])
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("campaign", choices=["kill", "limits", "signals", "concurrency", "fuzz"])
+    parser.add_argument("campaign", choices=["kill", "limits", "signals", "concurrency", "serve", "fuzz"])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", default=(), choices=COMMANDS, help="for kill and limits")
+    parser.add_argument("--seconds", type=float, default=60, help="for serve")
+    parser.add_argument("--run", type=Path, help="for serve: a run folder, which is changed")
+    parser.add_argument("--workers", type=int, default=1, help="for serve")
     given = parser.parse_args()
+    if given.campaign == "serve":
+        served = serving.campaign(given.seconds, given.seed, run=given.run, workers=given.workers)
+        print(json.dumps(served))
+        return int(bool(served["faults"]))
     if given.campaign in ("kill", "limits"):
         by_command = {"kill": kill, "limits": limits}[given.campaign].campaign(
             given.rounds, given.seed, given.only

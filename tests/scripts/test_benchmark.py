@@ -45,6 +45,17 @@ def test_propagation(bench: Bench) -> None:
     assert set(found["both_ms"]) == {"gclrec", "COO", "CSR", "PyG MessagePassing"}
 
 
+def test_serve(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("uvicorn")
+    monkeypatch.setattr("bench_serve.shutil.which", lambda _: None)  # the client that needs no wrk
+    run = tmp_path / "run"
+    gclrec.fit("synthetic-60x40x900", folder=run, epochs=1, dim=4)
+    short = ("--seconds", 0.2, "--rounds", 1, "--batch", 4, "--no-bare", "--connections", 1, 2)
+    found = bench("serve", run, *short)["measured"]
+    assert {(each["users"], each["connections"]) for each in found} == {(1, 1), (1, 2), (4, 1), (4, 2)}
+    assert all(each["rate"] > 0 and each["p50_ms"] <= each["p99_ms"] for each in found)
+
+
 def test_views(bench: Bench) -> None:
     found = bench(
         "views", "--datasets", "synthetic", "--names", "edge_drop", "--repeats", 1, "--dim", 4, "--threads", 1

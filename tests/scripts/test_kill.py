@@ -46,3 +46,13 @@ def test_processes_at_once_lose_nothing() -> None:
 
     found = concurrency.campaign(1, seed=0)
     assert (found["lost"], found["faults"]) == (0, 0)
+
+
+def test_a_service_answers_as_python_does_and_loses_nothing() -> None:
+    pytest.importorskip("uvicorn")
+    import serving
+
+    found = serving.campaign(3, seed=0, kills=1)
+    assert (found["faults"], found["kills"]) == (0, 1)
+    assert found["compared"] >= 48
+    assert found["feedback"] > 0
