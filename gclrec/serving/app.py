@@ -40,6 +40,11 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}")
+_FURTHER_HEADERS = {
+    401: ((b"www-authenticate", b"Bearer"),),
+    413: ((b"connection", b"close"),),
+    503: ((b"retry-after", b"1"),),
+}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -56,6 +61,14 @@ class Limits:
     body: int = 4 << 20
     seconds: float = 30.0
     waiting: int = 512
+
+
+@dataclass
+class _Arrival:
+    """How far a request is: whether all of it has arrived, and whether its time is over."""
+
+    whole: bool = False
+    expired: bool = False
 
 
 class Answering:
@@ -78,57 +91,54 @@ class Answering:
         self._media_type = endpoint.media_type.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        began = time.perf_counter()
-        asked = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        request_id = asked if _REQUEST_ID.fullmatch(asked) else secrets.token_hex(8).encode()
-        service, status, error = self._service, 200, None
-        task, expired = asyncio.current_task(), []
+        """Answer one request within its time."""
+        service, task, arrival = self._service, asyncio.current_task(), _Arrival()
 
         def expire() -> None:
-            expired.append(True)
+            arrival.expired = True
             if task is not None:
                 task.cancel()
 
         timer = asyncio.get_running_loop().call_later(self._limits.seconds, expire)
         service.in_work += 1
-        arrived = False
+        try:
+            await self._answer(scope, receive, send, arrival)
+        except asyncio.CancelledError:
+            if not arrival.expired:
+                raise  # else the client does not read its answer: the server closes the connection
+        finally:
+            timer.cancel()
+            service.in_work -= 1
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, arrival: _Arrival) -> None:
+        service, began = self._service, time.perf_counter()
+        asked = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request_id = asked if _REQUEST_ID.fullmatch(asked) else secrets.token_hex(8).encode()
+        status, media_type, error = 200, self._media_type, None
         try:
             if service.in_work > self._limits.waiting:
                 raise RequestError("unavailable", "too many requests at a time; try again soon")
             if self._endpoint.write is not None:
                 self._keys.check(scope["headers"], write=self._endpoint.write)
             body = await self._body(scope, receive)
-            arrived = True
+            arrival.whole = True
             found = self._endpoint.answer(service, body, self._parameters(scope))
             content = _content(await found if isawaitable(found) else found)
-            media_type = self._media_type
         except asyncio.CancelledError:
-            if not expired:
+            if not arrival.expired:
                 raise
-            status, media_type, content = problem(
-                RequestError(
-                    "unavailable" if arrived else "timeout", f"took over {self._limits.seconds:g} seconds"
-                ),
-                request_id,
-            )
+            kind = "unavailable" if arrival.whole else "timeout"
+            late = RequestError(kind, f"took over {self._limits.seconds:g} seconds")
+            status, media_type, content = problem(late, request_id)
         except Exception as failed:
             refusal, error = request_error(failed)
             status, media_type, content = problem(refusal, request_id)
-        finally:
-            timer.cancel()
-            service.in_work -= 1
         headers = [
             (b"content-type", media_type),
             (b"content-length", str(len(content)).encode()),
             (b"x-request-id", request_id),
+            *_FURTHER_HEADERS.get(status, ()),
         ]
-        if status == 401:
-            headers.append((b"www-authenticate", b"Bearer"))
-        if status == 503:
-            headers.append((b"retry-after", b"1"))
-        if status == 413:
-            headers.append((b"connection", b"close"))
         seconds = time.perf_counter() - began
         service.instruments.request(self._endpoint.name, status, seconds)
         self._log.request(self._endpoint.name, request_id.decode(), status, seconds, error)

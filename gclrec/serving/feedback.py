@@ -128,23 +128,29 @@ class Follower:
         try:
             if self._newest and os.stat(self._newest).st_size != self._read[self._newest]:  # noqa: PTH116
                 return self._tail(self._newest)
+        except FileNotFoundError:  # an old file was removed: the folder tells what is left
+            self._newest = ""
+        try:
             changed = os.stat(self._folder).st_mtime_ns  # noqa: PTH116 - asked for each request
         except FileNotFoundError:
             return []
         if changed == self._changed:
             return []
         files = sorted(map(str, self._folder.glob("*.csv")))
+        self._read = {path: start for path, start in self._read.items() if path in files}
         found = [event for path in files for event in self._tail(path)]
         self._changed, self._newest = changed, files[-1] if files else ""
         return found
 
     def _tail(self, path: str) -> list[Event]:
         with open(path, "rb") as file:  # noqa: PTH123
-            size, start = os.fstat(file.fileno()).st_size, self._read.get(path, 0)
-            file.seek(min(start, size))  # rows of an append that failed were cut off again
+            start = self._read.get(path, 0)
+            if os.fstat(file.fileno()).st_size < start:  # rows of an append that failed were cut off again
+                start = 0
+            file.seek(start)
             content = file.read()
         content = content[: content.rfind(b"\n") + 1]  # a line that is being written is read later
-        self._read[path] = min(start, size) + len(content)
+        self._read[path] = start + len(content)
         found = []
         for row in csv.reader(content.removeprefix(HEADER).decode(errors="replace").split("\n")):
             try:

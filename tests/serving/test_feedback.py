@@ -89,6 +89,31 @@ def test_half_a_line_is_not_read_and_is_cut_off(tmp_path: Path) -> None:
     assert follower.damaged == 1
 
 
+def test_old_files_may_be_removed(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    append_events(log, [Event("1", "2", 3.0), Event("4", "5", 6.0)])
+    follower = Follower(log)
+    assert len(follower.fresh()) == 2
+    next(log.glob("*.csv")).unlink()
+    assert follower.fresh() == []
+    append_events(log, [Event("7", "8", 9.0)])
+    assert follower.fresh() == [Event("7", "8", 9.0)]
+    assert follower.fresh() == []
+
+
+def test_rows_that_are_taken_back_are_no_harm(tmp_path: Path) -> None:
+    """A failed append may have been read before it was cut off; what follows is read all the same."""
+    append_events(tmp_path, [Event("1", "2", 3.0)])
+    path = next(tmp_path.glob("*.csv"))
+    follower, size = Follower(tmp_path), path.stat().st_size
+    with path.open("ab") as file:
+        file.write(b"4,5,6.0\n4,5,7.0\n")
+    assert len(follower.fresh()) == 3
+    os.truncate(path, size)
+    append_events(tmp_path, [Event("7", "8", 9.0)])
+    assert follower.fresh()[-1] == Event("7", "8", 9.0)
+
+
 def test_a_new_day_is_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     follower, events = Follower(tmp_path / "log"), [Event(str(day), "2", 3.0) for day in range(3)]
     assert follower.fresh() == []

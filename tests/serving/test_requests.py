@@ -93,6 +93,26 @@ def test_limits(run: FoldedRun) -> None:
         assert (late.status, late.headers["retry-after"]) == (503, "1")
 
 
+def test_a_client_that_does_not_read_is_let_go(run: FoldedRun) -> None:
+    with Client(create_app(options_of(run), limits=Limits(seconds=0.1))) as client:
+
+        async def ask() -> int:
+            pieces = [{"type": "http.request", "body": b"", "more_body": False}]
+
+            async def receive() -> dict:
+                return pieces.pop()
+
+            async def send(_: dict) -> None:
+                await asyncio.Event().wait()
+
+            path = {"path": "/healthz", "raw_path": b"/healthz", "root_path": "", "query_string": b""}
+            scope = {"type": "http", "method": "GET", "headers": [], **path}
+            await client.app(scope, receive, send)
+            return client.service.in_work
+
+        assert client.run(ask()) == 0
+
+
 def test_keys(run: FoldedRun) -> None:
     keys = ApiKeys(["read:reader-key", "write:writer-key"])
     body = {"interactions": [{"user": run.users.ids[1], "item": run.items.ids[1]}]}
