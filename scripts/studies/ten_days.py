@@ -68,7 +68,7 @@ def folded(recommender: gclrec.Recommender, since: pl.DataFrame, users: pl.Serie
 def study(
     events: pl.DataFrame, first: date, days: int, span: int, folder: Path, settings: dict[str, Any]
 ) -> list[dict]:
-    """Return a row for each day and way, with recall@K of tomorrow and the CPU seconds of keeping up to date."""
+    """Return a row for each day and way: recall@K of tomorrow, CPU seconds of training or folding in."""
     file = folder / "ten_days.json"
     rows: list[dict] = json.loads(file.read_text()) if file.exists() else []
     for number in range(len(rows) // len(WAYS), days + 1):
