@@ -46,10 +46,14 @@ def options_of(made: FoldedRun, **more: object) -> ServiceOptions:
     return ServiceOptions(**given | more)
 
 
-@pytest.fixture(params=["int", "string"])
+BOTH = pytest.mark.parametrize("run", ["int", "string"], indirect=True)
+"""Once with whole numbers as ids and once with text."""
+
+
+@pytest.fixture
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> FoldedRun:
-    """Return a run folder, once with whole numbers as ids and once with text."""
-    made = folded_run(tmp_path / "run", ids=request.param)
+    """Return a run folder, with whole numbers as ids unless a test says otherwise."""
+    made = folded_run(tmp_path / "run", ids=getattr(request, "param", "int"))
     (made.path / "config.toml").write_text('encoder = "lightgcn"\n')
     return made
 

@@ -15,7 +15,7 @@ from gclrec.serving.feedback import Event, Follower, append_events
 from tests.recall.folded_run import FoldedRun
 
 from .client import Client
-from .conftest import options_of
+from .conftest import BOTH, options_of
 from .test_lists import same, table_of
 
 AWKWARD = ['a,b "c"', "ünï", "=1+1", "x" * 300]
@@ -25,6 +25,7 @@ def told(*pairs: tuple[object, object]) -> dict:
     return {"interactions": [{"user": user, "item": item} for user, item in pairs]}
 
 
+@BOTH
 def test_feedback_counts_in_the_next_answer(client: Client, run: FoldedRun) -> None:
     """As in Python: a user of the run with further items, and a new user with only these."""
     recommender, ids = Recommender.load(run.path), run.items.ids.to_list()
@@ -46,6 +47,7 @@ def test_feedback_counts_in_the_next_answer(client: Client, run: FoldedRun) -> N
     assert client.get(f"/v1/users/{new}").json["trained"] is False
 
 
+@BOTH
 def test_other_workers_and_restarts_see_it(run: FoldedRun) -> None:
     user, item = run.users.ids[1], run.items.ids[7]
     with Client(create_app(options_of(run))) as one, Client(create_app(options_of(run))) as two:
@@ -141,6 +143,7 @@ def test_a_full_disk_keeps_nothing_and_says_so(
     assert log.read_bytes() == before
 
 
+@BOTH
 def test_ids_that_training_could_not_read_are_refused(client: Client, run: FoldedRun) -> None:
     item = run.items.ids[0]
     for user in ("line\nbreak", "", "x" * 1001):

@@ -10,6 +10,9 @@ from gclrec import Recommender
 from tests.recall.folded_run import FoldedRun
 
 from .client import Client
+from .conftest import BOTH
+
+pytestmark = BOTH
 
 
 def same(answer: dict, expected: list) -> None:

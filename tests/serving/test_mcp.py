@@ -18,7 +18,7 @@ from gclrec.serving.mcp_tools import tools_of
 from gclrec.serving.service import load_served
 from tests.recall.folded_run import FoldedRun
 
-from .conftest import options_of
+from .conftest import BOTH, options_of
 
 
 def asked(server: object, *calls: tuple[str, dict]) -> list:
@@ -37,6 +37,7 @@ def asked(server: object, *calls: tuple[str, dict]) -> list:
     return asyncio.run(ask())
 
 
+@BOTH
 def test_tools(run: FoldedRun) -> None:
     recommender, ids = Recommender.load(run.path), run.items.ids.to_list()
     user = run.users.ids[3]
@@ -75,7 +76,6 @@ def test_errors_are_one_sentence(run: FoldedRun) -> None:
         assert "Traceback" not in text
 
 
-@pytest.mark.parametrize("run", ["int"], indirect=True)
 def test_the_command_speaks_over_stdio(run: FoldedRun, tmp_path: Path) -> None:
     command = mcp.StdioServerParameters(
         command=sys.executable,

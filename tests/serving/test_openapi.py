@@ -36,14 +36,13 @@ def test_every_address_and_example_is_there(client: Client, run: FoldedRun) -> N
     assert set(problem["properties"]) == set(Problem.__struct_fields__)
 
 
-@pytest.mark.parametrize("run", ["int"], indirect=True)
 def test_schemathesis_finds_no_violation(run: FoldedRun, tmp_path: Path) -> None:
     pytest.importorskip("schemathesis")
     with serving(run.path, "--no-log-requests") as (_, url):
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", "--checks", "all"),
-                *("--max-examples", "10", "--seed", "1", "--phases", "examples,coverage,fuzzing"),
+                *("--max-examples", "5", "--seed", "1", "--phases", "examples,coverage,fuzzing"),
             ],
             capture_output=True,
             text=True,

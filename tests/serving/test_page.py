@@ -88,7 +88,6 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
-@pytest.mark.parametrize("run", ["int"], indirect=True)
 def test_a_browser_uses_it(run: FoldedRun, tmp_path: Path) -> None:
     api = pytest.importorskip("playwright.sync_api")
     table = tmp_path / "films.parquet"

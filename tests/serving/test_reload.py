@@ -19,7 +19,7 @@ from gclrec.serving.structured_log import StructuredLog
 from tests.recall.folded_run import FoldedRun, folded_run
 
 from .client import Client
-from .conftest import options_of
+from .conftest import BOTH, options_of
 from .test_lists import same
 
 
@@ -85,6 +85,7 @@ def test_a_damaged_run_leaves_the_former_version(run: FoldedRun, log: io.BytesIO
         assert "gclrec_failed_reloads_total 1" in client.get("/metrics").content.decode()
 
 
+@BOTH
 def test_added_items(run: FoldedRun) -> None:
     """They are recommended at once, by other workers after a look at the folder, and after a restart."""
     users, new = run.users.ids[2:6].to_list(), 900_001 if run.items.ids.dtype == pl.Int64 else "new"
@@ -113,6 +114,7 @@ def test_added_items(run: FoldedRun) -> None:
         same(three.post("/v1/recommend", asked).json, expected.recommend(asked["user"], 61))
 
 
+@BOTH
 def test_items_by_vectors(client: Client, run: FoldedRun) -> None:
     first, second = (1_001, 1_002) if run.items.ids.dtype == pl.Int64 else ("v1", "v2")
     vector = np.linspace(-1, 1, 8)

@@ -19,6 +19,8 @@ import pytest
 
 pytest.importorskip("uvicorn")
 
+from gclrec.cli.console import main_of
+from gclrec.cli.serve import app
 from tests.recall.folded_run import folded_run
 
 
@@ -97,23 +99,26 @@ def test_what_is_no_http_gets_a_problem(run: Path) -> None:
         assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json")
 
 
-def refused(*arguments: object) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "gclrec", "serve", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=os.environ | {"GCLREC_API_KEYS": ""},
-    )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    return done.stderr
+def test_refusals(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, os.environ.get(name, "1"))  # the command sets them where they are not
 
+    def refused(*arguments: object) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main_of(app)([*map(str, arguments)])
+        assert ended.value.code == 2
+        line = capsys.readouterr().err
+        assert line.count("\n") == 1
+        return line
 
-def test_refusals(run: Path, tmp_path: Path) -> None:
     assert "no such run folder" in refused(tmp_path / "nothing")
     assert "--workers: found 0" in refused(run, "--workers", 0)
+    assert "--watch: found 0.0, expected seconds" in refused(run, "--watch", 0)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert f"127.0.0.1:{port}: Address already in use" in refused(run, "--port", port)
     assert "no such file of API keys" in refused(run, "--api-keys", tmp_path / "keys")
+    monkeypatch.setitem(sys.modules, "gclrec.serving.server", None)
+    assert 'pip install "gclrec[serve]"' in refused(run)
