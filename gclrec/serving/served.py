@@ -141,7 +141,8 @@ class Served:
         return lists, sources
 
     def _tells(self, history: list[int]) -> bool:
-        return bool(history) and bool(self.recommender.folding.item_tells[history].any())
+        folding = self.recommender.fold_in
+        return bool(history) and folding is not None and bool(folding.item_tells[history].any())
 
     def _given(self, items: list[int | str] | UnsetType, *, skip_unknown: bool = True) -> list[int]:
         """Return the rows of a history in a request."""
@@ -163,8 +164,8 @@ class Served:
     def _vectors(self, rows: IntArray, given: Ragged) -> FloatArray:
         """Return ``(B, D)`` vectors: trained ones, and folded-in ones of users with further items."""
         recommender = self.recommender
-        if not len(given.values):
-            vectors: FloatArray = recommender.user_vectors[rows]
+        if not len(given.values) or recommender.fold_in is None:
+            vectors: FloatArray = recommender.user_vectors[np.maximum(rows, 0)]
             return vectors
         moved = np.flatnonzero(given.lengths)
         vectors = recommender.user_vectors[np.maximum(rows, 0)]

@@ -78,7 +78,9 @@ def load_served(options: ServiceOptions) -> Served:
     assert degrees is not None  # of a run
     tables = item_tables(options.run, options.item_attributes, options.added)
     catalogue = Catalogue.of(recommender.items, degrees, tables)
-    told = Told(options.log, *recommender.lookups, recommender.training_items)
+    # Without fold-in, as in runs of older versions, feedback is not recommended again and counts no further.
+    trained_on = recommender.known if recommender.fold_in is None else recommender.training_items
+    told = Told(options.log, *recommender.lookups, trained_on)
     told.update()
     served = Served(version, recommender, catalogue, told, options.ids_as_strings)
     served.warm()

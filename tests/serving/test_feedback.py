@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -59,6 +60,20 @@ def test_other_workers_and_restarts_see_it(run: FoldedRun) -> None:
         assert item not in answers[1]["items"]
     with Client(create_app(options_of(run))) as three:
         assert three.post("/v1/recommend", {"user": user, "k": 60}).json == answers[0]
+
+
+def test_a_run_without_fold_in_leaves_out_what_it_is_told(run: FoldedRun) -> None:
+    shutil.rmtree(run.path / "fold_in")
+    user, recommender = run.users.ids[2], Recommender.load(run.path)
+    with Client(create_app(options_of(run))) as client:
+        best, second = recommender.recommend(user, 2)
+        client.post("/v1/feedback", told((user, best.item), (10**12, best.item)))
+        answer = client.post("/v1/recommend", {"user": user, "k": 1}).json
+        assert (answer["items"], answer["source"]) == ([second.item], "feedback")
+        assert client.post("/v1/recommend", {"user": 10**12}).status == 404
+        folded = client.post("/v1/recommend-for", {"items": [best.item]})
+        assert (folded.status, folded.json["detail"]) == (404, "none of the items was seen in training")
+        assert client.get("/v1/run").json["explains"] is False
 
 
 def test_training_reads_the_log(tmp_path: Path) -> None:
