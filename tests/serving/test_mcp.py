@@ -81,5 +81,5 @@ def test_the_command_speaks_over_stdio(run: FoldedRun, tmp_path: Path) -> None:
         command=sys.executable,
         args=["-m", "gclrec", "mcp", str(run.path), "--state", str(tmp_path / "state")],
     )
-    (listed,) = asked(command, ("recommend", {"user": run.users.ids[3], "k": 2}))
+    (listed,) = asked(mcp.stdio_client(command), ("recommend", {"user": run.users.ids[3], "k": 2}))
     assert [each["rank"] for each in listed] == [1, 2]
