@@ -33,6 +33,7 @@ from commands import DATA, gclrec
 
 from gclrec import Recommender
 
+KEY = "key-of-the-campaign"
 CLIENTS = 8
 CHECKED = 24  # users that are compared with Python after a burst
 _TOLD = 40  # users who give feedback, so that the memory of a service does not grow with the time
@@ -61,7 +62,11 @@ class Service:
         command += ["--workers", str(self.workers), "--no-log-requests", "--watch", "0.2", "--timeout", "20"]
         began = time.perf_counter()
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=os.environ | {"GCLREC_API_KEYS": f"write:{KEY} read:{KEY}-that-may-read"},
         )
         assert self.process.stdout is not None
         if not self.process.stdout.readline():
@@ -83,7 +88,9 @@ class Service:
         """Return the answer to one request."""
         content = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}", content, {"content-type": "application/json"}
+            f"http://127.0.0.1:{self.port}{path}",
+            content,
+            {"content-type": "application/json", "x-api-key": KEY},
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read())
@@ -119,12 +126,19 @@ class Known:
 
 
 async def request(
-    port: int, path: str, content: bytes, *, kind: str = "application/json", pause: float = 0.0
+    port: int,
+    path: str,
+    content: bytes,
+    *,
+    kind: str = "application/json",
+    pause: float = 0.0,
+    key: str = KEY,
 ) -> tuple[int, bytes]:
     """Send one request on a connection of its own and return status and body; 0 if the service hangs up."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         head = f"POST {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: {kind}\r\n"
+        head += f"x-api-key: {key}\r\n"
         writer.write(f"{head}content-length: {len(content)}\r\n\r\n".encode())
         with contextlib.suppress(ConnectionError):
             if pause:  # a slow client
@@ -144,29 +158,27 @@ async def request(
         writer.close()
 
 
-def hostile(shuffled: random.Random) -> tuple[str, bytes, str, float]:
-    """Return path, body, content type and pause of a request that must be refused."""
-    path = shuffled.choice(["/v1/recommend", "/v1/recommend-for", "/v1/feedback", "/v1/items", "/v1/similar"])
-    json_type = "application/json"
+def hostile(shuffled: random.Random) -> tuple[str, bytes, dict[str, Any]]:
+    """Return path, body and further arguments of a request that must be refused."""
+    lists = ["/v1/recommend", "/v1/recommend-for", "/v1/feedback", "/v1/items", "/v1/similar"]
+    path = shuffled.choice(lists)
+    good = b'{"interactions": [{"user": "u01", "item": "u01"}]}'
     return shuffled.choice(
         [
-            (path, b'{"user": "u0', json_type, 0.0),
-            (path, b'{"user": "u01", "k": 1000000000}', json_type, 0.0),
-            (path, b'"' + b"x" * 10_000_000 + b'"', json_type, 0.0),
-            (path, b'{"items": ' + b"[" * 100_000, json_type, 0.0),
-            (path, b'{"user": NaN, "item": -Infinity}', json_type, 0.0),
-            ("/v1/items", b'{"items": [{"id": "nan", "vector": [NaN, 1, 2]}]}', json_type, 0.0),
-            (
-                "/v1/items",
-                b'{"items": [{"id": "huge", "vector": [1e39, 1, 1, 1, 1, 1, 1, 1]}]}',
-                json_type,
-                0.0,
-            ),
-            (path, b"\xff\xfe\x00", json_type, 0.0),
-            (path, b"{}", "text/plain", 0.0),
-            ("/v1/recommend", b'{"user": "u01", "filter": "((((interactions >"}', json_type, 0.0),
-            ("/v1/nothing", b"{}", json_type, 0.0),
-            (path, b'{"user": "u01", "k": 3, "surprise": 1}', json_type, 0.2),
+            (path, b'{"user": "u0', {}),
+            (path, b'{"user": "u01", "k": 1000000000}', {}),
+            (path, b'"' + b"x" * 10_000_000 + b'"', {}),
+            (path, b'{"items": ' + b"[" * 100_000, {}),
+            (path, b'{"user": NaN, "item": -Infinity}', {}),
+            ("/v1/items", b'{"items": [{"id": "nan", "vector": [NaN, 1, 2]}]}', {}),
+            ("/v1/items", b'{"items": [{"id": "huge", "vector": [1e39, 1, 1, 1, 1, 1, 1, 1]}]}', {}),
+            (path, b"\xff\xfe\x00", {}),
+            (path, b"{}", {"kind": "text/plain"}),
+            ("/v1/recommend", b'{"user": "u01", "filter": "((((interactions >"}', {}),
+            ("/v1/nothing", b"{}", {}),
+            (path, b'{"user": "u01", "k": 3, "surprise": 1}', {"pause": 0.2}),
+            ("/v1/feedback", good, {"key": "wrong-key"}),
+            ("/v1/feedback", good, {"key": f"{KEY}-that-may-read"}),
         ]
     )
 
@@ -176,8 +188,8 @@ async def client(service: Service, known: Known, shuffled: random.Random, until:
     while time.monotonic() < until:
         draw = shuffled.random()
         if draw < 0.01:
-            path, content, kind, pause = hostile(shuffled)
-            status, body = await request(service.port, path, content, kind=kind, pause=pause)
+            path, content, how = hostile(shuffled)
+            status, body = await request(service.port, path, content, **how)
             if not (status == 0 or 400 <= status < 500):
                 known.faults.append(f"{status} for a hostile {path}: {content[:60]!r} {body[:200]!r}")
         else:
