@@ -113,6 +113,7 @@ class Service:
         self._waiting: list[tuple[list[Event], asyncio.Future[None]]] = []
         self._flusher: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._saved: set[str] = set()  # added items that are not loaded yet
         self._loading, self._adding = asyncio.Lock(), asyncio.Lock()
         self._mark: tuple[str, int] = ("", 0)
         self.stopping = False
@@ -211,9 +212,7 @@ class Service:
         while True:
             await asyncio.sleep(self.options.watch)
             try:
-                mark = await self.in_thread(self._marked)
-                if mark != self._mark:
-                    await self._load(mark)
+                await self._load()
             except (InputError, OSError) as error:
                 self.instruments.count("failed_reloads")
                 self._report("reload failed, the former version answers", error=str(error))
@@ -224,7 +223,7 @@ class Service:
         asked = self.options.state / "reload"
         asked.touch()
         try:
-            await self._load(await self.in_thread(self._marked))
+            await self._load()
         except InputError as error:
             self.instruments.count("failed_reloads")
             raise RequestError("conflict", f"{error}; the former version answers") from None
@@ -232,9 +231,11 @@ class Service:
         changed = former is None or former.version != served.version
         return Reloaded(served.version, changed, round(time.perf_counter() - began, 3))
 
-    async def _load(self, mark: tuple[str, int]) -> None:
+    async def _load(self) -> None:
+        """Load what there is, unless that is what answers already."""
         async with self._loading:
-            if mark == self._mark:  # another request has loaded it meanwhile
+            mark = await self.in_thread(self._marked)
+            if mark == self._mark:
                 return
             began = time.perf_counter()
             served = await self.in_thread(load_served, self.options)
@@ -292,16 +293,23 @@ class Service:
 
     async def add_items(self, request: ItemsRequest) -> Added:
         """Add items to the run; they are on the disk and can be recommended when this returns."""
+        ids = {str(item.id) for item in request.items}
         async with self._adding:
+            if ids & self._saved:
+                raise RequestError("conflict", "an item is in the run already; it was added just now")
             try:
                 count = await self.in_thread(self._add, self.served, request)
             except InputError as error:
                 raise RequestError("conflict", str(error)) from None
             except OSError as error:
                 raise RequestError("no-space", f"items are not kept: {error}") from None
-            if count:
+            self._saved |= ids
+        try:
+            if count:  # requests that wait here share one load
                 await self.reload()
-            return Added(count, len(self.served.recommender.items))
+        finally:
+            self._saved -= ids
+        return Added(count, len(self.served.recommender.items))
 
     def _add(self, served: Served, request: ItemsRequest) -> int:
         before = served.recommender

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import threading
@@ -135,6 +136,23 @@ def test_items_by_vectors(client: Client, run: FoldedRun) -> None:
         assert answer.status == 409
         assert detail in answer.json["detail"]
     assert client.post("/v1/items", b'{"items": [{"id": 1, "vector": [NaN]}]}').status == 400
+
+
+def test_items_added_at_once_share_loads(run: FoldedRun, log: io.BytesIO) -> None:
+    users = run.users.ids[2:4].to_list()
+
+    def item(number: int) -> dict:
+        return {"items": [{"id": number, "users": users}]}
+
+    async def add(client: Client) -> list:
+        numbers = [7_000, 7_000, *range(7_001, 7_009)]
+        return await asyncio.gather(*(client.call("POST", "/v1/items", item(each), {}) for each in numbers))
+
+    with Client(create_app(options_of(run), log=StructuredLog(log))) as client:
+        answers = client.run(add(client))
+        assert [each.status for each in answers] == [200, 409] + [200] * 8
+        assert client.get("/v1/run").json["added_items"] == 9
+    assert log.getvalue().count(b'"loaded"') < 9
 
 
 def test_arrays_are_mapped_and_old_ones_removed(run: FoldedRun) -> None:
