@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,6 +72,7 @@ def serve(
             for _ in range(rounds):
                 for count in connections:
                     for name, port in zip(services, ports, strict=False):
+                        drain(ports, bodies[0])
                         measured = load(port, bodies, count, seconds)
                         found.setdefault((name, size, count), []).append(measured)
     rows, values = [], []
@@ -131,6 +133,14 @@ def _wait(port: int) -> None:
         else:
             return
     raise SystemExit("a service did not start")
+
+
+def drain(ports: Sequence[int], body: str) -> None:
+    """Wait until services are done with what former clients left behind."""
+    for port in ports:
+        address = f"http://127.0.0.1:{port}/v1/recommend"
+        asked = urllib.request.Request(address, body.encode(), {"content-type": "application/json"})
+        urllib.request.urlopen(asked, timeout=300).read()
 
 
 def load(port: int, bodies: Sequence[str], connections: int, seconds: float) -> dict[str, float]:
