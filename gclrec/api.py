@@ -62,7 +62,8 @@ def fit(
         data: a file or folder, a name of the catalogue, a polars or pandas table, a PyG ``HeteroData``,
             :class:`~gclrec.data.interactions.Interactions` or a
             :class:`~gclrec.data.interactions.Dataset`; that of the setting ``dataset`` if ``None``.
-        method: name of a published model or baseline; ``gclrec methods`` lists them.
+        method: name of a published model or baseline; ``gclrec methods`` lists them. If ``None``, and no
+            setting chooses a part of a model, it is ``auto``, which chooses a recipe by a pilot.
         config: TOML file of settings, or a mapping.
         folder: run folder to make; with ``None`` everything stays in memory.
         progress: whether to show progress, or a callback that does; ``None`` shows it in a notebook only.
@@ -83,7 +84,7 @@ def fit(
         >>> sorted(run.metrics)[:3], len(run.history)
         (['all', 'cold_items', 'cold_users'], 2)
     """
-    made, load = requested(data, settings, config=config, method=method)
+    made, load = requested(data, settings, config=config, method=method, auto=True)
     prepared = prepare(made, load())
     with shown(progress) as bars:
         return fit_prepared(prepared, folder=folder, callbacks=[*bars, *callbacks])
@@ -109,7 +110,7 @@ def fit_prepared(
         raise InputError("tensorboard: its files go into a run folder; give folder=")
     given: dict[str, Any] = {"attributes": data.attributes, "exposed": data.exposed, "start": data.start}
     result = fit_in_memory(data.config, data.split, callbacks=callbacks, **given)
-    return Run(data.config, result=result, data=data)
+    return Run(result.config, result=result, data=data)
 
 
 def resume(
@@ -139,7 +140,7 @@ def go_on(folder: RunFolder, data: TrainingData, *, callbacks: Iterable[object] 
     """Train in a run folder from its last checkpoint, if it has one, and write its page."""
     result = fit_run(folder, data, callbacks=callbacks)
     write_run_page(folder)
-    return Run(data.config, result=result, data=data, folder=folder)
+    return Run(result.config, result=result, data=data, folder=folder)
 
 
 def export_index(

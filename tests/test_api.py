@@ -20,8 +20,8 @@ from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig
 from gclrec.training.progress import Lines
 
-QUICK: dict[str, Any] = {"epochs": 2, "dim": 8, "batch_size": 128, "num_layers": 2}
-FLAGS = ("--epochs", 2, "--dim", 8, "--batch-size", 128, "--num-layers", 2)
+QUICK: dict[str, Any] = {"epochs": 2, "dim": 8, "batch_size": 128, "num_layers": 2, "loss": "bpr"}
+FLAGS = ("--epochs", 2, "--dim", 8, "--batch-size", 128, "--num-layers", 2, "--loss", "bpr")
 TABLES: dict[str, Callable[[pl.DataFrame], Any]] = {
     "polars": lambda frame: frame,
     "lazy": lambda frame: frame.lazy(),

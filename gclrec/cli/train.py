@@ -33,7 +33,7 @@ from gclrec.report.figures_table import figures_table
 from gclrec.report.run_report import PAGE
 from gclrec.runs.folder import RunFolder, check_free, free_name
 from gclrec.settings.config import TrainConfig
-from gclrec.settings.methods import METHODS
+from gclrec.settings.methods import AUTO, METHODS
 from gclrec.settings.sources import layers
 from gclrec.settings.validation import validate
 from gclrec.training.build import pick_device
@@ -60,7 +60,8 @@ def layered(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
         folder = RunFolder.open(local_path(given["resume"]))
         fill(by_name, config_of(folder).to_dict(), source=str(folder.path / "config.toml"))
         return
-    for source, settings in layers(*map(given.get, ("config", "method", "start_from"))):
+    named_by = {name: given.get(name) for name in ("config", "method", "start_from")}
+    for source, settings in layers(**named_by, given=given, auto=True):
         fill(by_name, settings, source=source)
 
 
@@ -77,7 +78,10 @@ def train(
     config: TrainConfig | None = None,
     method: Annotated[  # noqa: ARG001 - read by layered()
         str | None,
-        Parameter(help=f"A published model's settings: {', '.join(METHODS)}. Flags override them."),
+        Parameter(
+            help=f"A named set of settings: {', '.join(METHODS)}. Flags override them. Default: "
+            f"{AUTO}, which chooses a recipe by short trainings, unless a flag chooses a part of the model."
+        ),
     ] = None,
     config_file: ConfigFile = None,  # noqa: ARG001 - read by layered()
     run: Annotated[
@@ -156,6 +160,8 @@ def report(console: Console, run: Run, path: Path) -> None:
         error = run.values["errors"].get(f"test/{config.selected}", 0.0)
         drawn = f"test figures of {sample['ranked']:,} users, drawn from {sample['of']:,}"
         console.print(f"{drawn}; standard error of {config.select} {error:.4f}", soft_wrap=True)
+    if result.pilot is not None:
+        console.print(str(result.pilot), soft_wrap=True)
     again = "fitted again" if config.baseline else "refit"
     refit = f", then {again} on train + valid" if result.refitted else ""
     if config.baseline:

@@ -28,7 +28,7 @@ from gclrec.settings.methods import METHODS, method_settings
 from gclrec.settings.search_space import idle_settings, named_values, setting_value, variant_settings
 from gclrec.settings.validation import validate
 from gclrec.training.callbacks import Callbacks
-from gclrec.training.prepare import config_of, new_split, prepare
+from gclrec.training.prepare import given_config, new_split, prepare
 from gclrec.training.recorder import creating_run, fit_run
 
 DEFAULT_AUGS = ("none", "edge_drop", "node_drop")
@@ -190,7 +190,8 @@ def _variants(
     def of_method(name: str, source: str) -> TrainConfig:
         if name not in METHODS:
             raise InputError(f"{source}: {name!r} is not one of {', '.join(METHODS)}")
-        own = {key: value for key, value in method_settings(name).items() if key not in given}
+        values = method_settings(name, given=given)
+        own = {key: value for key, value in values.items() if key not in given}
         return replaced(common, without_rivals(own, given))
 
     augs = augs or (() if methods or named else DEFAULT_AUGS)
@@ -236,7 +237,7 @@ class ComparisonFolder:
         path, former = (self.path / "runs" / name for name in (cell.name, cell.former_name))
         if path != former and not path.exists() and (former / "config.toml").is_file():
             found = RunFolder(former)
-            if difference(config_of(found), cell.config, {"split"}) is None:
+            if difference(given_config(found), cell.config, {"split"}) is None:
                 return found
         return RunFolder(path)
 
@@ -250,7 +251,7 @@ class ComparisonFolder:
         for cell in plan.cells:
             run = self.run(cell)
             if run.path.exists():
-                check_same(self.path, config_of(RunFolder.open(run.path)), cell.config, {"split"})
+                check_same(self.path, given_config(RunFolder.open(run.path)), cell.config, {"split"})
 
     def check_common(self, plan: Plan) -> None:
         """Check that the folder is free, or holds a comparison with the same settings of all runs.

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from gclrec.common.declaration import Axis, Options
-from gclrec.common.errors import CollapseWarning, DivergenceError, InputError
+from gclrec.common.errors import CollapseWarning, DivergenceError, InputError, NothingToTuneError
 from gclrec.data.splits import Split
 from gclrec.settings.budget import EPOCHS, replaced
 from gclrec.settings.config import ROUNDS, TrainConfig
+from gclrec.settings.methods import AUTO, METHODS
 from gclrec.settings.search_space import search_space
 from gclrec.settings.validation import validate
 from gclrec.training.callbacks import Callbacks
@@ -91,6 +92,9 @@ def make_search(
     if config.refit or config.tensorboard:
         name = "--refit" if config.refit else "--tensorboard"
         raise InputError(f"{name}: a trial ends with its validation; give it to gclrec train afterwards")
+    if config.pilot:
+        recipes = ", ".join(METHODS[AUTO].recipes)
+        raise NothingToTuneError(f"--method: {AUTO} chooses a recipe ({recipes}) itself; tune another method")
     aug = config.aug
     config, space = search_space(config, method, given=given, asked=asked)
     moved = {} if config.aug == aug else {"aug": config.aug}

@@ -164,6 +164,15 @@ class RunFolder:
         """Replace the settings, as when a run is continued for more epochs."""
         write_atomically(self.path / "config.toml", tomli_w.dumps(settings), checksum=True)
 
+    def pilot(self) -> dict[str, Any]:
+        """Return what ``pilot.json`` holds; nothing where no recipe is chosen, or the pilot has not begun."""
+        path = self.path / "pilot.json"
+        return read_json(path) if there(path) else {}
+
+    def write_pilot(self, values: Mapping[str, Any]) -> None:
+        """Replace ``pilot.json``."""
+        write_atomically(self.path / "pilot.json", json.dumps(dict(values), indent=2), checksum=True)
+
     # -- the split -------------------------------------------------------------------------------
 
     def _write_split(self, split: Split) -> None:

@@ -11,7 +11,7 @@ import polars as pl
 
 from gclrec.common.checksums import there
 from gclrec.common.errors import InputError, UnfinishedError
-from gclrec.common.files import read_parquet, read_toml
+from gclrec.common.files import read_json, read_parquet, read_toml
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import Interactions, Vocabulary
 
@@ -48,11 +48,21 @@ def check_run(run: Path) -> None:
 def settings_of(run: Path) -> dict[str, Any]:
     """Return the settings in ``config.toml`` of a run folder, none without that file.
 
+    Those of the recipe that a pilot has chosen take the place of the pilot's own.
+
     Raises:
-        InputError: the file is damaged.
+        InputError: a file is damaged.
     """
-    path = run / "config.toml"
-    return read_toml(path) if there(path) else {}
+    path, pilot = run / "config.toml", run / "pilot.json"
+    values = read_toml(path) if there(path) else {}
+    if not there(pilot):
+        return values
+    settings = read_json(pilot).get("settings")
+    if settings is None:
+        return values
+    if not isinstance(settings, dict):
+        raise InputError(f"{pilot}: damaged, found settings = {settings!r}")
+    return {name: value for name, value in values.items() if name not in ("pilot", "held")} | settings
 
 
 def usual_columns(run: Path) -> dict[str, str]:

@@ -67,6 +67,13 @@ def warm_budget(settings: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def num_steps(config: TrainConfig, num_pairs: int) -> int:
+    """Return the optimiser steps of settings with a budget on so many training pairs."""
+    if config.steps is not None:
+        return config.steps
+    return (config.epochs or EPOCHS) * -(-num_pairs // (config.batch_size or BATCH_SIZE))
+
+
 RIVALS: Mapping[str, str] = {"epochs": "steps", "steps": "epochs"}
 """Settings that take the place of each other."""
 

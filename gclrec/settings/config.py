@@ -129,6 +129,11 @@ class CoreSettings:
     """Stop after this many validations without a better one; 0 never stops early."""
     refit: Annotated[bool, TRAINING] = False
     """After choosing the length, train anew on training and validation pairs together."""
+    pilot: Annotated[float, TRAINING, Setting(low=0, high=0.5)] = 0.0
+    """Share of the steps that short trainings take first, which choose a recipe on validation; 0 trains with
+    the settings as they are."""
+    held: Annotated[tuple[str, ...], TRAINING] = ()
+    """Settings that the pilot leaves as they are; those that are given are added."""
     seed: Annotated[int, TRAINING, SEED] = 0
     precision: Annotated[str, TRAINING, Setting(choices=("single", "half"))] = "single"
     """Of the matrix products in losses and towers: single, or half, which is bfloat16."""

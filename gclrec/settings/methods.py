@@ -5,7 +5,7 @@ What differs from the papers is in ``departures.toml``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,14 @@ class Method:
         settings: values of settings; flags and TOML files override them.
         source: the paper, with its link.
         space: where a search looks for settings that are not good within their declared span.
+        recipes: settings that a pilot chooses between, by name, the first for data that nothing can be chosen
+            on.
     """
 
     settings: Mapping[str, str | int | float | bool]
     source: str
     space: Mapping[str, Span] = field(default_factory=dict)
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ def read_methods(path: Path) -> dict[str, Method]:
             table["settings"],
             table["source"],
             {setting: Span(*ends) for setting, ends in table.get("space", {}).items()},
+            table.get("recipes", {}),
         )
         for name, table in read_toml(path).items()
     }
@@ -63,6 +67,9 @@ METHODS: Mapping[str, Method] = read_methods(Path(__file__).with_name("methods.t
 """Published models, the baselines among them, by the name that ``--method`` takes."""
 
 
+AUTO = "auto"
+"""The method of a run that names none."""
+
 DEPARTURES: Mapping[str, tuple[Departure, ...]] = {
     name: tuple(Departure(**entry) for entry in entries)
     for name, entries in read_toml(Path(__file__).with_name("departures.toml")).items()
@@ -70,12 +77,19 @@ DEPARTURES: Mapping[str, tuple[Departure, ...]] = {
 """What differs from the papers, by the name of a method or of a component."""
 
 
-def method_settings(name: str) -> Mapping[str, Any]:
+def method_settings(name: str, *, given: Collection[str] = ()) -> Mapping[str, Any]:
     """Return the settings of a named method.
+
+    Args:
+        name: of the method.
+        given: names of the settings that go before them; a pilot holds them.
 
     Raises:
         InputError: there is no such method; the message lists those there are.
     """
     if name not in METHODS:
         raise InputError(f"--method: {name!r} is not one of {', '.join(METHODS)}")
-    return METHODS[name].settings
+    method = METHODS[name]
+    chosen = {setting for recipe in method.recipes.values() for setting in recipe}
+    held = sorted(chosen.intersection(given))
+    return {**method.settings, "held": held} if held else method.settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,21 @@ from gclrec.common.files import local_path, read_toml
 from gclrec.runs.reading import settings_of
 from gclrec.settings.budget import warm_budget, without_rivals
 from gclrec.settings.config import TrainConfig, without_retired
-from gclrec.settings.methods import method_settings
+from gclrec.settings.methods import AUTO, method_settings
+from gclrec.settings.registries import REGISTRIES
 from gclrec.settings.validation import validate
+
+MODEL_CHOICES = frozenset(REGISTRIES) - {"split", "schedule"}
+"""Settings that choose a part of a model: a run that gives one of them is composed by hand."""
 
 
 def layers(
     config: str | Path | Mapping[str, Any] | None = None,
     method: str | None = None,
     start_from: str | None = None,
+    *,
+    given: Collection[str] = (),
+    auto: bool = False,
 ) -> list[tuple[str, dict[str, Any]]]:
     """Return settings with their source, the source that goes before the others first.
 
@@ -28,11 +35,14 @@ def layers(
         config: TOML file of settings, or the settings themselves.
         method: name of a published model or baseline.
         start_from: run folder whose settings go after the others, with the budget of a warm start.
+        given: names of the settings that go before these.
+        auto: whether a run that names no method and gives none of :data:`MODEL_CHOICES` has the method
+            ``auto``.
 
     Raises:
         InputError: a file cannot be read, there is no such method, or the run is not one to start from.
     """
-    found = []
+    found, names = [], set(given)
     if config is not None:
         source = "config" if isinstance(config, Mapping) else str(config)
         values = dict(config) if isinstance(config, Mapping) else read_toml(local_path(config))
@@ -41,8 +51,11 @@ def layers(
         method = named if method is None else method
         start_from = values.get("start_from") if start_from is None else start_from
         found.append((source, without_retired(values, source=source)))
+        names.update(values)
+    if auto and method is None and start_from is None and not names & MODEL_CHOICES:
+        method = AUTO
     if method is not None:
-        found.append((f"method {method}", dict(method_settings(str(method)))))
+        found.append((f"method {method}", dict(method_settings(str(method), given=names))))
     if start_from is not None:
         path = local_path(start_from)
         if not (path / "config.toml").is_file():
@@ -59,6 +72,7 @@ def layered_config(
     *,
     config: str | Path | Mapping[str, Any] | None = None,
     method: str | None = None,
+    auto: bool = False,
 ) -> TrainConfig:
     """Return checked settings: those given, then those of ``config``, then those of ``method``.
 
@@ -66,13 +80,15 @@ def layered_config(
         settings: by name, ``None`` for the default.
         config: see :func:`layers`.
         method: likewise.
+        auto: whether a run that names no method may have the method ``auto``; see :func:`layers`.
 
     Raises:
         InputError: a setting is unknown, of a wrong type or out of range; the message names its source.
     """
     merged: dict[str, Any] = {}
-    start_from = settings.get("start_from")
-    for source, values in [*reversed(layers(config, method, start_from)), ("settings", settings)]:
+    names = {name for name, value in settings.items() if value is not None}
+    sources = layers(config, method, settings.get("start_from"), given=names, auto=auto)
+    for source, values in [*reversed(sources), ("settings", settings)]:
         given = {name: value for name, value in values.items() if value is not None}
         TrainConfig.from_dict(given, source=source)  # names the source of what is unknown or of a wrong type
         kept = without_rivals(merged, given)

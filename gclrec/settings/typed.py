@@ -83,6 +83,11 @@ class Settings(TypedDict, total=False):
     """Stop after this many validations without a better one; 0 never stops early."""
     refit: bool
     """After choosing the length, train anew on training and validation pairs together."""
+    pilot: float
+    """Share of the steps that short trainings take first, which choose a recipe on validation; 0 trains
+    with the settings as they are."""
+    held: tuple[str, ...]
+    """Settings that the pilot leaves as they are; those that are given are added."""
     seed: int
     """Seed of the start, of the batches and, by default, of the split."""
     precision: Literal["single", "half"]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 from gclrec.baselines import BASELINES
 from gclrec.common.declaration import Declared
@@ -21,7 +23,7 @@ from gclrec.losses.ranking_losses import LOSSES
 from gclrec.losses.temperature import parse_temperature
 from gclrec.negatives.registry import NEGATIVES
 from gclrec.settings.config import TrainConfig
-from gclrec.settings.methods import METHODS
+from gclrec.settings.methods import AUTO, METHODS
 from gclrec.settings.registries import REGISTRIES
 from gclrec.views.views import parse_augmentations
 
@@ -38,6 +40,11 @@ def validate(config: TrainConfig) -> TrainConfig:
     for name, known in config.known.items():
         with naming_flags({}):
             known.check(getattr(config, name))
+    if config.pilot:
+        if config.start_from is not None:
+            raise InputError("--pilot: a run that starts from another one keeps the recipe of that one")
+        recipes_for(config)
+        return config
     _check_evaluation(config)
     _check_budget(config)
     _check_encoder(config)
@@ -57,6 +64,40 @@ def validate(config: TrainConfig) -> TrainConfig:
     if config.baseline is None and config.loss == "none" and not config.contrasts:
         raise InputError("--loss: none leaves nothing to train; choose another, or a contrast with --ssl")
     return config
+
+
+def recipes_for(config: TrainConfig) -> dict[str, TrainConfig]:
+    """Return what a pilot chooses between: the settings with those of each recipe that are not held.
+
+    Recipes that the settings held do not suit are left out, and so are those that come out as one before.
+    Where ``aug`` is held, a recipe with views of its own contrasts two of those that are asked for.
+
+    Args:
+        config: settings with a ``pilot``.
+
+    Raises:
+        InputError: a name in ``held`` is no setting, or no recipe is left; says why the first one is not.
+    """
+    for name in config.held:
+        if name not in config.known:
+            raise InputError(f"--held: {name!r} is not a setting")
+    made: dict[str, TrainConfig] = {}
+    refused: list[InputError] = []
+    for name, settings in METHODS[AUTO].recipes.items():
+        own: dict[str, Any] = {key: value for key, value in settings.items() if key not in config.held}
+        if "aug" in config.held and settings["aug"] != "none" and "ssl" in own:
+            own["ssl"] = "infonce"
+        recipe = replace(config, pilot=0.0, held=(), **own)
+        try:
+            validate(recipe)
+        except InputError as error:
+            refused.append(error)
+            continue
+        if recipe not in made.values():
+            made[name] = recipe
+    if not made:
+        raise refused[0]
+    return made
 
 
 @contextmanager

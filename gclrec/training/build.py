@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from gclrec.common.errors import InputError
 from gclrec.contrast import SSL, build_contrast
 from gclrec.contrast.base import Contrast
-from gclrec.data.interactions import Dataset
+from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.schema import Attributes
 from gclrec.data.splits import SPLITS, Split, make_split
 from gclrec.encoders import ENCODERS, Encoder, EncoderInputs, Sequences
@@ -22,6 +22,7 @@ from gclrec.negatives.registry import NEGATIVES, build_sampler, no_negatives
 from gclrec.negatives.sampler import Sampler
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.validation import naming_flags
+from gclrec.training.sequences import sequences_of
 from gclrec.views.views import Chain, parse_augmentations
 
 
@@ -115,3 +116,15 @@ def pick_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("--device: no CUDA device is available here; choose cpu or auto")
     return torch.device(name)
+
+
+def inputs_of(
+    config: TrainConfig, train: Interactions, attributes: Attributes | None, device: torch.device
+) -> tuple[BipartiteGraph, dict[str, Any]]:
+    """Return the graph of some pairs and, as far as the settings use them, attributes and sequences."""
+    used: Attributes | None = None if config.attributes == "none" else attributes
+    sequences: Sequences | None = None
+    if config.history != "none":
+        sequences = sequences_of(train, config.history_length)
+    graph = BipartiteGraph.from_interactions(train).to(device)
+    return graph, {"attributes": used, "sequences": sequences}

@@ -1,8 +1,9 @@
 """Callbacks of a training: any object with one or more of the methods below.
 
 ========================================  ===============================================================
-``on_phase_start(phase, epoch, epochs)``  ``select`` or ``refit`` starts at ``epoch``
+``on_phase_start(phase, epoch, epochs)``  ``select`` or ``refit`` starts at ``epoch``, or a trial of ``pilot``
 ``on_batch_end(batch, batches, losses)``  after some batches, with the mean of each loss part so far
+``on_trial(pilot)``                       after a trial of a recipe, and when one is chosen
 ``on_epoch_end(record, best_epoch)``      with the losses, validation figures and seconds of an epoch
 ``on_best(tensors, epoch, phase)``        the model at ``epoch`` is the one to keep
 ``on_checkpoint(checkpoint)``             after each epoch, with all that the next one depends on
@@ -122,6 +123,40 @@ class Progress:
     lines: int = 0
     warned: bool = False
     settle_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """What a pilot has done so far.
+
+    Args:
+        trials: ``recipe``, ``steps``, ``value`` (the validation figure; ``None`` if the loss became infinite)
+            and ``seconds`` of each trial.
+        recipe: name of the recipe that was chosen; ``None`` before the last trial.
+        settings: those of the recipe that differ from the settings given.
+    """
+
+    trials: Sequence[Mapping[str, Any]] = ()
+    recipe: str | None = None
+    settings: Mapping[str, Any] | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all trials."""
+        return sum(float(trial["seconds"]) for trial in self.trials)
+
+    def __str__(self) -> str:
+        if not self.trials:
+            return f"recipe {self.recipe}, the first, since there is nothing to choose by"
+        steps = self.trials[-1]["steps"]
+        last = {trial["recipe"]: trial["value"] for trial in self.trials if trial["steps"] == steps}
+        best = last.pop(self.recipe)
+        others = ", ".join(f"{name} {value:.4f}" for name, value in last.items() if value is not None)
+        beside = f", beside {others}" if others else ""
+        return (
+            f"recipe {self.recipe} of {len({trial['recipe'] for trial in self.trials})}: "
+            f"{best:.4f} on validation after {steps} steps{beside}"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -21,10 +21,11 @@ from gclrec.evaluation.ranking import CPU_SCORES
 from gclrec.evaluation.scoring import MOST_USERS
 from gclrec.settings.budget import budgeted
 from gclrec.settings.config import TrainConfig
-from gclrec.training.fit import fitted, new_trainer
+from gclrec.settings.validation import recipes_for
+from gclrec.training.fit import fitted
 from gclrec.training.prepare import TrainingData
 from gclrec.training.results import TABLE_USERS, evaluate_on, peak_rss_mb, shape_of
-from gclrec.training.trainer import Trainer
+from gclrec.training.trainer import Trainer, new_trainer
 
 WORTH = 300_000
 """Training pairs from which on `gclrec train` prints an estimate; smaller runs start at once."""
@@ -45,7 +46,7 @@ class CostEstimate:
     """Predicted cost of a run.
 
     Args:
-        seconds: by part: ``train``, ``validate``, ``refit``, ``test``.
+        seconds: by part: ``pilot``, ``train``, ``validate``, ``refit``, ``test``.
         peak_bytes: the largest resident memory of the process.
         available: bytes that the process may use, see :func:`~gclrec.common.memory.available_bytes`.
         steps: optimiser steps; 0 for a baseline.
@@ -108,6 +109,8 @@ def estimated(data: TrainingData, *, force: bool = False) -> CostEstimate:
     The steps are those of a trainer that is thrown away, so the run itself is what it would have been. What
     is certain to be needed is compared with the memory first.
 
+    A run with a pilot is taken to choose the recipe that takes longest.
+
     Args:
         data: what the run is trained on.
         force: measure even where the memory cannot suffice.
@@ -115,6 +118,8 @@ def estimated(data: TrainingData, *, force: bool = False) -> CostEstimate:
     Raises:
         InputError: the memory does not suffice; says how much is needed and what to change.
     """
+    if data.config.pilot:
+        return _of_pilot(data, force=force)
     keep_freed_memory()
     config = budgeted(data.config, len(data.split.train))
     available = available_bytes()
@@ -125,6 +130,18 @@ def estimated(data: TrainingData, *, force: bool = False) -> CostEstimate:
     if not (found.fits or force):
         raise _too_large(config, found.peak_bytes, available)
     return found
+
+
+def _of_pilot(data: TrainingData, *, force: bool) -> CostEstimate:
+    recipes = [replace(data, config=recipe) for recipe in recipes_for(data.config).values()]
+    found = [estimated(recipe, force=force) for recipe in recipes]
+    longest = max(found, key=lambda each: each.total)
+    trials = sum(each.seconds["train"] for each in found) / len(found) * data.config.pilot
+    return replace(
+        longest,
+        seconds={"pilot": trials, **longest.seconds},
+        peak_bytes=max(each.peak_bytes for each in found),
+    )
 
 
 def _too_large(config: TrainConfig, needed: float, available: float) -> InputError:

@@ -10,8 +10,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from gclrec.baselines import BASELINES, Scorer
@@ -20,23 +18,22 @@ from gclrec.common.memory import keep_freed_memory
 from gclrec.data.interactions import Interactions
 from gclrec.data.schema import Attributes
 from gclrec.data.splits import Split
-from gclrec.encoders import Embeddings, Sequences
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.settings.budget import budgeted
 from gclrec.settings.config import TrainConfig
-from gclrec.training.build import pick_device
-from gclrec.training.callbacks import Callbacks, Checkpoint, Progress, Selection, StopTraining
+from gclrec.training.callbacks import Callbacks, Checkpoint, Pilot, Progress, Selection, StopTraining
 from gclrec.training.model import Model
+from gclrec.training.pilot import chosen, run_pilot
 from gclrec.training.results import (
     Result,
     finished,
     peak_rss_mb,
     shape_of,
+    validated,
     validation_record,
     warn_of_collapse,
 )
-from gclrec.training.sequences import sequences_of
-from gclrec.training.trainer import Trainer
+from gclrec.training.trainer import Trainer, new_trainer
 from gclrec.training.warm_start import WarmStart
 
 
@@ -49,12 +46,14 @@ def fit(
     callbacks: Iterable[object] = (),
     resume: Checkpoint | None = None,
     start: WarmStart | None = None,
+    pilot: Pilot | None = None,
 ) -> Result:
     """Train until done and read the test part once; nothing is read from disk or written to it.
 
     The best epoch is the one with the highest validation figure ``config.select``. With ``config.refit`` the
     model is then trained anew on training and validation pairs for as many epochs. Where there is nothing to
-    validate on, the last epoch is kept. With ``config.baseline`` a baseline is fitted instead.
+    validate on, the last epoch is kept. With ``config.baseline`` a baseline is fitted instead. With
+    ``config.pilot`` a recipe is chosen first.
 
     Args:
         config: the settings.
@@ -64,6 +63,7 @@ def fit(
         callbacks: see :mod:`gclrec.training.callbacks`.
         resume: where to go on; a baseline starts anew.
         start: the run whose encoder to begin with, each phase anew.
+        pilot: what the pilot of the run has done already.
 
     Raises:
         InputError: the settings do not suit the data, or ``resume`` does not suit the settings.
@@ -71,56 +71,18 @@ def fit(
     keep_freed_memory()
     config = budgeted(config, len(split.train))
     events = Callbacks(callbacks)
+    if config.pilot:
+        if pilot is None or pilot.recipe is None:
+            pilot = run_pilot(config, split, events, pilot, attributes=attributes, exposed=exposed)
+        config = chosen(config, pilot)
     if config.baseline is not None:
         result = _fit_baseline(config, split, attributes, events)
     else:
         result = _Training(config, split, attributes, exposed, events, resume, start).result()
+    if pilot is not None:
+        result = replace(result, pilot=pilot, seconds=result.seconds + pilot.seconds)
     events.call("on_end", result)
     return result
-
-
-def new_trainer(
-    config: TrainConfig,
-    train: Interactions,
-    *,
-    attributes: Attributes | None = None,
-    exposed: Interactions | None = None,
-    start: WarmStart | None = None,
-) -> Trainer:
-    """Return a fresh trainer on some pairs, on the device of the settings."""
-    graph, given = inputs_of(config, train, attributes, pick_device(config.device))
-    shown = None
-    if exposed is not None and config.negatives == "exposed":
-        shown = torch.from_numpy(np.stack([exposed.user, exposed.item]).astype(np.int64))
-    tables = None if start is None else start.tables(train)
-    return Trainer(config, graph, exposed=shown, start=tables, **given)
-
-
-def inputs_of(
-    config: TrainConfig, train: Interactions, attributes: Attributes | None, device: torch.device
-) -> tuple[BipartiteGraph, dict[str, Any]]:
-    """Return the graph of some pairs and, as far as the settings use them, attributes and sequences."""
-    used: Attributes | None = None if config.attributes == "none" else attributes
-    sequences: Sequences | None = None
-    if config.history != "none":
-        sequences = sequences_of(train, config.history_length)
-    graph = BipartiteGraph.from_interactions(train).to(device)
-    return graph, {"attributes": used, "sequences": sequences}
-
-
-def validated(model: Model, split: Split, config: TrainConfig) -> tuple[Embeddings, dict[str, float]]:
-    """Rank the validation part, after calibrating a score that has an exponent.
-
-    Returns:
-        The embeddings that were ranked by, and the figures by their names in ``metrics.jsonl``.
-    """
-    record: dict[str, float] = {}
-    if model.scoring.calibrates:
-        record["norm_exponent"] = model.scoring.calibrate(
-            model.raw_embeddings(), split.sampled("valid", config.ranked_users("valid")), config.selected
-        )
-    embeddings = model.embeddings()
-    return embeddings, record | validation_record(embeddings, split, config)
 
 
 class _Training:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from gclrec.baselines import BASELINES
-from gclrec.common.errors import InputError, InputWarning
+from gclrec.common.errors import InputError, InputWarning, reading
 from gclrec.common.files import local_path
 from gclrec.common.shell import flag
 from gclrec.data.catalog.loader import prepared_dataset, times_are_places
@@ -31,6 +31,8 @@ from gclrec.settings.config import TrainConfig
 from gclrec.settings.sources import layered_config
 from gclrec.settings.validation import advise_views, check_selection, validate
 from gclrec.training.build import split_of
+from gclrec.training.callbacks import Pilot
+from gclrec.training.pilot import chosen
 from gclrec.training.warm_start import WarmStart
 
 _MANY_COLD = 0.1  # share of the test pairs from which on a split is one of cold start
@@ -80,13 +82,37 @@ class TrainingData:
 
 
 def config_of(folder: RunFolder) -> TrainConfig:
-    """Return the settings of a run folder, checked.
+    """Return the settings of a run folder, checked, with those of the recipe if one was chosen.
 
     Raises:
         InputError: ``config.toml`` is missing or damaged, or a setting is unknown or out of range.
     """
+    config, pilot = given_config(folder), pilot_of(folder)
+    return config if pilot is None or pilot.recipe is None else validate(chosen(config, pilot))
+
+
+def given_config(folder: RunFolder) -> TrainConfig:
+    """Return the settings that a run was begun with; see :func:`config_of`."""
     path = folder.path / "config.toml"
     return validate(TrainConfig.from_dict(folder.settings(), source=str(path)))
+
+
+def pilot_of(folder: RunFolder) -> Pilot | None:
+    """Return what the pilot of a run has done so far; ``None`` where there is none.
+
+    Raises:
+        InputError: ``pilot.json`` is damaged.
+    """
+    values, path = folder.pilot(), folder.path / "pilot.json"
+    if not values:
+        return None
+    with reading(path, "not of a pilot"):
+        pilot = Pilot(**values)
+        for trial in pilot.trials:
+            if not isinstance(trial["value"], (float, type(None))) or not trial["seconds"] >= 0:
+                raise ValueError(f"a trial is {trial!r}")
+        TrainConfig.from_dict(pilot.settings or {}, source=str(path))
+    return pilot
 
 
 def requested(
@@ -95,8 +121,16 @@ def requested(
     *,
     config: str | Path | Mapping[str, Any] | None = None,
     method: str | None = None,
+    auto: bool = False,
 ) -> tuple[TrainConfig, Callable[[], Dataset]]:
     """Return the settings that :func:`gclrec.fit` is asked for, and a function that reads their data set.
+
+    Args:
+        data: see :func:`gclrec.fit`.
+        settings: likewise.
+        config: likewise.
+        method: likewise.
+        auto: see :func:`~gclrec.settings.sources.layered_config`.
 
     Raises:
         InputError: a setting is unknown or out of range.
@@ -113,7 +147,7 @@ def requested(
         values["dataset"] = str(data) if named else IN_MEMORY
     # Tables count as given, so that settings that would ignore them are refused.
     values |= {attributes[side]: IN_MEMORY for side in tables}
-    made = layered_config(values, config=config, method=method)
+    made = layered_config(values, config=config, method=method, auto=auto)
     no_files: dict[str, Any] = {attributes[side]: None for side in tables}
     made = replace(made, **no_files)
 

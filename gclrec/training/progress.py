@@ -80,7 +80,7 @@ class Bars:
 
     def on_phase_start(self, phase: str, epoch: int, epochs: int) -> None:
         """Begin the bar of a phase."""
-        name = {"select": "epochs", "refit": "refit on train + valid"}[phase]
+        name = {"pilot": "trials of recipes", "select": "epochs", "refit": "refit on train + valid"}[phase]
         self._progress.reset(self._epochs, total=epochs, completed=epoch - 1, description=name)
         self._began = time.perf_counter()
 
@@ -127,7 +127,7 @@ class Lines:
 
     def on_phase_start(self, phase: str, epoch: int, epochs: int) -> None:
         """Begin a phase."""
-        self._phase = {"select": "epoch", "refit": "refit on train + valid, epoch"}[phase]
+        self._phase = {"pilot": "trial", "select": "epoch", "refit": "refit on train + valid, epoch"}[phase]
         self._epoch, self._count = epoch, epochs
         self._began = self._clock()
 

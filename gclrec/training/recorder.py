@@ -15,9 +15,9 @@ from gclrec.runs.checkpoint import checksum_in, load_state, save_state
 from gclrec.runs.embeddings import checksum_of, write_embeddings
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.validation import validate
-from gclrec.training.callbacks import Checkpoint, Progress, TensorBoard
+from gclrec.training.callbacks import Checkpoint, Pilot, Progress, TensorBoard
 from gclrec.training.fit import fit
-from gclrec.training.prepare import TrainingData
+from gclrec.training.prepare import TrainingData, pilot_of
 from gclrec.training.results import Result, raw_scores
 from gclrec.training.warm_start import WarmStart
 
@@ -55,6 +55,10 @@ class RunRecorder:
         best = load_state(folder.best_checkpoint)[0] if chosen else None
         folder.keep_metrics(progress.lines, sha256)
         return Checkpoint(progress, tensors, best, folder.metrics(), str(folder.path))
+
+    def on_trial(self, pilot: Pilot) -> None:
+        """Write what the pilot has done so far."""
+        self.folder.write_pilot(vars(pilot))
 
     def on_best(self, tensors: Mapping[str, Tensor], epoch: int, phase: str) -> None:
         """Write the model that stands so far."""
@@ -125,6 +129,7 @@ def fit_run(
             callbacks=[recorder, *more, *callbacks],
             resume=checkpoint,
             start=start,
+            pilot=pilot_of(folder),
         )
         return replace(result, last=None)  # the folder has it: twice the model, for the optimiser
 
@@ -133,6 +138,8 @@ def save_run(folder: RunFolder, result: Result) -> None:
     """Write a training that was made in memory into a run folder, as if it had been made there."""
     recorder = RunRecorder(folder)
     folder.write_metrics(result.history)
+    if result.pilot is not None:
+        recorder.on_trial(result.pilot)
     if result.best is not None:
         phase = "refit" if result.refitted else "select"
         epoch = result.epoch if result.epoch is not None else 0

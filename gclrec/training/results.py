@@ -25,7 +25,7 @@ from gclrec.evaluation.geometry import collapse, geometry
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
 from gclrec.settings.config import TrainConfig
-from gclrec.training.callbacks import Checkpoint
+from gclrec.training.callbacks import Checkpoint, Pilot
 from gclrec.training.model import Model
 
 TABLE_USERS = 200_000
@@ -51,6 +51,7 @@ class Result:
         model: the trained model, ``None`` for a baseline.
         best: the tensors of that model.
         last: the state after the last epoch, to go on from; ``None`` where a run folder has it.
+        pilot: what chose the recipe; ``None`` where the settings were given.
     """
 
     config: TrainConfig
@@ -67,6 +68,7 @@ class Result:
     model: Model | None = None
     best: Mapping[str, Tensor] | None = None
     last: Checkpoint | None = None
+    pilot: Pilot | None = None
 
     @property
     def vectors(self) -> Embeddings | None:
@@ -101,6 +103,7 @@ class Result:
             "metrics": {f"test/{name}": value for name, value in self.evaluation.values.items()},
             "cases": {f"test/{name}": count for name, count in self.evaluation.cases.items()},
             "geometry": dict(self.geometry),
+            **({} if self.pilot is None else {"pilot": dict(vars(self.pilot))}),
             **self._sample,
         }
 
@@ -169,6 +172,21 @@ def validation_record(ranker: Embeddings | Scorer, split: Split, config: TrainCo
         error = found.errors.get(config.selected, 0.0) * math.sqrt(1.0 - users / every)
         record |= {f"valid_error/{config.selected}": error, "valid_users": float(users)}
     return record
+
+
+def validated(model: Model, split: Split, config: TrainConfig) -> tuple[Embeddings, dict[str, float]]:
+    """Rank the validation part, after calibrating a score that has an exponent.
+
+    Returns:
+        The embeddings that were ranked by, and the figures by their names in ``metrics.jsonl``.
+    """
+    record: dict[str, float] = {}
+    if model.scoring.calibrates:
+        record["norm_exponent"] = model.scoring.calibrate(
+            model.raw_embeddings(), split.sampled("valid", config.ranked_users("valid")), config.selected
+        )
+    embeddings = model.embeddings()
+    return embeddings, record | validation_record(embeddings, split, config)
 
 
 def evaluate_on(

@@ -25,7 +25,7 @@ from gclrec.runs.checkpoint import checksum_in, load_state
 from gclrec.runs.embeddings import EMBEDDINGS_KIND, FloatArray, as_matrix
 from gclrec.runs.folder import RunFolder
 from gclrec.runs.reading import PARTS, check_run, checked_parts, items_by_user, reads_histories
-from gclrec.training.fit import inputs_of
+from gclrec.training.build import inputs_of
 from gclrec.training.model import Model, build_model
 from gclrec.training.prepare import TrainingData, config_of
 from gclrec.training.results import Result

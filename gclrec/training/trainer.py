@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
 from gclrec.common.schedules import factor
+from gclrec.data.interactions import Interactions
 from gclrec.data.schema import Attributes
 from gclrec.encoders import Sequences
 from gclrec.encoders.base import GraphLike
@@ -18,9 +20,10 @@ from gclrec.graph.sparsify import Sparsifier
 from gclrec.settings.budget import BATCH_SIZE, budgeted
 from gclrec.settings.config import TrainConfig
 from gclrec.training.batches import Batch, KnownItems, PairBatches
-from gclrec.training.build import chains_of, sampler_of
+from gclrec.training.build import chains_of, inputs_of, pick_device, sampler_of
 from gclrec.training.model import build_model, model_tensors
 from gclrec.training.objective import Parts
+from gclrec.training.warm_start import WarmStart
 from gclrec.views.passes import Passes
 from gclrec.views.views import View, make_view
 
@@ -239,3 +242,20 @@ _SAMPLER = "negatives."
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def new_trainer(
+    config: TrainConfig,
+    train: Interactions,
+    *,
+    attributes: Attributes | None = None,
+    exposed: Interactions | None = None,
+    start: WarmStart | None = None,
+) -> Trainer:
+    """Return a fresh trainer on some pairs, on the device of the settings."""
+    graph, given = inputs_of(config, train, attributes, pick_device(config.device))
+    shown = None
+    if exposed is not None and config.negatives == "exposed":
+        shown = torch.from_numpy(np.stack([exposed.user, exposed.item]).astype(np.int64))
+    tables = None if start is None else start.tables(train)
+    return Trainer(config, graph, exposed=shown, start=tables, **given)

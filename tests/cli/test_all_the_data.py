@@ -35,7 +35,7 @@ def test_refit_without_a_test_part_trains_on_everything(train: Run, tmp_path: Pa
 def test_nothing_held_out_at_all(train: Run, gclrec: Run, tmp_path: Path) -> None:
     """Neither test nor validation: the last epoch stands, and the run is served as any other."""
     run = tmp_path / "run"
-    outcome = train("--test-share", 0, "--valid-share", 0, "--aug", "none")
+    outcome = train("--test-share", 0, "--valid-share", 0, "--aug", "none", "--loss", "bpr")
     assert outcome.code == 0, outcome.err
     assert "there was nothing to validate on" in outcome.err
     assert pl.read_parquet(run / "embeddings" / "users.parquet")["degree"].sum() == ALL

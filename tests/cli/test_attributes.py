@@ -23,8 +23,8 @@ QUICK = ("--epochs", 4, "--dim", 8, "--batch-size", 256, "--num-layers", 2, "--m
 COLD = ("--loss", "softmax", "--negatives", "in_batch", "--score", "cosine", "--learning-rate", 0.05)
 SYNTHETIC = ("--dataset", "synthetic-300x200x6000")
 USES = (
-    ("--attributes", "input", "--id-dropout", 0.2),
-    ("--attributes", "nodes"),
+    ("--attributes", "input", "--id-dropout", 0.2, "--encoder", "lightgcn"),
+    ("--attributes", "nodes", "--encoder", "lightgcn"),
     ("--attributes", "input", "--encoder", "two_tower", "--refiner", "senet", "--id-dropout", 0.2),
     ("--attributes", "input", "--encoder", "two_tower", "--history", "attention"),
 )
@@ -86,7 +86,7 @@ ADDING = {
     "calibrated": (*USES[0], "--score", "calibrated", "--layer-weights", "learned"),
     "nodes": (*USES[1], "--score", "cosine"),
     "own score": ("--attributes", "input", "--ssl", "byol"),
-    "no layers": ("--attributes", "input", "--num-layers", 0),
+    "no layers": ("--attributes", "input", "--num-layers", 0, "--loss", "bpr"),
     "two_tower": (*USES[2], "--user-attributes", "USERS"),
     "history": USES[3],
     "sage": ("--attributes", "input", "--encoder", "sage", "--layer-weights", "learned"),

@@ -407,7 +407,7 @@ def test_a_run_has_a_page_of_its_own_and_export_adds_the_index(
     gclrec: Run, clicks: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    assert "report.html" in gclrec("train", "--dataset", clicks, "--run", run, *QUICK).out
+    assert "report.html" in gclrec("train", "--dataset", clicks, "--loss", "bpr", "--run", run, *QUICK).out
     page = (run / "report.html").read_text(encoding="utf-8")
     assert Balance(page).fetched == []
     for heading in ("Test figures", "Learning", "Recall by popularity", "Length of item", "Geometry"):

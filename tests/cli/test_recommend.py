@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from gclrec.recall.build_index import build_index
 from gclrec.recall.recommender import Recommender
@@ -90,7 +91,8 @@ def test_shards_are_the_whole(gclrec: Run, run: FakeRun, tmp_path: Path, count: 
         told = gclrec("recommend", run.path, "--all", *flags).values
         tables.append(pl.read_parquet(out))
         assert told["users"] in (30 // count, -(-30 // count))
-    assert pl.concat(tables).equals(pl.concat(Recommender.load(run.path).recommend_all(4)))
+    whole = pl.concat(Recommender.load(run.path).recommend_all(4))
+    assert_frame_equal(pl.concat(tables), whole)  # blocks of another size may round scores otherwise
 
 
 def test_some_users_to_a_file(gclrec: Run, run: FakeRun, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from .conftest import QUICK, Run
 )
 def test_a_signal_twice(clicks: Path, tmp_path: Path, number: str, code: int, said: str) -> None:
     run = tmp_path / "run"
-    flags = ["--epochs", "9999", "--dim", "4", "--batch-size", "64", "--run", str(run)]
+    flags = ["--loss", "bpr", "--epochs", "9999", "--dim", "4", "--batch-size", "64", "--run", str(run)]
     command = [sys.executable, "-m", "gclrec", "train", str(clicks), *flags]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while not RunFolder(run).last_checkpoint.exists():
@@ -189,7 +189,7 @@ def test_killed_between_what_must_fit_together(
 ) -> None:
     """A finished run is trained on, and killed after it replaced ``fold_in/``, or ``embeddings/`` too."""
     run = tmp_path / "run"
-    assert train().code == 0
+    assert train("--loss", "bpr").code == 0
     user = str(pl.read_parquet(run / "split" / "users.parquet")["id"][0])
     item = str(pl.read_parquet(run / "split" / "items.parquet")["id"][0])
     asked = {"known": ("--user", user), "new": ("--items", item)}
@@ -218,7 +218,7 @@ main(["train", "--resume", {str(run)!r}, "--epochs", "4"])
 
     resumed = gclrec("train", "--resume", run, "--json").values
     shutil.rmtree(run)
-    assert train().code == 0
+    assert train("--loss", "bpr").code == 0
     whole = gclrec("train", "--resume", run, "--epochs", 4, "--json").values
     assert resumed["metrics"] == whole["metrics"]
     assert [path.name for path in run.rglob("*.partial")] == []

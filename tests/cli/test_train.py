@@ -177,7 +177,7 @@ def test_evaluate_refuses_what_it_cannot_do(train: Run, gclrec: Run, tmp_path: P
 
 
 def test_more_epochs_for_a_finished_run(train: Run, gclrec: Run, tmp_path: Path) -> None:
-    train()
+    train("--loss", "bpr")
     outcome = gclrec("train", "--resume", tmp_path / "run", "--epochs", 5, "--json")
     assert outcome.values["epochs_trained"] == 5
     assert [line["epoch"] for line in RunFolder(tmp_path / "run").metrics()] == [1, 2, 3, 4, 5]

@@ -140,7 +140,10 @@ def test_the_test_part_is_never_looked_at(
     assert looked["test"] == [[]] * 3
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("popularity", "content_knn")])
+UNTUNED = ("auto", "popularity", "content_knn")
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in UNTUNED])
 def test_every_method_can_be_tuned(tune: Run, method: str) -> None:
     outcome = tune("--method", method, "--trials", 2)
     assert outcome.code == 0, outcome.err

@@ -73,6 +73,7 @@ def test_a_flipped_bit_in_any_file_is_refused(finished: RunFolder) -> None:
     readers: dict[str, Callable[[], object]] = {
         "config.toml": lambda: (finished.settings(), settings_of(run)),
         "metrics.jsonl": finished.metrics,
+        "pilot.json": finished.pilot,
         "result.json": lambda: read_json(run / "result.json"),
         "per_user.parquet": lambda: read_parquet(run / "per_user.parquet"),
         "split/exposed.parquet": finished.exposed,

@@ -11,7 +11,7 @@ import pytest
 from studies import ten_days
 
 FIRST = date(2020, 1, 5)
-QUICK = {"epochs": 10, "dim": 4, "batch_size": 256, "test_share": 0.0, "metrics": ("recall",)}
+QUICK = {"loss": "bpr", "epochs": 10, "dim": 4, "batch_size": 256, "test_share": 0.0, "metrics": ("recall",)}
 
 
 def events(path: Path) -> pl.DataFrame:

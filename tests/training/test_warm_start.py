@@ -27,7 +27,7 @@ from gclrec.training.warm_start import WarmStart
 
 from .test_training import StopAfter
 
-QUICK: dict[str, Any] = {"dim": 8, "num_layers": 2, "batch_size": 256, "metrics": ("recall",)}
+QUICK: dict[str, Any] = {"dim": 8, "num_layers": 2, "batch_size": 256, "metrics": ("recall",), "loss": "bpr"}
 
 
 def two_days() -> tuple[pl.DataFrame, pl.DataFrame]:

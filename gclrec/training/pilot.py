@@ -1,0 +1,116 @@
+"""The pilot of a run: short trainings that choose its recipe on validation, by successive halving [1].
+
+[1] Jamieson and Talwalkar, AISTATS 2016, https://proceedings.mlr.press/v51/jamieson16.html
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from gclrec.common.errors import CollapseWarning, InputWarning
+from gclrec.data.splits import Split
+from gclrec.settings.budget import STEPS, num_steps, replaced
+from gclrec.settings.config import TrainConfig
+from gclrec.settings.validation import recipes_for
+from gclrec.training.callbacks import Callbacks, Pilot
+from gclrec.training.results import validated
+from gclrec.training.trainer import new_trainer
+
+KEPT = 3
+"""Of so many recipes the best one goes on to the next round of trials."""
+
+PILOT_USERS = 5000
+"""Users whose validation pairs a trial ranks, at most."""
+
+
+def chosen(config: TrainConfig, pilot: Pilot) -> TrainConfig:
+    """Return the settings of a run with those of the recipe that its pilot has chosen."""
+    return replace(config, pilot=0.0, held=(), **(pilot.settings or {}))
+
+
+def run_pilot(
+    config: TrainConfig, split: Split, events: Callbacks, begun: Pilot | None = None, **given: Any
+) -> Pilot:
+    """Choose a recipe on validation.
+
+    In each round the recipes that are left are trained for more steps than before, each with its schedule
+    from start to end, and the best third of them goes on, until one is left. The rounds have equal shares of
+    ``config.pilot`` times the steps of the run, of which 1,600 count at most. Equal seeds choose the same; a
+    recipe whose loss becomes infinite is out.
+
+    Args:
+        config: settings with a pilot and a budget.
+        split: its test part is not read.
+        events: ``on_trial(pilot)`` is called after each trial.
+        begun: what was done before an interruption.
+        given: of :func:`~gclrec.training.trainer.new_trainer`.
+    """
+    recipes = recipes_for(config)
+    left, trials = list(recipes), [] if begun is None else list(begun.trials)
+    finals = {(trial["recipe"], trial["steps"]): trial["value"] for trial in trials}
+    rounds = _rounds(len(left)) if len(split.valid) else []
+    total = sum(rounds)
+    length = min(num_steps(config, len(split.train)), STEPS)  # a run may ask for more and stop early
+    for count in rounds:
+        steps = max(1, round(config.pilot * length / len(rounds) / count))
+        for name in left:
+            if (name, steps) in finals:
+                continue
+            events.call("on_phase_start", "pilot", len(trials) + 1, total)
+            began = time.perf_counter()
+            value = _value(recipes[name], split, steps, events, given)
+            finals[name, steps] = value
+            seconds = time.perf_counter() - began
+            trials.append({"recipe": name, "steps": steps, "value": value, "seconds": seconds})
+            events.call("on_trial", Pilot(tuple(trials)))
+        left.sort(key=lambda name: -(finals[name, steps] or 0.0))
+        left = left[: -(-count // KEPT)]
+    best = left[0]
+    settings = {
+        name: value
+        for name, value in recipes[best].to_dict().items()
+        if getattr(config, name) != getattr(recipes[best], name) and name not in ("pilot", "held")
+    }
+    pilot = Pilot(tuple(trials), best, settings)
+    events.call("on_trial", pilot)
+    return pilot
+
+
+def _rounds(recipes: int) -> list[int]:
+    """Return how many recipes each round tries.
+
+    Example:
+        >>> _rounds(6), _rounds(1)
+        ([6, 2], [])
+    """
+    counts = []
+    while recipes > 1:
+        counts.append(recipes)
+        recipes = -(-recipes // KEPT)
+    return counts
+
+
+def _value(
+    config: TrainConfig, split: Split, steps: int, events: Callbacks, given: Mapping[str, Any]
+) -> float | None:
+    """Return the validation figure of a short training, ``None`` if its loss becomes infinite."""
+    short = replaced(config, {"steps": steps})
+    users = short.ranked_users("valid")
+    if users is not None:
+        short = replace(short, valid_users=min(users, PILOT_USERS))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)  # shown in the run
+        warnings.simplefilter("ignore", CollapseWarning)
+        trainer = new_trainer(short, split.train, **given)
+        on_batch = partial(events.call, "on_batch_end") if events.wants("on_batch_end") else None
+        try:
+            for epoch in range(1, short.rounds + 1):
+                trainer.run_epoch(epoch, on_batch)
+        except FloatingPointError:
+            return None
+        return validated(trainer.model, split, short)[1][f"valid/{short.selected}"]

@@ -1,0 +1,160 @@
+"""The pilot: what it tries, what it keeps, and that it goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gclrec
+from gclrec.common.errors import InputError
+from gclrec.settings.budget import num_steps
+from gclrec.settings.methods import AUTO, METHODS, Method
+from gclrec.settings.sources import layered_config
+from gclrec.settings.validation import recipes_for
+from gclrec.training.callbacks import Pilot
+from gclrec.training.estimate import estimated
+from gclrec.training.pilot import _rounds
+from gclrec.training.prepare import prepare, prepared_dataset
+
+DATA = "synthetic-120x90x1500"
+QUICK: dict[str, Any] = {"steps": 40, "batch_size": 128, "dim": 8, "num_layers": 1}
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    name: {"aug": "none", "ssl": "none", "learning_rate": rate}
+    for name, rate in {"still": 1e-9, "slow": 1e-4, "good": 0.02, "wild": 1e30}.items()
+}
+
+
+@pytest.fixture
+def four(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``auto`` choose between four learning rates, of which one is right and one diverges."""
+    monkeypatch.setitem(METHODS, AUTO, Method({"pilot": 0.3}, "of a test", recipes=RECIPES))  # type: ignore[index]
+
+
+class Notes:
+    """Notes the trials, and stops the process after some of them."""
+
+    def __init__(self, stop: int = 99) -> None:
+        self.pilots: list[Pilot] = []
+        self.stop = stop
+
+    def on_trial(self, pilot: Pilot) -> None:
+        self.pilots.append(pilot)
+        if len(self.pilots) == self.stop:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.usefixtures("four")
+def test_the_best_recipe_is_trained(tmp_path: Path) -> None:
+    run = gclrec.fit(DATA, folder=tmp_path / "run", **QUICK)
+    pilot = run.values["pilot"]
+    assert pilot["recipe"] == "good"
+    assert run.config.learning_rate == RECIPES["good"]["learning_rate"]
+    assert run.config.pilot == 0
+    assert pilot["settings"]["learning_rate"] == run.config.learning_rate
+    # 0.3 x 40 steps in two rounds: of four recipes, and of the two that are left.
+    assert [(trial["recipe"], trial["steps"]) for trial in pilot["trials"]][:4] == [
+        (name, 2) for name in RECIPES
+    ]
+    assert [trial["steps"] for trial in pilot["trials"][4:]] == [3, 3]
+    assert next(trial for trial in pilot["trials"] if trial["recipe"] == "wild")["value"] is None
+    again = gclrec.fit(DATA, **QUICK, learning_rate=0.02, loss="bpr", aug="none", ssl="none")
+    assert run.metrics == again.metrics  # the pilot leaves no trace in the training
+    loaded = gclrec.load_run(tmp_path / "run")
+    assert loaded.config == run.config
+    assert loaded.values["pilot"] == json.loads((tmp_path / "run" / "pilot.json").read_text())
+
+
+@pytest.mark.usefixtures("four")
+def test_a_pilot_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    whole = gclrec.fit(DATA, **QUICK)
+    with pytest.raises(KeyboardInterrupt):
+        gclrec.fit(DATA, folder=tmp_path / "run", callbacks=[Notes(stop=3)], **QUICK)
+    notes = Notes()
+    resumed = gclrec.resume(tmp_path / "run", callbacks=[notes])
+    assert len(notes.pilots[0].trials) == 4  # three were kept
+    assert resumed.metrics == whole.metrics
+    told = [
+        [(trial["recipe"], trial["steps"], trial["value"]) for trial in run.values["pilot"]["trials"]]
+        for run in (resumed, whole)
+    ]
+    assert told[0] == told[1]
+
+
+@pytest.mark.usefixtures("four")
+def test_what_is_given_is_held() -> None:
+    run = gclrec.fit(DATA, **QUICK, learning_rate=0.01, aug="edge_drop:0.2")
+    assert (run.config.learning_rate, run.config.aug) == (0.01, "edge_drop:0.2")
+    assert run.config.ssl == "none"
+    assert len(run.values["pilot"]["trials"]) == 0  # the recipes do not differ any more
+    assert str(run.result.pilot).startswith("recipe still")
+
+
+def test_views_that_are_given_are_contrasted() -> None:
+    config = layered_config({"aug": "node_drop"}, method=AUTO)
+    recipes = recipes_for(config)
+    assert {recipe.aug for recipe in recipes.values()} == {"node_drop"}
+    assert recipes["dense"].ssl == "infonce"
+    assert recipes_for(layered_config({}, method=AUTO))["dense"].ssl == "cross_layer"
+
+
+def test_auto_is_the_method_of_a_run_that_chooses_nothing(tmp_path: Path) -> None:
+    assert layered_config({"epochs": 3}, auto=True).pilot > 0
+    for given in ({"encoder": "mf"}, {"loss": "softmax"}, {"ssl": "none"}, {"baseline": "item_knn"}):
+        assert layered_config(given, auto=True).pilot == 0
+    assert layered_config({}, method="lightgcn", auto=True).pilot == 0
+    assert layered_config({}).pilot == 0
+    for text, pilot in (("dim = 8", 0.3), ("dim = 8\nmethod = 'sgl'", 0), ("loss = 'bpr'", 0)):
+        (tmp_path / "mine.toml").write_text(text)
+        assert layered_config({}, config=tmp_path / "mine.toml", auto=True).pilot == pilot
+
+
+def test_recipes_that_do_not_suit_what_is_given_are_left_out() -> None:
+    assert list(recipes_for(layered_config({"neighbour_form": "lightccf"}, method=AUTO))) == ["sparse"]
+    with pytest.raises(InputError, match="--history-length"):
+        layered_config({"history_length": 3}, method=AUTO)
+    with pytest.raises(InputError, match="--held: 'colour' is not a setting"):
+        layered_config({"held": ("colour",), "pilot": 0.1})
+
+
+def test_nothing_to_choose_by() -> None:
+    with pytest.warns(gclrec.InputWarning, match="no valid pairs"):
+        run = gclrec.fit(DATA, valid_share=0, **QUICK)
+    assert run.values["pilot"]["recipe"] == next(iter(METHODS[AUTO].recipes))
+    assert "nothing to choose by" in str(run.result.pilot)
+
+
+def test_the_rounds_and_their_cost() -> None:
+    assert _rounds(9) == [9, 3]
+    config = layered_config({"epochs": 3, "batch_size": 100}, method="lightgcn")
+    assert num_steps(config, 1001) == 33
+
+
+def test_a_damaged_pilot_is_refused(tmp_path: Path) -> None:
+    gclrec.fit(DATA, folder=tmp_path / "run", **QUICK)
+    path = tmp_path / "run" / "pilot.json"
+    (tmp_path / "run" / "checksums.json").unlink()
+    for text, why in (
+        ("{", "damaged"),
+        ('{"recipe": 3, "trials": [{}]}', "not of a pilot"),
+        ('{"x": 1}', "pilot"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=why):
+            gclrec.load_run(tmp_path / "run")
+
+
+def test_tuning_auto_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="tune another method"):
+        gclrec.tune(DATA, method=AUTO, trials=2, folder=tmp_path / "tuned", epochs=1)
+
+
+def test_the_estimate_has_the_pilot_in_it() -> None:
+    config = layered_config({"dataset": DATA, **QUICK}, method=AUTO)
+    data = prepare(config, prepared_dataset(config))
+    found = estimated(data)
+    assert found.seconds["pilot"] > 0
+    assert found.seconds["pilot"] < found.seconds["train"]
