@@ -142,7 +142,13 @@ CHOICES = [
     (*WITH_ITEMS, "--ssl", "cross_layer+features", "--ssl-layer", 2, "--aug", "noise:0.1"),
     ("--method", "two_tower", *TOWERS, "--refiner", "contextnet"),
     ("--ssl", "cross_layer", "--ssl-layer", 2, "--aug", "none"),
-    *(("--ssl-negatives", name, "--head-layers", layers) for name in NEGATIVE_NODES for layers in range(4)),
+    *(
+        ("--ssl", "infonce", "--ssl-negatives", name, "--head-layers", layers)
+        for name in NEGATIVE_NODES
+        for layers in range(4)
+    ),
+    ("--method", "auto"),
+    ("--method", "auto", "--pilot", 0.1, "--held", "temperature", "ssl_weight"),
     ("--ssl", "moco", "--momentum", 0.9, "--queue-size", 50),
     ("--ssl", "moco", "--aug", "none", "--encoder", "mf"),
     ("--ssl", "swav", "--num-prototypes", 7),
@@ -201,7 +207,7 @@ BAD_FLAGS = {
     "--temperature adaptive": "--loss-temperature",
     "--temperature learned:0": "[0.01, 10]",
     "--ssl none --temperature learned": "infonce",
-    "--loss-temperature learned": "softmax",
+    "--loss bpr --loss-temperature learned": "softmax",
     "--loss bsl --loss-temperature learned": "softmax",
     "--loss softmax --loss-score dot --loss-temperature adaptive": "cosine",
     "--negatives exposed": "--exposed",
@@ -265,7 +271,9 @@ BAD_FLAGS = {
     "--select cold_users/recall@20": "has no pair of cold_users; it has of all, warm_users",
     "--loss ccl --loss-score dot": "--loss-score",
     "--loss directau --negatives shared": "--negatives",
-    "--logq": "softmax",
+    "--loss bpr --logq": "softmax",
+    "--pilot 0.6": "--pilot",
+    "--held colour --pilot 0.1": "colour",
     "--negatives in_batch --loss softmax --logq-positive": "--logq",
     "--negatives in_batch --loss bsl --logq --logq-positive": "--loss softmax",
     "--negatives uniform --loss softmax --logq --logq-positive": "in_batch",

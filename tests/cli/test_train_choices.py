@@ -11,7 +11,7 @@ import torch
 
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.config import TrainConfig
-from gclrec.training.prepare import config_of
+from gclrec.training.prepare import config_of, given_config
 from gclrec.views.views import VIEWS
 
 from .choices import BAD_FLAGS, CHOICES, SHOWN
@@ -31,7 +31,7 @@ def test_every_choice_of_every_flag_trains(
     k = 3 if "--ks" in flags else 20
     assert 0.0 <= values["metrics"][f"test/all/recall@{k}"] <= 1.0
     assert values["seconds"] > 0
-    config = config_of(RunFolder.open(tmp_path / "run"))
+    config = given_config(RunFolder.open(tmp_path / "run"))
     given: dict[str, list[str]] = {}
     for part in map(str, flags):
         if part.startswith("--"):
