@@ -5,6 +5,7 @@ A command module holds ``app = command("train")`` and a function under ``@app.de
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -21,7 +22,7 @@ from cyclopts.argument import ArgumentCollection
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 from rich.table import Table
 
-from gclrec.cli.signals import Terminated, signals_raise
+from gclrec.cli.signals import Terminated, forget_interrupt, signals_raise, starting
 from gclrec.common.errors import (
     CollapseWarning,
     InputError,
@@ -101,13 +102,17 @@ def main_of(app: App) -> Callable[..., None]:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # where the encoding lacks a letter of an id
-        with warnings.catch_warnings(), signals_raise(to_the_end=argv is None):
+        tokens = sys.argv[1:] if argv is None else list(argv)
+        with starting(), contextlib.suppress(KeyError):
+            _ = app[tokens[0]] if tokens else None  # imports the command, if it is not there yet
+        with warnings.catch_warnings():
             warnings.simplefilter("always", InputWarning)
             warnings.simplefilter("always", CollapseWarning)
             warnings.showwarning = _show_warning
             try:
-                app(sys.argv[1:] if argv is None else list(argv), exit_on_error=False, print_error=False)
-                sys.stdout.flush()
+                with signals_raise(to_the_end=argv is None):
+                    app(tokens, exit_on_error=False, print_error=False)
+                    sys.stdout.flush()
             except UnusedCliTokensError as error:
                 unused = " ".join(error.unused_tokens or ())
                 fail(
@@ -128,9 +133,11 @@ def main_of(app: App) -> Callable[..., None]:
                 where = f"{error.filename}: " if error.filename else ""
                 fail(f"{where}{error.strerror or error}")
             except Terminated:
+                forget_interrupt()
                 print("terminated", file=sys.stderr)
                 sys.exit(143)
             except KeyboardInterrupt:
+                forget_interrupt()
                 print("interrupted", file=sys.stderr)
                 sys.exit(130)
             except SystemExit:

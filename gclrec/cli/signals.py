@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
@@ -16,6 +19,9 @@ from gclrec.common.memory import address_space, cores
 
 _START, _START_A_CORE = 2048 << 20, 64 << 20
 """Bytes of address space that the libraries take when they are imported, and for the threads of each core."""
+
+
+_SOON = 2.0  # seconds after a signal in which others are ignored; one that was lost can be sent again
 
 
 class Terminated(KeyboardInterrupt):
@@ -56,26 +62,42 @@ def _refuse(message: str) -> NoReturn:
 
 @contextlib.contextmanager
 def signals_raise(*, to_the_end: bool = False) -> Iterator[None]:
-    """Let SIGTERM raise :class:`Terminated` and SIGINT ``KeyboardInterrupt``, once: later ones are ignored.
+    """Let SIGTERM raise :class:`Terminated` and SIGINT ``KeyboardInterrupt``; those soon after are ignored.
 
-    So a second one cannot disturb what closes files and prints how to go on. In the main thread only; other
-    handlers that are set already stay, and what is ignored stays ignored.
+    So a second one cannot disturb what closes files and prints how to go on. Whatever else is raised after a
+    signal, such as by a module whose import it has cut short, is raised as the interrupt that it comes from.
+    In the main thread only; other handlers that are set already stay, and what is ignored stays ignored.
 
     Args:
         to_the_end: after the block, while the interpreter ends, signals are ignored: all is done.
     """
-    stopped = False
+    last: type[KeyboardInterrupt] | None = None
+    when = -math.inf
 
     def stop(number: int, _: object) -> None:
-        nonlocal stopped
-        if stopped:
+        nonlocal last, when
+        if time.monotonic() - when < _SOON:
             return
-        stopped = True
-        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        when, last = time.monotonic(), Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        raise last
 
     # Ignored is what Python leaves alone when it ends; it takes back handlers of its own.
     with _handled(stop, signal.SIG_IGN if to_the_end else None):
-        yield
+        try:
+            yield
+        except Exception:
+            if last is None:
+                raise
+            raise last from None
+
+
+def forget_interrupt() -> None:
+    """Let the process end with the exit code that it is given.
+
+    Python ends by SIGINT itself if an interrupt has left code that a library in C ran with ``PyRun_String``,
+    until other code is run so.
+    """
+    ctypes.pythonapi.PyRun_SimpleString(b"")
 
 
 @contextlib.contextmanager
