@@ -126,6 +126,9 @@ class Model(nn.Module):
         device = self.graph.device
         own = {name: value.to(device) for name, value in model_tensors(tensors).items()}
         with reading(source, "does not fit the settings of the run"):
+            for name, value in self.state_dict().items():
+                if name in own and own[name].dtype != value.dtype:
+                    raise ValueError(f"{name} holds {own[name].dtype}, expected {value.dtype}")
             self.load_state_dict(own, assign=True)
 
     def load_scoring(self, tensors: Mapping[str, Tensor]) -> None:

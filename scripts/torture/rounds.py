@@ -26,7 +26,9 @@ class Rounds:
 
     def __init__(self, scratch: Path) -> None:
         self.scratch, self.whole = scratch, scratch / "whole"
-        self.trained = done("train", *DATA, "--run", self.whole, "--json")
+        # Without a pilot and with a constant rate, so that it can be trained for more epochs.
+        done("train", *DATA, "--loss", "bpr", "--run", self.whole, "--json")
+        self.trained = done("train", *DATA, "--run", scratch / "piloted", "--json")
         self.exported = done("export", self.whole, "--backend", "exact", "--json")
 
     def train(self, stop: Stop) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
 
+import gclrec
 from gclrec.common.errors import InputError
 from gclrec.contrast import SSL
 from gclrec.contrast.two_views import TwoViews
@@ -474,3 +475,11 @@ def test_names_of_runs_do_not_collide(tmp_path: Path) -> None:
     assert first.name == "gowalla-lightgcn-edge_drop_0.1-1"
     first.mkdir()
     assert free_name(tmp_path, "gowalla-lightgcn-edge_drop:0.1").name.endswith("-2")
+
+
+def test_tensors_of_another_precision_are_refused() -> None:
+    run = gclrec.fit("synthetic-60x40x600", epochs=1, dim=4, loss="bpr")
+    model = run.result.model
+    assert model is not None
+    with pytest.raises(InputError, match=r"mine: does not fit .* holds torch\.float64, expected"):
+        model.load({name: value.double() for name, value in model.state_dict().items()}, "mine")
