@@ -6,6 +6,7 @@ All readers raise :class:`~gclrec.common.errors.InputError` for other content, a
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,7 +64,7 @@ def integer_lists(path: Path) -> IntegerLists:
 def _bad_number(path: Path, data: bytes) -> InputError:
     """Return the error for the first word that is no whole number, or one that is too large."""
     for line, content in enumerate(data.split(b"\n"), start=1):
-        for word in content.split():
+        for word in re.findall(rb"[^ \t\r]+", content):  # other white space separates nothing
             if not word.isdigit() or int(word[-4300:]) > LARGEST_ID:
                 return InputError(
                     f"{path}, line {line}: found {word.decode(errors='replace')!r}, expected whole numbers "

@@ -179,6 +179,7 @@ ERRORS = {
         b"0 1 2 3\n1 4 -5\n",
         "train.txt, line 2: found '-5', expected whole numbers from 0 to",
     ),
+    "form feed": ("train.txt", b"0 1 2 3\n1 \x0c 4\n", r"train.txt, line 2: found '\x0c'"),
     "large id": (
         "train.txt",
         b"0 1 2 3\n\n1 2147483647 2147483648\n",
