@@ -8,7 +8,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from gclrec.baselines import BASELINES
@@ -22,6 +21,7 @@ from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS
 from gclrec.losses.ranking_losses import LOSSES
 from gclrec.losses.temperature import parse_temperature
 from gclrec.negatives.registry import NEGATIVES
+from gclrec.settings.budget import replaced, without_rivals
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import AUTO, METHODS
 from gclrec.settings.registries import REGISTRIES
@@ -70,7 +70,8 @@ def recipes_for(config: TrainConfig) -> dict[str, TrainConfig]:
     """Return what a pilot chooses between: the settings with those of each recipe that are not held.
 
     Recipes that the settings held do not suit are left out, and so are those that come out as one before.
-    Where ``aug`` is held, a recipe with views of its own contrasts two of those that are asked for.
+    Where ``aug`` is held, a recipe with views of its own contrasts two of those that are asked for. Epochs of
+    a recipe count where the budget of the run is none of steps.
 
     Args:
         config: settings with a ``pilot``.
@@ -87,7 +88,8 @@ def recipes_for(config: TrainConfig) -> dict[str, TrainConfig]:
         own: dict[str, Any] = {key: value for key, value in settings.items() if key not in config.held}
         if "aug" in config.held and settings["aug"] != "none" and "ssl" in own:
             own["ssl"] = "infonce"
-        recipe = replace(config, pilot=0.0, held=(), **own)
+        own = without_rivals(own, () if config.steps is None else ("steps",))
+        recipe = replaced(config, {"pilot": 0.0, "held": (), **own})
         try:
             validate(recipe)
         except InputError as error:

@@ -148,14 +148,14 @@ class Pilot:
     def __str__(self) -> str:
         if not self.trials:
             return f"recipe {self.recipe}, the first, since there is nothing to choose by"
-        steps = self.trials[-1]["steps"]
-        last = {trial["recipe"]: trial["value"] for trial in self.trials if trial["steps"] == steps}
+        last = {trial["recipe"]: trial for trial in self.trials}
         best = last.pop(self.recipe)
-        others = ", ".join(f"{name} {value:.4f}" for name, value in last.items() if value is not None)
-        beside = f", beside {others}" if others else ""
+        others = [
+            f"{name} {trial['value']:.4f}" for name, trial in last.items() if trial["value"] is not None
+        ]
         return (
-            f"recipe {self.recipe} of {len({trial['recipe'] for trial in self.trials})}: "
-            f"{best:.4f} on validation after {steps} steps{beside}"
+            f"recipe {self.recipe} of {len(last) + 1}: {best['value'] or 0.0:.4f} on validation after "
+            f"{best['steps']} steps" + (f", beside {', '.join(others)}" if others else "")
         )
 
 

@@ -55,20 +55,22 @@ def run_pilot(
     finals = {(trial["recipe"], trial["steps"]): trial["value"] for trial in trials}
     rounds = _rounds(len(left)) if len(split.valid) else []
     total = sum(rounds)
-    length = min(num_steps(config, len(split.train)), STEPS)  # a run may ask for more and stop early
+    # A run may ask for more and stop early.
+    lengths = {name: min(num_steps(each, len(split.train)), STEPS) for name, each in recipes.items()}
     for count in rounds:
-        steps = max(1, round(config.pilot * length / len(rounds) / count))
+        share = config.pilot / len(rounds) / count
+        values: dict[str, float] = {}
         for name in left:
-            if (name, steps) in finals:
-                continue
-            events.call("on_phase_start", "pilot", len(trials) + 1, total)
-            began = time.perf_counter()
-            value = _value(recipes[name], split, steps, events, given)
-            finals[name, steps] = value
-            seconds = time.perf_counter() - began
-            trials.append({"recipe": name, "steps": steps, "value": value, "seconds": seconds})
-            events.call("on_trial", Pilot(tuple(trials)))
-        left.sort(key=lambda name: -(finals[name, steps] or 0.0))
+            steps = max(1, round(share * lengths[name]))
+            if (name, steps) not in finals:
+                events.call("on_phase_start", "pilot", len(trials) + 1, total)
+                began = time.perf_counter()
+                finals[name, steps] = _value(recipes[name], split, steps, events, given)
+                trial = {"recipe": name, "steps": steps, "value": finals[name, steps]}
+                trials.append({**trial, "seconds": time.perf_counter() - began})
+                events.call("on_trial", Pilot(tuple(trials)))
+            values[name] = finals[name, steps] or 0.0
+        left.sort(key=values.__getitem__, reverse=True)
         left = left[: -(-count // KEPT)]
     best = left[0]
     settings = {
