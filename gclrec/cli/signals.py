@@ -20,7 +20,6 @@ from gclrec.common.memory import address_space, cores
 _START, _START_A_CORE = 2048 << 20, 64 << 20
 """Bytes of address space that the libraries take when they are imported, and for the threads of each core."""
 
-
 _SOON = 2.0  # seconds after a signal in which others are ignored; one that was lost can be sent again
 
 

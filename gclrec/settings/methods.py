@@ -52,14 +52,19 @@ class Departure:
 
 def read_methods(path: Path) -> dict[str, Method]:
     """Return the methods of a TOML file with a table for each."""
+    tables = read_toml(path)
+
+    def recipe(method: str) -> dict[str, Any]:
+        return {name: value for name, value in tables[method]["settings"].items() if name != "steps"}
+
     return {
         name: Method(
             table["settings"],
             table["source"],
             {setting: Span(*ends) for setting, ends in table.get("space", {}).items()},
-            table.get("recipes", {}),
+            {each: recipe(method) for each, method in table.get("recipes", {}).items()},
         )
-        for name, table in read_toml(path).items()
+        for name, table in tables.items()
     }
 
 
