@@ -13,6 +13,7 @@ from torch import Tensor
 from gclrec.baselines.scorers import ranked_in_blocks
 from gclrec.common.errors import InputError
 from gclrec.common.ragged import Ragged
+from gclrec.data.interactions import IntArray
 from gclrec.data.schema import AttributeTable, Column
 from gclrec.graph.bipartite import BipartiteGraph
 
@@ -33,9 +34,11 @@ class ContentKNN:
     items: scipy.sparse.csr_array
     vectors: None = None
 
-    def top_k(self, users: npt.ArrayLike, k: int, seen: Ragged | None = None) -> Tensor:
+    def top_k(
+        self, users: npt.ArrayLike, k: int, seen: Ragged | None = None, among: IntArray | None = None
+    ) -> Tensor:
         """Return the best items of some users; see :class:`~gclrec.baselines.scorers.Scorer`."""
-        return ranked_in_blocks(self._scores, users, self.items.shape[1], k, seen)
+        return ranked_in_blocks(self._scores, users, self.items.shape[1], k, seen, among)
 
     def _scores(self, users: Tensor) -> Tensor:
         product: Any = self.profiles[users.numpy()] @ self.items

@@ -13,6 +13,7 @@ from gclrec.baselines.pure_svd import truncated_svd, unweighted
 from gclrec.baselines.scorers import ranked_in_blocks
 from gclrec.common.declaration import SEED, Setting, Span
 from gclrec.common.ragged import Ragged
+from gclrec.data.interactions import IntArray
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.propagation import CSRMatrix
 
@@ -54,9 +55,11 @@ class GraphFilter:
     back: Tensor
     vectors: None = None
 
-    def top_k(self, users: npt.ArrayLike, k: int, seen: Ragged | None = None) -> Tensor:
+    def top_k(
+        self, users: npt.ArrayLike, k: int, seen: Ragged | None = None, among: IntArray | None = None
+    ) -> Tensor:
         """Return the best items of some users; see :class:`~gclrec.baselines.scorers.Scorer`."""
-        return ranked_in_blocks(self._scores, users, self.back.shape[1], k, seen)
+        return ranked_in_blocks(self._scores, users, self.back.shape[1], k, seen, among)
 
     def _scores(self, users: Tensor) -> Tensor:
         towards_users: Any = self.interactions[users.numpy()] @ self.by_user

@@ -16,8 +16,9 @@ from torch import Tensor
 from gclrec.baselines.least_squares import LeastSquares
 from gclrec.common.declaration import Setting, Span
 from gclrec.common.ragged import Ragged
+from gclrec.data.interactions import IntArray
 from gclrec.encoders.base import Embeddings
-from gclrec.evaluation.ranking import top_k, top_k_of_scores
+from gclrec.evaluation.ranking import named, places_among, top_k, top_k_among, top_k_of_scores
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -41,7 +42,9 @@ class Scorer(Protocol):
         """Vectors whose inner products are the scores, or ``None`` where there are none."""
 
     @abstractmethod
-    def top_k(self, users: npt.ArrayLike, k: int, seen: Ragged | None = None) -> Tensor:
+    def top_k(
+        self, users: npt.ArrayLike, k: int, seen: Ragged | None = None, among: IntArray | None = None
+    ) -> Tensor:
         """Return the ``k`` best unseen items of some users, ``(B, k)``, best first.
 
         Scores are made block by block. Ties are in order of item number; empty places hold ``-1``.
@@ -50,6 +53,7 @@ class Scorer(Protocol):
             users: ``(B,)`` user rows.
             k: length of the lists, at least 1.
             seen: row ``b`` lists the items to leave out for ``users[b]``; none if ``None``.
+            among: item rows, ascending: the only ones to choose from; all if ``None``.
         """
 
 
@@ -65,9 +69,13 @@ class VectorScorer:
     vectors: Embeddings
     least_squares: tuple[LeastSquares, LeastSquares] | None = None
 
-    def top_k(self, users: npt.ArrayLike, k: int, seen: Ragged | None = None) -> Tensor:
+    def top_k(
+        self, users: npt.ArrayLike, k: int, seen: Ragged | None = None, among: IntArray | None = None
+    ) -> Tensor:
         """Return the best items of some users; see :class:`Scorer`."""
         rows = torch.as_tensor(users, dtype=torch.int64, device=self.vectors.users.device)
+        if among is not None:
+            return top_k_among(self.vectors.users[rows], self.vectors.items, among, k, seen=seen)
         return top_k(self.vectors.users[rows], self.vectors.items, k, seen=seen)[0]
 
 
@@ -84,9 +92,11 @@ class ItemScorer:
     weights: scipy.sparse.csr_array | npt.NDArray[Any]
     vectors: None = None
 
-    def top_k(self, users: npt.ArrayLike, k: int, seen: Ragged | None = None) -> Tensor:
+    def top_k(
+        self, users: npt.ArrayLike, k: int, seen: Ragged | None = None, among: IntArray | None = None
+    ) -> Tensor:
         """Return the best items of some users; see :class:`Scorer`."""
-        return ranked_in_blocks(self._scores, users, self.weights.shape[1], k, seen)
+        return ranked_in_blocks(self._scores, users, self.weights.shape[1], k, seen, among)
 
     def _scores(self, users: Tensor) -> Tensor:
         product: Any = self.interactions[users.numpy()] @ self.weights
@@ -94,7 +104,12 @@ class ItemScorer:
 
 
 def ranked_in_blocks(
-    scores: Callable[[Tensor], Tensor], users: npt.ArrayLike, num_items: int, k: int, seen: Ragged | None
+    scores: Callable[[Tensor], Tensor],
+    users: npt.ArrayLike,
+    num_items: int,
+    k: int,
+    seen: Ragged | None,
+    among: IntArray | None = None,
 ) -> Tensor:
     """Return the ``k`` best unseen items of some users, scored a block of users at a time.
 
@@ -107,11 +122,17 @@ def ranked_in_blocks(
         num_items: ``I``.
         k: length of the lists.
         seen: row ``b`` lists the items to leave out for ``users[b]``.
+        among: see :meth:`Scorer.top_k`.
     """
+    if among is not None and seen is not None:
+        seen = seen.renumbered(places_among(among, num_items))
     rows = torch.as_tensor(users, dtype=torch.int64)
     lists = []
     for block in torch.arange(len(rows)).split(max(_SCORES // max(num_items, 1), 64)):
         found = scores(rows[block])
+        if among is not None:
+            found = found[:, torch.from_numpy(among)]
         linked = found.masked_fill_(found == 0, -math.inf)
         lists.append(top_k_of_scores(linked, k, seen=None if seen is None else seen.take(block))[0])
-    return torch.cat(lists) if len(rows) else torch.empty(0, k, dtype=torch.int64)
+    best = torch.cat(lists) if len(rows) else torch.empty(0, k, dtype=torch.int64)
+    return best if among is None else named(best, torch.from_numpy(among))

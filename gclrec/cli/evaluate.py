@@ -11,7 +11,7 @@ from gclrec.api import load_run
 from gclrec.cli.console import Json, command, emit_json, output
 from gclrec.common.files import write_parquet
 from gclrec.evaluation.metrics import METRICS
-from gclrec.report.figures_table import figures_table
+from gclrec.report.figures_table import figures_table, share_of_cold_items
 from gclrec.training.results import raw_scores
 
 app = command("evaluate")
@@ -43,6 +43,8 @@ def evaluate(
     figures = done.evaluate(part, ks=ks, metrics=metrics, near_cold=near_cold)
     console = output(json)
     console.print(figures_table(figures.values, figures.cases, pairs=figures.pairs, title=part))
+    if cold := share_of_cold_items(figures.values, figures.pairs):
+        console.print(cold, soft_wrap=True)
     if per_user is not None:
         write_parquet(per_user, raw_scores(figures, done.split.train.users))
         console.print(f"scores of each user: {per_user}", soft_wrap=True)

@@ -29,7 +29,7 @@ from gclrec.data.catalog.loader import prepared_dataset
 from gclrec.data.interactions import Dataset
 from gclrec.data.splits import Split
 from gclrec.data.statistics import headline, seconds_since_1970
-from gclrec.report.figures_table import figures_table
+from gclrec.report.figures_table import figures_table, share_of_cold_items
 from gclrec.report.run_report import PAGE
 from gclrec.runs.folder import RunFolder, check_free, free_name
 from gclrec.settings.config import TrainConfig
@@ -154,6 +154,8 @@ def report(console: Console, run: Run, path: Path) -> None:
     assert result is not None
     if run.cases["all"]:
         console.print(figures_table(run.figures, run.cases, pairs=result.evaluation.pairs))
+        if cold := share_of_cold_items(run.figures, result.evaluation.pairs):
+            console.print(cold, soft_wrap=True)
     else:
         console.print("no test figures: the split has no test pairs")
     if sample := run.values.get("test_users"):

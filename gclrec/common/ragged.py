@@ -141,6 +141,16 @@ class Ragged:
         """
         return Ragged(_offsets(mask)[self.indptr], self.values[mask])
 
+    def renumbered(self, number: npt.NDArray[np.int64]) -> Ragged:
+        """Return the lists with ``number[value]`` for each value, without those that get a negative one.
+
+        Example:
+            >>> Ragged.from_lists([[0, 2], [1], [2, 1]]).renumbered(np.array([5, -1, 6])).tolist()
+            [[5, 6], [], [6]]
+        """
+        kept = self.keep(number[self.values] >= 0)
+        return Ragged(kept.indptr, number[kept.values])
+
     def followed_by(self, other: Ragged) -> Ragged:
         """Return these lists and then those of ``other``."""
         indptr = np.concatenate([self.indptr, other.indptr[1:] + len(self.values)])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,15 +16,13 @@ from torch import Tensor
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import BoolArray, Float64Array, IntArray, Interactions, RowArray
-from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS, popularity_parts
+from gclrec.evaluation.groups import AMONG_GROUPS, ITEM_GROUPS, USER_GROUPS, popularity_parts
 from gclrec.evaluation.metrics import CATALOGUE_METRICS, METRICS
-from gclrec.evaluation.ranking import Vectors, as_vectors, top_k
-
-Pairs: TypeAlias = Interactions | Tensor | tuple[npt.ArrayLike | Tensor, npt.ArrayLike | Tensor]
-"""Interactions, or users and items as two arrays or tensors, or an ``edge_index (2, E)``."""
+from gclrec.evaluation.ranking import Vectors, as_vectors, top_k, top_k_among
+from gclrec.evaluation.relevant import Pairs, Relevant, check_lists, checked_pairs, whole_rows
 
 ALL_METRICS = (*METRICS, *CATALOGUE_METRICS)
-ALL_GROUPS = (*USER_GROUPS, *ITEM_GROUPS)
+ALL_GROUPS = (*USER_GROUPS, *ITEM_GROUPS, *AMONG_GROUPS)
 
 RANKED = 2**17
 """Users whose known items are in memory at a time."""
@@ -85,7 +82,9 @@ def evaluate(
 
     Figures of a group of users are means over its users with test pairs. For a group of items the relevant
     items are the user's test items in that group; the ranking is still over the full catalogue, and the mean
-    is over users with at least one such item. Catalogue figures are of all ranked users together.
+    is over users with at least one such item. For a group in ``AMONG_GROUPS`` the candidates are the items of
+    the group alone; it has no entry where no test item is in it. Catalogue figures are of all ranked users
+    together.
 
     Args:
         user_vectors: ``(U, D)``, on any device.
@@ -95,7 +94,7 @@ def evaluate(
         test: pairs to find; a repeated pair counts once.
         ks: cuts of the lists.
         metrics: names in ``METRICS`` and ``CATALOGUE_METRICS``.
-        groups: names in ``USER_GROUPS`` and ``ITEM_GROUPS``.
+        groups: names in ``USER_GROUPS``, ``ITEM_GROUPS`` and ``AMONG_GROUPS``.
         near_cold: users and items with 1 to ``near_cold`` training pairs are near-cold, with more warm.
         exclude: more pairs to leave out of the lists, such as validation pairs while testing.
         block_size: users ranked at a time; chosen by the catalogue's size if ``None``.
@@ -109,11 +108,13 @@ def evaluate(
     started = time.perf_counter()
     wanted = _Wanted.of(ks, metrics, groups, near_cold)
     num_users, num_items = len(user_vectors), len(item_vectors)
-    known = _pairs(train, "train", num_users, num_items)
-    relevant = _Relevant.of(_pairs(test, "test", num_users, num_items), num_users, num_items)
-    hidden = [known] if exclude is None else [known, _pairs(exclude, "exclude", num_users, num_items)]
+    known = checked_pairs(train, "train", num_users, num_items)
+    relevant = Relevant.of(checked_pairs(test, "test", num_users, num_items), num_users, num_items)
+    hidden = [known] if exclude is None else [known, checked_pairs(exclude, "exclude", num_users, num_items)]
     users, vectors = np.flatnonzero(relevant.per_user), as_vectors(user_vectors, "user_vectors")
     lists = np.empty((len(users), wanted.ks[-1]), dtype=np.int32)
+    candidates = wanted.candidates(np.bincount(known[1], minlength=num_items), relevant)
+    among = {group: np.full_like(lists, -1) for group in candidates}
     lost = 0
     for start in range(0, max(len(users), 1), RANKED):
         some = users[start : start + RANKED]
@@ -127,10 +128,15 @@ def evaluate(
         rows = vectors[torch.from_numpy(some)]
         items, _ = top_k(rows, item_vectors, wanted.ks[-1], seen=seen, block_size=block_size)
         lists[start : start + RANKED] = items.cpu().numpy()
+        for group, members in candidates.items():
+            at = np.flatnonzero(relevant.users_of(members)[some])
+            few, unseen = rows[torch.from_numpy(at)], seen.take(at)
+            items = top_k_among(few, item_vectors, members, wanted.ks[-1], seen=unseen, block_size=block_size)
+            among[group][start + at] = items.numpy()
     if lost:
         message = f"{lost:,} test pairs are also among the pairs left out of the lists: they count as misses"
         warnings.warn(message, InputWarning, stacklevel=2)
-    found = _score(lists, users, known, relevant, wanted, per_user)
+    found = _score(lists, users, known, relevant, wanted, per_user, among)
     return replace(found, seconds=time.perf_counter() - started)
 
 
@@ -147,6 +153,7 @@ def evaluate_ranking(
     groups: Sequence[str] = ALL_GROUPS,
     near_cold: int = 5,
     per_user: bool | int = True,
+    among: Mapping[str, npt.ArrayLike | Tensor] | None = None,
 ) -> Evaluation:
     """Score given ranked lists, as :func:`evaluate` scores those that it makes.
 
@@ -165,6 +172,8 @@ def evaluate_ranking(
         groups: as for :func:`evaluate`.
         near_cold: as for :func:`evaluate`.
         per_user: as for :func:`evaluate`.
+        among: further lists of the same users, ``(B, K)`` each, by groups in ``AMONG_GROUPS``, of the items
+            of the group alone; without them the group has no figures.
 
     Raises:
         InputError: a name is unknown, a cut is below 1, a number is out of range, a list is too short or
@@ -177,13 +186,17 @@ def evaluate_ranking(
         num_items = train.num_items if num_items is None else num_items
     if num_users is None or num_items is None:
         raise InputError("train is a pair of arrays: num_users and num_items must be given")
-    known = _pairs(train, "train", num_users, num_items)
-    relevant = _Relevant.of(_pairs(test, "test", num_users, num_items), num_users, num_items)
-    lists, rows = _whole_numbers(items, "items"), _whole_numbers(users, "users")
-    _check_lists(lists, rows, relevant, wanted.ks[-1])
+    known = checked_pairs(train, "train", num_users, num_items)
+    relevant = Relevant.of(checked_pairs(test, "test", num_users, num_items), num_users, num_items)
+    lists, rows = whole_rows(items, "items"), whole_rows(users, "users")
+    check_lists(lists, rows, relevant, wanted.ks[-1])
+    further = {group: whole_rows(each, group) for group, each in (among or {}).items()}
+    for each in further.values():
+        check_lists(each, rows, relevant, wanted.ks[-1])
     order = np.argsort(rows)
     order = order[relevant.per_user[rows[order]] > 0]
-    found = _score(lists[order], rows[order], known, relevant, wanted, per_user)
+    further = {group: each[order] for group, each in further.items()}
+    found = _score(lists[order], rows[order], known, relevant, wanted, per_user, further)
     return replace(found, seconds=time.perf_counter() - started)
 
 
@@ -207,6 +220,12 @@ class _Wanted:
         _check_names("group", groups, ALL_GROUPS)
         return cls(tuple(sorted({int(k) for k in cuts})), tuple(metrics), tuple(groups), near_cold)
 
+    def candidates(self, item_degrees: IntArray, relevant: Relevant) -> dict[str, IntArray]:
+        """Return the items of each group that is ranked among itself, where one of them is a test item."""
+        groups = {group: AMONG_GROUPS[group] for group in self.groups if group in AMONG_GROUPS}
+        members = {group: found(item_degrees, self.near_cold) for group, found in groups.items()}
+        return {group: np.flatnonzero(x) for group, x in members.items() if x[relevant.item].any()}
+
     def columns(self) -> list[tuple[str, str, int]]:
         """Return (column, metric, k) of every accuracy figure."""
         return [(f"{name}@{k}", name, k) for k in self.ks for name in self.metrics if name in METRICS]
@@ -218,47 +237,19 @@ class _Wanted:
         ]
 
 
-@dataclass(frozen=True, eq=False)
-class _Relevant:
-    """Distinct test pairs, sorted by user and item, and how many each user has."""
-
-    num_items: int
-    keys: RowArray
-    user: RowArray
-    item: RowArray
-    per_user: IntArray
-
-    @classmethod
-    def of(cls, pairs: tuple[RowArray, RowArray], num_users: int, num_items: int) -> _Relevant:
-        keys = np.unique(np.multiply(pairs[0], num_items, dtype=np.int64) + pairs[1])
-        user, item = np.divmod(keys, max(num_items, 1))
-        per_user: IntArray = np.bincount(user, minlength=num_users)
-        return cls(num_items, keys, user, item, per_user)
-
-    def contains(self, user: RowArray, item: RowArray) -> BoolArray:
-        """Return for each pair whether it is a test pair; never for item ``-1``."""
-        if not len(self.keys):
-            return np.zeros(np.broadcast_shapes(user.shape, item.shape), dtype=np.bool_)
-        wanted = np.multiply(user, self.num_items, dtype=np.int64) + item
-        at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        return np.asarray((self.keys[at] == wanted) & (item >= 0), dtype=np.bool_)
-
-
 def _score(
     items: RowArray,
     users: IntArray,
     train: tuple[RowArray, RowArray],
-    test: _Relevant,
+    test: Relevant,
     wanted: _Wanted,
     with_table: bool | int,
+    among: Mapping[str, RowArray],
 ) -> Evaluation:
     """Compute all figures of lists of users with test pairs; ``seconds`` stays 0."""
     user_degrees = np.bincount(train[0], minlength=len(test.per_user))
     item_degrees = np.bincount(train[1], minlength=test.num_items)
-    hits = np.empty(items.shape, dtype=np.bool_)
-    for start in range(0, len(users), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        hits[block] = test.contains(users[block, None], items[block])
+    hits = _hits(items, users, test)
     num_relevant = test.per_user[users]
     columns = wanted.columns()
     scores = {column: METRICS[name](hits, num_relevant, k) for column, name, k in columns}
@@ -284,13 +275,17 @@ def _score(
             cases[group], pairs[group] = int(inside.sum()), int(num_relevant[inside].sum())
             for column, _, _ in columns:
                 average(f"{group}/{column}", scores[column][inside])
-        else:
-            members = ITEM_GROUPS[group](item_degrees, wanted.near_cold)
+        elif group in ITEM_GROUPS or group in among:
+            members = {**ITEM_GROUPS, **AMONG_GROUPS}[group](item_degrees, wanted.near_cold)
             of_user = np.bincount(test.user[members[test.item]], minlength=len(test.per_user))[users]
             rows = of_user > 0
             cases[group], pairs[group] = int(rows.sum()), int(of_user.sum())
             details[f"{group}/num_relevant"] = of_user[shown]
-            group_hits, of_user = hits[rows] & members[items[rows]], of_user[rows]
+            if group in among:
+                group_hits = _hits(among[group][rows], users[rows], test)
+            else:
+                group_hits = hits[rows] & members[items[rows]]
+            of_user = of_user[rows]
             for column, name, k in columns:
                 figures = METRICS[name](group_hits, of_user, k)
                 if with_table:
@@ -312,6 +307,15 @@ def _score(
     return Evaluation(values, cases, pairs, table, seconds=0.0, errors=errors)
 
 
+def _hits(items: RowArray, users: IntArray, test: Relevant) -> BoolArray:
+    """Return whether the item at each place of the lists is a test item of the user."""
+    hits = np.empty(items.shape, dtype=np.bool_)
+    for start in range(0, len(users), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        hits[block] = test.contains(users[block, None], items[block])
+    return hits
+
+
 def _scattered(figures: Float64Array, rows: BoolArray, shown: slice | IntArray) -> pl.Series:
     """Return figures of some rows as a column of the rows that are shown, null elsewhere."""
     column = np.full(len(rows), np.nan)
@@ -320,7 +324,7 @@ def _scattered(figures: Float64Array, rows: BoolArray, shown: slice | IntArray) 
 
 
 def _by_decile(
-    items: RowArray, users: IntArray, hits: BoolArray, test: _Relevant, decile: IntArray, ks: tuple[int, ...]
+    items: RowArray, users: IntArray, hits: BoolArray, test: Relevant, decile: IntArray, ks: tuple[int, ...]
 ) -> dict[str, IntArray]:
     """Return the number of test pairs, and of those found at each cut, of each user and decile."""
 
@@ -342,57 +346,6 @@ def _by_decile(
         for number in range(DECILES)
         for name, counts in columns.items()
     }
-
-
-def _pairs(pairs: Pairs, name: str, num_users: int, num_items: int) -> tuple[RowArray, RowArray]:
-    """Return user and item rows, checked against the numbers of users and items."""
-    if isinstance(pairs, Interactions):
-        user, item = pairs.user, pairs.item
-        if (pairs.num_users, pairs.num_items) != (num_users, num_items):
-            found = f"{pairs.num_users:,} users and {pairs.num_items:,} items"
-            raise InputError(f"{name}: found {found}, expected {num_users:,} and {num_items:,}")
-    else:
-        if len(pairs) != 2:
-            raise InputError(f"{name}: found {len(pairs)} parts, expected users and items")
-        user, item = (_whole_numbers(part, name) for part in pairs)
-    if user.ndim != 1 or user.shape != item.shape:
-        raise InputError(f"{name}: found users {user.shape} and items {item.shape}, expected (E,) each")
-    for kind, rows, size in (("user", user, num_users), ("item", item, num_items)):
-        if len(rows) and (rows.min() < 0 or rows.max() >= size):
-            raise InputError(
-                f"{name}: {kind} rows run from {rows.min()} to {rows.max()}, expected [0, {size})"
-            )
-    return user, item
-
-
-def _whole_numbers(rows: npt.ArrayLike | Tensor, name: str) -> IntArray:
-    given = rows.detach().cpu().numpy() if isinstance(rows, Tensor) else np.asarray(rows)
-    if given.size and not np.issubdtype(given.dtype, np.integer):
-        raise InputError(f"{name}: found {given.dtype}, expected the row numbers of users and items")
-    return given.astype(np.int64, copy=False)
-
-
-def _check_lists(items: IntArray, users: IntArray, test: _Relevant, k: int) -> None:
-    """Raise ``InputError`` unless the lists are valid and complete."""
-    if items.ndim != 2 or users.shape != items.shape[:1]:
-        raise InputError(f"found items {items.shape} and users {users.shape}, expected (B, K) and (B,)")
-    if items.shape[1] < k:
-        raise InputError(f"the lists have {items.shape[1]} places, the largest cut needs {k}")
-    if items.size and (items.min() < -1 or items.max() >= test.num_items):
-        raise InputError(
-            f"items run from {items.min()} to {items.max()}, expected -1 or [0, {test.num_items})"
-        )
-    if len(users) and (users.min() < 0 or users.max() >= len(test.per_user)):
-        raise InputError(f"users run from {users.min()} to {users.max()}, expected [0, {len(test.per_user)})")
-    listed = np.bincount(users, minlength=len(test.per_user))
-    if (listed > 1).any():
-        raise InputError(f"user {int(listed.argmax())} has {int(listed.max())} lists, expected one each")
-    if missing := int(((test.per_user > 0) & (listed == 0)).sum()):
-        raise InputError(f"{missing:,} users with test pairs have no list")
-    ordered = np.sort(items, axis=1)
-    repeated = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1)
-    if repeated.any():
-        raise InputError(f"the list of user {int(users[repeated.argmax()])} names an item more than once")
 
 
 def _check_names(kind: str, names: Sequence[str], known: Sequence[str]) -> None:

@@ -68,3 +68,6 @@ ITEM_GROUPS: dict[str, Group] = {
 }
 """By training interactions: cold are those without any, near-cold those with 1 to ``near_cold``, warm those
 with more; head, mid and tail are the parts of :func:`popularity_thirds`."""
+
+AMONG_GROUPS: dict[str, Group] = {"cold_among_cold": _COLD}
+"""Groups of items that are ranked among themselves: their figures are of lists without any other item."""

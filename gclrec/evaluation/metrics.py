@@ -126,6 +126,20 @@ def mean_popularity(items: RowArray, item_degrees: IntArray, k: int) -> float:
     return float(counts @ item_degrees / total) if total else float("nan")
 
 
+def cold_share(items: RowArray, item_degrees: IntArray, k: int) -> float:
+    r"""Return the share of the first ``k`` places that hold cold items, which have no training interaction.
+
+    .. math:: \frac{\sum_u |\{ i \in L_u^k : \deg(i) = 0 \}|}{\sum_u |L_u^k|}
+
+    To be read beside the share of the test pairs that have a cold item. NaN if no item is cold, or nothing is
+    recommended.
+    """
+    cold = item_degrees == 0
+    counts = _recommended(items, len(item_degrees), k)
+    total = int(counts.sum())
+    return float(counts[cold].sum() / total) if total and cold.any() else float("nan")
+
+
 def _check(k: int) -> None:
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
@@ -164,5 +178,6 @@ CATALOGUE_METRICS: dict[str, CatalogueMetric] = {
     "coverage": coverage,
     "gini": gini,
     "popularity": mean_popularity,
+    "cold_share": cold_share,
 }
 """What all lists together do to the catalogue."""

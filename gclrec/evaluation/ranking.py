@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gclrec.common.errors import InputError
 from gclrec.common.ragged import Ragged
+from gclrec.data.interactions import IntArray
 
 Vectors = Tensor | npt.NDArray[np.floating]
 
@@ -95,6 +96,52 @@ def top_k(
             _hide_seen(scores, seen, start, stop, layout)
         best[start:stop, :length], best_scores[start:stop, :length] = _best(scores, length, layout)
     return best, best_scores
+
+
+def places_among(candidates: IntArray, num_items: int) -> IntArray:
+    """Return the place of each item among the candidates, ``(I,)``; -1 for one that is none.
+
+    Args:
+        candidates: item rows, ascending.
+        num_items: ``I``.
+    """
+    places = np.full(num_items, -1, dtype=np.int64)
+    places[candidates] = np.arange(len(candidates))
+    return places
+
+
+def top_k_among(
+    user_vectors: Vectors,
+    item_vectors: Vectors,
+    candidates: IntArray,
+    k: int,
+    *,
+    seen: Ragged | None = None,
+    block_size: int | None = None,
+) -> Tensor:
+    """Return the items ``(B, k)`` of :func:`top_k` as if some items were all there are.
+
+    Args:
+        user_vectors: ``(B, D)``.
+        item_vectors: ``(I, D)``.
+        candidates: the rows of those items, ascending.
+        k: length of the lists.
+        seen: row ``b`` lists what user ``b`` must not get.
+        block_size: see :func:`top_k`.
+    """
+    rows = torch.from_numpy(candidates)
+    vectors = torch.as_tensor(item_vectors)
+    if seen is not None:
+        seen = seen.renumbered(places_among(candidates, len(vectors)))
+    there = vectors[rows.to(vectors.device)]
+    return named(top_k(user_vectors, there, k, seen=seen, block_size=block_size)[0].cpu(), rows)
+
+
+def named(places: Tensor, candidates: Tensor) -> Tensor:
+    """Return the item rows of places among the candidates; an empty place, -1, stays."""
+    if not len(candidates):
+        return places
+    return torch.where(places >= 0, candidates[places], -1)
 
 
 @torch.no_grad()

@@ -17,7 +17,8 @@ from gclrec.data.interactions import RowArray
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
 from gclrec.evaluation.evaluator import evaluate_ranking
-from gclrec.evaluation.ranking import top_k_scaled
+from gclrec.evaluation.groups import AMONG_GROUPS
+from gclrec.evaluation.ranking import named, places_among, top_k_scaled
 from gclrec.losses.base import SCORES
 
 
@@ -134,25 +135,36 @@ class _Curve:
 
     def __init__(self, embeddings: Embeddings, split: Split, figure: str, users: RowArray) -> None:
         self.split, self.figure = split, figure
+        self.group, _, name = figure.partition("/")
+        metric, _, cut = name.partition("@")
+        self.k, self.metric = int(cut), metric
         self.valid = split.valid.select(np.isin(split.valid.user, users))
         self.users = np.unique(self.valid.user)
         hidden = [split.train, *([] if split.removed is None else [split.removed])]
         user, item = (np.concatenate([getattr(part, side) for part in hidden]) for side in ("user", "item"))
         self.seen = Ragged.from_pairs(user, item, split.train.num_users).take(self.users)
+        items = embeddings.items
+        self.among: Tensor | None = None
+        if self.group in AMONG_GROUPS:
+            members = np.flatnonzero(AMONG_GROUPS[self.group](split.train.item_degrees(), 0))
+            self.seen = self.seen.renumbered(places_among(members, len(items)))
+            self.among = torch.from_numpy(members)
+            items = items[self.among.to(items.device)]
         self.rows = SCORES["cosine"](embeddings.users[torch.from_numpy(self.users)])
-        self.columns = SCORES["cosine"](embeddings.items)
-        self.lengths = _lengths(embeddings.items)
+        self.columns = SCORES["cosine"](items)
+        self.lengths = _lengths(items)
         self.found: dict[float, float] = {}
 
     def best(self, exponents: Sequence[float]) -> float:
         """Return the exponent of the highest figure, of equal ones the first; one without cases is lowest."""
-        group, _, name = self.figure.partition("/")
-        metric, _, k = name.partition("@")
-        cut: Any = {"ks": (int(k),), "metrics": (metric,), "groups": (group,), "per_user": False}
+        cut: Any = {"ks": (self.k,), "metrics": (self.metric,), "groups": (self.group,), "per_user": False}
         if new := [each for each in exponents if each not in self.found]:
             scales = torch.stack([self.lengths.pow(each) for each in new])
-            rankings = top_k_scaled(self.rows, self.columns, scales, int(k), seen=self.seen)
+            rankings = top_k_scaled(self.rows, self.columns, scales, self.k, seen=self.seen)
             for exponent, lists in zip(new, rankings, strict=True):
+                if self.among is not None:
+                    lists = named(lists.cpu(), self.among)
+                    cut["among"] = {self.group: lists}
                 values = evaluate_ranking(lists, self.users, self.split.train, self.valid, **cut).values
                 self.found[exponent] = values.get(self.figure, -math.inf)
         return max(exponents, key=self.found.__getitem__)

@@ -15,7 +15,7 @@ from gclrec.common.errors import InputError
 from gclrec.common.files import read_json, read_parquet
 from gclrec.data.splits import Split
 from gclrec.evaluation.evaluator import DECILES
-from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS
+from gclrec.evaluation.groups import AMONG_GROUPS, ITEM_GROUPS, USER_GROUPS
 from gclrec.experiments.comparison import Cell, ComparisonFolder, Plan, choose
 from gclrec.experiments.significance import holm, intervals, paired_test
 
@@ -178,17 +178,19 @@ def _rows(
     baseline, claim = plan.variants.index(plan.against), metrics.index(plan.claim)
     rows: list[dict[str, Any]] = []
     first: dict[bytes, str] = {}  # the first group with the same test pairs
-    for group in (*USER_GROUPS, *ITEM_GROUPS):
+    for group in (*USER_GROUPS, *ITEM_GROUPS, *AMONG_GROUPS):
         if group in USER_GROUPS:
             inside = USER_GROUPS[group](frame["degree"].to_numpy(), plan.common.near_cold)
             relevant, prefix = np.where(inside, frame["num_relevant"].to_numpy(), 0), ""
+        elif not all(f"{group}/num_relevant" in each.columns for each in itertools.chain(*scores.values())):
+            continue  # a run of an older version has not measured it
         else:
             relevant, prefix = frame[f"{group}/num_relevant"].to_numpy(), f"{group}/"
             inside = relevant > 0
         users = int(inside.sum())
         if users == 0:
             continue
-        twin = first.setdefault(pairs[group], group)
+        twin = group if group in AMONG_GROUPS else first.setdefault(pairs[group], group)
         own = _stack(scores, [f"{prefix}{metric}" for metric in metrics], inside)
         apart = own - own[baseline]
         found = intervals(np.concatenate([own, apart]).reshape(-1, *own.shape[2:]))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
+from gclrec.evaluation.metrics import CATALOGUE_METRICS
+
 
 def figures_table(
     values: Mapping[str, float],
@@ -23,8 +25,8 @@ def figures_table(
         title: head of the first column.
     """
     names = dict.fromkeys(tuple(name.partition("/")[2].split("@")) for name in values)
-    metrics, ks = dict.fromkeys(metric for metric, _ in names), sorted({int(k) for _, k in names})
-    k = 20 if 20 in ks or not ks else ks[len(ks) // 2]
+    metrics = dict.fromkeys(metric for metric, _ in names if metric not in CATALOGUE_METRICS)
+    k = _cut(values)
     shown = [name for name in ("recall", "ndcg", "hit") if name in metrics] or list(metrics)[:3]
     counts = {"users": cases} if pairs is None else {"users": cases, "pairs": pairs}
     table = Table(title, *counts, *(f"{name}@{k}" for name in shown))
@@ -35,3 +37,26 @@ def figures_table(
         cells = ["-" if value is None else f"{value:.4f}" for value in found]
         table.add_row(group.replace("_", " "), *(f"{count[group]:,}" for count in counts.values()), *cells)
     return table
+
+
+def share_of_cold_items(values: Mapping[str, float], pairs: Mapping[str, int]) -> str:
+    """Return a sentence on the places that cold items get, empty where no held-out pair has a cold item.
+
+    Args:
+        values: figures by ``GROUP/METRIC@K``.
+        pairs: held-out pairs of each group.
+    """
+    k = _cut(values)
+    places, held_out = values.get(f"all/cold_share@{k}"), pairs.get("cold_items", 0)
+    if places is None or not held_out:
+        return ""
+    return (
+        f"cold items hold {places:.0%} of the first {k} places and {held_out / pairs['all']:.0%} of the "
+        "held-out pairs"
+    )
+
+
+def _cut(values: Mapping[str, float]) -> int:
+    """Return the cut-off to show: 20, or the middle one."""
+    ks = sorted({int(name.rpartition("@")[2]) for name in values})
+    return 20 if 20 in ks or not ks else ks[len(ks) // 2]

@@ -17,6 +17,7 @@ from gclrec.evaluation.evaluator import DECILES
 from gclrec.experiments.findings import spaced
 from gclrec.recall.index import Quality
 from gclrec.report.charts import Series, chart
+from gclrec.report.figures_table import share_of_cold_items
 from gclrec.report.page import render
 from gclrec.runs.embeddings import read_embeddings
 from gclrec.runs.folder import RunFolder
@@ -69,6 +70,12 @@ def run_page(run: RunFolder) -> str:
         method=config.baseline or f"{config.encoder}, {config.loss}, --aug {config.aug}",
         group_heads=["group", "users", *(f"{metric}@{k}" for metric in config.metrics)],
         groups=_groups(result, config.metrics, k) if result["cases"]["test/all"] else [],
+        cold=share_of_cold_items(
+            *(
+                {name.removeprefix("test/"): value for name, value in result.get(part, {}).items()}
+                for part in ("metrics", "pairs")
+            )
+        ),
         loss=_by_epoch(lines, "loss", "mean loss", parts),
         validation=_by_epoch(
             lines, "validation", metric, {spaced(group): f"valid/{group}/{metric}" for group in shown}

@@ -17,7 +17,7 @@ from gclrec.common.shell import flag
 from gclrec.contrast import SSL
 from gclrec.data.splits import Split
 from gclrec.encoders import ENCODERS
-from gclrec.evaluation.groups import ITEM_GROUPS, USER_GROUPS
+from gclrec.evaluation.groups import AMONG_GROUPS, ITEM_GROUPS, USER_GROUPS
 from gclrec.losses.ranking_losses import LOSSES
 from gclrec.losses.temperature import parse_temperature
 from gclrec.negatives.registry import NEGATIVES
@@ -27,7 +27,7 @@ from gclrec.settings.methods import AUTO, METHODS
 from gclrec.settings.registries import REGISTRIES
 from gclrec.views.views import parse_augmentations
 
-GROUPS = (*USER_GROUPS, *ITEM_GROUPS)
+GROUPS = (*USER_GROUPS, *ITEM_GROUPS, *AMONG_GROUPS)
 
 
 def validate(config: TrainConfig) -> TrainConfig:
@@ -182,7 +182,7 @@ def check_selection(config: TrainConfig, split: Split) -> None:
         return  # nothing to select by: reported elsewhere
     sides = (
         (USER_GROUPS, split.train.user_degrees(), split.valid.user),
-        (ITEM_GROUPS, split.train.item_degrees(), split.valid.item),
+        (ITEM_GROUPS | AMONG_GROUPS, split.train.item_degrees(), split.valid.item),
     )
     able = [
         name

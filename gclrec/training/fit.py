@@ -157,6 +157,10 @@ class _Training:
             if due and len(valid):
                 self._validate(trainer.model, record)
             self._close_epoch(trainer, record)
+        if self.selection.epoch is not None and 10 * self.selection.epoch <= progress.epoch:
+            found = f"validation {config.selected} is best at {self.selection.epoch} of {progress.epoch}"
+            message = f"{found}, and falls from there: training adds little; try a smaller --learning-rate"
+            warnings.warn(message, InputWarning, stacklevel=3)
         if self.selection.epoch is None:
             self.selection.epoch = progress.best_epoch = progress.epoch
             self._keep(trainer.model)

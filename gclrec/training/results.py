@@ -22,6 +22,7 @@ from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
 from gclrec.evaluation.evaluator import Evaluation, evaluate, evaluate_ranking
 from gclrec.evaluation.geometry import collapse, geometry
+from gclrec.evaluation.groups import AMONG_GROUPS
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
 from gclrec.settings.config import TrainConfig
@@ -102,6 +103,7 @@ class Result:
             **({} if self.exponent is None else {"norm_exponent": self.exponent}),
             "metrics": {f"test/{name}": value for name, value in self.evaluation.values.items()},
             "cases": {f"test/{name}": count for name, count in self.evaluation.cases.items()},
+            "pairs": {f"test/{name}": count for name, count in self.evaluation.pairs.items()},
             "geometry": dict(self.geometry),
             **({} if self.pilot is None else {"pilot": dict(vars(self.pilot))}),
             **self._sample,
@@ -206,7 +208,7 @@ def evaluate_on(
     targets: Interactions = getattr(split.sampled(part, config.ranked_users(part)), part)
     how: Any = {
         "ks": config.ks,
-        "metrics": config.metrics,
+        "metrics": (*config.metrics, "cold_share"),
         "near_cold": config.near_cold,
         "per_user": per_user,
     }
@@ -218,8 +220,17 @@ def evaluate_on(
     user, item = (np.concatenate([getattr(part, side) for part in known]) for side in ("user", "item"))
     users = np.unique(targets.user).astype(np.int64)
     seen = Ragged.from_pairs(user, item, train.num_users).take(users)
-    lists = ranker.top_k(users, max(config.ks), seen).numpy()
-    return evaluate_ranking(lists, users, train, targets, **how)
+    lists = ranker.top_k(users, max(config.ks), seen)
+    degrees = train.item_degrees()
+    members = {
+        group: np.flatnonzero(found(degrees, config.near_cold)) for group, found in AMONG_GROUPS.items()
+    }
+    among = {
+        group: ranker.top_k(users, max(config.ks), seen, rows)
+        for group, rows in members.items()
+        if np.isin(targets.item, rows).any()
+    }
+    return evaluate_ranking(lists, users, train, targets, **how, among=among)
 
 
 def raw_scores(evaluation: Evaluation, users: Vocabulary) -> pl.DataFrame:

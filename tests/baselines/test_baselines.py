@@ -98,6 +98,19 @@ def test_popularity(graph: BipartiteGraph) -> None:
     assert lists[29, :ITEMS].tolist() == order  # a user without interactions sees all, ties by number
 
 
+@pytest.mark.parametrize("name", BASELINES)
+def test_lists_among_some_items_are_the_whole_lists_without_the_others(
+    name: str, graph: BipartiteGraph
+) -> None:
+    scorer, some = fitted(name, graph), np.array([1, 4, 5, 11, 20, 23])
+    seen = Ragged.from_pairs(*graph.edge_index.numpy(), graph.num_users)
+    users = np.arange(graph.num_users)
+    whole, few = scorer.top_k(users, ITEMS, seen), scorer.top_k(users, 6, seen, some)
+    for row, listed in zip(whole.tolist(), few.tolist(), strict=True):
+        expected = [item for item in row if item in some]
+        assert listed == expected + [-1] * (6 - len(expected))
+
+
 @pytest.mark.parametrize("shrink", [0.0, 7.0])
 @pytest.mark.parametrize("neighbours", [1, 3, 200])
 def test_item_knn(graph: BipartiteGraph, neighbours: int, shrink: float) -> None:

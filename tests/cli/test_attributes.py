@@ -40,7 +40,13 @@ def test_attributes_rank_cold_items(gclrec: Run, tmp_path: Path, use: tuple[obje
         outcome = gclrec("train", *SYNTHETIC, *QUICK, *COLD, *where, *flags)
         assert outcome.code == 0, outcome.err
         assert ("--attributes input uses the attributes of items" in outcome.err) == (name == "none")
-        found[name] = outcome.values["metrics"]["test/cold_items/recall@20"]
+        metrics, pairs = outcome.values["metrics"], outcome.values["pairs"]
+        found[name] = metrics["test/cold_items/recall@20"]
+        shares = metrics["test/all/cold_share@20"], pairs["test/cold_items"] / pairs["test/all"]
+        told = "hold {:.0%} of the first 20 places and {:.0%} of the held-out pairs".format(*shares)
+        assert told in outcome.err
+        assert told in (tmp_path / name / "report.html").read_text()
+        assert metrics["test/cold_among_cold/recall@20"] >= found[name]
     assert found["used"] > 1.5 * found["none"], found
 
 

@@ -165,6 +165,27 @@ def test_calibration_finds_the_best_exponent(monkeypatch: pytest.MonkeyPatch) ->
         assert some.settle(raw, split, "all/recall@10") == 0.5 == float(some.exponent)
 
 
+def test_calibration_among_cold_items_ranks_them_alone() -> None:
+    """Cold items want the power 0.5; warm ones, much longer, would rank first with it."""
+    generator = torch.Generator().manual_seed(3)
+    users, items = (torch.randn(n, 8, generator=generator) for n in (300, 400))
+    items *= (1.5 * torch.randn(400, 1, generator=generator)).exp()
+    items[::2] *= 1e4
+    cold = np.arange(1, 400, 2)
+    wanted = calibrated(Embeddings(users, items), 0.5)
+    best = cold[(wanted.users @ wanted.items[cold].T).topk(10, 1).indices.numpy()]
+    train = pairs_of(300, 400, np.zeros(200, dtype=np.int64), np.arange(0, 400, 2))
+    valid = pairs_of(300, 400, np.repeat(np.arange(300), 10), best.reshape(-1))
+    split = Split(train, valid, valid.select(np.zeros(0, dtype=np.int64)), "given")
+    scoring = Scoring("calibrated")
+    assert scoring.calibrate(Embeddings(users, items), split, "cold_among_cold/recall@10") == pytest.approx(
+        0.5, abs=0.07
+    )
+    figures = evaluate(*scoring(Embeddings(users, items)), train, valid, ks=(10,), metrics=("recall",)).values
+    assert figures["cold_among_cold/recall@10"] > 0.95
+    assert figures["cold_items/recall@10"] < 0.05  # among all items, the warm ones fill the lists
+
+
 @pytest.mark.parametrize("refit", [False, True])
 @pytest.mark.parametrize("few", [False, True])
 def test_the_chosen_exponent_is_the_one_the_test_is_read_with(

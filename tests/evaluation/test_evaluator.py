@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gclrec.common.errors import InputError, InputWarning
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.evaluation import CATALOGUE_METRICS, ITEM_GROUPS, METRICS, USER_GROUPS, evaluate, evaluate_ranking
-from gclrec.evaluation.evaluator import DECILES
+from gclrec.evaluation.evaluator import ALL_GROUPS, DECILES
 from gclrec.evaluation.groups import popularity_parts, popularity_thirds
 
 U, I, D = 14, 17, 3  # noqa: E741
@@ -59,6 +59,11 @@ def slow_figures(ranked, relevant, k):
     }
 
 
+def among_cold(ranked, train):
+    """Return rankings without the items that have a training pair."""
+    return [[item for item in each if item not in set(train[1])] for each in ranked]
+
+
 def slow_evaluation(ranked, train, test, ks, near_cold):
     """Per group and per user, one after the other."""
     user_degree, item_degree = degree(train[0], U), degree(train[1], I)
@@ -74,9 +79,12 @@ def slow_evaluation(ranked, train, test, ks, near_cold):
         groups[f"{name}_items"] = lambda u, i, holds=holds: holds(item_degree[i])
     for number, name in enumerate(("head", "mid", "tail")):
         groups[f"{name}_items"] = lambda u, i, number=number: thirds[i] == number
+    if not set(test[1]) <= set(train[1]):
+        groups["cold_among_cold"] = groups["cold_items"]
     values, cases, pairs = {}, {}, {}
+    everything, cold = ranked, among_cold(ranked, train)
     for group, holds in groups.items():
-        figures = []
+        figures, ranked = [], cold if group == "cold_among_cold" else everything
         pairs[group] = 0
         for u in range(U):
             relevant = {i for v, i in zip(*test, strict=True) if u == v and holds(u, i)}
@@ -157,9 +165,11 @@ def test_without_the_table_per_user_the_figures_are_the_same():
     users, items, train, _, test = case(4)
     full = evaluate(users, items, train, test)
     lists = [(row + [-1] * 50)[:50] for row in rank(users, items, train)]
+    cold = [(row + [-1] * 50)[:50] for row in among_cold(rank(users, items, train), train)]
+    how = {"num_users": U, "num_items": I, "per_user": False, "among": {"cold_among_cold": cold}}
     for found in (
         evaluate(users, items, train, test, per_user=False),
-        evaluate_ranking(lists, range(U), train, test, num_users=U, num_items=I, per_user=False),
+        evaluate_ranking(lists, range(U), train, test, **how),
     ):
         assert (found.values, found.cases, found.pairs) == (full.values, full.cases, full.pairs)
         assert not found.per_user.columns
@@ -182,7 +192,7 @@ def test_each_metric_alone(name):
     assert alone.values == {f"all/{name}@2": full.values[f"all/{name}@2"]}
 
 
-@pytest.mark.parametrize("name", [*USER_GROUPS, *ITEM_GROUPS])
+@pytest.mark.parametrize("name", ALL_GROUPS)
 def test_each_group_alone(name):
     users, items, train, _, test = case(7)
     full = evaluate(users, items, train, test, near_cold=2)
@@ -210,6 +220,7 @@ def test_catalogue_figures():
     found = evaluate_ranking(ranked, users, train, test, num_users=2, num_items=4, ks=(2,))
     assert found.values["all/coverage@2"] == 2 / 4
     assert found.values["all/popularity@2"] == pytest.approx((1 + 0 + 1) / 3)
+    assert found.values["all/cold_share@2"] == pytest.approx(1 / 3)  # item 2, of the three places
     assert found.values["all/gini@2"] == pytest.approx((-3 * 0 - 1 * 0 + 1 * 1 + 3 * 2) / (4 * 3))
     assert not any(
         key.split("/")[1].startswith("coverage") for key in found.values if not key.startswith("all/")
@@ -236,9 +247,13 @@ def test_an_empty_place_is_never_a_hit():
 
 def test_ranking_equals_vectors():
     users, items, train, _, test = case(9)
-    lists = [(row + [-1] * 50)[:10] for row in rank(users, items, train)]
+    ranked = rank(users, items, train)
+    lists, cold = (
+        np.array([(row + [-1] * 50)[:10] for row in each]) for each in (ranked, among_cold(ranked, train))
+    )
     order = np.random.default_rng(0).permutation(U)  # lists may come in any order
-    found = evaluate_ranking(np.array(lists)[order], order, train, test, num_users=U, num_items=I, ks=(3, 10))
+    how = {"num_users": U, "num_items": I, "ks": (3, 10), "among": {"cold_among_cold": cold[order]}}
+    found = evaluate_ranking(lists[order], order, train, test, **how)
     expected = evaluate(users, items, train, test, ks=(3, 10))
     assert found.values == expected.values
     assert (found.cases, found.pairs) == (expected.cases, expected.pairs)
@@ -256,9 +271,9 @@ def test_interactions_and_arrays_are_the_same():
     assert evaluate(users, items, edges, pair, exclude=valid).values == expected.values
 
     lists = [(row + [-1] * 50)[:50] for row in rank(users, items, train, valid)]
-    assert evaluate_ranking(lists, range(U), known, held_out).values == pytest.approx(
-        expected.values, abs=1e-12
-    )
+    found = evaluate_ranking(lists, range(U), known, held_out).values
+    whole = {name: value for name, value in expected.values.items() if "among" not in name}
+    assert found == pytest.approx(whole, abs=1e-12)
 
 
 def test_repeated_test_pairs_count_once():

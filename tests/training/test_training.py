@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,12 @@ import torch
 from torch.nn.utils import parameters_to_vector
 
 import gclrec
-from gclrec.common.errors import InputError
+from gclrec.common.errors import InputError, InputWarning
 from gclrec.contrast import SSL
 from gclrec.contrast.two_views import TwoViews
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.splits import Split
-from gclrec.encoders import LightGCN, Sequences
+from gclrec.encoders import Embeddings, LightGCN, Sequences
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.losses.ranking_losses import LOSSES, sampled_softmax
 from gclrec.losses.temperature import Adaptive
@@ -29,6 +30,8 @@ from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS
 from gclrec.settings.validation import validate
 from gclrec.training.batches import Batch, KnownItems, PairBatches
+from gclrec.training.fit import fit
+from gclrec.training.model import Model
 from gclrec.training.objective import Objective
 from gclrec.training.prepare import config_of
 from gclrec.training.recorder import fit_run
@@ -59,6 +62,22 @@ def checkerboard(users: int = 24, items: int = 16) -> Split:
     valid = place == (user // 2 + 1) % (items // 2)
     every = pairs_of(users, items, user, item)
     return Split(every.select(~held & ~valid), every.select(valid), every.select(held), name="random")
+
+
+def test_a_run_that_is_best_at_its_beginning_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = iter([0.5, 0.6, *(0.4 for _ in range(18))])
+
+    def validated(model: Model, split: Split, config: TrainConfig) -> tuple[Embeddings, dict[str, float]]:
+        return model.embeddings(), {f"valid/{config.selected}": next(figures)}
+
+    monkeypatch.setattr("gclrec.training.fit.validated", validated)
+    config = TrainConfig(**{**SMALL, "epochs": 20})
+    with pytest.warns(InputWarning, match="is best at 2 of 20, and falls from there"):
+        assert fit(config, checkerboard()).epoch == 2
+    figures = iter([0.5, 0.6, 0.7, *(0.4 for _ in range(17))])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputWarning)
+        assert fit(config, checkerboard()).epoch == 3
 
 
 def test_batches_hold_every_pair_once(toy_graph: BipartiteGraph) -> None:
