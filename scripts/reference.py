@@ -69,9 +69,9 @@ def methods_page() -> str:
         "`pure_svd` and `ials` have vectors and can be exported and served; `ials` solves for new users and",
         "items exactly as it does in training. The others rank without vectors: `gclrec export` and",
         "`recommend` say so in one line, and `gclrec evaluate` fits them again, to the same numbers.",
-        "`--refit` fits to train and validation together. `content_knn` needs attributes of the items",
-        "([attributes](attributes.md)). `ease` needs 8 bytes for each pair of items (7 GiB for 30,000) and",
-        "says so where they are not free.",
+        "`--refit` fits to train and validation together. `content_knn` and `linear_map` need attributes of",
+        "the items ([attributes](attributes.md)). `ease` needs 8 bytes for each pair of items (7 GiB for",
+        "30,000) and says so where they are not free.",
         "",
         *_head(("baseline", "score of item `j` for user `u`", "settings")),
     ]

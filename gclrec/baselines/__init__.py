@@ -10,6 +10,7 @@ from gclrec.baselines.ease import ease
 from gclrec.baselines.gf_cf import gf_cf
 from gclrec.baselines.ials import ials
 from gclrec.baselines.item_knn import item_knn
+from gclrec.baselines.linear_map import linear_map
 from gclrec.baselines.popularity import popularity
 from gclrec.baselines.pure_svd import pure_svd
 from gclrec.baselines.rp3beta import rp3beta
@@ -45,6 +46,11 @@ BASELINES: Mapping[str, Baseline] = {
     "content_knn": Baseline(
         content_knn,
         "TF-IDF cosine of the user's items together and `j`, by the items' attributes",
+        needs_attributes=True,
+    ),
+    "linear_map": Baseline(
+        linear_map,
+        "`w_u c_j`, a linear map of the attributes of `j`, fitted for each user to all items of training",
         needs_attributes=True,
     ),
     "pure_svd": Baseline(pure_svd, "`r_u Q q_j`, from the truncated SVD of the interaction matrix"),

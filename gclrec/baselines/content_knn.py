@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from gclrec.baselines.scorers import ranked_in_blocks
-from gclrec.common.errors import InputError
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray
-from gclrec.data.schema import AttributeTable, Column
+from gclrec.data.schema import AttributeTable
+from gclrec.data.tf_idf import TfIdf
 from gclrec.graph.bipartite import BipartiteGraph
 
 if TYPE_CHECKING:
@@ -50,10 +50,8 @@ def content_knn(graph: BipartiteGraph, items: AttributeTable) -> ContentKNN:
 
     .. math:: s_{uj} = \Big\langle \sum_{i \in N(u)} c_i,\; c_j \Big\rangle \propto \cos(p_u, c_j)
 
-    with the content :math:`c_i` of unit length: a field's values weigh :math:`\log(I / \mathrm{df})`, where
-    :math:`\mathrm{df}` items have the value (TF-IDF, [1]), or are the numbers of a vector; every known field
-    has the same length. Single numbers are left out. The item's interactions are not used, so cold items are
-    ranked like all others: the baseline that a cold-start model has to beat.
+    with the content :math:`c_i` of unit length (:class:`~gclrec.data.tf_idf.TfIdf`). The item's interactions
+    are not used, so cold items are ranked like all others: a baseline that a cold-start model has to beat.
 
     Args:
         graph: training interactions.
@@ -61,36 +59,9 @@ def content_knn(graph: BipartiteGraph, items: AttributeTable) -> ContentKNN:
 
     Raises:
         InputError: no field can be compared.
-
-    [1] Salton and Buckley, Information Processing and Management 1988,
-    https://doi.org/10.1016/0306-4573(88)90021-0
     """
     import scipy.sparse
 
-    blocks = [_unit(_weighted(column)) for column in items.columns if column.field.kind != "number"]
-    if not blocks:
-        raise InputError("content_knn: the item attributes are single numbers only, which it leaves out")
-    content = _unit(scipy.sparse.csr_array(scipy.sparse.hstack(blocks))).astype(np.float32)
+    content = TfIdf.fit(items, "content_knn")(items)
     ones = scipy.sparse.csr_array(graph.to_scipy(), dtype=np.float32)
     return ContentKNN(scipy.sparse.csr_array(ones @ content), scipy.sparse.csr_array(content.T))
-
-
-def _weighted(column: Column) -> Any:
-    """Return the values of a field as numbers, ``(I, width)``."""
-    import scipy.sparse
-
-    if column.numbers is not None:
-        return scipy.sparse.csr_array(column.numbers.astype(np.float64))
-    assert column.codes is not None
-    count = len(column.missing)
-    held = np.bincount(column.codes, minlength=column.field.width)
-    weight = np.log(count / np.maximum(held, 1))[column.codes]
-    return scipy.sparse.csr_array((weight, column.codes, column.ptr), shape=(count, column.field.width))
-
-
-def _unit(rows: Any) -> Any:
-    """Return rows of unit length; zero where they are zero."""
-    import scipy.sparse
-
-    length = np.sqrt(rows.multiply(rows).sum(axis=1))
-    return scipy.sparse.diags_array(1.0 / np.where(length > 0, length, 1.0)) @ rows

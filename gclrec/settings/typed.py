@@ -126,14 +126,17 @@ class Settings(TypedDict, total=False):
     shots: int
     """Training interactions that a cold item (or user) keeps; above 0 they are near-cold."""
     baseline: Literal[
-        "popularity", "item_knn", "content_knn", "pure_svd", "gf_cf", "rp3beta", "ease", "ials"
+        "popularity", "item_knn", "content_knn", "linear_map", "pure_svd", "gf_cf", "rp3beta", "ease",
+        "ials"
     ]
-    """Fit one of popularity, item_knn, content_knn, pure_svd, gf_cf, rp3beta, ease, ials instead of
-    training an encoder."""
+    """Fit one of popularity, item_knn, content_knn, linear_map, pure_svd, gf_cf, rp3beta, ease, ials
+    instead of training an encoder."""
     neighbours: int
     """Items that item_knn and rp3beta keep of each item."""
     shrink: float
     """Added to the denominator of item_knn's cosine, against items with few shared users."""
+    map_l2: float
+    """L2 of linear_map: small fits the items of training, large comes close to content_knn."""
     dim: int
     """Length of an embedding."""
     rank: int

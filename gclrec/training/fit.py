@@ -157,13 +157,19 @@ class _Training:
             if due and len(valid):
                 self._validate(trainer.model, record)
             self._close_epoch(trainer, record)
-        if self.selection.epoch is not None and 10 * self.selection.epoch <= progress.epoch:
-            found = f"validation {config.selected} is best at {self.selection.epoch} of {progress.epoch}"
-            message = f"{found}, and falls from there: training adds little; try a smaller --learning-rate"
-            warnings.warn(message, InputWarning, stacklevel=3)
+        self._warn_if_early()
         if self.selection.epoch is None:
             self.selection.epoch = progress.best_epoch = progress.epoch
             self._keep(trainer.model)
+
+    def _warn_if_early(self) -> None:
+        """Issue an :class:`~gclrec.InputWarning` if the best epoch is among the first tenth."""
+        best, trained, name = self.selection.epoch, self.progress.epoch, f"valid/{self.config.selected}"
+        last = next((line[name] for line in reversed(self.history) if name in line), None)
+        if best is None or 10 * best > trained or last is None or last >= (self.selection.value or 0.0):
+            return
+        found = f"validation {self.config.selected} is best at {best} of {trained}, and falls from there"
+        warnings.warn(f"{found}; try a smaller --learning-rate", InputWarning, stacklevel=4)
 
     def _validate(self, model: Model, record: dict[str, Any]) -> None:
         progress = self.progress

@@ -18,6 +18,7 @@ from gclrec.baselines import (
     gf_cf,
     ials,
     item_knn,
+    linear_map,
     popularity,
     pure_svd,
     rp3beta,
@@ -29,7 +30,8 @@ from gclrec.evaluation import Ragged
 from gclrec.graph.bipartite import BipartiteGraph
 
 USERS, ITEMS = 30, 24
-EASE = import_module("gclrec.baselines.ease")  # the package has the function of that name
+# The package has functions of these names.
+EASE, LINEAR_MAP = (import_module(f"gclrec.baselines.{name}") for name in ("ease", "linear_map"))
 
 
 @pytest.fixture
@@ -131,10 +133,9 @@ def test_item_knn(graph: BipartiteGraph, neighbours: int, shrink: float) -> None
     check_ranking(lists, scores, (matrix > 0) | (scores == 0))
 
 
-def test_content_knn(graph: BipartiteGraph) -> None:
-    """The cosine of weighted contents, by loops; item 23 has no interaction and is ranked like all others."""
-    table = content(ITEMS)
-    contents = [{} for _ in range(ITEMS)]
+def contents(table: AttributeTable) -> np.ndarray:
+    """Return TF-IDF of kind, tags and cover by loops, a row of unit length for each item."""
+    rows: list[dict[tuple[str, int], float]] = [{} for _ in range(ITEMS)]
     for column in table.columns[:3]:
         for item in range(ITEMS):
             if column.codes is None:
@@ -143,23 +144,50 @@ def test_content_knn(graph: BipartiteGraph) -> None:
                 codes = column.codes[column.ptr[item] : column.ptr[item + 1]].tolist()
                 found = {code: math.log(ITEMS / int((column.codes == code).sum())) for code in codes}
             length = math.sqrt(sum(value**2 for value in found.values()))
-            contents[item] |= {(column.field.name, code): value / length for code, value in found.items()}
-    lengths = [math.sqrt(sum(value**2 for value in row.values())) for row in contents]
+            rows[item] |= {(column.field.name, code): value / length for code, value in found.items()}
+    names = sorted({name for row in rows for name in row})
+    matrix = np.array([[row.get(name, 0.0) for name in names] for row in rows])
+    return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
 
-    def cosine(a: int, b: int) -> float:
-        return sum(v * contents[b].get(key, 0.0) for key, v in contents[a].items()) / lengths[a] / lengths[b]
 
-    matrix = dense(graph)
-    scores = matrix @ np.array([[cosine(a, b) for b in range(ITEMS)] for a in range(ITEMS)])
+def test_content_knn(graph: BipartiteGraph) -> None:
+    """The cosine of weighted contents, by loops; item 23 has no interaction and is ranked like all others."""
+    table, matrix = content(ITEMS), dense(graph)
+    scores = matrix @ contents(table) @ contents(table).T
     lists = ranked(content_knn(graph, table), graph)
     check_ranking(lists, scores, (matrix > 0) | (scores == 0))
     assert (lists[:, :5] == 23).any()
 
 
-def test_content_knn_needs_more_than_numbers(graph: BipartiteGraph) -> None:
+@pytest.mark.parametrize("l2", [0.3, 10.0])
+def test_linear_map(graph: BipartiteGraph, l2: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each user's ridge regression on its own; what a cold item has does not enter the equations."""
+    monkeypatch.setattr(LINEAR_MAP, "_USERS", 7)
+    table, matrix = content(ITEMS), dense(graph)
+    rows, warm = contents(table), matrix.any(0)
+    assert not warm[23]
+    scores = np.zeros((USERS, ITEMS))
+    for user in range(USERS):
+        penalty = l2 * np.eye(rows.shape[1])
+        weights = np.linalg.solve(rows[warm].T @ rows[warm] + penalty, rows[warm].T @ matrix[user, warm])
+        scores[user] = rows @ weights
+    lists = ranked(linear_map(graph, table, l2=l2), graph)
+    check_ranking(lists, scores, (matrix > 0) | (scores == 0))
+    assert (lists[:, :8] == 23).any()
+
+
+def test_a_strong_penalty_makes_linear_map_content_knn(graph: BipartiteGraph) -> None:
+    table, some = content(ITEMS), np.arange(12, ITEMS)
+    users = np.arange(USERS - 1)
+    strong, knn = linear_map(graph, table, l2=1e5), content_knn(graph, table)
+    assert torch.equal(strong.top_k(users, 3, None, some), knn.top_k(users, 3, None, some))
+
+
+@pytest.mark.parametrize("name", ["content_knn", "linear_map"])
+def test_content_needs_more_than_numbers(graph: BipartiteGraph, name: str) -> None:
     frame = pl.DataFrame({"id": range(ITEMS), "price": np.arange(ITEMS) / 2})
-    with pytest.raises(InputError, match="single numbers only"):
-        content_knn(graph, Schema.fit(frame).encode(frame))
+    with pytest.raises(InputError, match=f"{name}: the item attributes are single numbers only"):
+        BASELINES[name].fit(graph, Schema.fit(frame).encode(frame))
 
 
 @pytest.mark.parametrize("dim", [1, 5, 100])
