@@ -15,9 +15,11 @@ from gclrec.common.errors import InputError
 from gclrec.common.files import local_path, write_atomically
 from gclrec.data.interactions import Dataset
 from gclrec.data.statistics import headline
-from gclrec.experiments.comparison import ComparisonFolder, Plan, make_plan, run_comparison
+from gclrec.experiments.comparison import ComparisonFolder, Plan, make_plan
 from gclrec.experiments.field import FIELD, searches_of, tune_field, tuned_rows
 from gclrec.experiments.findings import Findings, analyse
+from gclrec.experiments.parallel import Workers, workers_of
+from gclrec.experiments.run_cells import run_comparison
 from gclrec.experiments.search import Search, make_search, need_optuna, training_on
 from gclrec.experiments.summary import sentences
 from gclrec.experiments.tuning import Tuning
@@ -48,6 +50,7 @@ def compare(
     claim: str | None = None,
     against_field: bool = False,
     trials: int = 8,
+    jobs: int = 1,
     folder: str | Path | None = None,
     progress: bool | object | None = None,
     callbacks: Iterable[object] = (),
@@ -70,6 +73,8 @@ def compare(
         against_field: add the methods of :data:`~gclrec.experiments.field.FIELD`, and tune every variant on
             validation first. Without other variants the settings of all runs are compared with the field.
         trials: trials of each variant with ``against_field``; settings that are given are held.
+        jobs: trainings at once, each in a process with its share of the threads. Callbacks are then called in
+            threads, one at a time, with ``on_run_start`` and the events of phases, batches and epochs.
         folder: where the runs are kept and the results are written; runs that it holds are not made again.
             A temporary folder if ``None``, which is removed with the returned object.
         progress: see :func:`gclrec.fit`.
@@ -79,7 +84,8 @@ def compare(
 
     Raises:
         InputError: the data cannot be read, a setting is unknown or out of range, there is nothing to
-            compare, or ``folder`` holds runs with other settings.
+            compare, ``folder`` holds runs with other settings, or, with several ``jobs``, some runs failed;
+            the others are kept.
     """
     common, load = requested(data, settings)
     if against_field:
@@ -114,12 +120,17 @@ def compare(
     comparison = Comparison(plan, load(), folder)
     callbacks = tuple(callbacks)
     Callbacks(callbacks).call("on_comparison_start", comparison)
-    with shown(progress) as bars:
+    with shown(progress) as bars, workers_of(jobs, callbacks) as workers:
         every = [*bars, *callbacks]
         if against_field:
-            comparison.tune(searches, every)
+            comparison.tune(searches, every, workers)
         run_comparison(
-            comparison.plan, comparison.folder, comparison.dataset, callbacks=every, done=write_run_page
+            comparison.plan,
+            comparison.folder,
+            comparison.dataset,
+            callbacks=every,
+            done=write_run_page,
+            workers=workers,
         )
     if folder is not None:
         comparison.files |= comparison.write()
@@ -152,11 +163,16 @@ class Comparison:
         self.tunings: dict[str, Tuning] = {}
         self.files: dict[str, Path] = {}
 
-    def tune(self, searches: Mapping[str, Search], callbacks: Iterable[object] = ()) -> None:
+    def tune(
+        self,
+        searches: Mapping[str, Search],
+        callbacks: Iterable[object] = (),
+        workers: Workers | None = None,
+    ) -> None:
         """Tune variants on validation, so that the runs have their best settings."""
         self.folder.begin(self.plan)
         self.plan, self.tunings = tune_field(
-            self.plan, searches, self.folder, self.dataset, callbacks=callbacks
+            self.plan, searches, self.folder, self.dataset, callbacks=callbacks, workers=workers
         )
 
     @cached_property
@@ -214,6 +230,7 @@ def tune(
     trials: int = 30,
     space: Sequence[str] | Mapping[str, Any] = (),
     prune_after: int | None = None,
+    jobs: int = 1,
     folder: str | Path | None = None,
     progress: bool | object | None = None,
     callbacks: Iterable[object] = (),
@@ -228,6 +245,8 @@ def tune(
         space: settings to search besides the usual ones or elsewhere, such as
             ``{"dim": [32, 64], "aug_p": "0.05..0.4"}``.
         prune_after: epochs that every trial gets; a quarter of all if ``None``.
+        jobs: trainings at once, each in a process with its share of the threads. Callbacks are then called in
+            threads, one at a time, with ``on_run_start`` and the events of phases, batches and epochs.
         folder: where the trials are kept, so that the search can be resumed; in memory if ``None``.
         progress: see :func:`gclrec.fit`.
         callbacks: see :mod:`gclrec.training.callbacks`. Further events are
@@ -237,7 +256,8 @@ def tune(
 
     Raises:
         InputError: the data cannot be read, a setting is unknown or out of range, there is nothing to
-            search, ``folder`` holds another search, or Optuna is not installed.
+            search, ``folder`` holds another search, Optuna is not installed, or, with several ``jobs``, some
+            trials failed; the others are kept.
     """
     need_optuna()
     config, load = requested(data, settings, method=method)
@@ -255,12 +275,12 @@ def tune(
     if content is None:
         dataset = load()
         content = prepare(search.config, dataset)
-    train = training_on(content)
+    training_on(content)  # refuses what cannot be tuned before a folder is made
     callbacks = tuple(callbacks)
-    with tuning.study(content) as study:
+    with workers_of(jobs, callbacks) as workers, tuning.study(content) as study:
         Callbacks(callbacks).call("on_tuning_start", tuning, dataset)
         with shown(progress) as bars:
-            return tuning.run(study, train, callbacks=[*bars, *callbacks])
+            return tuning.run(study, content, callbacks=[*bars, *callbacks], workers=workers)
 
 
 def given_names(settings: Mapping[str, Any]) -> frozenset[str]:

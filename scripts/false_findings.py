@@ -17,7 +17,8 @@ import polars as pl
 from scipy import stats
 
 from gclrec.data.catalog.loader import prepared_dataset
-from gclrec.experiments.comparison import ComparisonFolder, make_plan, run_comparison
+from gclrec.experiments.comparison import ComparisonFolder, make_plan
+from gclrec.experiments.run_cells import run_comparison
 from gclrec.experiments.significance import holm, paired_test
 from gclrec.settings.config import TrainConfig
 

@@ -38,7 +38,7 @@ app = command("compare")
 
 _OWN = {
     *("augs", "methods", "grid", "seeds", "train_fractions", "same_steps", "against", "claim"),
-    *("against_field", "trials"),
+    *("against_field", "trials", "jobs"),
     *("out", "config", "json"),
 }
 
@@ -106,6 +106,12 @@ def compare(
         ),
     ] = False,
     trials: Annotated[int, Parameter(help="Trials of each variant with --against-field.")] = 8,
+    jobs: Annotated[
+        int,
+        Parameter(
+            help="Trainings at once, each in a process with its share of the threads and memory of its own."
+        ),
+    ] = 1,
     out: Annotated[
         Path | None,
         Parameter(
@@ -144,6 +150,7 @@ def compare(
             claim=claim,
             against_field=against_field,
             trials=trials,
+            jobs=jobs,
             folder=path,
             progress=True,
             callbacks=[_Title(console)],

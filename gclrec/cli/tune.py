@@ -32,7 +32,7 @@ from gclrec.studies import tune as run
 
 app = command("tune")
 
-_OWN = {"method", "trials", "space", "prune_after", "out", "config", "json"}
+_OWN = {"method", "trials", "space", "prune_after", "jobs", "out", "config", "json"}
 _SHOWN = 10
 
 
@@ -73,6 +73,12 @@ def tune(
             "Default: a quarter of --epochs."
         ),
     ] = None,
+    jobs: Annotated[
+        int,
+        Parameter(
+            help="Trials at once, each in a process with its share of the threads and memory of its own."
+        ),
+    ] = 1,
     out: Annotated[
         Path | None,
         Parameter(
@@ -99,6 +105,7 @@ def tune(
             trials=trials,
             space=space,
             prune_after=prune_after,
+            jobs=jobs,
             folder=path,
             progress=True,
             callbacks=[_Title(console, what)],

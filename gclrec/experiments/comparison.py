@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import json
 import re
-import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
-
-from gclrec.common.errors import InputError, InputWarning
+from gclrec.common.errors import InputError
 from gclrec.common.files import read_json, write_atomically
 from gclrec.common.shell import flag
-from gclrec.data.interactions import Dataset
-from gclrec.data.splits import Split
 from gclrec.runs.folder import RunFolder, plain_name
-from gclrec.settings.budget import EPOCHS, replaced, without_rivals
+from gclrec.settings.budget import EPOCHS, budgeted, replaced, without_rivals
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import METHODS, method_settings
 from gclrec.settings.search_space import idle_settings, named_values, setting_value, variant_settings
 from gclrec.settings.validation import validate
-from gclrec.training.callbacks import Callbacks
-from gclrec.training.prepare import given_config, new_split, prepare
-from gclrec.training.recorder import creating_run, fit_run
+from gclrec.training.prepare import given_config
 
 DEFAULT_AUGS = ("none", "edge_drop", "node_drop")
 """What is compared if nothing is named."""
@@ -237,7 +229,7 @@ class ComparisonFolder:
         path, former = (self.path / "runs" / name for name in (cell.name, cell.former_name))
         if path != former and not path.exists() and (former / "config.toml").is_file():
             found = RunFolder(former)
-            if difference(given_config(found), cell.config, {"split"}) is None:
+            if difference(*with_budgets(found, given_config(found), cell.config), {"split"}) is None:
                 return found
         return RunFolder(path)
 
@@ -251,7 +243,8 @@ class ComparisonFolder:
         for cell in plan.cells:
             run = self.run(cell)
             if run.path.exists():
-                check_same(self.path, given_config(RunFolder.open(run.path)), cell.config, {"split"})
+                begun = RunFolder.open(run.path)
+                check_same(self.path, *with_budgets(begun, given_config(begun), cell.config), {"split"})
 
     def check_common(self, plan: Plan) -> None:
         """Check that the folder is free, or holds a comparison with the same settings of all runs.
@@ -281,6 +274,14 @@ def is_vacant(path: Path) -> bool:
     return not path.exists() or all(file.name.startswith(".") for file in path.iterdir())
 
 
+def with_budgets(run: RunFolder, found: TrainConfig, asked: TrainConfig) -> tuple[TrainConfig, TrainConfig]:
+    """Return two settings with the budget that the training pairs of a run give those that have none."""
+    if budgeted(found, 1) == found and budgeted(asked, 1) == asked:
+        return found, asked
+    pairs = run.num_pairs()
+    return budgeted(found, pairs), budgeted(asked, pairs)
+
+
 def difference(found: TrainConfig, asked: TrainConfig, free: Collection[str]) -> str | None:
     """Return the first setting that differs, with both values; ``None`` if there is none.
 
@@ -306,70 +307,6 @@ def check_same(path: Path, found: TrainConfig, asked: TrainConfig, free: Collect
     differs = difference(found, asked, free)
     if differs is not None:
         raise InputError(f"{path}: holds runs with {differs}; choose another --out")
-
-
-def run_comparison(
-    plan: Plan,
-    folder: ComparisonFolder,
-    dataset: Dataset,
-    *,
-    callbacks: Iterable[object] = (),
-    done: Callable[[RunFolder], object] = lambda _: None,
-) -> None:
-    """Make every run that the folder does not hold; a run that was interrupted goes on.
-
-    Args:
-        plan: the runs.
-        folder: where they are.
-        dataset: as :func:`~gclrec.data.catalog.loader.prepared_dataset` returns it.
-        callbacks: see :mod:`gclrec.training.callbacks`; ``on_run_start(number, runs, name)`` is called
-            before each run, even if it is there already.
-        done: called with the folder of each run that has just been completed.
-
-    Raises:
-        InputError: the folder holds runs with other settings, or the data set has changed since.
-    """
-    folder.check(plan)
-    folder.begin(plan)
-    callbacks = tuple(callbacks)
-    events = Callbacks(callbacks)
-    splits: dict[float, tuple[Split, str]] = {}
-    # Warnings about the data are the same for all runs: they are shown with the first one.
-    quiet = any((folder.path / "runs").glob("*/config.toml"))
-    for number, cell in enumerate(plan.cells, start=1):
-        events.call("on_run_start", number, len(plan.cells), cell.name)
-        run, data = folder.run(cell), None
-        begun = run.path.exists()
-        with warnings.catch_warnings():
-            if quiet:
-                warnings.simplefilter("ignore", InputWarning)
-            if cell.fraction not in splits:
-                made = new_split(cell.config, dataset)
-                splits[cell.fraction] = made, fingerprint(made)
-            split, expected = splits[cell.fraction]
-            if not begun:
-                data = prepare(cell.config, dataset, split)
-        if data is None and fingerprint(run.split()) != expected:
-            raise InputError(
-                f"{run.path}: its split is not that of the other runs; has the data set changed since? "
-                "choose another --out"
-            )
-        quiet = True
-        if (run.path / "result.json").is_file():
-            continue
-        with run.held() if data is None else creating_run(run.path, data) as held:
-            fit_run(held, data, callbacks=callbacks)
-            done(held)
-
-
-def fingerprint(split: Split) -> str:
-    """Return a checksum of a split: the ids and the pairs of all parts."""
-    digest = hashlib.sha256()
-    for vocabulary in (split.train.users, split.train.items):
-        digest.update("\n".join(map(str, vocabulary.ids.to_list())).encode())
-    for part in (split.train, split.valid, split.test):
-        digest.update(np.stack([part.user, part.item]).astype(np.int64).tobytes())
-    return digest.hexdigest()
 
 
 def choose(plan: Plan, folder: ComparisonFolder) -> tuple[dict[tuple[float, str], str], list[dict[str, Any]]]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from gclrec.common.errors import InputWarning, NothingToTuneError, TooLargeError
 from gclrec.data.interactions import Dataset
 from gclrec.experiments.comparison import ComparisonFolder, Plan, folder_name
-from gclrec.experiments.search import Search, make_search, short, training_on
+from gclrec.experiments.parallel import Workers
+from gclrec.experiments.search import Search, make_search, short
 from gclrec.experiments.summary import Rows
 from gclrec.experiments.tuning import Tuning
 from gclrec.settings.budget import replaced
@@ -54,6 +55,7 @@ def tune_field(
     dataset: Dataset,
     *,
     callbacks: Iterable[object] = (),
+    workers: Workers | None = None,
 ) -> tuple[Plan, dict[str, Tuning]]:
     """Tune every variant on validation, and return the runs with the best settings; test pairs are not read.
 
@@ -66,6 +68,7 @@ def tune_field(
         folder: of the comparison.
         dataset: as :func:`~gclrec.training.prepare.prepared_dataset` returns it.
         callbacks: see :func:`~gclrec.experiments.search.run_trials`.
+        workers: where to train; likewise.
 
     Raises:
         InputError: the folder holds trials of other settings, or Optuna is not installed.
@@ -80,7 +83,7 @@ def tune_field(
                 content = prepare(search.config, dataset, split)
         try:
             with tuning.study(content) as study:
-                tunings[name] = tuning.run(study, training_on(content), callbacks=callbacks, label=name)
+                tunings[name] = tuning.run(study, content, callbacks=callbacks, label=name, workers=workers)
         except TooLargeError as error:
             warnings.warn(f"{name} is left out of the field: {error}", InputWarning, stacklevel=2)
             plan = plan.without(name)

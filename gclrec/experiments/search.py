@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gclrec.common.declaration import Axis, Options
 from gclrec.common.errors import CollapseWarning, DivergenceError, InputError, NothingToTuneError
 from gclrec.data.splits import Split
+from gclrec.experiments.parallel import Train, Workers
 from gclrec.settings.budget import EPOCHS, replaced
 from gclrec.settings.config import ROUNDS, TrainConfig
 from gclrec.settings.methods import AUTO, METHODS
@@ -25,9 +28,6 @@ from gclrec.training.prepare import TrainingData
 
 if TYPE_CHECKING:
     import optuna
-
-Train: TypeAlias = "Callable[[TrainConfig, Sequence[object]], object]"
-"""Trains with some settings and calls ``on_epoch_end`` of some callbacks."""
 
 _RANDOM_TRIALS = 10  # before the sampler learns from the trials so far
 _COMPLETE_TRIALS = 5  # before any is pruned
@@ -186,7 +186,9 @@ def training_on(data: TrainingData) -> Train:
     split = selection_only(data.split)
 
     def train(config: TrainConfig, callbacks: Sequence[object]) -> None:
-        fit(config, split, attributes=data.attributes, exposed=data.exposed, callbacks=callbacks)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CollapseWarning)  # such a trial is a poor one
+            fit(config, split, attributes=data.attributes, exposed=data.exposed, callbacks=callbacks)
 
     return train
 
@@ -239,6 +241,7 @@ def run_trials(
     *,
     callbacks: Iterable[object] = (),
     label: str = "",
+    workers: Workers | None = None,
 ) -> None:
     """Make trials until as many as the search asks for are complete, pruned or diverged.
 
@@ -246,7 +249,8 @@ def run_trials(
     search that is interrupted and resumed has the same trials as one that is not. An interrupted trial is
     marked as failed and made again. The sampler is TPE ([1]); a trial is pruned where its best figure so far
     is below the median, at that epoch, of the complete trials. One whose loss is not finite any more counts
-    as pruned.
+    as pruned. With several trials at once, those before it are those that have ended, which depends on the
+    machine.
 
     Args:
         search: what is searched.
@@ -255,27 +259,35 @@ def run_trials(
         callbacks: see :mod:`gclrec.training.callbacks`; ``on_run_start(number, count, name)`` is called
             before each trial.
         label: before the settings in that name.
+        workers: what ``train`` trains in; one trial at a time if ``None``.
+
+    Raises:
+        InputError: with ``workers``, some trials failed; the others are kept.
 
     [1] Bergstra et al., NeurIPS 2011,
     https://papers.nips.cc/paper/2011/hash/86e8f7ab32cfd12577bc2619bc635690-Abstract.html
     """
     from optuna import TrialPruned
     from optuna.samplers import TPESampler
-    from optuna.trial import TrialState
 
     callbacks = tuple(callbacks)
+    lock: contextlib.AbstractContextManager[object]
+    lock = contextlib.nullcontext() if workers is None else workers.lock
 
     def objective(trial: optuna.Trial) -> float:
-        values = {name: _suggested(trial, name, axis) for name, axis in search.space.items()}
-        config = validate(replaced(search.config, values))
-        settings = "  ".join(f"{name} {short(value)}" for name, value in values.items())
-        name = f"{label}: {settings}" if label else settings
-        Callbacks(callbacks).call("on_run_start", len(_finished(study)) + 1, search.trials, name)
+        with lock:  # the sampler is the study's, and threads share the study
+            before = len(_begun(study)) - 1
+            stream = np.random.SeedSequence([search.config.seed, before])
+            seed = int(stream.generate_state(1)[0])
+            study.sampler = TPESampler(n_startup_trials=_RANDOM_TRIALS, seed=seed)
+            values = {name: _suggested(trial, name, axis) for name, axis in search.space.items()}
+            config = validate(replaced(search.config, values))
+            settings = "  ".join(f"{name} {short(value)}" for name, value in values.items())
+            name = f"{label}: {settings}" if label else settings
+            Callbacks(callbacks).call("on_run_start", before + 1, search.trials, name)
         pruning, state, began = Pruning(trial, config), "complete", time.perf_counter()
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", CollapseWarning)  # such a trial is a poor one
-                train(config, [*callbacks, pruning])
+            train(config, [*callbacks, pruning])
         except TrialPruned:
             state = "pruned"
         except DivergenceError:
@@ -287,16 +299,14 @@ def run_trials(
             raise TrialPruned
         return pruning.value
 
-    def reseed(study: optuna.Study, _: object = None) -> None:
-        stream = np.random.SeedSequence([search.config.seed, len(_finished(study))])
-        seed = int(stream.generate_state(1)[0])
-        study.sampler = TPESampler(n_startup_trials=_RANDOM_TRIALS, seed=seed)
-
-    finished = len(_finished(study))
-    if not finished and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+    if not _has_first(study):
         study.enqueue_trial(search.start)
-    reseed(study)
-    study.optimize(objective, n_trials=max(0, search.trials - finished), callbacks=[reseed])
+    left = range(len(_finished(study)) + 1, search.trials + 1)
+    if workers is None:
+        study.optimize(objective, n_trials=len(left))
+    else:
+        one = partial(study.optimize, objective, n_trials=1)
+        workers.each({f"trial {number}": one for number in left})
 
 
 def _suggested(trial: optuna.Trial, name: str, axis: Axis) -> Any:
@@ -311,6 +321,24 @@ def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     from optuna.trial import TrialState
 
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+
+def _has_first(study: optuna.Study) -> bool:
+    """Return whether the trial with the settings given is finished or waits to be made."""
+    from optuna.trial import TrialState
+
+    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.WAITING)
+    return any(
+        "fixed_params" in each.system_attrs for each in study.get_trials(deepcopy=False, states=states)
+    )
+
+
+def _begun(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Return the trials that are finished or being made."""
+    from optuna.trial import TrialState
+
+    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    return study.get_trials(deepcopy=False, states=states)
 
 
 def trials_of(study: optuna.Study) -> list[Trial]:

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -19,22 +20,24 @@ from gclrec.common.errors import InputError
 from gclrec.common.files import read_json, write_atomically
 from gclrec.common.locks import holding
 from gclrec.common.shell import flag
-from gclrec.experiments.comparison import check_same, is_vacant
+from gclrec.experiments.comparison import check_same, is_vacant, with_budgets
+from gclrec.experiments.parallel import Train, Workers
 from gclrec.experiments.search import (
     Search,
-    Train,
     Trial,
     best_of,
     importance_of,
     need_optuna,
     new_study,
     run_trials,
+    training_on,
     trials_of,
 )
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.budget import replaced
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.validation import validate
+from gclrec.training.estimate import WORTH
 from gclrec.training.prepare import TrainingData, config_of
 
 if TYPE_CHECKING:
@@ -113,16 +116,39 @@ class Tuning:
         return f"Tuning({len(self.done)} trials by {self.search.config.select}, {best})"
 
     def run(
-        self, study: optuna.Study, train: Train, *, callbacks: Iterable[object] = (), label: str = ""
+        self,
+        study: optuna.Study,
+        data: TrainingData,
+        *,
+        callbacks: Iterable[object] = (),
+        label: str = "",
+        workers: Workers | None = None,
     ) -> Tuning:
-        """Make the trials that are missing; see :func:`~gclrec.experiments.search.run_trials`."""
+        """Make the missing trials on some data; see :func:`~gclrec.experiments.search.run_trials`."""
         try:
-            run_trials(self.search, study, train, callbacks=callbacks, label=label)
+            train = training_on(data)
+            with contextlib.ExitStack() as kept:
+                if workers is not None:
+                    train = self._training_in(workers, data, kept)
+                run_trials(self.search, study, train, callbacks=callbacks, label=label, workers=workers)
         finally:
             self.done, self.importance = trials_of(study), importance_of(study)
             if self.path is not None and self.done:
                 self._write(self.path)
         return self
+
+    def _training_in(self, workers: Workers, data: TrainingData, kept: contextlib.ExitStack) -> Train:
+        """Return what trains in other processes, which read the data from a folder."""
+        if self.path is None:
+            path = Path(kept.enter_context(TemporaryDirectory(prefix="gclrec-"))) / "start"
+            RunFolder.create(path, data.config.to_dict(), data.split, data.exposed, data.tables)
+        else:
+            path = self.path / "start"
+        if len(data.split.train) >= WORTH:
+            dim = self.search.space.get("dim")
+            largest = {"dim": int(dim.high)} if isinstance(dim, Span) else {}
+            workers.check_memory([(path, replaced(self.search.config, largest))])
+        return workers.training_in(path)
 
     def _write(self, path: Path) -> None:
         self.files["trials"] = path / "trials.csv"
@@ -147,7 +173,8 @@ class Tuning:
                 raise InputError(f"{self.path}: is not empty and holds no tuning; choose another --out")
             return None
         config = self.search.config
-        check_same(self.path, config_of(start), config, {"split"} if config.split is None else ())
+        both = with_budgets(start, config_of(start), config)
+        check_same(self.path, *both, {"split"} if config.split is None else ())
         path = self.path / "tuning.json"
         for name, now in self.search.to_json().items() if path.exists() else ():
             before = read_json(path).get(name)

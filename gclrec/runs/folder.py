@@ -238,6 +238,16 @@ class RunFolder:
                 removed=removed,
             )
 
+    def num_pairs(self) -> int:
+        """Return the number of training pairs, without reading them.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        path = self.path / "split" / "train.parquet"
+        with reading(path):
+            return int(pl.scan_parquet(path).select(pl.len()).collect().item())
+
     # -- attributes ------------------------------------------------------------------------------
 
     def _write_attributes(self, attributes: Mapping[str, tuple[Schema, pl.DataFrame]]) -> None:

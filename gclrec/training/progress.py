@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -47,6 +48,8 @@ def in_notebook() -> bool:
 class Bars:
     """A bar for the epochs, one for the batches of the epoch and, if there are several runs, one for them.
 
+    Every thread that trains has bars of its own for epochs and batches.
+
     Args:
         console: where to draw.
     """
@@ -63,9 +66,7 @@ class Bars:
             transient=True,
         )
         self._runs = self._progress.add_task("runs", total=None, figures="", visible=False)
-        self._epochs = self._progress.add_task("epochs", total=None, figures="")
-        self._batches = self._progress.add_task("batches", total=None, figures="")
-        self._began = time.perf_counter()
+        self._own = _Own(self._progress)
 
     def __enter__(self) -> Bars:
         self._progress.start()
@@ -77,33 +78,48 @@ class Bars:
     def on_run_start(self, number: int, runs: int, name: str) -> None:
         """Begin a run of several."""
         self._progress.update(self._runs, total=runs, completed=number - 1, figures=name, visible=True)
+        if threading.current_thread() is not threading.main_thread():
+            self._own.name = f"{name}: "
 
     def on_phase_start(self, phase: str, epoch: int, epochs: int) -> None:
         """Begin the bar of a phase."""
         name = {"pilot": "trials of recipes", "select": "epochs", "refit": "refit on train + valid"}[phase]
-        self._progress.reset(self._epochs, total=epochs, completed=epoch - 1, description=name)
-        self._began = time.perf_counter()
+        name = self._own.name + name
+        bar = self._own.epochs
+        self._progress.reset(bar, total=epochs, completed=epoch - 1, description=name, visible=True)
+        self._own.began = time.perf_counter()
 
     def on_batch_end(self, batch: int, batches: int, losses: Mapping[str, float]) -> None:
         """Move the bar of the epoch."""
+        own = self._own
         if batch <= 10:
-            self._began = time.perf_counter()
-        speed = (batch - 10) / max(time.perf_counter() - self._began, 1e-9)
+            own.began = time.perf_counter()
+        speed = (batch - 10) / max(time.perf_counter() - own.began, 1e-9)
         parts = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
         figures = f"{parts}  {speed:.1f} batches/s" if batch > 10 else parts
-        self._progress.update(self._batches, total=batches, completed=batch, figures=figures)
+        self._progress.update(own.batches, total=batches, completed=batch, figures=figures, visible=True)
 
     def on_epoch_end(self, record: Mapping[str, Any], best_epoch: int | None) -> None:
         """Move the bar of the run."""
         best = f"  best epoch {best_epoch}" if best_epoch else ""
-        self._progress.update(self._epochs, advance=1, figures="".join(_validation(record)) + best)
+        self._progress.update(self._own.epochs, advance=1, figures="".join(_validation(record)) + best)
 
 
-class Lines:
+class _Own(threading.local):
+    """The bars of a thread: a thread finds values of its own in the attributes."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.epochs = progress.add_task("epochs", total=None, figures="", visible=False)
+        self.batches = progress.add_task("batches", total=None, figures="", visible=False)
+        self.name = ""
+        self.began = time.perf_counter()
+
+
+class Lines(threading.local):
     """Lines on stderr, for what takes longer than half a minute.
 
     One for each epoch that takes so long, one within it every half minute, and one every half minute for
-    shorter epochs. A run that ends sooner writes nothing.
+    shorter epochs. A run that ends sooner writes nothing. Every thread that trains has lines of its own.
 
     Args:
         clock: returns seconds.

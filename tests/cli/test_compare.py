@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from gclrec.evaluation import ITEM_GROUPS, METRICS, USER_GROUPS
-from gclrec.experiments import comparison
+from gclrec.experiments import run_cells
 from gclrec.experiments.findings import FINDING_COLUMNS
 from gclrec.experiments.significance import holm, paired_test
 from gclrec.runs.folder import RunFolder
@@ -228,7 +228,7 @@ def test_an_interrupted_comparison_goes_on(
     """Stopped in the third run, between two epochs; the same command ends with what one go ends with."""
     whole = compare("--json").values
     (tmp_path / "out").rename(tmp_path / "whole")
-    fit_run, calls, appended = comparison.fit_run, [], RunFolder.append_metrics
+    fit_run, calls, appended = run_cells.fit_run, [], RunFolder.append_metrics
 
     def stopped(folder: RunFolder, data: object, *, callbacks: list[object]) -> None:
         calls.append(folder.path.name)
@@ -242,7 +242,7 @@ def test_an_interrupted_comparison_goes_on(
             monkeypatch.setattr(RunFolder, "append_metrics", append)
         fit_run(folder, data, callbacks=callbacks)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(comparison, "fit_run", stopped)
+    monkeypatch.setattr(run_cells, "fit_run", stopped)
     outcome = compare()
     assert outcome.code == 130
     assert "the same command goes on" in outcome.out
@@ -265,6 +265,18 @@ def test_more_seeds_and_variants_are_added(compare: Run, tmp_path: Path) -> None
     assert outcome.code == 0, outcome.err
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 9
     assert all(path.stat().st_mtime_ns == then for path, then in before.items())
+
+
+@pytest.mark.parametrize("length", [("--epochs", 1), ()])
+def test_the_same_command_goes_on_whatever_the_budget_leaves_open(
+    gclrec: Run, clicks: Path, tmp_path: Path, length: tuple[object, ...]
+) -> None:
+    """Batch size, and epochs where none are named, follow from the data."""
+    flags = ("--dataset", clicks, "--out", tmp_path / "out", "--augs", "none,noise", "--seeds", 1, "--dim", 4)
+    assert gclrec("compare", *flags, *length).code == 0
+    again = gclrec("compare", *flags, *length)
+    assert again.code == 0, again.err
+    assert "holds runs with --batch-size" in gclrec("compare", *flags, *length, "--batch-size", 9).error
 
 
 def test_other_settings_or_other_data_are_refused(compare: Run, clicks: Path, tmp_path: Path) -> None:

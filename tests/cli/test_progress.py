@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from gclrec.cli.signals import Terminated, signals_raise
 from gclrec.runs.folder import RunFolder
@@ -155,3 +157,31 @@ def test_commands_run_in_other_threads(gclrec: Run) -> None:
     thread.start()
     thread.join()
     assert codes == [0]
+
+
+def test_threads_that_train_have_lines_and_bars_of_their_own(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = Lines(clock=clock)
+    bars = Bars(Console(file=io.StringIO()))
+
+    def train(number: int) -> None:
+        for shown in (lines, bars):
+            shown.on_run_start(number, 2, f"seed={number}")
+            shown.on_phase_start("select", 1, 9)
+        ready.wait()
+        clock.now += 31
+        for shown in (lines, bars):
+            shown.on_batch_end(100, 100, {"total": 0.5})
+            shown.on_epoch_end(record(0.25), 1)
+
+    ready = threading.Barrier(2)
+    threads = [threading.Thread(target=train, args=(number,)) for number in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    drawn = {(task.description, task.completed) for task in bars._progress.tasks[1:] if task.visible}
+    said = capsys.readouterr().err
+    assert all(f"run {number}/2 (seed={number}), epoch 1/9: loss 0.5000" in said for number in (1, 2))
+    assert drawn == {("seed=1: epochs", 1), ("seed=2: epochs", 1), ("batches", 100)}

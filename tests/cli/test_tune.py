@@ -85,6 +85,13 @@ def test_more_trials_are_added_and_the_same_command_gives_the_same(tune: Run, tm
     assert other["trials"][1]["settings"] != once["trials"][1]["settings"]
 
 
+def test_the_same_command_goes_on_without_a_batch_size(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
+    flags = ("--dataset", clicks, "--method", "mf", "--epochs", 1, "--dim", 4, "--out", tmp_path / "out")
+    assert gclrec("tune", *flags, "--trials", 1).code == 0
+    again = gclrec("tune", *flags, "--trials", 2, "--json")
+    assert len(again.values["trials"]) == 2
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_an_interrupted_search_goes_on_to_the_same_trials(
     tune: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool

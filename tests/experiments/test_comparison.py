@@ -81,7 +81,8 @@ def test_folder_names_can_be_read_back(parts: list[str]) -> None:
 
 def test_a_run_of_before_is_used_if_its_settings_are_the_same(tmp_path: Path) -> None:
     """Version 0.1.0 had one folder for both variants; whose it is stands in its settings."""
-    plan = make_plan(SMALL, named={"a/b": {"dim": 4}, "a,b": {"dim": 16}}, num_seeds=1)
+    small = dataclasses.replace(SMALL, batch_size=64)
+    plan = make_plan(small, named={"a/b": {"dim": 4}, "a,b": {"dim": 16}}, num_seeds=1)
     folder, (mine, other) = ComparisonFolder(tmp_path), plan.cells
     assert mine.former_name == other.former_name == "a,b__seed=0"
     former = tmp_path / "runs" / "a,b__seed=0"
@@ -91,7 +92,7 @@ def test_a_run_of_before_is_used_if_its_settings_are_the_same(tmp_path: Path) ->
     folder.begin(plan)
     with pytest.raises(InputError, match="holds runs with --dim 4, now 16 is asked for"):
         folder.check(plan)  # the second variant has the name itself
-    plan = make_plan(SMALL, named={"a b": {"dim": 4}, "a:b": {"dim": 16}}, num_seeds=1)
+    plan = make_plan(small, named={"a b": {"dim": 4}, "a:b": {"dim": 16}}, num_seeds=1)
     former.rename(former.with_name("a_b__seed=0"))
     folder.check(plan)
     assert [folder.run(cell).path.name for cell in plan.cells] == ["a_b__seed=0", "a%3Ab__seed=0"]
