@@ -14,7 +14,7 @@ from gclrec.contrast import SSL
 from gclrec.contrast.cl4srec import HISTORY_VIEWS
 from gclrec.contrast.features import FEATURE_VIEWS
 from gclrec.data.schema import KINDS
-from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, HISTORIES, REFINERS
+from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, HISTORIES, MAP, REFINERS
 from gclrec.settings.config import TrainConfig
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -34,7 +34,7 @@ def test_its_flags_exist_and_every_choice_is_described() -> None:
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TEXT)) <= known
     for kind in KINDS:
         assert f"| `{kind}` |" in TEXT
-    for use in ATTRIBUTE_USES:
+    for use in (*ATTRIBUTE_USES, MAP):
         assert f"## `--attributes {use}`" in TEXT
     for name in CONVOLUTIONS:
         assert f"`--encoder {name}`" in TEXT

@@ -16,6 +16,7 @@ from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray
 from gclrec.data.schema import AttributeTable
 from gclrec.data.tf_idf import TfIdf
+from gclrec.encoders.content.attribute_map import ridge
 from gclrec.graph.bipartite import BipartiteGraph
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _USERS = 1024
 """Users whose equations are solved at a time."""
 
-MAP_L2 = Setting(
+_L2 = Setting(
     "map_l2",
     "L2 of linear_map: small fits the items of training, large comes close to content_knn.",
     low=1e-9,
@@ -76,7 +77,7 @@ class LinearMap:
 
 
 def linear_map(
-    graph: BipartiteGraph, items: AttributeTable, *, l2: Annotated[float, MAP_L2] = 10.0
+    graph: BipartiteGraph, items: AttributeTable, *, l2: Annotated[float, _L2] = 10.0
 ) -> LinearMap:
     r"""Rank by a linear function of an item's attributes for each user, fitted to all items of training.
 
@@ -104,34 +105,3 @@ def linear_map(
 
     ones = scipy.sparse.csr_array(graph.to_scipy(), dtype=np.float32)
     return LinearMap(ones, TfIdf.fit(items, "linear_map")(items), graph.degrees()[1].cpu().numpy() > 0, l2)
-
-
-def ridge(
-    rows: scipy.sparse.csr_array, wanted: npt.NDArray[Any], l2: float, *, tolerance: float = 1e-4
-) -> npt.NDArray[Any]:
-    """Solve ``(rows' rows + l2) x = wanted`` for several right sides by conjugate gradients.
-
-    Args:
-        rows: ``(N, V)``.
-        wanted: ``(V, B)``.
-        l2: above 0.
-        tolerance: of the length of the residual of each side, relative to that of the side.
-
-    Returns:
-        ``(V, B)`` in the type of ``wanted``.
-    """
-    transposed = rows.T.tocsr()
-    found, left = np.zeros_like(wanted), wanted.copy()
-    step, size = left.copy(), (left * left).sum(axis=0)
-    enough = tolerance**2 * size
-    for _ in range(len(wanted)):
-        if (size <= enough).all():
-            break
-        ahead = transposed @ (rows @ step) + l2 * step
-        curve = (step * ahead).sum(axis=0)
-        share = np.divide(size, curve, out=np.zeros_like(size), where=curve > 0)
-        found += share * step
-        left -= share * ahead
-        before, size = size, (left * left).sum(axis=0)
-        step = left + np.divide(size, before, out=np.zeros_like(size), where=before > 0) * step
-    return found

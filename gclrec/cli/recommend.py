@@ -65,10 +65,15 @@ def recommend(
     ] = None,
     exclude_seen: Annotated[
         bool,
-        Parameter(
-            help="Leave out what the user has in the train, valid or test part, or in the given history."
-        ),
+        Parameter(help="Leave out what the user has in the parts of --seen, or in the given history."),
     ] = True,
+    seen: Annotated[
+        str,
+        Parameter(
+            help="Parts of the split whose items the user has: train,valid leaves the test items in, for "
+            "evaluations of one's own."
+        ),
+    ] = "train,valid,test",
     cold_only: Annotated[
         bool,
         Parameter(
@@ -132,14 +137,15 @@ def recommend(
     from gclrec.recall.recommender import Recommender
     from gclrec.runs.reading import usual_columns
 
+    counted = [part.strip() for part in seen.split(",") if part.strip()]
     if out is not None:
         check_table_path(out)
     if items or users_file is not None:
         from gclrec.training.trained import load_recommender
 
-        recommender = load_recommender(run, use_index=not exact)
+        recommender = load_recommender(run, use_index=not exact, seen=counted)
     else:
-        recommender = Recommender.load(run, use_index=not exact)
+        recommender = Recommender.load(run, use_index=not exact, seen=counted)
     timed = time_column if time_column or recommender.encode_users else ""  # else no time counts
     columns = Columns(user=user_column, item=item_column, time=timed, weight="", usual=usual_columns(run))
     if candidates is not None:

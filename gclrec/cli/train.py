@@ -116,6 +116,8 @@ def train(
         data = prepare(config, dataset)
         title = f"{headline(dataset)}, {len(data.split.train):,} of them to train on"
         title += _other_splits(dataset, data.split, asked=config.split)
+        if data.tables and config.baseline is None:
+            title += f"\nattributes of {' and '.join(data.tables)}: {config.attributes}"
         if len(data.split.train) >= WORTH:
             with progress_console().status("measuring a few steps"):
                 title += f"\n{estimated(data, force=force)}, by a few steps on this machine"

@@ -40,6 +40,7 @@ __all__ = [
     "ENCODERS",
     "HISTORIES",
     "LAYER_WEIGHTS",
+    "MAP",
     "MF",
     "REFINERS",
     "USER_VECTORS",
@@ -89,24 +90,36 @@ class EncoderInputs:
         return self.attributes
 
 
-def _plain(
-    module: Callable[..., nn.Module], num_users: int, num_items: int, inputs: EncoderInputs, **settings: Any
-) -> nn.Module:
-    return module(num_users, num_items, generator=inputs.generator, **settings)
-
+MAP = "map"
+"""The use of attributes that leaves the encoder as it is: nodes without interactions get their vectors by
+:class:`~gclrec.encoders.content.attribute_map.AttributeMap` from those of the others."""
 
 ATTRIBUTE_USES: Mapping[str, Callable[..., Content | ValueNodes]] = {"input": Content, "nodes": ValueNodes}
-"""What attributes can be used as, besides not at all."""
+"""What an encoder can use attributes as."""
 
 _ATTRIBUTES = Setting(
     "attributes",
     "What attributes do: none leaves them aside, input adds them to the ids before the first layer, nodes "
-    "makes each of their values a node of the graph.",
-    choices=("none", *ATTRIBUTE_USES),
+    "makes each of their values a node of the graph, map gives users and items without interactions the "
+    "vectors that a linear map, fitted to those of the others, makes of their attributes.",
+    choices=("none", *ATTRIBUTE_USES, MAP),
 )
 _HISTORY_LENGTH = Setting(
     "history_length", "Items of a history, at most: the newest ones.", low=1, search=Span(5, 100, log=True)
 )
+
+
+def _plain(
+    module: Callable[..., nn.Module],
+    num_users: int,
+    num_items: int,
+    inputs: EncoderInputs,
+    *,
+    attributes: Annotated[str, _ATTRIBUTES] = "none",
+    **settings: Any,
+) -> nn.Module:
+    del attributes  # a map has no part in the encoder
+    return module(num_users, num_items, generator=inputs.generator, **settings)
 
 
 def _with_content(
@@ -123,7 +136,7 @@ def _with_content(
     start = {"init_std": init_std, "generator": inputs.generator}
     # The free vectors are drawn first, so that they are the same with and without attributes.
     encoder = module(num_users, num_items, **start, **settings)
-    if attributes != "none":
+    if attributes in ATTRIBUTE_USES:
         dim, given = encoder.items.shape[1], inputs.attributes_as(attributes)
         encoder.content = ATTRIBUTE_USES[attributes](
             given, dim, degrees=inputs.degrees, id_dropout=id_dropout, **start
@@ -167,7 +180,7 @@ class EncoderKind:
             module; its signature declares settings too.
         propagates: whether the output depends on the graph.
         needs_edges: whether it needs a graph with edges, not only an operator.
-        attribute_uses: names in :data:`ATTRIBUTE_USES`.
+        attribute_uses: names in :data:`ATTRIBUTE_USES`, and perhaps :data:`MAP`.
         takes_histories: whether it can encode users by their histories.
         least_layers: the fewest layers that it works with.
     """
@@ -177,7 +190,7 @@ class EncoderKind:
     builder: Callable[..., nn.Module] = _plain
     propagates: bool = True
     needs_edges: bool = False
-    attribute_uses: tuple[str, ...] = ()
+    attribute_uses: tuple[str, ...] = (MAP,)
     takes_histories: bool = False
     least_layers: int = 0
 
@@ -210,7 +223,10 @@ class EncoderKind:
 
 ENCODERS: Mapping[str, EncoderKind] = {
     "lightgcn": EncoderKind(
-        LightGCN, "the average of linear propagation steps", _with_content, attribute_uses=("input", "nodes")
+        LightGCN,
+        "the average of linear propagation steps",
+        _with_content,
+        attribute_uses=("input", "nodes", MAP),
     ),
     "mf": EncoderKind(MF, "a free vector for each user and item", propagates=False),
     "egcf": EncoderKind(EGCF, "propagation with a tanh from item vectors alone", least_layers=1),
@@ -228,7 +244,7 @@ ENCODERS: Mapping[str, EncoderKind] = {
             f"{name} convolutions of PyTorch Geometric",
             _with_content,
             needs_edges=True,
-            attribute_uses=("input",),
+            attribute_uses=("input", MAP),
         )
         for name, conv in CONVOLUTIONS.items()
     },

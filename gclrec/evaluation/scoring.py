@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from gclrec.common.declaration import Declared, declarations
-from gclrec.common.ragged import Ragged
-from gclrec.data.interactions import RowArray
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
-from gclrec.evaluation.evaluator import evaluate_ranking
-from gclrec.evaluation.groups import AMONG_GROUPS
-from gclrec.evaluation.ranking import named, places_among, top_k_scaled
+from gclrec.evaluation.cold_items import ColdItems
+from gclrec.evaluation.curve import MOST_USERS, by_length, drawn, lengths_of
 from gclrec.losses.base import SCORES
 
 
@@ -31,11 +27,7 @@ def calibrated(embeddings: Embeddings, exponent: float) -> Embeddings:
     vector grows with popularity, and how much of that is good for ranking depends on the data.
     """
     users, items = (SCORES["cosine"](rows) for rows in embeddings)
-    return Embeddings(users, items * _lengths(embeddings.items).pow(exponent).unsqueeze(1))
-
-
-MOST_USERS = 8192
-"""Validation users on whom the exponent is chosen during training."""
+    return Embeddings(users, items * lengths_of(embeddings.items).pow(exponent).unsqueeze(1))
 
 
 class Scoring(nn.Module):
@@ -43,6 +35,7 @@ class Scoring(nn.Module):
 
     Args:
         score: a name in :data:`SCORINGS`.
+        cold: what becomes of items whose vectors were predicted; ``None`` where none are.
         settings: keyword arguments of its function.
 
     The exponent of ``calibrated`` is a buffer, so it is saved with the model. It is 1 (the inner product)
@@ -51,15 +44,20 @@ class Scoring(nn.Module):
 
     exponent: Tensor
 
-    def __init__(self, score: str = "dot", **settings: Any) -> None:
+    def __init__(self, score: str = "dot", *, cold: ColdItems | None = None, **settings: Any) -> None:
         super().__init__()
-        self.score, self.settings = score, settings
+        self.score, self.settings, self.cold = score, settings, cold
         self.register_buffer("exponent", torch.ones((), dtype=torch.float64))
 
     @property
     def calibrates(self) -> bool:
         """Whether there is an exponent to choose."""
         return None in SCORINGS[self.score].exponents
+
+    @property
+    def chooses(self) -> bool:
+        """Whether validation chooses anything about it."""
+        return self.calibrates or self.cold is not None
 
     @property
     def exponents(self) -> tuple[float, float]:
@@ -69,7 +67,16 @@ class Scoring(nn.Module):
 
     def forward(self, embeddings: Embeddings) -> Embeddings:
         """Return vectors whose inner product is the score."""
-        return SCORINGS[self.score].function(embeddings, float(self.exponent), **self.settings)
+        users, items = SCORINGS[self.score].function(embeddings, float(self.exponent), **self.settings)
+        if self.cold is not None:
+            items = torch.where(self.cold.mask[:, None], self.of_cold(embeddings.items), items)
+        return Embeddings(users, items)
+
+    def of_cold(self, items: Tensor) -> Tensor:
+        """Return the vectors that items with predicted vectors are ranked by, ``(N, D)``."""
+        assert self.cold is not None
+        found: Tensor = self.cold(items, self.exponents[1])
+        return found
 
     def calibrate(
         self,
@@ -92,11 +99,9 @@ class Scoring(nn.Module):
             most_users: the most validation users to use; with more, as many are drawn.
             seed: of that draw.
         """
-        users = np.unique(split.valid.user)
-        if len(users) > most_users // 4:
-            users = np.random.default_rng(seed).permutation(users)
-        few = _Curve(embeddings, split, figure, users[: most_users // 4])
-        many = _Curve(embeddings, split, figure, users[:most_users])
+        users = drawn(split, most_users // 4, seed)
+        few = by_length(embeddings, split, figure, users[: most_users // 4])
+        many = by_length(embeddings, split, figure, users[:most_users])
         best = few.best((0.0, 0.25, 0.5, 0.75, 1.0))
         for distance in (0.125, 0.0625):
             best = many.best(sorted(_around(best, distance)))
@@ -117,7 +122,7 @@ class Scoring(nn.Module):
         users, best = np.unique(split.valid.user), float(self.exponent)
         if len(users) <= MOST_USERS:
             return best
-        curve = _Curve(embeddings, split, figure, users)
+        curve = by_length(embeddings, split, figure, users)
         while (better := curve.best(_around(best, 0.0625))) != best:
             best = better
         self.exponent.fill_(best)
@@ -128,52 +133,6 @@ def _around(exponent: float, distance: float) -> list[float]:
     """Return an exponent and its neighbours in ``[0, 1]``, itself first, so that it wins ties."""
     near = (exponent, exponent - distance, exponent + distance)
     return [each for each in near if 0.0 <= each <= 1.0]
-
-
-class _Curve:
-    """A validation figure as a function of the exponent, over some of the users; values are kept."""
-
-    def __init__(self, embeddings: Embeddings, split: Split, figure: str, users: RowArray) -> None:
-        self.split, self.figure = split, figure
-        self.group, _, name = figure.partition("/")
-        metric, _, cut = name.partition("@")
-        self.k, self.metric = int(cut), metric
-        self.valid = split.valid.select(np.isin(split.valid.user, users))
-        self.users = np.unique(self.valid.user)
-        hidden = [split.train, *([] if split.removed is None else [split.removed])]
-        user, item = (np.concatenate([getattr(part, side) for part in hidden]) for side in ("user", "item"))
-        self.seen = Ragged.from_pairs(user, item, split.train.num_users).take(self.users)
-        items = embeddings.items
-        self.among: Tensor | None = None
-        if self.group in AMONG_GROUPS:
-            members = np.flatnonzero(AMONG_GROUPS[self.group](split.train.item_degrees(), 0))
-            self.seen = self.seen.renumbered(places_among(members, len(items)))
-            self.among = torch.from_numpy(members)
-            items = items[self.among.to(items.device)]
-        self.rows = SCORES["cosine"](embeddings.users[torch.from_numpy(self.users)])
-        self.columns = SCORES["cosine"](items)
-        self.lengths = _lengths(items)
-        self.found: dict[float, float] = {}
-
-    def best(self, exponents: Sequence[float]) -> float:
-        """Return the exponent of the highest figure, of equal ones the first; one without cases is lowest."""
-        cut: Any = {"ks": (self.k,), "metrics": (self.metric,), "groups": (self.group,), "per_user": False}
-        if new := [each for each in exponents if each not in self.found]:
-            scales = torch.stack([self.lengths.pow(each) for each in new])
-            rankings = top_k_scaled(self.rows, self.columns, scales, self.k, seen=self.seen)
-            for exponent, lists in zip(new, rankings, strict=True):
-                if self.among is not None:
-                    lists = named(lists.cpu(), self.among)
-                    cut["among"] = {self.group: lists}
-                values = evaluate_ranking(lists, self.users, self.split.train, self.valid, **cut).values
-                self.found[exponent] = values.get(self.figure, -math.inf)
-        return max(exponents, key=self.found.__getitem__)
-
-
-def _lengths(items: Tensor) -> Tensor:
-    """Return the length of each vector; 1 for one of no length, which has no direction either."""
-    length = torch.linalg.vector_norm(items, dim=1)
-    return torch.where(length > 0, length, 1.0)
 
 
 def _dot(embeddings: Embeddings, exponent: float) -> Embeddings:

@@ -74,6 +74,7 @@ class FoldIn:
         trained_on: parts of the split whose pairs were the graph.
         degree_exponent: ``a`` of the edge weights ``(d_u d_i)^-a``.
         least_squares: of users and of items, by what they interacted with; in place of the ridge regressions.
+        maps_attributes: whether attributes of new items give the vectors to rank by, not layer 0.
         goes_with: :func:`~gclrec.runs.embeddings.checksum_of` the run's final vectors; ``None`` if it is not
             known, as in runs of version 0.1.0.
     """
@@ -90,6 +91,7 @@ class FoldIn:
     degree_exponent: float = 0.5
     least_squares: tuple[LeastSquares, LeastSquares] | None = None
     goes_with: str | None = None
+    maps_attributes: bool = False
 
     @classmethod
     def of_layers(
@@ -263,8 +265,16 @@ class FoldIn:
             audience: the distinct users of each; their degrees do not count the new items.
             start: ``(N, D)`` layer 0, such as the output of a content encoder; rows of NaN where it is to be
                 predicted. An item with neither users nor layer 0 gets the mean item's, or zeros by least
-                squares.
+                squares. With ``maps_attributes``, final vectors, which hold for items without users, and
+                which new users do not receive, as from items of the catalogue without interactions.
         """
+        if self.maps_attributes and start is not None:
+            made, known = self.new_items(audience), audience.keep(self.user_tells[audience.values])
+            alone = (known.lengths == 0) & ~np.isnan(start).any(axis=1)
+            return NewItems(
+                np.where(alone[:, None], start, made.vectors).astype(np.float32),
+                np.where(alone[:, None], 0.0, made.sent).astype(np.float32),
+            )
         received, count = self._received(audience, self.user_sent, self.user_tells)
         if self.least_squares is None:
             layer_zero = self.item_ridge(received)
@@ -301,6 +311,7 @@ class FoldIn:
             "users": len(self.user_sent),
             "items": len(self.item_sent),
             "vectors": self.goes_with,
+            "maps_attributes": self.maps_attributes,
         }
         users = {"sent": self.user_sent, "onward": self.user_onward, "length": self.user_length}
         files = {
@@ -347,6 +358,7 @@ class FoldIn:
                 float(manifest.get("degree_exponent", 0.5)),
                 (solvers[0], solvers[1]) if solvers else None,
                 manifest.get("vectors"),
+                bool(manifest.get("maps_attributes", False)),
             )
         arrays = (found.item_sent, found.user_sent, found.user_onward, found.user_length)
         expected = ((num_items, dim), (num_users, dim), (num_users, dim), (num_users,))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gclrec.common.errors import InputError
 from gclrec.common.files import local_path, read_toml
+from gclrec.contrast import SSL
+from gclrec.encoders import ENCODERS, MAP
 from gclrec.runs.reading import settings_of
 from gclrec.settings.budget import warm_budget, without_rivals
 from gclrec.settings.config import TrainConfig, without_retired
@@ -24,7 +26,7 @@ def layers(
     method: str | None = None,
     start_from: str | None = None,
     *,
-    given: Collection[str] = (),
+    given: Mapping[str, Any] | None = None,
     auto: bool = False,
 ) -> list[tuple[str, dict[str, Any]]]:
     """Return settings with their source, the source that goes before the others first.
@@ -35,14 +37,15 @@ def layers(
         config: TOML file of settings, or the settings themselves.
         method: name of a published model or baseline.
         start_from: run folder whose settings go after the others, with the budget of a warm start.
-        given: names of the settings that go before these.
+        given: the settings that go before these.
         auto: whether a run that names no method and gives none of :data:`MODEL_CHOICES` has the method
             ``auto``.
 
     Raises:
         InputError: a file cannot be read, there is no such method, or the run is not one to start from.
     """
-    found, names = [], set(given)
+    found, given = [], given or {}
+    names = set(given)
     if config is not None:
         source = "config" if isinstance(config, Mapping) else str(config)
         values = dict(config) if isinstance(config, Mapping) else read_toml(local_path(config))
@@ -64,6 +67,9 @@ def layers(
         if "baseline" in former:
             raise InputError(f"{path}: {former['baseline']} has no training that could be gone on with")
         found.append((str(path / "config.toml"), warm_budget(former)))
+    known = {name: value for _, values in reversed(found) for name, value in values.items()} | dict(given)
+    if use := _use_of_attributes(known):
+        found.append(("tables of attributes", {"attributes": use}))
     return found
 
 
@@ -86,11 +92,25 @@ def layered_config(
         InputError: a setting is unknown, of a wrong type or out of range; the message names its source.
     """
     merged: dict[str, Any] = {}
-    names = {name for name, value in settings.items() if value is not None}
-    sources = layers(config, method, settings.get("start_from"), given=names, auto=auto)
+    named = {name: value for name, value in settings.items() if value is not None}
+    sources = layers(config, method, settings.get("start_from"), given=named, auto=auto)
     for source, values in [*reversed(sources), ("settings", settings)]:
         given = {name: value for name, value in values.items() if value is not None}
         TrainConfig.from_dict(given, source=source)  # names the source of what is unknown or of a wrong type
         kept = without_rivals(merged, given)
         merged = {name: value for name, value in kept.items() if name not in values} | given
     return validate(TrainConfig.from_dict(merged, source="settings"))
+
+
+def _use_of_attributes(settings: Mapping[str, Any]) -> str | None:
+    """Return the use of attributes whose tables are given, ``None`` where there are none or a use is named.
+
+    It is a map, which costs what has interactions nothing; with settings that need layer 0, ``input``.
+    """
+    tables = any(settings.get(f"{side}_attributes") is not None for side in ("user", "item"))
+    if not tables or "attributes" in settings or settings.get("baseline") is not None:
+        return None
+    encoder, ssl = (str(settings.get(name, REGISTRIES[name].default)) for name in ("encoder", "ssl"))
+    inner = settings.get("id_dropout") or (ssl in SSL and SSL[ssl].needs_attributes)
+    able = encoder not in ENCODERS or MAP in ENCODERS[encoder].attribute_uses  # others are refused later
+    return MAP if able and not inner else "input"

@@ -176,9 +176,10 @@ class Settings(TypedDict, total=False):
     make of it (fewer parameters, cheaper steps)."""
     init_std: float
     """Standard deviation of the normal start."""
-    attributes: Literal["none", "input", "nodes"]
+    attributes: Literal["none", "input", "nodes", "map"]
     """What attributes do: none leaves them aside, input adds them to the ids before the first layer, nodes
-    makes each of their values a node of the graph."""
+    makes each of their values a node of the graph, map gives users and items without interactions the
+    vectors that a linear map, fitted to those of the others, makes of their attributes."""
     id_dropout: float
     """Probability that a node with attributes is trained as a cold one: without its id and interactions."""
     refiner: Literal["none", "senet", "masknet", "contextnet"]

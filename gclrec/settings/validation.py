@@ -16,7 +16,7 @@ from gclrec.common.errors import InputError, InputWarning, SettingError
 from gclrec.common.shell import flag
 from gclrec.contrast import SSL
 from gclrec.data.splits import Split
-from gclrec.encoders import ENCODERS
+from gclrec.encoders import ENCODERS, MAP
 from gclrec.evaluation.groups import AMONG_GROUPS, ITEM_GROUPS, USER_GROUPS
 from gclrec.losses.ranking_losses import LOSSES
 from gclrec.losses.temperature import parse_temperature
@@ -304,6 +304,8 @@ def _check_attributes(config: TrainConfig) -> None:
         if unused:
             raise InputError(f"{unused[0]}: {config.baseline} makes no use of it")
         return
+    if config.attributes == MAP and config.id_dropout:
+        raise InputError("--id-dropout: not used without --attributes input (or nodes)")
     if config.attributes == "none":
         dropped = config.id_dropout and config.history == "none"
         unused = [*tables, *(["--id-dropout"] if dropped else [])]

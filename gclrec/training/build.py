@@ -14,7 +14,8 @@ from gclrec.contrast.base import Contrast
 from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.schema import Attributes
 from gclrec.data.splits import SPLITS, Split, make_split
-from gclrec.encoders import ENCODERS, Encoder, EncoderInputs, Sequences
+from gclrec.encoders import ENCODERS, MAP, Encoder, EncoderInputs, Sequences
+from gclrec.encoders.content.attribute_map import AttributeMap
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.losses.ranking_losses import LOSSES
 from gclrec.losses.temperature import make_temperature
@@ -84,6 +85,20 @@ def with_fields(graph: BipartiteGraph, attributes: Attributes) -> BipartiteGraph
         for table in (attributes.users, attributes.items)
     ]
     return graph.with_features(x[0], x[1])
+
+
+def maps_of(
+    config: TrainConfig, graph: BipartiteGraph, attributes: Attributes | None
+) -> dict[str, AttributeMap]:
+    """Return what predicts the vectors of users and of items without interactions, by side."""
+    if config.attributes != MAP or attributes is None:
+        return {}
+    tables = {"user": attributes.users, "item": attributes.items}
+    return {
+        side: AttributeMap(table, degrees)
+        for (side, table), degrees in zip(tables.items(), graph.degrees(), strict=True)
+        if table is not None
+    }
 
 
 def sampler_of(config: TrainConfig, graph: BipartiteGraph, exposed: Tensor | None = None) -> Sampler:

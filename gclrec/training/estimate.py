@@ -16,9 +16,9 @@ from gclrec.common.errors import InputError
 from gclrec.common.memory import available_bytes, keep_freed_memory, resident_bytes
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
+from gclrec.evaluation.curve import MOST_USERS
 from gclrec.evaluation.evaluator import RANKED
 from gclrec.evaluation.ranking import CPU_SCORES
-from gclrec.evaluation.scoring import MOST_USERS
 from gclrec.settings.budget import budgeted
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.validation import recipes_for
@@ -265,11 +265,10 @@ def _validations(trainer: Trainer, split: Split, config: TrainConfig, users: int
     shape_of(embeddings, split.train)
     once = time.perf_counter() - began + _evaluation(embeddings, split, "valid", config).at(users)
     last = 0.0
-    if model.scoring.calibrates:
-        raw = model.raw_embeddings()
+    if model.scoring.chooses:
 
         def rank(few: Split) -> int:
-            model.scoring.calibrate(raw, few, config.selected)
+            model.choose_scoring(few, config.selected)
             return _calibrated(_num_users(few, "valid"))
 
         choice = _Line.of(split, "valid", rank)

@@ -32,6 +32,7 @@ from gclrec.training.results import (
     validated,
     validation_record,
     warn_of_collapse,
+    warn_of_hidden,
 )
 from gclrec.training.trainer import Trainer, new_trainer
 from gclrec.training.warm_start import WarmStart
@@ -114,7 +115,7 @@ class _Training:
         trainer = self._start()
         if self.progress.phase == "select":
             self._select(trainer)
-            if trainer.model.scoring.calibrates and self.selection.value is not None:
+            if trainer.model.scoring.chooses and self.selection.value is not None:
                 self._settle(trainer.model)
             if self.config.refit and len(self.split.valid):
                 trainer = self._refit_trainer(trainer)
@@ -188,7 +189,7 @@ class _Training:
         """Choose the exponent of the best epoch's score once more, on all users that validations rank."""
         began = time.perf_counter()
         model.load(self._best())
-        model.scoring.settle(model.raw_embeddings(), self.ranked, self.config.selected)
+        model.choose_scoring(self.ranked, self.config.selected, settle=True)
         self._keep(model, self.selection.epoch)
         self.progress.settle_seconds = time.perf_counter() - began
 
@@ -258,6 +259,8 @@ class _Training:
             best=self.best,
             last=self.last,
         )
+        if self.config.attributes != "none":
+            warn_of_hidden(result.evaluation, self.config)
         if not self.progress.warned:
             warn_of_collapse(result.geometry, embeddings.users.shape[1], "at the end")
         return result

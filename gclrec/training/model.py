@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -13,6 +14,7 @@ from gclrec.common.ragged import Ragged
 from gclrec.contrast.base import Ranks
 from gclrec.data.interactions import IntArray
 from gclrec.data.schema import Attributes, AttributeTable
+from gclrec.data.splits import Split
 from gclrec.encoders import (
     Embeddings,
     Encoder,
@@ -21,12 +23,14 @@ from gclrec.encoders import (
     PropagatesLinearly,
     Sequences,
 )
+from gclrec.encoders.content.attribute_map import MAP_L2, AttributeMap
 from gclrec.encoders.init import STARTS
+from gclrec.evaluation.cold_items import ColdItems
 from gclrec.evaluation.scoring import Scoring
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
 from gclrec.settings.config import TrainConfig
-from gclrec.training.build import chains_of, contrast_of, encoder_of, loss_of, with_fields
+from gclrec.training.build import chains_of, contrast_of, encoder_of, loss_of, maps_of, with_fields
 from gclrec.training.objective import Objective
 from gclrec.training.sequences import continued
 from gclrec.training.warm_start import take_over
@@ -42,23 +46,69 @@ class Model(nn.Module):
         encoder: turns a graph into embeddings.
         objective: what a training step minimises.
         scoring: turns embeddings into the vectors that items are ranked by.
+        maps: by ``"user"`` and ``"item"``, what predicts the vectors of those without interactions.
     """
 
     def __init__(
-        self, graph: BipartiteGraph, encoder: nn.Module, objective: Objective, scoring: Scoring
+        self,
+        graph: BipartiteGraph,
+        encoder: nn.Module,
+        objective: Objective,
+        scoring: Scoring,
+        maps: Mapping[str, AttributeMap] | None = None,
     ) -> None:
         super().__init__()
         self.graph = graph
         self.encoder = cast("Encoder", encoder)
         self.objective = objective
         self.scoring = scoring
+        self.maps = maps or {}
 
     @torch.no_grad()
     def raw_embeddings(self) -> Embeddings:
         """Return the final embeddings on the whole training graph, before scoring changes their length."""
+        return self._mapped(self._encoded())
+
+    @torch.no_grad()
+    def choose_scoring(self, split: Split, figure: str, *, settle: bool = False) -> dict[str, float]:
+        """Choose on validation what the score leaves open, and return the exponent where it has one.
+
+        Args:
+            split: its validation pairs are the ones to rank.
+            figure: such as ``all/recall@20``.
+            settle: go on from what was chosen, on all validation users; see :meth:`Scoring.settle`.
+        """
+        encoded, scoring, found = self._encoded(), self.scoring, dict[str, float]()
+        cold = scoring.cold
+        if cold is not None and not settle:
+            cold.order(lambda l2: self._mapped(encoded, l2), split, figure)
+        raw = self._mapped(encoded)
+        if scoring.calibrates:
+            # Predicted vectors get a length of their own afterwards.
+            rated = (
+                raw if cold is None else Embeddings(raw.users, raw.items.masked_fill(cold.mask[:, None], 0))
+            )
+            choose = scoring.settle if settle else scoring.calibrate
+            found["norm_exponent"] = choose(rated, split, figure)
+        if cold is not None:
+            cold.scale.fill_(1.0)
+            cold.place(scoring(raw), split, figure)
+        return found
+
+    def _encoded(self) -> Embeddings:
         self.eval()
         users, items = self.objective.ranked(self.encoder(self.graph))
         return Embeddings(users.detach(), items.detach())
+
+    def _mapped(self, encoded: Embeddings, l2: float | None = None) -> Embeddings:
+        """Return embeddings with predicted vectors for users and items without interactions."""
+        users, items = encoded
+        if "user" in self.maps:
+            users = self.maps["user"](users)
+        if "item" in self.maps:
+            assert self.scoring.cold is not None
+            items = self.maps["item"](items, float(self.scoring.cold.l2) if l2 is None else l2)
+        return Embeddings(users, items)
 
     @torch.no_grad()
     def embeddings(self) -> Embeddings:
@@ -76,20 +126,30 @@ class Model(nn.Module):
         if layers is not None:
             assert isinstance(encoder, PropagatesLinearly)
             how: dict[str, Any] = {"exponents": exponents, "degree_exponent": encoder.degree_exponent}
-            return FoldIn.of_layers(self.graph, *layers, **how)
-        users, items = self.raw_embeddings()
-        return FoldIn.of_vectors(self.graph, users, items, exponents=exponents)
+            found = FoldIn.of_layers(self.graph, *layers, **how)
+        else:
+            found = FoldIn.of_vectors(self.graph, *self._encoded(), exponents=exponents)
+        if not self.maps:
+            return found
+        lengths = self.raw_embeddings().users.norm(dim=1).cpu().numpy()
+        return replace(found, user_length=lengths, maps_attributes="item" in self.maps)
 
     @torch.no_grad()
     def cold_items(self, table: AttributeTable) -> Tensor:
         """Return the ``start`` that :meth:`FoldIn.new_items` takes for items without users, ``(N, D)``.
 
-        Layer 0 where vectors come from neighbours, otherwise the whole vector before its length is changed.
+        The vector to rank by where a map predicts it. Otherwise layer 0 where vectors come from neighbours,
+        and the whole vector before its length is changed where they do not.
 
         Args:
             table: attributes, encoded by the schema of those that the encoder was made with.
         """
         self.eval()
+        cold = self.scoring.cold
+        if cold is not None:
+            return self.scoring.of_cold(
+                self.maps["item"].encode(table, self._encoded().items, float(cold.l2))
+            )
         encoder: object = self.encoder
         assert isinstance(encoder, EncodesContent)
         if self._polynomial() is not None:
@@ -179,7 +239,8 @@ def build_model(
     objective = Objective(
         config.l2_weight, config.ssl_weight, contrast, config.loss, **loss_of(config, graph)
     )
-    whole = graph if attributes is None else with_fields(graph, attributes)
-    return Model(
-        whole, module, objective, Scoring(config.score, **config.arguments("score")).to(graph.device)
-    )
+    maps = maps_of(config, graph, attributes)
+    whole = graph if attributes is None or maps else with_fields(graph, attributes)
+    cold = ColdItems(graph.degrees()[1] == 0, MAP_L2) if "item" in maps else None
+    scoring = Scoring(config.score, cold=cold, **config.arguments("score"))
+    return Model(whole, module, objective, scoring.to(graph.device), maps)

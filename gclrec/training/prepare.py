@@ -25,6 +25,7 @@ from gclrec.data.io.hetero import dataset_of_hetero, is_hetero
 from gclrec.data.io.readers import read_exposed
 from gclrec.data.schema import Attributes, Schema
 from gclrec.data.splits import Split
+from gclrec.encoders import ENCODERS, MAP
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.budget import budgeted
 from gclrec.settings.config import TrainConfig
@@ -33,10 +34,8 @@ from gclrec.settings.validation import advise_views, check_selection, validate
 from gclrec.training.build import split_of
 from gclrec.training.callbacks import Pilot
 from gclrec.training.pilot import chosen
+from gclrec.training.results import MANY_COLD
 from gclrec.training.warm_start import WarmStart
-
-_MANY_COLD = 0.1  # share of the test pairs from which on a split is one of cold start
-
 
 IN_MEMORY = "in-memory"
 """The setting ``dataset`` of a run whose data came as a table."""
@@ -267,7 +266,8 @@ def advise_attributes(dataset: Dataset, config: TrainConfig, split: Split) -> No
         ("user", split.cold_users, split.test.user, dataset.user_attributes),
     ):
         share = float(np.isin(rows, cold).mean())
-        if table is not None and share >= _MANY_COLD:
+        if table is not None and share >= MANY_COLD:
             why = f"{share:.0%} of the test pairs have a cold {side}, of which ids know nothing"
-            message = f"{why}; --attributes input uses the attributes of {side}s"
+            use = MAP if MAP in ENCODERS[config.encoder].attribute_uses else "input"
+            message = f"{why}; --attributes {use} uses the attributes of {side}s"
             warnings.warn(message, InputWarning, stacklevel=2)

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from gclrec.baselines import Scorer
 from gclrec.baselines.scorers import VectorScorer
-from gclrec.common.errors import CollapseWarning, InputError
+from gclrec.common.errors import CollapseWarning, InputError, InputWarning
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.splits import Split
-from gclrec.encoders import Embeddings
+from gclrec.encoders import MAP, Embeddings
 from gclrec.evaluation.evaluator import Evaluation, evaluate, evaluate_ranking
 from gclrec.evaluation.geometry import collapse, geometry
 from gclrec.evaluation.groups import AMONG_GROUPS
@@ -28,6 +28,9 @@ from gclrec.recall.fold_in import FoldIn
 from gclrec.settings.config import TrainConfig
 from gclrec.training.callbacks import Checkpoint, Pilot
 from gclrec.training.model import Model
+
+MANY_COLD = 0.1
+"""Share of the held-out pairs from which on a split is one of cold start."""
 
 TABLE_USERS = 200_000
 """Users in ``per_user.parquet``, at most; a row takes about a kilobyte while it is made."""
@@ -182,11 +185,7 @@ def validated(model: Model, split: Split, config: TrainConfig) -> tuple[Embeddin
     Returns:
         The embeddings that were ranked by, and the figures by their names in ``metrics.jsonl``.
     """
-    record: dict[str, float] = {}
-    if model.scoring.calibrates:
-        record["norm_exponent"] = model.scoring.calibrate(
-            model.raw_embeddings(), split.sampled("valid", config.ranked_users("valid")), config.selected
-        )
+    record = model.choose_scoring(split.sampled("valid", config.ranked_users("valid")), config.selected)
     embeddings = model.embeddings()
     return embeddings, record | validation_record(embeddings, split, config)
 
@@ -263,6 +262,23 @@ def warn_of_collapse(shape: Mapping[str, float], dim: int, when: str) -> bool:
     advice = "all users are shown nearly the same items; try other negatives, a smaller --learning-rate"
     warnings.warn(f"{when}: {found}; {advice} or fewer layers", CollapseWarning, stacklevel=3)
     return True
+
+
+def warn_of_hidden(evaluation: Evaluation, config: TrainConfig) -> None:
+    """Issue an :class:`~gclrec.InputWarning` if lists leave out the cold items that attributes are to find.
+
+    That is, if they hold less than a tenth of the places that their share of the test pairs would give them.
+    """
+    cold, k = evaluation.pairs.get("cold_items", 0), config.selected.rpartition("@")[2]
+    held_out = cold / max(evaluation.pairs.get("all", 0), 1)
+    places = evaluation.values.get(f"all/cold_share@{k}", held_out)
+    if held_out < MANY_COLD or places >= held_out / 10:
+        return
+    found = f"cold items hold {places:.1%} of the places in lists and {held_out:.0%} of the test pairs"
+    advice = "--attributes map places them by validation"
+    if config.attributes == MAP:
+        advice = f"{config.select} on validation is best so; --select cold_items/recall@{k} favours them"
+    warnings.warn(f"{found}; {advice}", InputWarning, stacklevel=4)
 
 
 def peak_rss_mb() -> float:

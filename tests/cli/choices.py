@@ -11,7 +11,7 @@ from gclrec.contrast.features import FEATURE_VIEWS, SSL_SIDES
 from gclrec.contrast.neighbours import FORMS
 from gclrec.contrast.two_views import NEGATIVE_NODES
 from gclrec.data.splits import SPLITS
-from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, ENCODERS, HISTORIES, LAYER_WEIGHTS, REFINERS
+from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, ENCODERS, HISTORIES, LAYER_WEIGHTS, MAP, REFINERS
 from gclrec.encoders.init import STARTS
 from gclrec.evaluation.metrics import METRICS
 from gclrec.evaluation.scoring import SCORINGS
@@ -57,9 +57,9 @@ CHOICES = [
     (*ATTENTION, "--ssl", "histories", "--history-views", ",".join(HISTORY_VIEWS), "--history-drop", 0.6),
     *(("--layer-weights", name) for name in LAYER_WEIGHTS),
     ("--degree-exponent", 0.3, "--aug", "layer_edge_drop+svd"),
-    *(("--degree-exponent", 0.3, *WITH_ITEMS[:2], "--attributes", use) for use in ATTRIBUTE_USES),
+    *(("--degree-exponent", 0.3, *WITH_ITEMS[:2], "--attributes", use) for use in (*ATTRIBUTE_USES, MAP)),
     ("--user-vectors", "items", "--layer-weights", "learned", "--aug", "layer_edge_drop+svd"),
-    *(("--user-vectors", "items", *WITH_ITEMS[:2], "--attributes", use) for use in ATTRIBUTE_USES),
+    *(("--user-vectors", "items", *WITH_ITEMS[:2], "--attributes", use) for use in (*ATTRIBUTE_USES, MAP)),
     *(("--user-vectors", "items", "--ssl", name) for name in ("cross_layer", "ncl", "neighbour", "moco")),
     *(("--loss", name) for name in LOSSES if name != "none"),
     ("--loss", "none", "--ssl", "byol", "--aug", "none"),
@@ -117,7 +117,7 @@ CHOICES = [
     ),
     *(("--method", name, *ITEMS_FOR.get(name, ())) for name in METHODS),
     *(("--baseline", name, *ITEMS_FOR.get(name, ()), "--refit") for name in BASELINES),
-    *(("--item-attributes", "ITEMS", "--attributes", use) for use in ATTRIBUTE_USES),
+    *(("--item-attributes", "ITEMS", "--attributes", use) for use in (*ATTRIBUTE_USES, MAP)),
     ("--user-attributes", "USERS", "--attributes", "input", "--id-dropout", 0.3),
     ("--user-attributes", "USERS", "--item-attributes", "ITEMS", "--attributes", "input"),
     ("--item-attributes", "ITEMS", "--attributes", "nodes", "--attribute-min-count", 4),
@@ -233,7 +233,8 @@ BAD_FLAGS = {
     "--tower-layers 1": "two_tower",
     "--tower-layers -1": "--tower-layers",
     "--id-dropout 0.1": "--id-dropout: not used without --attributes",
-    "--item-attributes items.csv": "--item-attributes: not used without --attributes",
+    "--item-attributes items.csv --attributes none": "--item-attributes: not used without --attributes",
+    "--id-dropout 0.1 --attributes map": "--id-dropout: not used without --attributes input",
     "--baseline content_knn": "clicks.csv has no attributes of items; give --item-attributes FILE",
     "--encoder gat --aug svd": "svd leaves no edges",
     "--baseline luck": "item_knn",

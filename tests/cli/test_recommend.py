@@ -43,6 +43,16 @@ def test_one_user(gclrec: Run, run: FakeRun) -> None:
     assert f"user {user}" in shown.out
 
 
+def test_the_parts_that_count_as_seen(gclrec: Run, run: FakeRun) -> None:
+    """For evaluations of one's own, the test items must stay in."""
+    user = f"--user={run.users.ids[4]}"
+    for parts in (("train", "valid"), ("train",), PARTS):
+        outcome = gclrec("recommend", run.path, user, "-k", 5, "--seen", ",".join(parts), "--json")
+        assert outcome.values["items"] == run.items.raw(run.ranked(4, *parts)[:5]).to_list()
+    wrong = gclrec("recommend", run.path, user, "--seen", "train,tests").error
+    assert "unknown part 'tests' of the split, expected some of train, valid, test" in wrong
+
+
 @pytest.mark.parametrize("repeat", [False, True])
 def test_several_users(gclrec: Run, run: FakeRun, repeat: bool) -> None:
     users = [run.users.ids[row] for row in range(1, 30) if not str(run.users.ids[row]).startswith("-")][:3]

@@ -294,8 +294,12 @@ def test_every_encoder_learns_on_a_plain_hetero_data(name: str, use: str) -> Non
 
 
 def test_attributes_are_refused_where_they_have_no_use() -> None:
-    for name, use in (("sage", "nodes"), ("two_tower", "nodes")):
-        with pytest.raises(SettingError, match=f"attributes: must be one of none, input, got '{use}'"):
+    for name, use, able in (
+        ("sage", "nodes", "none, input, map"),
+        ("two_tower", "map", "none, input"),
+        ("mf", "input", "none, map"),
+    ):
+        with pytest.raises(SettingError, match=f"attributes: must be one of {able}, got '{use}'"):
             ENCODERS[name].make(3, 3, attributes=use)
     with pytest.raises(SettingError, match="attributes: there are none to use as input"):
         ENCODERS["lightgcn"].make(3, 3, attributes="input")

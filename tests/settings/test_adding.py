@@ -168,7 +168,8 @@ def test_a_component_brings_its_setting(
 
     page = settings_page(derived)
     assert f"| `--toy-knob` | float | `1.0` | in [0, 9] | 0.5 to 4 | {choice} `toy` | How strongly" in page
-    assert "| `toy` | a toy | `--toy-knob` |" in page
+    more = ", `--attributes`" if choice == "encoder" else ""  # a map of them suits every encoder
+    assert f"| `toy` | a toy | `--toy-knob`{more} |" in page
     assert "    toy_knob: float\n" in typed_module(derived)
 
 
