@@ -6,10 +6,12 @@ import math
 from typing import Annotated, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from gclrec.baselines.scorers import ItemScorer
 from gclrec.common.declaration import Setting, Span
-from gclrec.common.errors import TooLargeError
+from gclrec.common.errors import InputError, TooLargeError
 from gclrec.common.memory import free_bytes
 from gclrec.graph.bipartite import BipartiteGraph
 
@@ -20,10 +22,10 @@ _L2 = Setting(
     closed=False,
     search=Span(10.0, 3000.0, log=True),
 )
-_ROWS = 1024
-"""Items whose weights are written at a time."""
-_BYTES = 8
-"""Of each pair of items while fitting: one matrix of float64, inverted in place."""
+_COLUMNS = 1024
+"""Items whose weights are solved for at a time."""
+_BYTES = 16
+"""Of each pair of items while fitting: a matrix of float64 and its factor."""
 
 
 def ease(graph: BipartiteGraph, *, l2: Annotated[float, _L2] = 250.0) -> ItemScorer:
@@ -40,12 +42,12 @@ def ease(graph: BipartiteGraph, *, l2: Annotated[float, _L2] = 250.0) -> ItemSco
         l2: :math:`\lambda`.
 
     Raises:
-        TooLargeError: the matrix of all pairs of items does not fit into the memory that is free.
+        InputError: ``l2`` is so small that the equations cannot be solved.
+        TooLargeError: two matrices of all pairs of items do not fit into the memory that is free.
 
     [1] Steck, WWW 2019, https://arxiv.org/abs/1905.03375
     """
     import scipy.sparse
-    from scipy.linalg import lapack
 
     needed, free = _BYTES * graph.num_items**2, free_bytes()
     if needed > free:
@@ -57,18 +59,32 @@ def ease(graph: BipartiteGraph, *, l2: Annotated[float, _L2] = 250.0) -> ItemSco
     ones = scipy.sparse.csr_array(graph.to_scipy(), dtype=np.float64)
     weights = np.empty((graph.num_items, graph.num_items))
     by_item: Any = ones.T.tocsr()
-    blocks = [slice(start, start + _ROWS) for start in range(0, graph.num_items, _ROWS)]
-    for rows in blocks:
+    for start in range(0, graph.num_items, _COLUMNS):
+        rows = slice(start, start + _COLUMNS)
         weights[rows] = (by_item[rows] @ ones).toarray()
     weights[np.diag_indices_from(weights)] += l2
-    # LAPACK inverts in place what is stored by columns: the transpose, which is the same matrix.
-    factor, _ = lapack.dpotrf(weights.T, lower=True, clean=False, overwrite_a=True)
-    inverse, _ = lapack.dpotri(factor, lower=True, overwrite_c=True)
-    weights = inverse.T  # its upper triangle, as LAPACK counts the other way round
-    scale = -1.0 / weights.diagonal()
-    for rows in blocks:
-        corner = np.triu(weights[rows, rows], 1)
-        weights[rows, rows] = corner + corner.T
-        weights[rows.stop :, rows] = weights[rows, rows.stop :].T
-    weights *= scale
+    _invert(torch.from_numpy(weights), l2)
+    weights *= -1.0 / weights.diagonal()
+    np.fill_diagonal(weights, 0.0)
     return ItemScorer(ones, weights)
+
+
+def _invert(matrix: Tensor, l2: float) -> None:
+    """Invert a symmetric matrix in place, by its Cholesky factor.
+
+    Of the inverse, the block from item ``s`` on follows from the same block of the factor. So the columns of
+    one block after the other are solved for, and its rows are their mirror image.
+    """
+    # Not LAPACK's potri: in OpenBLAS potrf and potri end the process from about 16,000 rows on.
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if failed:
+        raise InputError(
+            f"--ease-l2: {l2:g} is too small for these interactions to be solved; take 1 or more"
+        )
+    for start in range(0, len(matrix), _COLUMNS):
+        lower = factor[start:, start:]
+        columns = torch.eye(len(lower), min(_COLUMNS, len(lower)), dtype=matrix.dtype)
+        columns = torch.linalg.solve_triangular(lower, columns, upper=False)
+        columns = torch.linalg.solve_triangular(lower.mT, columns, upper=True)
+        matrix[start:, start : start + _COLUMNS] = columns
+        matrix[start : start + _COLUMNS, start:] = columns.mT

@@ -237,7 +237,7 @@ def test_rp3beta(graph: BipartiteGraph, neighbours: int, exponent: float, dampin
 @pytest.mark.parametrize("l2", [0.5, 250.0])
 def test_ease(graph: BipartiteGraph, l2: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each column is the ridge regression of its item on all others, whatever blocks are written."""
-    monkeypatch.setattr(EASE, "_ROWS", 7)
+    monkeypatch.setattr(EASE, "_COLUMNS", 7)
     matrix = dense(graph)
     expected = np.zeros((ITEMS, ITEMS))
     for item in range(ITEMS):
@@ -250,10 +250,15 @@ def test_ease(graph: BipartiteGraph, l2: float, monkeypatch: pytest.MonkeyPatch)
     check_ranking(ranked(scorer, graph), scores, (matrix > 0) | (np.abs(scores) < 1e-12))
 
 
+def test_an_l2_too_small_to_solve_with_is_refused(graph: BipartiteGraph) -> None:
+    with pytest.raises(InputError, match="--ease-l2: 1e-300 is too small"):
+        ease(graph, l2=1e-300)
+
+
 def test_ease_is_refused_where_its_weights_do_not_fit(
     graph: BipartiteGraph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needed = 8.0 * ITEMS**2
+    needed = 16.0 * ITEMS**2
     monkeypatch.setattr(EASE, "free_bytes", lambda: needed)
     ease(graph)
     monkeypatch.setattr(EASE, "free_bytes", lambda: needed - 1)

@@ -258,6 +258,18 @@ def test_an_interrupted_comparison_goes_on(
     assert len(calls) == 7  # nothing was left to do
 
 
+@pytest.mark.parametrize("budget", [("--epochs", 1), ("--steps", 3), ()])
+def test_a_batch_size_that_follows_from_the_data_goes_on(
+    gclrec: Run, clicks: Path, tmp_path: Path, budget: tuple[object, ...]
+) -> None:
+    flags = ("--dataset", clicks, "--out", tmp_path / "out", "--seeds", 1, "--dim", 4, *budget)
+    first = gclrec("compare", *flags, "--methods", "mf,popularity", "--json").values
+    assert gclrec("compare", *flags, "--methods", "mf,popularity", "--json").values["table"] == first["table"]
+    outcome = gclrec("compare", *flags, "--methods", "mf,popularity", "--batch-size", 100)
+    assert outcome.code == 2
+    assert "--batch-size 2048" in outcome.err or "its default" in outcome.err
+
+
 def test_more_seeds_and_variants_are_added(compare: Run, tmp_path: Path) -> None:
     compare("--augs", "none,edge_drop")
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "runs").glob("*/result.json")}

@@ -310,3 +310,14 @@ def test_two_at_a_time_are_refused(tune: Run, tmp_path: Path) -> None:
 def test_without_optuna_it_says_what_to_install(tune: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert 'pip install "gclrec[tune]"' in tune().error
+
+
+@pytest.mark.parametrize("budget", [("--epochs", 1), ("--steps", 3)])
+def test_a_batch_size_that_follows_from_the_data_goes_on(
+    gclrec: Run, clicks: Path, tmp_path: Path, budget: tuple[object, ...]
+) -> None:
+    flags = ("tune", "--dataset", clicks, "--out", tmp_path / "out", "--method", "mf", "--dim", 4, *budget)
+    first = gclrec(*flags, "--trials", 1, "--json").values
+    assert first
+    more = gclrec(*flags, "--trials", 2, "--json").values
+    assert len(more["trials"]) == 2
