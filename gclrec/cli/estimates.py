@@ -28,7 +28,7 @@ def predicted(name: str, dataset: Dataset, reading: Splitting, method: str | Non
     values["dataset"] = name
     if method in BASELINES:
         values, method = {**values, "baseline": method}, None
-    return estimated(prepare(layered_config(values, method=method), dataset), force=True)
+    return estimated(prepare(layered_config(values, method=method, auto=True), dataset), force=True)
 
 
 def estimate_table(found: CostEstimate) -> Table:
