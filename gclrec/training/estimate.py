@@ -23,6 +23,7 @@ from gclrec.settings.budget import budgeted
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.validation import recipes_for
 from gclrec.training.fit import fitted
+from gclrec.training.pilot import PILOT_PAIRS
 from gclrec.training.prepare import TrainingData
 from gclrec.training.results import TABLE_USERS, evaluate_on, peak_rss_mb, shape_of
 from gclrec.training.trainer import Trainer, new_trainer
@@ -137,6 +138,7 @@ def _of_pilot(data: TrainingData, *, force: bool) -> CostEstimate:
     found = [estimated(recipe, force=force) for recipe in recipes]
     longest = max(found, key=lambda each: each.total)
     trials = sum(each.seconds["train"] for each in found) / len(found) * data.config.pilot
+    trials *= min(1.0, PILOT_PAIRS / max(len(data.split.train), 1))
     return replace(
         longest,
         seconds={"pilot": trials, **longest.seconds},

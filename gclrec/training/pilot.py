@@ -12,6 +12,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from gclrec.common.errors import CollapseWarning, InputWarning
 from gclrec.data.splits import Split
 from gclrec.settings.budget import STEPS, num_steps, replaced
@@ -27,6 +29,9 @@ KEPT = 3
 PILOT_USERS = 5000
 """Users whose validation pairs a trial ranks, at most."""
 
+PILOT_PAIRS = 500_000
+"""Training pairs of a trial, about: of more, those of a sample of the users."""
+
 
 def chosen(config: TrainConfig, pilot: Pilot) -> TrainConfig:
     """Return the settings of a run with those of the recipe that its pilot has chosen."""
@@ -40,8 +45,10 @@ def run_pilot(
 
     In each round the recipes that are left are trained for more steps than before, each with its schedule
     from start to end, and the best third of them goes on, until one is left. The rounds have equal shares of
-    ``config.pilot`` times the steps of the run, of which 1,600 count at most. Equal seeds choose the same; a
-    recipe whose loss becomes infinite is out.
+    ``config.pilot`` times the steps of the run, of which 1,600 count at most. Where there are more than
+    :data:`PILOT_PAIRS` training pairs, trials see a sample of the users: these keep all their pairs, and the
+    cost of the pilot does not grow with the data. Equal seeds choose the same; a recipe whose loss becomes
+    infinite is out.
 
     Args:
         config: settings with a pilot and a budget.
@@ -57,6 +64,7 @@ def run_pilot(
     total = sum(rounds)
     # A run may ask for more and stop early.
     lengths = {name: min(num_steps(each, len(split.train)), STEPS) for name, each in recipes.items()}
+    split = of_some_users(split)
     for count in rounds:
         share = config.pilot / len(rounds) / count
         values: dict[str, float] = {}
@@ -81,6 +89,16 @@ def run_pilot(
     pilot = Pilot(tuple(trials), best, settings)
     events.call("on_trial", pilot)
     return pilot
+
+
+def of_some_users(split: Split) -> Split:
+    """Return the split with the pairs of a sample of users, drawn with its seed; the vocabularies stay."""
+    share = PILOT_PAIRS / max(len(split.train), 1)
+    if share >= 1:
+        return split
+    drawn = np.random.default_rng(split.seed).random(split.train.num_users) < share
+    train, valid = (pairs.select(drawn[pairs.user]) for pairs in (split.train, split.valid))
+    return replace(split, train=train, valid=valid)
 
 
 def _rounds(recipes: int) -> list[int]:

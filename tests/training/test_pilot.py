@@ -11,13 +11,15 @@ import pytest
 
 import gclrec
 from gclrec.common.errors import InputError
+from gclrec.data.splits import make_split
 from gclrec.settings.budget import num_steps
 from gclrec.settings.methods import AUTO, METHODS, Method
 from gclrec.settings.sources import layered_config
 from gclrec.settings.validation import recipes_for
+from gclrec.training import pilot as trials
 from gclrec.training.callbacks import Pilot
 from gclrec.training.estimate import estimated
-from gclrec.training.pilot import _rounds
+from gclrec.training.pilot import _rounds, of_some_users
 from gclrec.training.prepare import prepare, prepared_dataset
 
 DATA = "synthetic-120x90x1500"
@@ -82,6 +84,19 @@ def test_a_pilot_goes_on_where_it_stopped(tmp_path: Path) -> None:
         for run in (resumed, whole)
     ]
     assert told[0] == told[1]
+
+
+def test_a_pilot_on_large_data_sees_whole_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = make_split(prepared_dataset(layered_config({"dataset": DATA})))
+    assert of_some_users(split) is split
+    monkeypatch.setattr(trials, "PILOT_PAIRS", len(split.train) // 3)
+    some = of_some_users(split)
+    assert 0.2 < len(some.train) / len(split.train) < 0.5
+    drawn = some.train.user_degrees() > 0
+    assert (some.train.user_degrees() == split.train.user_degrees() * drawn).all()
+    assert (some.valid.user_degrees() <= split.valid.user_degrees() * drawn).all()
+    assert len(some.valid)
+    assert (of_some_users(split).train.user == some.train.user).all()
 
 
 @pytest.mark.usefixtures("four")
