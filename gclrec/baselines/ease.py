@@ -79,7 +79,7 @@ def _invert(matrix: Tensor, l2: float) -> None:
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if failed:
         raise InputError(
-            f"--ease-l2: {l2:g} is too small for these interactions to be solved; take 1 or more"
+            f"ease: an l2 of {l2:g} is too small for these interactions to be solved; take 1 or more"
         )
     for start in range(0, len(matrix), _COLUMNS):
         lower = factor[start:, start:]

@@ -253,7 +253,7 @@ def test_ease(graph: BipartiteGraph, l2: float, monkeypatch: pytest.MonkeyPatch)
 def test_an_l2_too_small_to_solve_with_is_refused() -> None:
     """Two items of the same users: without an L2 their weights are not determined."""
     graph = BipartiteGraph(3, 2, torch.tensor([[0, 1, 2, 0, 1, 2], [0, 0, 0, 1, 1, 1]]))
-    with pytest.raises(InputError, match="--ease-l2: 1e-300 is too small"):
+    with pytest.raises(InputError, match="an l2 of 1e-300 is too small"):
         ease(graph, l2=1e-300)
 
 
