@@ -74,6 +74,8 @@ class ColdItems(nn.Module):
             split: its validation pairs are the ones to rank.
             figure: what epochs are chosen by; its metric and cut-off are taken.
         """
+        if not bool(self.mask[torch.from_numpy(split.valid.item).to(self.mask.device)].any()):
+            return
         users, best = drawn(split, MOST_USERS)[:MOST_USERS], -math.inf
         for l2 in (float(self.l2),) if self.chosen else PENALTIES:
             name = f"cold_among_cold/{figure.partition('/')[2]}"

@@ -77,7 +77,8 @@ def test_the_place_that_fits_validation_is_chosen(scale: float) -> None:
 def test_without_cold_validation_pairs_nothing_is_chosen() -> None:
     raw, cold = drawn(), ColdItems(COLD, 3.0)
     split = split_of((raw.users @ raw.items.T).masked_fill(COLD, -torch.inf).topk(5, 1).indices)
-    cold.order(lambda _: raw, split, "all/recall@5")
-    cold.place(raw, split, "all/recall@5")
-    assert not cold.chosen
+    for each in (cold, ColdItems(torch.zeros(ITEMS, dtype=torch.bool), 3.0)):
+        each.order(lambda _: raw, split, "all/recall@5")
+        each.place(raw, split, "all/recall@5")
+        assert not each.chosen
     assert (float(cold.scale), float(cold.l2)) == (1.0, 3.0)
