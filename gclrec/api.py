@@ -30,6 +30,7 @@ from gclrec.runs.folder import WAIT, RunFolder
 from gclrec.runs.reading import PARTS, check_run, read_part_lists
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.validation import validate
+from gclrec.training.distributed import Processes
 from gclrec.training.fit import fit as fit_in_memory
 from gclrec.training.fit import fitted
 from gclrec.training.prepare import TrainingData, config_of, prepare, requested
@@ -136,9 +137,15 @@ def resume(
         return go_on(made, continued_data(made, epochs), callbacks=[*bars, *callbacks])
 
 
-def go_on(folder: RunFolder, data: TrainingData, *, callbacks: Iterable[object] = ()) -> Run:
+def go_on(
+    folder: RunFolder,
+    data: TrainingData,
+    *,
+    callbacks: Iterable[object] = (),
+    processes: Processes | None = None,
+) -> Run:
     """Train in a run folder from its last checkpoint, if it has one, and write its page."""
-    result = fit_run(folder, data, callbacks=callbacks)
+    result = fit_run(folder, data, callbacks=callbacks, processes=processes)
     write_run_page(folder)
     return Run(result.config, result=result, data=data, folder=folder)
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,13 +27,14 @@ from gclrec.cli.console import (
     output,
     progress_console,
 )
-from gclrec.common.errors import InputError
+from gclrec.common.errors import DivergenceError, InputError
 from gclrec.common.files import local_path
 from gclrec.common.shell import command_line, flag
 from gclrec.data.catalog.loader import prepared_dataset
 from gclrec.data.interactions import Dataset
 from gclrec.data.splits import Split
 from gclrec.data.statistics import headline, seconds_since_1970
+from gclrec.experiments.run_cells import fingerprint
 from gclrec.report.figures_table import figures_table, share_of_cold_items
 from gclrec.report.run_report import PAGE
 from gclrec.runs.folder import RunFolder, check_free, free_name
@@ -37,7 +43,9 @@ from gclrec.settings.methods import AUTO, METHODS
 from gclrec.settings.sources import layers
 from gclrec.settings.validation import validate
 from gclrec.training.build import pick_device
+from gclrec.training.distributed import Processes, check_divisible, each, joined
 from gclrec.training.estimate import WORTH, estimated
+from gclrec.training.fit import assist
 from gclrec.training.prepare import TrainingData, config_of, prepare
 from gclrec.training.progress import progress_of
 from gclrec.training.recorder import continued_data, creating_run
@@ -101,28 +109,29 @@ def train(
     """
     config = config or TrainConfig()
     console = output(json)
-    if resume is not None:
-        folder = RunFolder.open(resume)
-        with folder.held():
-            title = f"resuming {config.dataset}"
-            done = trained(console, title, folder, continued_data(folder, config.epochs))
-    else:
-        config = validate(config)
-        pick_device(config.device)
-        if run is not None:
-            check_free(run)
-        dataset = prepared_dataset(config)
-        stem = f"{Path(config.dataset).name}-{config.baseline or f'{config.encoder}-{config.aug}'}"
-        data = prepare(config, dataset)
-        title = f"{headline(dataset)}, {len(data.split.train):,} of them to train on"
-        title += _other_splits(dataset, data.split, asked=config.split)
-        if data.tables and config.baseline is None:
-            title += f"\nattributes of {' and '.join(data.tables)}: {config.attributes}"
-        if len(data.split.train) >= WORTH:
-            with progress_console().status("measuring a few steps"):
-                title += f"\n{estimated(data, force=force)}, by a few steps on this machine"
-        with creating_run(run or free_name(Path("runs"), stem), data) as folder:
-            done = trained(console, title, folder, data)
+    with joined() as processes:
+        if processes is not None and not processes.first:
+            follow(processes, config, resume)
+            return
+        if resume is not None:
+            folder = RunFolder.open(resume)
+            with folder.held():
+                title = f"resuming {config.dataset}"
+                data = agreed(processes, partial(continued_data, folder, config.epochs))
+                done = trained(console, title, folder, data, processes)
+        else:
+            dataset = each(processes, partial(_dataset, config, run, processes))
+            data = agreed(processes, partial(prepare, config, dataset))
+            stem = f"{Path(config.dataset).name}-{config.baseline or f'{config.encoder}-{config.aug}'}"
+            title = f"{headline(dataset)}, {len(data.split.train):,} of them to train on"
+            title += _other_splits(dataset, data.split, asked=config.split)
+            if data.tables and config.baseline is None:
+                title += f"\nattributes of {' and '.join(data.tables)}: {config.attributes}"
+            if len(data.split.train) >= WORTH and processes is None:
+                with progress_console().status("measuring a few steps"):
+                    title += f"\n{estimated(data, force=force)}, by a few steps on this machine"
+            with creating_run(run or free_name(Path("runs"), stem), data) as folder:
+                done = trained(console, title, folder, data, processes)
     path = folder.path
     report(console, done, path)
     console.print(f"report: {path / PAGE}", soft_wrap=True)
@@ -130,13 +139,62 @@ def train(
         emit_json(done.values)
 
 
-def trained(console: Console, title: str, folder: RunFolder, data: TrainingData) -> Run:
+def _dataset(config: TrainConfig, run: Path | None, processes: Processes | None) -> Dataset:
+    """Return the data set of a new run, after the settings were checked."""
+    validate(config)
+    pick_device(config.device)
+    if processes is not None:
+        check_divisible(config, processes.count)
+    if run is not None:
+        check_free(run)
+    return prepared_dataset(config)
+
+
+def follow(processes: Processes, config: TrainConfig, resume: Path | None) -> None:
+    """Train along with the first process, which alone prints and writes."""
+    warnings.simplefilter("ignore")
+    if resume is None:
+        dataset = each(processes, partial(_dataset, config, None, processes))
+        data = agreed(processes, partial(prepare, config, dataset))
+    else:
+        data = agreed(processes, lambda: TrainingData.read(RunFolder.open(resume)))
+    try:
+        assist(data.config, data.split, processes, exposed=data.exposed, start=data.start)
+    except DivergenceError:  # in all of them: the first one says so
+        sys.exit(2)
+
+
+def agreed(processes: Processes | None, make: Callable[[], TrainingData]) -> TrainingData:
+    """Return what this process trains on, with the settings of the first, once all have the same pairs.
+
+    Raises:
+        InputError: a process cannot read its data, has other data, or the training cannot be divided.
+    """
+    data = each(processes, make)
+    if processes is None:
+        return data
+    config, expected = processes.share(lambda: (data.config, fingerprint(data.split)))
+
+    def check() -> None:
+        check_divisible(config, processes.count)
+        if fingerprint(data.split) != expected:
+            raise InputError("the data set is not that of the first process")
+
+    processes.each(check)
+    return replace(data, config=replace(config, device="cpu"))
+
+
+def trained(
+    console: Console, title: str, folder: RunFolder, data: TrainingData, processes: Processes | None = None
+) -> Run:
     """Train in a run folder whose lock is held; what stops it, such as a full disk, says how to continue."""
     console.print(title, style="bold", soft_wrap=True)
     console.print(f"run folder {folder.path}", soft_wrap=True)
+    if processes is not None:
+        console.print(f"{processes.count} processes share the {data.config.dim} dimensions", soft_wrap=True)
     try:
         with progress_of() as bars:
-            return go_on(folder, data, callbacks=[bars])
+            return go_on(folder, data, callbacks=[bars], processes=processes)
     except (KeyboardInterrupt, MemoryError, OSError, RuntimeError):
         again = command_line("gclrec", "train", resume=folder.path)
         console.print(f"stopped; continue with: {again}", soft_wrap=True)

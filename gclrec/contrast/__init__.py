@@ -46,6 +46,8 @@ class ContrastKind:
         declared_by: the components whose signatures declare the settings, if not ``make``.
         needs_attributes: whether it contrasts attributes, so that the encoder must use them.
         needs_histories: whether it contrasts histories, so that the encoder must use them.
+        of_rows: whether it compares rows of the embeddings of a pass and nothing else, so that several
+            processes can share the dimensions.
         check: called with the settings; raises a :class:`~gclrec.common.errors.SettingError` for those that
             cannot be, before a run begins.
     """
@@ -58,6 +60,7 @@ class ContrastKind:
     declared_by: tuple[Callable[..., nn.Module], ...] = ()
     needs_attributes: bool = False
     needs_histories: bool = False
+    of_rows: bool = False
     check: Callable[..., None] | None = None
 
     @property
@@ -91,14 +94,22 @@ def build_contrast(
 
 
 SSL: Mapping[str, ContrastKind] = {
-    "none": ContrastKind(None, "nothing", views=0),
-    "infonce": ContrastKind(TwoViews, "two views of a node", differs=True, temperatures=("learned",)),
+    "none": ContrastKind(None, "nothing", views=0, of_rows=True),
+    "infonce": ContrastKind(
+        TwoViews, "two views of a node", differs=True, temperatures=("learned",), of_rows=True
+    ),
     "cross_layer": ContrastKind(
-        CrossLayer, "the final embedding and one layer of a single view", views=1, temperatures=("learned",)
+        CrossLayer,
+        "the final embedding and one layer of a single view",
+        views=1,
+        temperatures=("learned",),
+        of_rows=True,
     ),
     "moco": ContrastKind(MomentumContrast, "a view and a momentum twin's of another, against a queue"),
-    "swav": ContrastKind(SwappedPrediction, "a view and the cluster of another"),
-    "concat": ContrastKind(ClusterContrast, "a user and the cluster of its item, and the reverse", views=0),
+    "swav": ContrastKind(SwappedPrediction, "a view and the cluster of another", of_rows=True),
+    "concat": ContrastKind(
+        ClusterContrast, "a user and the cluster of its item, and the reverse", views=0, of_rows=True
+    ),
     "ncl": ContrastKind(
         NCL,
         "an even layer and layer 0 of a node, and its layer 0 and its k-means prototype",
@@ -108,9 +119,11 @@ SSL: Mapping[str, ContrastKind] = {
     "byol": ContrastKind(
         Byol, "a user's prediction and its item's target, and the other way round, without negatives"
     ),
-    "neighbour": ContrastKind(Interacted, "the two ends of an interaction", views=1),
+    "neighbour": ContrastKind(Interacted, "the two ends of an interaction", views=1, of_rows=True),
     "nearest": ContrastKind(
-        Nearest, "two views of a node, one of its neighbour in the batch and one of a similar node"
+        Nearest,
+        "two views of a node, one of its neighbour in the batch and one of a similar node",
+        of_rows=True,
     ),
     "features": ContrastKind(
         FieldContrast,

@@ -183,6 +183,8 @@ class EncoderKind:
         attribute_uses: names in :data:`ATTRIBUTE_USES`, and perhaps :data:`MAP`.
         takes_histories: whether it can encode users by their histories.
         least_layers: the fewest layers that it works with.
+        by_columns: whether each dimension of the output depends on the same dimension of the free vectors
+            alone, so that several processes can share them; with ids alone and fixed weights of layers.
     """
 
     module: Callable[..., nn.Module]
@@ -193,6 +195,7 @@ class EncoderKind:
     attribute_uses: tuple[str, ...] = (MAP,)
     takes_histories: bool = False
     least_layers: int = 0
+    by_columns: bool = False
 
     @property
     def declared(self) -> Mapping[str, Declared]:
@@ -227,8 +230,9 @@ ENCODERS: Mapping[str, EncoderKind] = {
         "the average of linear propagation steps",
         _with_content,
         attribute_uses=("input", "nodes", MAP),
+        by_columns=True,
     ),
-    "mf": EncoderKind(MF, "a free vector for each user and item", propagates=False),
+    "mf": EncoderKind(MF, "a free vector for each user and item", propagates=False, by_columns=True),
     "egcf": EncoderKind(EGCF, "propagation with a tanh from item vectors alone", least_layers=1),
     "two_tower": EncoderKind(
         TwoTower,

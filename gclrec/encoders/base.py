@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
 import torch
 from torch import Generator, Tensor, nn
@@ -38,6 +38,18 @@ NUM_LAYERS = Setting("num_layers", "Propagation steps.", low=0, high=100, search
 INIT_STD = Setting("init_std", "Standard deviation of the normal start.", low=0, closed=False, lenient=True)
 
 
+class Dimensions(NamedTuple):
+    """The embedding dimensions that this process holds, where several share them: ``begin`` to ``end``."""
+
+    begin: int
+    end: int
+    dim: int
+
+    def of(self, x: Tensor) -> Tensor:
+        """Return these columns of ``(N, dim)``."""
+        return x[:, self.begin : self.end]
+
+
 @dataclass(frozen=True, eq=False)
 class Embeddings:
     """Embeddings of users and items; unpacks as ``users, items = embeddings``.
@@ -47,12 +59,14 @@ class Embeddings:
         items: ``(I, D)`` final embeddings.
         layers: each layer's output as ``(users, items)``, layer 0 first; empty unless asked for.
         sparse: whether the gradient of :meth:`rows` is sparse, for tables that many small parts look into.
+        gather: makes whole rows of the columns of each process, where several share the dimensions.
     """
 
     users: Tensor
     items: Tensor
     layers: tuple[tuple[Tensor, Tensor], ...] = ()
     sparse: bool = False
+    gather: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.users, self.items))
@@ -61,12 +75,14 @@ class Embeddings:
         """Return the embeddings of some users and some items, without layers."""
         if self.sparse:
             found = functional.embedding(users, self.users, sparse=True)
-            return Embeddings(found, functional.embedding(items, self.items, sparse=True))
-        return Embeddings(self.users.index_select(0, users), self.items.index_select(0, items))
+            pair = found, functional.embedding(items, self.items, sparse=True)
+        else:
+            pair = self.users.index_select(0, users), self.items.index_select(0, items)
+        return Embeddings(*(pair if self.gather is None else self.gather(*pair)))
 
     def layer(self, number: int) -> Embeddings:
         """Return the output of one of the layers."""
-        return Embeddings(*self.layers[number], sparse=self.sparse)
+        return Embeddings(*self.layers[number], sparse=self.sparse, gather=self.gather)
 
 
 @dataclass(frozen=True, eq=False)

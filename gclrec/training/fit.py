@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -22,6 +22,7 @@ from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.settings.budget import budgeted
 from gclrec.settings.config import TrainConfig
 from gclrec.training.callbacks import Callbacks, Checkpoint, Pilot, Progress, Selection, StopTraining
+from gclrec.training.distributed import Processes
 from gclrec.training.model import Model
 from gclrec.training.pilot import chosen, run_pilot
 from gclrec.training.results import (
@@ -37,6 +38,8 @@ from gclrec.training.results import (
 from gclrec.training.trainer import Trainer, new_trainer
 from gclrec.training.warm_start import WarmStart
 
+_T = TypeVar("_T")
+
 
 def fit(
     config: TrainConfig,
@@ -48,6 +51,7 @@ def fit(
     resume: Checkpoint | None = None,
     start: WarmStart | None = None,
     pilot: Pilot | None = None,
+    processes: Processes | None = None,
 ) -> Result:
     """Train until done and read the test part once; nothing is read from disk or written to it.
 
@@ -65,6 +69,7 @@ def fit(
         resume: where to go on; a baseline starts anew.
         start: the run whose encoder to begin with, each phase anew.
         pilot: what the pilot of the run has done already.
+        processes: those that share the embedding dimensions; this is the first, the others :func:`assist`.
 
     Raises:
         InputError: the settings do not suit the data, or ``resume`` does not suit the settings.
@@ -79,11 +84,26 @@ def fit(
     if config.baseline is not None:
         result = _fit_baseline(config, split, attributes, events)
     else:
-        result = _Training(config, split, attributes, exposed, events, resume, start).result()
+        training = _Training(config, split, attributes, exposed, events, resume, start, processes)
+        result = training.finish(training.model())
     if pilot is not None:
         result = replace(result, pilot=pilot, seconds=result.seconds + pilot.seconds)
     events.call("on_end", result)
     return result
+
+
+def assist(
+    config: TrainConfig,
+    split: Split,
+    processes: Processes,
+    *,
+    exposed: Interactions | None = None,
+    start: WarmStart | None = None,
+) -> None:
+    """Train along with the first of several processes, which calls :func:`fit`; arguments are as there."""
+    keep_freed_memory()
+    config = budgeted(config, len(split.train))
+    _Training(config, split, None, exposed, Callbacks(), None, start, processes).model()
 
 
 class _Training:
@@ -98,10 +118,17 @@ class _Training:
         events: Callbacks,
         resume: Checkpoint | None,
         start: WarmStart | None,
+        processes: Processes | None,
     ) -> None:
+        self.processes = processes
+        if processes is not None:  # the first one has the tensors, and hands them out
+            progress = processes.share(lambda: None if resume is None else resume.progress)
+            if progress is not None and resume is None:
+                resume = Checkpoint(progress, {}, {}, ())
         self.config, self.split, self.events = config, split, events
         self.ranked = split.sampled("valid", config.ranked_users("valid"))
         self.given: dict[str, Any] = {"attributes": attributes, "exposed": exposed, "start": start}
+        self.given["processes"] = processes
         self.progress = Progress() if resume is None else replace(resume.progress)
         self.history = [] if resume is None else list(resume.history)
         self.best = None if resume is None else resume.best
@@ -110,18 +137,18 @@ class _Training:
         self.selection = Selection(config.patience, progress.best_epoch, progress.best_value, progress.stale)
         self.stopped = False
 
-    def result(self) -> Result:
-        """Go through the phases that are left."""
+    def model(self) -> Model | None:
+        """Go through the phases that are left; return the model, of several processes in the first one."""
         trainer = self._start()
         if self.progress.phase == "select":
             self._select(trainer)
             if trainer.model.scoring.chooses and self.selection.value is not None:
-                self._settle(trainer.model)
+                self._settle(trainer.whole())
             if self.config.refit and len(self.split.valid):
                 trainer = self._refit_trainer(trainer)
         if self.progress.phase == "refit":
             self._refit(trainer)
-        return self._finish(trainer.model)
+        return trainer.whole()
 
     def _refit_trainer(self, selected: Trainer) -> Trainer:
         """Begin the refit and return its trainer, or that of the selection if nothing is left to train on."""
@@ -156,12 +183,12 @@ class _Training:
             record = self._train_epoch(trainer)
             due = progress.epoch % config.eval_every == 0 or progress.epoch == config.rounds
             if due and len(valid):
-                self._validate(trainer.model, record)
+                self._validate(trainer.whole(), record)
             self._close_epoch(trainer, record)
         self._warn_if_early()
         if self.selection.epoch is None:
             self.selection.epoch = progress.best_epoch = progress.epoch
-            self._keep(trainer.model)
+            self._keep(trainer.whole())
 
     def _warn_if_early(self) -> None:
         """Issue an :class:`~gclrec.InputWarning` if the best epoch is among the first tenth."""
@@ -172,21 +199,32 @@ class _Training:
         found = f"validation {self.config.selected} is best at {best} of {trained}, and falls from there"
         warnings.warn(f"{found}; try a smaller --learning-rate", InputWarning, stacklevel=4)
 
-    def _validate(self, model: Model, record: dict[str, Any]) -> None:
+    def _measured(self, model: Model | None) -> tuple[dict[str, float], dict[str, float], int]:
+        """Return validation figures, geometry and length of the vectors."""
+        assert model is not None
+        embeddings, figures = validated(model, self.split, self.config)
+        return figures, shape_of(embeddings, self.split.train), embeddings.users.shape[1]
+
+    def _shared(self, make: Callable[[], _T]) -> _T:
+        """Return what the first of several processes makes."""
+        return make() if self.processes is None else self.processes.share(make)
+
+    def _validate(self, model: Model | None, record: dict[str, Any]) -> None:
         progress = self.progress
         began = time.perf_counter()
-        embeddings, figures = validated(model, self.split, self.config)
-        shape = shape_of(embeddings, self.split.train)
+        figures, shape, dim = self._shared(lambda: self._measured(model))
         record["eval_seconds"] = time.perf_counter() - began
         record |= figures
         record |= {f"geometry/{name}": value for name, value in shape.items()}
         if not progress.warned:
-            progress.warned = warn_of_collapse(shape, embeddings.users.shape[1], f"epoch {progress.epoch}")
+            progress.warned = warn_of_collapse(shape, dim, f"epoch {progress.epoch}")
         if self.selection.update(figures[f"valid/{self.config.selected}"], progress.epoch):
             self._keep(model)
 
-    def _settle(self, model: Model) -> None:
+    def _settle(self, model: Model | None) -> None:
         """Choose the exponent of the best epoch's score once more, on all users that validations rank."""
+        if model is None:
+            return
         began = time.perf_counter()
         model.load(self._best())
         model.choose_scoring(self.ranked, self.config.selected, settle=True)
@@ -199,7 +237,7 @@ class _Training:
         self.stopped = False
         while progress.epoch < epochs and not self.stopped:
             self._close_epoch(trainer, self._train_epoch(trainer))
-        self._keep(trainer.model)
+        self._keep(trainer.whole())
 
     def _train_epoch(self, trainer: Trainer) -> dict[str, Any]:
         progress, events = self.progress, self.events
@@ -230,11 +268,15 @@ class _Training:
             self.events.call("on_epoch_end", record, chosen.epoch)
         except StopTraining:
             self.stopped = True
+        self.stopped = self._shared(lambda: self.stopped)
         self.last = Checkpoint(replace(progress), trainer.state(), self.best, self.history)
         self.events.call("on_checkpoint", self.last)
 
-    def _keep(self, model: Model, epoch: int | None = None) -> None:
+    def _keep(self, model: Model | None, epoch: int | None = None) -> None:
         """Keep a copy of the model, that of the current epoch if none is named, as the one to be tested."""
+        if model is None:
+            self.best = {}
+            return
         self.best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         self.events.call("on_best", self.best, epoch or self.progress.epoch, self.progress.phase)
 
@@ -242,7 +284,9 @@ class _Training:
         assert self.best is not None
         return self.best
 
-    def _finish(self, model: Model) -> Result:
+    def finish(self, model: Model | None) -> Result:
+        """Test the model that was kept."""
+        assert model is not None
         model.load(self._best())
         embeddings = model.embeddings()
         result = finished(

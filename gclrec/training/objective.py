@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -38,6 +38,9 @@ class Objective(nn.Module):
         loss_settings: keyword arguments of the main loss.
         temperature: of the main loss, if it is a module; a number is in ``loss_settings`` instead.
 
+    Attributes:
+        summed: adds up L2 over the processes that share the embedding dimensions; ``None`` for one process.
+
     [1] Wu et al., SIGIR 2021, https://arxiv.org/abs/2010.10783
     """
 
@@ -57,6 +60,7 @@ class Objective(nn.Module):
         self.loss = loss
         self.loss_settings = dict(loss_settings or {})
         self.temperature = temperature
+        self.summed: Callable[[Tensor], Tensor] | None = None
 
     def forward(
         self,
@@ -107,7 +111,8 @@ class Objective(nn.Module):
         sizes = len(positives), len(negatives)
         positive, negative = items.index_select(0, torch.cat([positives, negatives])).split(sizes)
         user = users.index_select(0, torch.cat([part.users for part in batch]))
-        return self.l2_weight * (l2(user, positive) + l2(negative))
+        penalty = self.l2_weight * (l2(user, positive) + l2(negative))
+        return penalty if self.summed is None else self.summed(penalty)
 
     def _main(self, batch: Batch, user: Tensor, positive: Tensor, negatives: Tensor) -> Tensor:
         """Return the main loss; an adaptive temperature observes how hard each row is."""

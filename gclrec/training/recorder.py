@@ -16,6 +16,7 @@ from gclrec.runs.embeddings import checksum_of, write_embeddings
 from gclrec.runs.folder import RunFolder
 from gclrec.settings.validation import validate
 from gclrec.training.callbacks import Checkpoint, Pilot, Progress, TensorBoard
+from gclrec.training.distributed import Processes
 from gclrec.training.fit import fit
 from gclrec.training.prepare import TrainingData, pilot_of
 from gclrec.training.results import Result, raw_scores
@@ -100,7 +101,11 @@ class RunRecorder:
 
 
 def fit_run(
-    folder: RunFolder, data: TrainingData | None = None, *, callbacks: Iterable[object] = ()
+    folder: RunFolder,
+    data: TrainingData | None = None,
+    *,
+    callbacks: Iterable[object] = (),
+    processes: Processes | None = None,
 ) -> Result:
     """Train into a run folder, from its last checkpoint if it has one.
 
@@ -108,6 +113,7 @@ def fit_run(
         folder: the run folder.
         data: what it was made with; read from the folder if ``None``.
         callbacks: see :mod:`gclrec.training.callbacks`.
+        processes: see :func:`~gclrec.training.fit.fit`.
 
     Raises:
         InputError: a file of the folder is damaged, another process trains there, or the settings do not
@@ -130,6 +136,7 @@ def fit_run(
             resume=checkpoint,
             start=start,
             pilot=pilot_of(folder),
+            processes=processes,
         )
         return replace(result, last=None)  # the folder has it: twice the model, for the optimiser
 

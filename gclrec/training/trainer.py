@@ -21,7 +21,8 @@ from gclrec.settings.budget import BATCH_SIZE, budgeted
 from gclrec.settings.config import TrainConfig
 from gclrec.training.batches import Batch, KnownItems, PairBatches
 from gclrec.training.build import chains_of, inputs_of, pick_device, sampler_of
-from gclrec.training.model import build_model, model_tensors
+from gclrec.training.distributed import Processes
+from gclrec.training.model import Model, build_model, model_tensors
 from gclrec.training.objective import Parts
 from gclrec.training.warm_start import WarmStart
 from gclrec.views.passes import Passes
@@ -44,6 +45,7 @@ class Trainer:
         attributes: of users and items; needed where ``config.attributes`` is not ``none``.
         sequences: users' items in order; needed where ``config.history`` is not ``none``.
         start: state of an encoder to begin with.
+        processes: those that share the embedding dimensions; this process has all if ``None``.
     """
 
     def __init__(
@@ -55,12 +57,15 @@ class Trainer:
         attributes: Attributes | None = None,
         sequences: Sequences | None = None,
         start: Mapping[str, Tensor] | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self.config = config = budgeted(config, graph.num_edges)
         self.generator = Generator(graph.device).manual_seed(config.seed)
         self.model = build_model(
             config, graph, attributes=attributes, sequences=sequences, draws=self.generator, start=start
         )
+        self.processes = processes
+        self.columns = None if processes is None else processes.divide(self.model)
         known = None if attributes is None else KnownItems.of(graph)
         if known is None:
             self.sampler = sampler_of(config, graph, exposed)
@@ -136,7 +141,8 @@ class Trainer:
         """
         encoder, objective, graph = self.model.encoder, self.model.objective, self.model.graph
         half = self.config.precision == "half"
-        passes = Passes(shared=len(batch) > 1, sparser=self.sparser)
+        gather = None if self.processes is None else self.processes.gather
+        passes = Passes(shared=len(batch) > 1, sparser=self.sparser, gather=gather)
         pairs = sum(len(part.users) for part in batch)
         means: Parts = {}
         self.optimizer.zero_grad(set_to_none=True)
@@ -186,6 +192,7 @@ class Trainer:
                     generator=self.generator,
                     num_layers=self.config.num_layers,
                     degree_exponent=self.config.degree_exponent,
+                    columns=self.columns,
                 )
                 for chain in chains
             )
@@ -194,7 +201,7 @@ class Trainer:
                 yield views
 
     def state(self) -> dict[str, Tensor]:
-        """Return every tensor that the next step depends on."""
+        """Return every tensor that the next step depends on; of several processes, the first gets them."""
         tensors = dict(self.model.state_dict())
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
@@ -203,15 +210,21 @@ class Trainer:
         tensors |= {f"generator.{name}": own.get_state() for name, own in self._generators().items()}
         if isinstance(self.sampler, nn.Module):
             tensors |= {f"{_SAMPLER}{name}": value for name, value in self.sampler.state_dict().items()}
-        return tensors
+        return tensors if self.processes is None else self.processes.collected(tensors)
+
+    def whole(self) -> Model | None:
+        """Return the model with all dimensions; of several processes, the first one alone gets it."""
+        return self.model if self.processes is None else self.processes.whole(self.model)
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what :meth:`state` returned.
+        """Put back what :meth:`state` returned; of several processes, the first one must have it.
 
         Raises:
             RuntimeError: tensors are missing or of another shape.
             KeyError: there is no state of the generator.
         """
+        if self.processes is not None:
+            tensors = self.processes.distributed(tensors)
         self.model.load_state_dict(model_tensors(tensors))
         for name, parameter in self.model.named_parameters():
             saved = _below(tensors, f"adam.{name}.")
@@ -251,6 +264,7 @@ def new_trainer(
     attributes: Attributes | None = None,
     exposed: Interactions | None = None,
     start: WarmStart | None = None,
+    processes: Processes | None = None,
 ) -> Trainer:
     """Return a fresh trainer on some pairs, on the device of the settings."""
     graph, given = inputs_of(config, train, attributes, pick_device(config.device))
@@ -258,4 +272,4 @@ def new_trainer(
     if exposed is not None and config.negatives == "exposed":
         shown = torch.from_numpy(np.stack([exposed.user, exposed.item]).astype(np.int64))
     tables = None if start is None else start.tables(train)
-    return Trainer(config, graph, exposed=shown, start=tables, **given)
+    return Trainer(config, graph, exposed=shown, start=tables, processes=processes, **given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -26,13 +27,19 @@ class Passes:
     Args:
         shared: whether several parts use the passes; with one part the embeddings are those of the encoder.
         sparser: what is propagated over in place of a view's graph.
+        gather: see :class:`~gclrec.encoders.base.Embeddings`.
     """
 
     def __init__(
-        self, *, shared: bool = False, sparser: Callable[[GraphLike], GraphLike] | None = None
+        self,
+        *,
+        shared: bool = False,
+        sparser: Callable[[GraphLike], GraphLike] | None = None,
+        gather: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
     ) -> None:
         self.shared = shared
         self._sparser = sparser
+        self._gather = gather
         self._whole: View | None = None
         self._made: dict[Hashable, tuple[View, Embeddings, Embeddings]] = {}
 
@@ -50,6 +57,8 @@ class Passes:
             if self._sparser is not None:
                 seen = View(self._sparser(view.graph), view.perturb, view.hidden)
             made = seen.encode(encoder, layers=layers)
+            if self._gather is not None:
+                made = replace(made, gather=self._gather)
             if not self.shared:
                 return made
             leaves = Embeddings(
@@ -57,6 +66,7 @@ class Passes:
                 _leaf(made.items),
                 tuple((_leaf(users), _leaf(items)) for users, items in made.layers),
                 sparse=True,
+                gather=self._gather,
             )
             self._made[key] = view, made, leaves  # the view is kept, so that its id stays its own
         return self._made[key][2]

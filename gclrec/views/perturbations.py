@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
+from gclrec.encoders.base import Dimensions
 from gclrec.graph.sampling import bernoulli
 
 _BLOCK = 2**17
@@ -30,7 +31,14 @@ def noise_directions(
     return torch.nn.functional.normalize(drawn, dim=1).to(like)
 
 
-def add_noise_(x: Tensor, eps: float, directions: Tensor, *, generator: Generator | None = None) -> Tensor:
+def add_noise_(
+    x: Tensor,
+    eps: float,
+    directions: Tensor,
+    *,
+    generator: Generator | None = None,
+    columns: Dimensions | None = None,
+) -> Tensor:
     r"""Add a random vector of length ``eps`` to each row, in the row's own orthant (SimGCL, [1]); in place.
 
     .. math:: x' = x + \varepsilon \, \mathrm{sign}(x) \odot \frac{\delta}{\lVert \delta \rVert}, \qquad
@@ -45,13 +53,15 @@ def add_noise_(x: Tensor, eps: float, directions: Tensor, *, generator: Generato
         eps: length of the noise.
         directions: ``(P, D)`` from :func:`noise_directions`.
         generator: source of randomness; the global one if ``None``.
+        columns: which columns of the rows these are; ``directions`` has the same ones.
 
     [1] Yu et al., SIGIR 2022, https://arxiv.org/abs/2112.08679
     """
     if x.is_cuda:
         chosen = torch.randint(len(directions), (len(x),), generator=generator, device=x.device)
         return x.addcmul_(directions[chosen], x.sign(), value=eps)
-    rows = min(max(_BLOCK // max(x.shape[1], 1), 1), len(directions))
+    width = x.shape[1] if columns is None else columns.dim
+    rows = min(max(_BLOCK // max(width, 1), 1), len(directions))
     blocks = x.split(rows)
     places = torch.randint(len(directions) - rows + 1, (len(blocks),), generator=generator)
     for block, place in zip(blocks, places.tolist(), strict=True):
@@ -59,13 +69,17 @@ def add_noise_(x: Tensor, eps: float, directions: Tensor, *, generator: Generato
     return x
 
 
-def mask_dimensions(x: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
+def mask_dimensions(
+    x: Tensor, p: float, *, generator: Generator | None = None, columns: Dimensions | None = None
+) -> Tensor:
     """Set each number of ``x`` ``(N, D)`` to zero with probability ``p``; the others are not scaled up.
 
     The attribute masking of GraphCL (https://arxiv.org/abs/2010.13902) for nodes whose only attribute is
-    their embedding: each node loses dimensions of its own, independently of the other nodes.
+    their embedding: each node loses dimensions of its own, independently of the other nodes. Where ``x`` has
+    some ``columns`` only, all are drawn for, so that they lose what they would lose together.
     """
-    hidden = torch.empty(x.shape, dtype=torch.bool, device=x.device)
+    shape = x.shape if columns is None else (len(x), columns.dim)
+    hidden = torch.empty(shape, dtype=torch.bool, device=x.device)
     for part in hidden.view(-1).split(_BLOCK):
         part.copy_(bernoulli(len(part), p, generator=generator, device=x.device))
-    return x.masked_fill(hidden, 0.0)
+    return x.masked_fill(hidden if columns is None else columns.of(hidden), 0.0)

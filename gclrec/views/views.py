@@ -20,14 +20,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import torch
 from torch import Generator, Tensor
 
 from gclrec.common.declaration import Setting, Span
 from gclrec.common.errors import InputError
-from gclrec.encoders.base import Embeddings, Encoder, GraphLike, Hidden, Perturbation
+from gclrec.encoders.base import Dimensions, Embeddings, Encoder, GraphLike, Hidden, Perturbation
 from gclrec.graph.augmentations import AUGMENTATIONS, Augmentation, edge_drop
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.propagation import Operator
@@ -90,6 +90,7 @@ class Draft:
         layer_drops: drop probabilities of ``layer_edge_drop``.
         rank: of ``svd``, or ``None``.
         perturbations: changes of embeddings, in order.
+        columns: the dimensions of the embeddings that are changed; all if ``None``.
     """
 
     base: BipartiteGraph
@@ -97,6 +98,7 @@ class Draft:
     layer_drops: tuple[float, ...] = ()
     rank: int | None = None
     perturbations: tuple[Perturbation, ...] = ()
+    columns: Dimensions | None = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ def make_view(
     generator: Generator | None = None,
     num_layers: int,
     degree_exponent: float = 0.5,
+    columns: Dimensions | None = None,
 ) -> View:
     """Return one view of a graph; cheap enough to be called twice for every batch.
 
@@ -179,8 +182,9 @@ def make_view(
         generator: source of all randomness, that of later passes included; the global one if ``None``.
         num_layers: ``L`` of the encoder.
         degree_exponent: how the encoder weights edges, see :meth:`BipartiteGraph.weighted`.
+        columns: the dimensions that the encoder holds; all if ``None``.
     """
-    draft = _drafted(chain, graph, generator)
+    draft = _drafted(chain, graph, generator, columns)
     seen: GraphLike = draft.graph
     if draft.layer_drops:
         layers = [_dropped(draft.graph, draft.layer_drops, generator) for _ in range(num_layers)]
@@ -195,12 +199,14 @@ def make_view(
 
 def view_graph(chain: Chain, graph: BipartiteGraph, *, generator: Generator | None = None) -> BipartiteGraph:
     """Return the graph that one layer of such a view propagates over, before ``svd``."""
-    draft = _drafted(chain, graph, generator)
+    draft = _drafted(chain, graph, generator, None)
     return _dropped(draft.graph, draft.layer_drops, generator)
 
 
-def _drafted(chain: Chain, graph: BipartiteGraph, generator: Generator | None) -> Draft:
-    draft = Draft(graph, graph)
+def _drafted(
+    chain: Chain, graph: BipartiteGraph, generator: Generator | None, columns: Dimensions | None
+) -> Draft:
+    draft = Draft(graph, graph, columns=columns)
     for step in chain:
         draft = VIEWS[step.name].add(draft, step.p, generator)
     return draft
@@ -252,16 +258,20 @@ def _noise(draft: Draft, eps: float, generator: Generator | None) -> Draft:
     if eps == 0.0:
         return draft
 
+    columns = draft.columns
+
     def directions(rows: Tensor) -> Tensor:
         def drawn() -> Tensor:
             fixed = torch.Generator().manual_seed(0)
-            return noise_directions(_DIRECTIONS, rows.shape[1], generator=fixed, like=rows)
+            width = rows.shape[1] if columns is None else columns.dim
+            found = noise_directions(_DIRECTIONS, width, generator=fixed, like=rows)
+            return found if columns is None else columns.of(found).contiguous()
 
         return draft.base.remember(("noise", rows.shape[1], rows.dtype), drawn)
 
     def shift(layer: int, users: Tensor, items: Tensor) -> None:  # noqa: ARG001 - all layers get the same
         for rows in (users, items):
-            add_noise_(rows, eps, directions(rows), generator=generator)
+            add_noise_(rows, eps, directions(rows), generator=generator, columns=columns)
 
     return replace(draft, perturbations=(*draft.perturbations, Perturbation(shift=shift)))
 
@@ -273,8 +283,9 @@ def _feature_mask(draft: Draft, p: float, generator: Generator | None) -> Draft:
         return replace(draft, graph=graph)
 
     def masked(users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        users = mask_dimensions(users, p, generator=generator) if free[0] else users
-        items = mask_dimensions(items, p, generator=generator) if free[1] else items
+        drawn: dict[str, Any] = {"generator": generator, "columns": draft.columns}
+        users = mask_dimensions(users, p, **drawn) if free[0] else users
+        items = mask_dimensions(items, p, **drawn) if free[1] else items
         return users, items
 
     perturbations = (*draft.perturbations, Perturbation(on_input=masked))
