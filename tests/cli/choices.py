@@ -126,6 +126,7 @@ CHOICES = [
     ("--method", "item_knn", "--neighbours", 3, "--shrink", 7.5),
     ("--method", "gf_cf", "--rank", 4, "--low-pass", 0.5),
     ("--method", "ease", "--ease-l2", 30.0),
+    ("--method", "linear_map", *ITEMS_FOR["linear_map"], "--map-l2", 3.0),
     ("--method", "rp3beta", "--neighbours", 5, "--walk-exponent", 0.9, "--popularity-damping", 0.4),
     ("--method", "ials", "--unobserved-weight", 0.2, "--ials-l2", 0.1, "--l2-exponent", 0.5),
     ("--method", "ials", "--iterations", 2, "--start-scale", 0.3),
