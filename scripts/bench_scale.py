@@ -30,7 +30,7 @@ FACTORS = 64
 ITERATIONS = {"als": 15, "bpr": 100}
 VALID_USERS = 10_000
 GRIDS: Mapping[str, Sequence[Mapping[str, float]]] = {
-    "als": [{"alpha": a, "regularization": r} for a in (1.0, 5.0, 20.0) for r in (0.01, 1.0)],
+    "als": [{"alpha": a, "regularization": r} for a in (5.0, 20.0, 80.0) for r in (0.01, 1.0, 10.0)],
     "bpr": [{"learning_rate": a, "regularization": r} for a in (0.02, 0.1) for r in (0.001, 0.01)],
 }
 """Settings of implicit's models, of which validation chooses."""

@@ -11,6 +11,12 @@ from gclrec.settings.config import TrainConfig
 STEPS = 1600
 """Steps of a run that asks for neither epochs nor steps, where 30 epochs would take more."""
 
+LARGE = 1_000_000
+"""Training pairs from which on such a run has fewer steps, for its time to grow no faster than the data."""
+
+FEWEST = 400
+"""Steps of such a run on any large data."""
+
 EPOCHS = 30
 """Epochs of other runs that ask for neither."""
 
@@ -30,8 +36,9 @@ def budgeted(config: TrainConfig, num_pairs: int) -> TrainConfig:
 
     pairs. So small data get more passes at one batch size, and large data get four passes in larger batches:
     the number of steps does not depend on ``E``. Settings that name neither epochs, steps nor a batch size
-    train for 30 epochs in batches of 2,048, or for 1,600 steps where that is less. Settings that are complete
-    are returned as they are.
+    train for 30 epochs in batches of 2,048, or for 1,600 steps where that is less. Beyond a million pairs
+    they keep the batches of 1,600 steps and take fewer of them, :math:`1600 \cdot 10^6 / E` but 400 at least:
+    four passes become one. Settings that are complete are returned as they are.
 
     Args:
         config: the settings.
@@ -42,7 +49,8 @@ def budgeted(config: TrainConfig, num_pairs: int) -> TrainConfig:
     epochs, steps, size = config.epochs, config.steps, config.batch_size
     if epochs is None and steps is None:
         if size is None and EPOCHS * num_pairs > STEPS * BATCH_SIZE:
-            steps = STEPS
+            size = max(BATCH_SIZE, -(-PASSES * num_pairs // STEPS))
+            steps = min(STEPS, max(FEWEST, STEPS * LARGE // num_pairs))
         else:
             epochs = EPOCHS
     if size is None:

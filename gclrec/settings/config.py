@@ -32,7 +32,7 @@ from gclrec.views.views import AUG_P, VIEWS, parse_augmentations
 ROUNDS = 8
 """Rounds that a budget of steps is cut into; each ends like an epoch, with a validation and a checkpoint."""
 
-VALID_USERS = 20000
+VALID_USERS = 10000
 """Users that a validation ranks, at most, if no number is given."""
 
 ALIASES: Mapping[str, str] = {"start_from": "--from"}

@@ -62,9 +62,10 @@ def run_pilot(
     finals = {(trial["recipe"], trial["steps"]): trial["value"] for trial in trials}
     rounds = _rounds(len(left)) if len(split.valid) else []
     total = sum(rounds)
+    few = of_some_users(split)
+    part = len(few.train) / max(len(split.train), 1)
     # A run may ask for more and stop early.
-    lengths = {name: min(num_steps(each, len(split.train)), STEPS) for name, each in recipes.items()}
-    split = of_some_users(split)
+    lengths = {name: min(num_steps(each, len(few.train)) / part, STEPS) for name, each in recipes.items()}
     for count in rounds:
         share = config.pilot / len(rounds) / count
         values: dict[str, float] = {}
@@ -73,7 +74,7 @@ def run_pilot(
             if (name, steps) not in finals:
                 events.call("on_phase_start", "pilot", len(trials) + 1, total)
                 began = time.perf_counter()
-                finals[name, steps] = _value(recipes[name], split, steps, events, given)
+                finals[name, steps] = _value(recipes[name], few, steps, events, given)
                 trial = {"recipe": name, "steps": steps, "value": finals[name, steps]}
                 trials.append({**trial, "seconds": time.perf_counter() - began})
                 events.call("on_trial", Pilot(tuple(trials)))
@@ -98,7 +99,7 @@ def of_some_users(split: Split) -> Split:
         return split
     drawn = np.random.default_rng(split.seed).random(split.train.num_users) < share
     train, valid = (pairs.select(drawn[pairs.user]) for pairs in (split.train, split.valid))
-    return replace(split, train=train, valid=valid)
+    return replace(split, train=train, valid=valid) if len(train) and len(valid) else split
 
 
 def _rounds(recipes: int) -> list[int]:

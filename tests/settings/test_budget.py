@@ -18,8 +18,9 @@ from gclrec.settings.validation import validate
         ({}, 70_000, (30, None, 2048)),  # small data: as before there were budgets
         ({}, 109_226, (30, None, 2048)),
         ({}, 109_227, (None, 1600, 2048)),  # from here on 30 epochs are more than 1,600 steps
-        ({}, 3_000_000, (None, 1600, 7500)),
-        ({}, 70_000_000, (None, 1600, 175_000)),
+        ({}, 1_000_000, (None, 1600, 2500)),
+        ({}, 3_000_000, (None, 533, 7500)),  # from a million on the steps shrink, down to 400
+        ({}, 70_000_000, (None, 400, 175_000)),
         ({"batch_size": 512}, 3_000_000, (30, None, 512)),
         ({"epochs": 4}, 3_000_000, (4, None, 2048)),
         ({"steps": 1000}, 1_000, (None, 1000, 2048)),
