@@ -31,6 +31,7 @@ from gclrec.runs.reading import PARTS, check_run, read_part_lists
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.validation import validate
 from gclrec.training.distributed import Processes
+from gclrec.training.estimate import WORTH, estimated
 from gclrec.training.fit import fit as fit_in_memory
 from gclrec.training.fit import fitted
 from gclrec.training.prepare import TrainingData, config_of, prepare, requested
@@ -53,6 +54,7 @@ def fit(
     folder: str | Path | None = None,
     progress: bool | object | None = None,
     callbacks: Iterable[object] = (),
+    force: bool = False,
     **settings: Unpack[Settings],
 ) -> Run:
     """Train on interactions and test once, as ``gclrec train`` does with the same settings.
@@ -70,6 +72,8 @@ def fit(
         progress: whether to show progress, or a callback that does; ``None`` shows it in a notebook only.
         callbacks: objects with methods that are called as training goes; see
             :mod:`gclrec.training.callbacks`.
+        force: start even if the memory that a few steps predict is not there; they are taken from 300,000
+            training pairs on.
         settings: named as the flags of ``gclrec train``, with underscores. ``user_attributes`` and
             ``item_attributes`` may be tables too.
 
@@ -78,7 +82,7 @@ def fit(
 
     Raises:
         InputError: the data cannot be read, a setting is unknown, out of range or does not suit the data,
-            or ``folder`` exists.
+            the memory does not suffice, or ``folder`` exists.
 
     Example:
         >>> run = fit("synthetic-60x40x600", aug="edge_drop", epochs=2, dim=8)
@@ -87,6 +91,8 @@ def fit(
     """
     made, load = requested(data, settings, config=config, method=method, auto=True)
     prepared = prepare(made, load())
+    if len(prepared.split.train) >= WORTH and not force:
+        estimated(prepared)
     with shown(progress) as bars:
         return fit_prepared(prepared, folder=folder, callbacks=[*bars, *callbacks])
 

@@ -313,3 +313,15 @@ def test_settings_that_do_not_suit_the_data_leave_no_folder(clicks: Path, tmp_pa
     (tmp_path / "run").mkdir()
     with pytest.raises(InputError, match="exists already"):
         gclrec.fit(clicks, folder=tmp_path / "run", **QUICK)
+
+
+def test_what_does_not_fit_is_refused_unless_forced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From ``WORTH`` pairs on a few steps are taken first; nothing is left behind."""
+    data, where = "synthetic-60x40x600", tmp_path / "run"
+    monkeypatch.setattr("gclrec.training.estimate.available_bytes", lambda: 1000.0)
+    gclrec.fit(data, **QUICK)
+    monkeypatch.setattr("gclrec.api.WORTH", 100)
+    with pytest.raises(InputError, match="GiB of memory and"):
+        gclrec.fit(data, folder=where, **QUICK)
+    assert not where.exists()
+    assert gclrec.fit(data, folder=where, force=True, **QUICK).metrics
