@@ -16,7 +16,7 @@ import numpy as np
 
 from gclrec.common.errors import CollapseWarning, InputWarning
 from gclrec.data.splits import Split
-from gclrec.settings.budget import STEPS, num_steps, replaced
+from gclrec.settings.budget import BATCH_SIZE, STEPS, num_steps, replaced
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.validation import recipes_for
 from gclrec.training.callbacks import Callbacks, Pilot
@@ -74,7 +74,8 @@ def run_pilot(
             if (name, steps) not in finals:
                 events.call("on_phase_start", "pilot", len(trials) + 1, total)
                 began = time.perf_counter()
-                finals[name, steps] = _value(recipes[name], few, steps, events, given)
+                short = replaced(recipes[name], {"steps": steps, "batch_size": _size(recipes[name], part)})
+                finals[name, steps] = _value(short, few, events, given)
                 trial = {"recipe": name, "steps": steps, "value": finals[name, steps]}
                 trials.append({**trial, "seconds": time.perf_counter() - began})
                 events.call("on_trial", Pilot(tuple(trials)))
@@ -102,6 +103,12 @@ def of_some_users(split: Split) -> Split:
     return replace(split, train=train, valid=valid) if len(train) and len(valid) else split
 
 
+def _size(config: TrainConfig, part: float) -> int:
+    """Return the batch size of trials on a part of the pairs: less, but not below the usual one."""
+    size = config.batch_size or BATCH_SIZE
+    return max(min(size, BATCH_SIZE), round(part * size))
+
+
 def _rounds(recipes: int) -> list[int]:
     """Return how many recipes each round tries.
 
@@ -116,11 +123,8 @@ def _rounds(recipes: int) -> list[int]:
     return counts
 
 
-def _value(
-    config: TrainConfig, split: Split, steps: int, events: Callbacks, given: Mapping[str, Any]
-) -> float | None:
+def _value(short: TrainConfig, split: Split, events: Callbacks, given: Mapping[str, Any]) -> float | None:
     """Return the validation figure of a short training, ``None`` if its loss becomes infinite."""
-    short = replaced(config, {"steps": steps})
     users = short.ranked_users("valid")
     if users is not None:
         short = replace(short, valid_users=min(users, PILOT_USERS))
