@@ -19,11 +19,11 @@ from gclrec.encoders import Embeddings
 from gclrec.evaluation.curve import MOST_USERS
 from gclrec.evaluation.evaluator import RANKED
 from gclrec.evaluation.ranking import CPU_SCORES
-from gclrec.settings.budget import budgeted
+from gclrec.settings.budget import BATCH_SIZE, budgeted, num_steps
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.validation import recipes_for
 from gclrec.training.fit import fitted
-from gclrec.training.pilot import PILOT_PAIRS
+from gclrec.training.pilot import PILOT_PAIRS, run_steps, trial_size
 from gclrec.training.prepare import TrainingData
 from gclrec.training.results import TABLE_USERS, evaluate_on, peak_rss_mb, shape_of
 from gclrec.training.trainer import Trainer, new_trainer
@@ -137,8 +137,14 @@ def _of_pilot(data: TrainingData, *, force: bool) -> CostEstimate:
     recipes = [replace(data, config=recipe) for recipe in recipes_for(data.config).values()]
     found = [estimated(recipe, force=force) for recipe in recipes]
     longest = max(found, key=lambda each: each.total)
-    trials = sum(each.seconds["train"] for each in found) / len(found) * data.config.pilot
-    trials *= min(1.0, PILOT_PAIRS / max(len(data.split.train), 1))
+    num_pairs = len(data.split.train)
+    part = min(1.0, PILOT_PAIRS / max(num_pairs, 1))
+    trials = 0.0
+    for recipe, each in zip(recipes, found, strict=True):
+        config = budgeted(recipe.config, num_pairs)
+        steps = run_steps(config, num_pairs, part) / num_steps(config, num_pairs)
+        size = trial_size(config, part) / (config.batch_size or BATCH_SIZE)
+        trials += each.seconds["train"] * steps * size / len(found) * data.config.pilot
     return replace(
         longest,
         seconds={"pilot": trials, **longest.seconds},

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from gclrec.common.arrays import renumbered
 from gclrec.common.errors import CollapseWarning, InputWarning
+from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.splits import Split
 from gclrec.settings.budget import BATCH_SIZE, STEPS, num_steps, replaced
 from gclrec.settings.config import TrainConfig
@@ -30,7 +32,7 @@ PILOT_USERS = 5000
 """Users whose validation pairs a trial ranks, at most."""
 
 PILOT_PAIRS = 500_000
-"""Training pairs of a trial, about: of more, those of a sample of the users."""
+"""Training pairs of a trial on large data, about: those of a sample of the users."""
 
 
 def chosen(config: TrainConfig, pilot: Pilot) -> TrainConfig:
@@ -62,10 +64,9 @@ def run_pilot(
     finals = {(trial["recipe"], trial["steps"]): trial["value"] for trial in trials}
     rounds = _rounds(len(left)) if len(split.valid) else []
     total = sum(rounds)
-    few = of_some_users(split)
+    few = of_some_users(split, numbered_anew=not any(each is not None for each in given.values()))
     part = len(few.train) / max(len(split.train), 1)
-    # A run may ask for more and stop early.
-    lengths = {name: min(num_steps(each, len(few.train)) / part, STEPS) for name, each in recipes.items()}
+    lengths = {name: run_steps(each, len(split.train), part) for name, each in recipes.items()}
     for count in rounds:
         share = config.pilot / len(rounds) / count
         values: dict[str, float] = {}
@@ -74,7 +75,9 @@ def run_pilot(
             if (name, steps) not in finals:
                 events.call("on_phase_start", "pilot", len(trials) + 1, total)
                 began = time.perf_counter()
-                short = replaced(recipes[name], {"steps": steps, "batch_size": _size(recipes[name], part)})
+                short = replaced(
+                    recipes[name], {"steps": steps, "batch_size": trial_size(recipes[name], part)}
+                )
                 finals[name, steps] = _value(short, few, events, given)
                 trial = {"recipe": name, "steps": steps, "value": finals[name, steps]}
                 trials.append({**trial, "seconds": time.perf_counter() - began})
@@ -93,17 +96,45 @@ def run_pilot(
     return pilot
 
 
-def of_some_users(split: Split) -> Split:
-    """Return the split with the pairs of a sample of users, drawn with its seed; the vocabularies stay."""
+def of_some_users(split: Split, *, numbered_anew: bool = True) -> Split:
+    """Return the split of a sample of the users, drawn with its seed; the items stay.
+
+    Args:
+        split: returned as it is where it has :data:`PILOT_PAIRS` training pairs or less.
+        numbered_anew: leave out the other users; with ``False`` they stay, without pairs.
+    """
     share = PILOT_PAIRS / max(len(split.train), 1)
     if share >= 1:
         return split
     drawn = np.random.default_rng(split.seed).random(split.train.num_users) < share
-    train, valid = (pairs.select(drawn[pairs.user]) for pairs in (split.train, split.valid))
-    return replace(split, train=train, valid=valid) if len(train) and len(valid) else split
+    rows = np.flatnonzero(drawn)
+    names = Vocabulary(split.train.users.raw(rows))
+
+    def of_them(pairs: Interactions) -> Interactions:
+        some = pairs.select(drawn[pairs.user])
+        user = renumbered(some.user, rows, some.num_users)
+        return replace(some, users=names, user=user) if numbered_anew else some
+
+    train, valid, test = map(of_them, (split.train, split.valid, split.test))
+    if not len(train) or not len(valid):
+        return split
+    removed = None if split.removed is None else of_them(split.removed)
+    return replace(split, train=train, valid=valid, test=test, removed=removed)
 
 
-def _size(config: TrainConfig, part: float) -> int:
+def run_steps(config: TrainConfig, num_pairs: int, part: float) -> int:
+    """Return the steps that trials have their share of.
+
+    Args:
+        config: settings of a recipe.
+        num_pairs: training pairs of the run.
+        part: the share of them that trials see.
+    """
+    # A run may ask for more and stop early.
+    return min(round(num_steps(config, num_pairs) / part), STEPS)
+
+
+def trial_size(config: TrainConfig, part: float) -> int:
     """Return the batch size of trials on a part of the pairs: less, but not below the usual one."""
     size = config.batch_size or BATCH_SIZE
     return max(min(size, BATCH_SIZE), round(part * size))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ import gclrec
 from gclrec.common.errors import InputError
 from gclrec.data.splits import make_split
 from gclrec.settings.budget import num_steps
+from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import AUTO, METHODS, Method
 from gclrec.settings.sources import layered_config
 from gclrec.settings.validation import recipes_for
 from gclrec.training import pilot as trials
 from gclrec.training.callbacks import Pilot
 from gclrec.training.estimate import estimated
-from gclrec.training.pilot import _rounds, of_some_users
+from gclrec.training.pilot import _rounds, of_some_users, run_steps, trial_size
 from gclrec.training.prepare import prepare, prepared_dataset
 
 DATA = "synthetic-120x90x1500"
@@ -90,13 +92,36 @@ def test_a_pilot_on_large_data_sees_whole_users(monkeypatch: pytest.MonkeyPatch)
     split = make_split(prepared_dataset(layered_config({"dataset": DATA})))
     assert of_some_users(split) is split
     monkeypatch.setattr(trials, "PILOT_PAIRS", len(split.train) // 3)
-    some = of_some_users(split)
+    some, wide = of_some_users(split), of_some_users(split, numbered_anew=False)
     assert 0.2 < len(some.train) / len(split.train) < 0.5
-    drawn = some.train.user_degrees() > 0
-    assert (some.train.user_degrees() == split.train.user_degrees() * drawn).all()
-    assert (some.valid.user_degrees() <= split.valid.user_degrees() * drawn).all()
+    drawn = wide.train.user_degrees() > 0
+    assert (wide.train.user_degrees() == split.train.user_degrees() * drawn).all()
+    for part in ("train", "valid", "test"):
+        few, whole = getattr(some, part), getattr(split, part)
+        pairs = set(zip(whole.users.raw(whole.user), whole.items.raw(whole.item), strict=True))
+        theirs = set(zip(few.users.raw(few.user), few.items.raw(few.item), strict=True))
+        users = set(some.train.users.ids)
+        assert theirs == {(user, item) for user, item in pairs if user in users}
+        assert few.items == whole.items
     assert len(some.valid)
     assert (of_some_users(split).train.user == some.train.user).all()
+
+
+def test_trials_on_a_sample_have_as_many_pairs_as_in_the_run() -> None:
+    """Of a run of one pass over large data: more steps of smaller batches; never more than 1,600."""
+    config = TrainConfig(steps=400, batch_size=40_000)
+    assert [run_steps(config, 16_000_000, part) for part in (1.0, 0.5, 0.01)] == [400, 800, 1600]
+    assert [trial_size(config, part) for part in (1.0, 0.5, 0.01)] == [40_000, 20_000, 2048]
+    assert trial_size(replace(config, batch_size=128), 0.5) == 128
+
+
+def test_the_run_after_trials_on_a_sample_has_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = gclrec.fit(DATA, steps=40, dim=8)
+    monkeypatch.setattr(trials, "PILOT_PAIRS", 300)
+    run = gclrec.fit(DATA, steps=40, dim=8)
+    assert len(run.result.train) == len(whole.result.train)
+    values = [[trial["value"] for trial in each.values["pilot"]["trials"]] for each in (run, whole)]
+    assert values[0] != values[1]
 
 
 @pytest.mark.usefixtures("four")
