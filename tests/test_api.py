@@ -182,8 +182,7 @@ def test_attributes_are_tables_too(clicks: Path, tastes: dict[str, Path], tmp_pa
         frame.write_parquet(paths[name])
     from_files = gclrec.fit(clicks, **paths, **asked)
     assert from_frames.metrics == from_files.metrics
-    with pytest.raises(InputError, match="user-attributes: not used without"):
-        gclrec.fit(pl.read_csv(clicks), **frames, **QUICK)
+    assert gclrec.fit(pl.read_csv(clicks), **frames, **QUICK).config.attributes == "map"
 
 
 def test_a_pyg_graph_with_features() -> None:
