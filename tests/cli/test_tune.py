@@ -151,8 +151,9 @@ UNTUNED = ("auto", "popularity", "content_knn")
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in UNTUNED])
-def test_every_method_can_be_tuned(tune: Run, method: str) -> None:
-    outcome = tune("--method", method, "--trials", 2)
+def test_every_method_can_be_tuned(tune: Run, tastes: dict[str, Path], method: str) -> None:
+    tables = ("--item-attributes", tastes["items"]) if method == "linear_map" else ()
+    outcome = tune("--method", method, "--trials", 2, *tables)
     assert outcome.code == 0, outcome.err
     assert [trial["state"] for trial in outcome.values["trials"]] == ["complete"] * 2
 

@@ -113,7 +113,7 @@ def test_time_to_quality(bench: Bench, tmp_path: Path) -> None:
     assert mine["seconds_to_goal"]["0.001"] is not None
     assert mine["seconds_to_goal"]["0.9"] is None
     assert mine["best_value"] == max(value for _, _, value in mine["curve"])
-    assert mine["test"].keys() == {"recall@20"}
+    assert mine["test"].keys() == {"recall@20", "cold_share@20"}
     assert baseline["settings"]["rank"] == 8
     assert mine["refit_seconds"] is None
     twice = bench("time-to-quality", "mf:refit=true:dim=4", "mf:refit=true:dim=8", *SMALL, "--epochs", 1)
