@@ -203,7 +203,6 @@ def test_an_interrupt_ends_all_processes_and_leaves_runs_to_go_on_with(tmp_path:
     for path in (out / "runs").iterdir():
         with RunFolder(path).held():  # nobody trains there any more
             assert RunRecorder(RunFolder(path)).checkpoint() is not None
-    assert [path.name for path in out.rglob("*.partial")] == []
 
 
 def test_threads_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
