@@ -18,7 +18,6 @@ from bench_common import machine, show
 
 from gclrec.common.files import read_json, write_atomically
 from gclrec.data.catalog.loader import load
-from gclrec.data.interactions import Interactions
 from gclrec.data.splits import make_split
 from gclrec.evaluation.evaluator import evaluate
 from gclrec.graph.bipartite import BipartiteGraph
@@ -38,7 +37,7 @@ GRIDS: Mapping[str, Sequence[Mapping[str, float]]] = {
 
 def scale(
     *,
-    rows: tuple[int, ...] = (1_000_000, 5_000_000, 25_000_000, 100_000_000),
+    rows: tuple[int, ...] = (1_100_000, 5_000_000, 25_000_000, 100_000_000),
     methods: tuple[str, ...] = ("gcl_sparse", "als", "bpr", *BASELINES),
     work: Path,
     dataset: str = "gowalla",
@@ -283,7 +282,7 @@ def fit_implicit(
     matrix = BipartiteGraph.from_interactions(split.train).to_scipy().tocsr()
     kinds = {"als": AlternatingLeastSquares, "bpr": BayesianPersonalizedRanking}
     part = "test" if test else "valid"
-    targets = _of_some_users(getattr(split, part), test_users if test else VALID_USERS, seed)
+    targets = getattr(split.sampled(part, test_users if test else VALID_USERS), part)
     usual = TrainConfig()
     how: Any = {"ks": usual.ks, "metrics": usual.metrics, "near_cold": usual.near_cold, "per_user": False}
     tried = []
@@ -306,16 +305,6 @@ def fit_implicit(
         "parts": {"read, split": read, "fit": fit, "test": time.perf_counter() - began},
         "figures": figures,
     }
-
-
-def _of_some_users(pairs: Interactions, count: int | None, seed: int) -> Interactions:
-    """Return the pairs of as many users as gclrec draws from a split of this seed, of all if ``None``."""
-    users = np.flatnonzero(pairs.user_degrees())
-    if count is None or count >= len(users):
-        return pairs
-    chosen = np.zeros(pairs.num_users, dtype=np.bool_)
-    chosen[np.random.default_rng(seed).choice(users, count, replace=False)] = True
-    return pairs.select(chosen[pairs.user])
 
 
 def _slope(results: Sequence[Mapping[str, Any]]) -> float | None:

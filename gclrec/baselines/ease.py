@@ -75,7 +75,7 @@ def _invert(matrix: Tensor, l2: float) -> None:
     Of the inverse, the block from item ``s`` on follows from the same block of the factor. So the columns of
     one block after the other are solved for, and its rows are their mirror image.
     """
-    # Not LAPACK's potri: in OpenBLAS potrf and potri end the process from about 16,000 rows on.
+    # Not SciPy's LAPACK: potrf of its OpenBLAS 0.3.30 crashes on two threads from about 16,000 rows on.
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if failed:
         raise InputError(

@@ -64,7 +64,7 @@ def run_pilot(
     finals = {(trial["recipe"], trial["steps"]): trial["value"] for trial in trials}
     rounds = _rounds(len(left)) if len(split.valid) else []
     total = sum(rounds)
-    few = of_some_users(split, numbered_anew=not any(each is not None for each in given.values()))
+    few = of_some_users(split, numbered_anew=all(each is None for each in given.values()))
     part = len(few.train) / max(len(split.train), 1)
     lengths = {name: run_steps(each, len(split.train), part) for name, each in recipes.items()}
     for count in rounds:
