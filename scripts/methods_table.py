@@ -1,4 +1,4 @@
-"""Train every method on one data set and write the table of them into docs/results.md.
+"""Train every method on one data set and write the table of them into docs/studies/methods-compared.md.
 
 ``python scripts/methods_table.py`` runs ``gclrec compare`` over all methods (three seeds, the weight of a
 contrast chosen on validation) and continues where it was interrupted; ``--table-only`` only writes the table
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--out", type=Path, default=Path("runs/methods"))
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "results.md")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "studies" / "methods-compared.md")
     parser.add_argument("--table-only", action="store_true")
     arguments = parser.parse_args()
     if not arguments.table_only:

@@ -1,8 +1,8 @@
 """Write the files generated from the code: ``python scripts/reference.py [NAME ...]``.
 
-``methods`` is docs/methods.md, ``settings`` is docs/settings.md, ``typed`` is gclrec/settings/typed.py, from
-which editors complete the keywords of ``gclrec.fit``, and ``datasets`` is the catalogue in docs/datasets.md.
-Without a name all are written.
+``methods``, ``settings`` and ``datasets`` (its catalogue) are pages of docs/reference, ``typed`` is
+gclrec/settings/typed.py, from which editors complete the keywords of ``gclrec.fit``. Without a name all are
+written.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from gclrec.settings.methods_table import METHOD_COLUMNS, method_rows
 from gclrec.settings.registries import REGISTRIES, RunSetting
 
 ROOT = Path(__file__).resolve().parent.parent
-DATASETS = ROOT / "docs" / "datasets.md"
+DATASETS = ROOT / "docs" / "reference" / "datasets.md"
 
 
 def methods_page() -> str:
-    """Return docs/methods.md."""
+    """Return docs/reference/methods.md."""
     lines = [
         "# Methods",
         "",
@@ -54,7 +54,7 @@ def methods_page() -> str:
         "differs on purpose, from `gclrec/settings/departures.toml`. Measured is test recall@20 of one run",
         "each, as it is here and with the settings named: `gclrec train --dataset ml-100k --split random",
         "--epochs 15 --batch-size 512 --seed 0 --method NAME`. Seeds differ by 0.001 to 0.003",
-        "([results](results.md)).",
+        "([methods compared](../studies/methods-compared.md)).",
         "",
         *_head(("method or component", "here", "in the paper or its code", "why", "measured")),
     ]
@@ -70,8 +70,8 @@ def methods_page() -> str:
         "items exactly as it does in training. The others rank without vectors: `gclrec export` and",
         "`recommend` say so in one line, and `gclrec evaluate` fits them again, to the same numbers.",
         "`--refit` fits to train and validation together. `content_knn` and `linear_map` need attributes of",
-        "the items ([attributes](attributes.md)). `ease` needs 8 bytes for each pair of items (7 GiB for",
-        "30,000) and says so where they are not free.",
+        "the items ([attributes](../how-to/attributes.md)). `ease` needs 8 bytes for each pair of items (7",
+        "GiB for 30,000) and says so where they are not free.",
         "",
         *_head(("baseline", "score of item `j` for user `u`", "settings")),
     ]
@@ -83,7 +83,7 @@ def methods_page() -> str:
 
 
 def settings_page(config: type[CoreSettings] = TrainConfig) -> str:
-    """Return docs/settings.md.
+    """Return docs/reference/settings.md.
 
     Args:
         config: the class of all settings.
@@ -131,7 +131,7 @@ def settings_page(config: type[CoreSettings] = TrainConfig) -> str:
 
 
 def datasets_page() -> str:
-    """Return docs/datasets.md, with the catalogue as a table and a list of sources between its marks."""
+    """Return docs/reference/datasets.md, with a table and a list of sources between its marks."""
     rows = [["name", "users", "items", "interactions", "default split", "download", "what it is"]]
     rows.append(["---", "--:", "--:", "--:", "---", "---", "---"])
     sources = []
@@ -233,8 +233,8 @@ def _searched(search: Span | Around | None) -> str:
 
 
 PAGES: Mapping[str, tuple[Path, Callable[[], str]]] = {
-    "methods": (ROOT / "docs" / "methods.md", methods_page),
-    "settings": (ROOT / "docs" / "settings.md", settings_page),
+    "methods": (ROOT / "docs" / "reference" / "methods.md", methods_page),
+    "settings": (ROOT / "docs" / "reference" / "settings.md", settings_page),
     "typed": (ROOT / "gclrec" / "settings" / "typed.py", typed_module),
     "datasets": (DATASETS, datasets_page),
 }

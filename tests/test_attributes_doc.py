@@ -1,4 +1,4 @@
-"""docs/attributes.md and docs/towers.md: the Python runs, the flags exist, every choice is described."""
+"""Attributes, towers and contrasts in docs/: the Python runs, the flags exist, every choice is described."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from gclrec.encoders import ATTRIBUTE_USES, CONVOLUTIONS, HISTORIES, MAP, REFINE
 from gclrec.settings.config import TrainConfig
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-TEXT = (DOCS / "attributes.md").read_text(encoding="utf-8")
-TOWERS = (DOCS / "towers.md").read_text(encoding="utf-8")
+TEXT = (DOCS / "how-to" / "attributes.md").read_text(encoding="utf-8")
+TOWERS = (DOCS / "concepts" / "towers.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL))
 def test_its_python_runs(block: str) -> None:
     names: dict[str, object] = {}
-    exec(compile(block, "docs/attributes.md", "exec"), names)
+    exec(compile(block, "docs/how-to/attributes.md", "exec"), names)
     assert "encoder" in names
 
 
@@ -51,6 +51,6 @@ def test_towers_describe_every_choice() -> None:
 
 
 def test_every_contrast_is_described() -> None:
-    text = (DOCS / "training.md").read_text(encoding="utf-8")
+    text = (DOCS / "concepts" / "contrast.md").read_text(encoding="utf-8")
     for name in SSL:
         assert f"`{name}`" in text

@@ -1,4 +1,4 @@
-"""docs/augmentations.md: its examples run, and it describes every view."""
+"""docs/concepts/augmentations.md: its examples run, and it describes every view."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from gclrec.views.views import VIEWS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-TEXT = (DOCS / "augmentations.md").read_text(encoding="utf-8")
+TEXT = (DOCS / "concepts" / "augmentations.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -18,7 +18,7 @@ def test_each_view_has_its_section_and_picture(name: str) -> None:
     section = re.search(rf"\n### {name}\n(.*?)(?=\n##)", TEXT, flags=re.DOTALL)
     assert section, f"no section for {name}"
     (picture,) = re.findall(r"!\[.*?\]\((.*?)\)", section[1])
-    assert (DOCS / picture).is_file()
+    assert (DOCS / "concepts" / picture).is_file()
     if name != "none":
         for word in ("https://", "$$", "Keeps", "Destroys", "Cost"):
             assert word in section[1], f"{name}: {word}"
@@ -39,4 +39,4 @@ def test_examples_run() -> None:
     assert len(blocks) >= 3
     names: dict[str, object] = {}
     for block in blocks:
-        exec(compile(block, "docs/augmentations.md", "exec"), names)
+        exec(compile(block, "docs/concepts/augmentations.md", "exec"), names)

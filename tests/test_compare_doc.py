@@ -1,4 +1,4 @@
-"""docs/compare.md and docs/cold_start.md: the examples run, the commands are valid, all names occur."""
+"""Comparing and cold start in docs/: the examples run, the commands are valid, all names occur."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from gclrec.data.splits import SPLITS
 from gclrec.evaluation import ITEM_GROUPS, USER_GROUPS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-COMPARE = (DOCS / "compare.md").read_text(encoding="utf-8")
-COLD = (DOCS / "cold_start.md").read_text(encoding="utf-8")
+COMPARE = (DOCS / "how-to" / "compare.md").read_text(encoding="utf-8")
+COLD = (DOCS / "concepts" / "cold-start.md").read_text(encoding="utf-8")
 COMMANDS = [
     line.split("#")[0].strip()
     for block in re.findall(r"```bash\n(.*?)```", COMPARE, flags=re.DOTALL)
@@ -29,7 +29,7 @@ def test_the_python_examples_run(
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", COMPARE, flags=re.DOTALL):
-        exec(compile(block, "docs/compare.md", "exec"), names)
+        exec(compile(block, "docs/how-to/compare.md", "exec"), names)
     assert capsys.readouterr().out.startswith("# edge_drop against none")
     assert "</html>" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
     (p,) = names["p"]

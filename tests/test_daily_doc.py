@@ -1,4 +1,4 @@
-"""The script of docs/daily.md makes a run that starts from yesterday's and moves the link to it."""
+"""The script of docs/how-to/daily.md makes a run that starts from yesterday's and moves the link to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import polars as pl
 
 import gclrec
 
-PAGE = (Path(__file__).parents[1] / "docs" / "daily.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[1] / "docs" / "how-to" / "daily.md").read_text(encoding="utf-8")
 
 
 def test_a_night(clicks: Path, tmp_path: Path) -> None:

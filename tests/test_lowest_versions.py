@@ -20,7 +20,17 @@ def test_every_lower_bound_is_installed() -> None:
         *project["dependencies"],
         *(
             each
-            for extra in ("bench", "mcp", "pgvector", "qdrant", "serve", "tensorboard", "tune", "test")
+            for extra in (
+                "bench",
+                "docs",
+                "mcp",
+                "pgvector",
+                "qdrant",
+                "serve",
+                "tensorboard",
+                "tune",
+                "test",
+            )
             for each in extras[extra]
         ),
     ]

@@ -1,4 +1,4 @@
-"""docs/tuning.md: the example runs, the commands plan, the names and ranges are those of the tables."""
+"""docs/how-to/tuning.md: the example runs, the commands plan, names and ranges are the tables'."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from gclrec.common.declaration import Around
 from gclrec.common.shell import flag
 from gclrec.settings.search_space import spans
 
-TUNING = (Path(__file__).resolve().parent.parent / "docs" / "tuning.md").read_text(encoding="utf-8")
+TUNING = (Path(__file__).resolve().parent.parent / "docs" / "how-to" / "tuning.md").read_text(
+    encoding="utf-8"
+)
 COMMANDS = [
     line.split("#")[0].strip()
     for block in re.findall(r"```bash\n(.*?)```", TUNING, flags=re.DOTALL)
@@ -26,7 +28,7 @@ COMMANDS = [
 def test_the_python_example_runs() -> None:
     (block,) = re.findall(r"```python\n(.*?)```", TUNING, flags=re.DOTALL)
     names: dict[str, Any] = {}
-    exec(compile(block, "docs/tuning.md", "exec"), names)
+    exec(compile(block, "docs/how-to/tuning.md", "exec"), names)
     tuning, run = names["tuning"], names["run"]
     assert len(tuning.trials) == 3
     assert {name: getattr(run.config, name) for name in tuning.best} == tuning.best

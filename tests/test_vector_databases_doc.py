@@ -1,4 +1,4 @@
-"""The lines of docs/vector-databases.md that can be run here give the exact lists."""
+"""The lines of docs/how-to/vector-databases.md that can be run here give the exact lists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.stores.conftest import new_store, postgres
 
 __all__ = ["new_store", "postgres"]  # fixtures
 
-PAGE = (Path(__file__).parents[1] / "docs" / "vector-databases.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[1] / "docs" / "how-to" / "vector-databases.md").read_text(encoding="utf-8")
 
 
 def block(heading: str) -> str:

@@ -1,4 +1,4 @@
-"""How to keep a recommender up to date (docs/daily.md): ``python scripts/studies/ten_days.py EVENTS``.
+"""How to keep a recommender up to date (docs/how-to/daily.md): ``python scripts/studies/ten_days.py EVENTS``.
 
 Every day four recommenders answer for tomorrow, each from the interactions up to today: ``full`` is trained
 anew; ``warm`` starts from its own vectors of yesterday, with a tenth of the steps; ``fold-in`` has the model

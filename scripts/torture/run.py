@@ -5,7 +5,7 @@
     python scripts/torture/run.py serve --seconds 1200 --seed 0 --run runs/gowalla
 
 The exit code is 1 if anything ended badly. What each campaign does is told in its module and in
-docs/reliability.md.
+docs/studies/reliability.md.
 """
 
 from __future__ import annotations

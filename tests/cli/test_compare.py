@@ -74,7 +74,7 @@ def test_table_report_and_words(compare: Run, tmp_path: Path) -> None:
     table = pl.read_parquet(out / "table.parquet")
     assert values["table"] == table.to_dicts()
     assert tuple(table.columns) == FINDING_COLUMNS
-    assert ", ".join(FINDING_COLUMNS[5:]) in (DOCS / "compare.md").read_text(encoding="utf-8")
+    assert ", ".join(FINDING_COLUMNS[5:]) in (DOCS / "how-to" / "compare.md").read_text(encoding="utf-8")
     assert pl.read_csv(out / "table.csv").height == table.height
     assert set(table["group"]) <= {*USER_GROUPS, *ITEM_GROUPS}
     assert set(table["variant"]) == {"none", "edge_drop", "node_drop"}

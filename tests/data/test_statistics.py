@@ -24,7 +24,7 @@ from gclrec.data.statistics import (
 )
 from gclrec.data.synthetic import make_synthetic
 
-DOCS = Path(__file__).parents[2] / "docs" / "datasets.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "datasets.md"
 
 
 @pytest.fixture(scope="module")

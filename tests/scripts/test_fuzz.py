@@ -1,4 +1,4 @@
-"""The fuzzer of readers in a small form; the full one is told of in docs/reliability.md."""
+"""The fuzzer of readers in a small form; the full one is told of in docs/studies/reliability.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small forms of the campaigns on processes; figures of longer ones are in docs/reliability.md."""
+"""Small forms of the campaigns on processes; figures of longer ones are in docs/studies/reliability.md."""
 
 from __future__ import annotations
 

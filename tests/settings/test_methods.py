@@ -39,12 +39,12 @@ def test_settings_are_those_of_the_authors(name: str) -> None:
 
 
 def test_departures_name_what_there_is() -> None:
-    """Each stands under a method or a component, once, and in docs/methods.md."""
+    """Each stands under a method or a component, once, and in docs/reference/methods.md."""
     known = {*METHODS, *VIEWS, *TEMPERATURES, *REFINERS, *HISTORIES}
     assert DEPARTURES.keys() <= known
     expected = {"lightgcl", "buir", "selfcf", "egcf", "ccl", "graphcl", "swav", "sgl", "bsl_lightgcn"}
     assert expected | {"masknet", "attention", "feature_mask", "gca_edge_drop"} <= DEPARTURES.keys()
-    page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "methods.md").read_text(encoding="utf-8")
     for name, departures in DEPARTURES.items():
         for departure in departures:
             assert f"| `{name}` | {departure.here} |" in page

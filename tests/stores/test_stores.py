@@ -151,6 +151,6 @@ def test_what_cannot_be_reached_ends_in_one_line(tmp_path: Path, monkeypatch: py
 
 
 def test_every_store_is_in_the_docs() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "vector-databases.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "vector-databases.md").read_text(encoding="utf-8")
     for kind in STORES.values():
         assert kind.url in page
