@@ -17,6 +17,7 @@ from gclrec.common.declaration import Declared, declarations
 from gclrec.contrast.base import Contrast
 from gclrec.contrast.byol import Byol
 from gclrec.contrast.cl4srec import HistoryContrast, check_histories
+from gclrec.contrast.clcrec import ContentContrast
 from gclrec.contrast.concat import ClusterContrast
 from gclrec.contrast.cross_layer import CrossLayer
 from gclrec.contrast.features import FieldContrast, WithFields, check_features
@@ -25,6 +26,7 @@ from gclrec.contrast.ncl import NCL, check_ncl
 from gclrec.contrast.neighbours import Interacted, Nearest
 from gclrec.contrast.swav import SwappedPrediction
 from gclrec.contrast.two_views import TwoViews
+from gclrec.data.schema import Attributes
 from gclrec.encoders import Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 
@@ -46,6 +48,8 @@ class ContrastKind:
         declared_by: the components whose signatures declare the settings, if not ``make``.
         needs_attributes: whether it contrasts attributes, so that the encoder must use them.
         needs_histories: whether it contrasts histories, so that the encoder must use them.
+        takes_attributes: whether it encodes attributes itself, beside an encoder of ids alone; ``make`` then
+            takes ``attributes`` too.
         of_rows: whether it compares rows of the embeddings of a pass and nothing else, so that several
             processes can share the dimensions.
         check: called with the settings; raises a :class:`~gclrec.common.errors.SettingError` for those that
@@ -60,6 +64,7 @@ class ContrastKind:
     declared_by: tuple[Callable[..., nn.Module], ...] = ()
     needs_attributes: bool = False
     needs_histories: bool = False
+    takes_attributes: bool = False
     of_rows: bool = False
     check: Callable[..., None] | None = None
 
@@ -75,6 +80,7 @@ def build_contrast(
     encoder: Encoder,
     graph: BipartiteGraph,
     *,
+    attributes: Attributes | None = None,
     generator: Generator | None = None,
     **settings: Any,
 ) -> Contrast:
@@ -84,12 +90,15 @@ def build_contrast(
         name: one that has a module.
         encoder: the encoder that is trained; some contrasts keep a copy of it.
         graph: the training graph.
+        attributes: of users and items, for a contrast that takes them.
         generator: draws the start; the global one if ``None``.
         settings: the keyword arguments in ``declared`` of the entry.
     """
     make = SSL[name].make
     if make is None:
         raise ValueError(f"{name!r} is no contrast")
+    if SSL[name].takes_attributes:
+        settings["attributes"] = attributes
     return cast("Contrast", make(encoder, graph, generator=generator, **settings).to(graph.device))
 
 
@@ -140,6 +149,13 @@ SSL: Mapping[str, ContrastKind] = {
         temperatures=("learned",),
         needs_histories=True,
         check=check_histories,
+    ),
+    "content": ContrastKind(
+        ContentContrast,
+        "the vector of a node and what its attributes alone make of it",
+        views=0,
+        temperatures=("learned",),
+        takes_attributes=True,
     ),
     **{
         f"{name}+features": ContrastKind(

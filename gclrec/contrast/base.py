@@ -8,7 +8,7 @@ and all that outlives a step (a queue, a momentum twin, prototypes) is in its ``
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, cast, runtime_checkable
@@ -17,6 +17,7 @@ from torch import Generator, Tensor, nn
 
 from gclrec.common.declaration import Around, Setting, Span
 from gclrec.encoders import Embeddings, Encoder
+from gclrec.encoders.content.attribute_map import PredictsVectors
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.views.passes import Passes
 from gclrec.views.views import View
@@ -132,6 +133,14 @@ class FollowsSteps(Protocol):
 
     def after_step(self, encoder: Encoder) -> None:
         """Follow the updated encoder; called without gradient."""
+
+
+@runtime_checkable
+class MapsAttributes(Protocol):
+    """A contrast that trains what gives vectors to nodes without interactions."""
+
+    maps: Mapping[str, PredictsVectors]
+    """By ``"user"`` and ``"item"``."""
 
 
 @runtime_checkable

@@ -60,6 +60,7 @@ class Embeddings:
         layers: each layer's output as ``(users, items)``, layer 0 first; empty unless asked for.
         sparse: whether the gradient of :meth:`rows` is sparse, for tables that many small parts look into.
         gather: makes whole rows of the columns of each process, where several share the dimensions.
+        replace: changes the rows that are asked for, given their numbers and the rows.
     """
 
     users: Tensor
@@ -67,6 +68,7 @@ class Embeddings:
     layers: tuple[tuple[Tensor, Tensor], ...] = ()
     sparse: bool = False
     gather: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    replace: Callable[[tuple[Tensor, Tensor], tuple[Tensor, Tensor]], tuple[Tensor, Tensor]] | None = None
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.users, self.items))
@@ -78,7 +80,9 @@ class Embeddings:
             pair = found, functional.embedding(items, self.items, sparse=True)
         else:
             pair = self.users.index_select(0, users), self.items.index_select(0, items)
-        return Embeddings(*(pair if self.gather is None else self.gather(*pair)))
+        if self.gather is not None:
+            pair = self.gather(*pair)
+        return Embeddings(*(pair if self.replace is None else self.replace((users, items), pair)))
 
     def layer(self, number: int) -> Embeddings:
         """Return the output of one of the layers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ class ColdItems(nn.Module):
     Args:
         mask: ``(I,)`` bool, which items have predicted vectors.
         l2: penalty of the map before validation has chosen one.
+        penalties: those that validation chooses from.
     """
 
     mask: Tensor
@@ -40,8 +41,9 @@ class ColdItems(nn.Module):
     scale: Tensor
     l2: Tensor
 
-    def __init__(self, mask: Tensor, l2: float) -> None:
+    def __init__(self, mask: Tensor, l2: float, penalties: Sequence[float] = PENALTIES) -> None:
         super().__init__()
+        self.penalties = penalties
         self.register_buffer("mask", mask, persistent=False)
         # The exponent of the score holds until there is one of its own.
         for name, value in (("exponent", math.nan), ("scale", 1.0), ("l2", l2)):
@@ -77,7 +79,7 @@ class ColdItems(nn.Module):
         if not bool(self.mask[torch.from_numpy(split.valid.item).to(self.mask.device)].any()):
             return
         users, best = drawn(split, MOST_USERS)[:MOST_USERS], -math.inf
-        for l2 in (float(self.l2),) if self.chosen else PENALTIES:
+        for l2 in (float(self.l2),) if self.chosen else self.penalties:
             name = f"cold_among_cold/{figure.partition('/')[2]}"
             curve = by_length(mapped(l2), split, name, users)
             exponent = curve.best(_EXPONENTS)

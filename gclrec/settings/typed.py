@@ -237,7 +237,7 @@ class Settings(TypedDict, total=False):
     """Training pairs whose items queue negatives keep; keys in each of moco's queues."""
     ssl: Literal[
         "none", "infonce", "cross_layer", "moco", "swav", "concat", "ncl", "byol", "neighbour", "nearest",
-        "features", "histories", "infonce+features", "cross_layer+features"
+        "features", "histories", "content", "infonce+features", "cross_layer+features"
     ]
     """What is contrasted: none (nothing); infonce (two views of a node); cross_layer (the final embedding
     and one layer of a single view); moco (a view and a momentum twin's of another, against a queue); swav
@@ -246,8 +246,8 @@ class Settings(TypedDict, total=False):
     prediction and its item's target, and the other way round, without negatives); neighbour (the two ends
     of an interaction); nearest (two views of a node, one of its neighbour in the batch and one of a similar
     node); features (two views of a node's attributes); histories (two views of what a user took last);
-    infonce+features (both of infonce and features, added up); cross_layer+features (both of cross_layer and
-    features, added up)."""
+    content (the vector of a node and what its attributes alone make of it); infonce+features (both of
+    infonce and features, added up); cross_layer+features (both of cross_layer and features, added up)."""
     temperature: float | str
     """Temperature of the contrastive loss: a number, or learned[:START], trained with the rest."""
     ssl_negatives: Literal["batch", "all"]
@@ -286,6 +286,11 @@ class Settings(TypedDict, total=False):
     between them; each user gets one of them at random."""
     history_drop: float
     """Share of a history that views of histories cut off, hide or shuffle."""
+    content_share: float
+    """Probability that the ranking loss sees what content makes of attributes in place of a node's
+    vector."""
+    content_hidden: int
+    """Hidden units of content's encoder of attributes; 0 makes it linear."""
     schedule: Literal["constant", "cosine", "linear"]
     """Course of the learning rate: constant (the same throughout); cosine (falls along half a cosine);
     linear (falls along a line)."""

@@ -263,6 +263,8 @@ def _check_contrast(config: TrainConfig) -> None:
     if config.baseline is None:
         if kind.needs_attributes and config.attributes != "input":
             raise InputError(f"--ssl: {config.ssl} contrasts attributes; it needs --attributes input")
+        if kind.takes_attributes and config.attributes != MAP:
+            raise InputError(f"--ssl: {config.ssl} encodes attributes itself; it needs --attributes map")
         if beside != config.ssl and SSL[beside].differs and config.aug == "none":
             raise InputError(f"--aug: none leaves {beside} nothing to contrast; take --ssl features alone")
         if kind.needs_histories and config.history == "none":

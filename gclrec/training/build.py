@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from gclrec.data.interactions import Dataset, Interactions
 from gclrec.data.schema import Attributes
 from gclrec.data.splits import SPLITS, Split, make_split
 from gclrec.encoders import ENCODERS, MAP, Encoder, EncoderInputs, Sequences
-from gclrec.encoders.content.attribute_map import AttributeMap
+from gclrec.encoders.content.attribute_map import AttributeMap, PredictsVectors
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.losses.ranking_losses import LOSSES
 from gclrec.losses.temperature import make_temperature
@@ -56,14 +57,21 @@ def chains_of(config: TrainConfig) -> tuple[Chain, ...] | None:
     return parse_augmentations(config.aug, config.aug_p)[: kind.views] if config.contrasts else None
 
 
-def contrast_of(config: TrainConfig, encoder: Encoder, graph: BipartiteGraph) -> Contrast:
+def contrast_of(
+    config: TrainConfig, encoder: Encoder, graph: BipartiteGraph, attributes: Attributes | None = None
+) -> Contrast:
     """Return the contrast that the settings ask for, its start drawn from their seed."""
     settings = config.arguments("ssl")
     if "temperature" in settings:
         settings["temperature"] = make_temperature(settings["temperature"], graph, start=0.2)
     with naming_flags(SSL[config.ssl].declared):
         return build_contrast(
-            config.ssl, encoder, graph, generator=Generator().manual_seed(config.seed), **settings
+            config.ssl,
+            encoder,
+            graph,
+            attributes=attributes,
+            generator=Generator().manual_seed(config.seed),
+            **settings,
         )
 
 
@@ -89,7 +97,7 @@ def with_fields(graph: BipartiteGraph, attributes: Attributes) -> BipartiteGraph
 
 def maps_of(
     config: TrainConfig, graph: BipartiteGraph, attributes: Attributes | None
-) -> dict[str, AttributeMap]:
+) -> Mapping[str, PredictsVectors]:
     """Return what predicts the vectors of users and of items without interactions, by side."""
     if config.attributes != MAP or attributes is None:
         return {}

@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 
 from gclrec.common.errors import reading
 from gclrec.common.ragged import Ragged
-from gclrec.contrast.base import Ranks
+from gclrec.contrast.base import MapsAttributes, Ranks
 from gclrec.data.interactions import IntArray
 from gclrec.data.schema import Attributes, AttributeTable
 from gclrec.data.splits import Split
@@ -23,9 +23,9 @@ from gclrec.encoders import (
     PropagatesLinearly,
     Sequences,
 )
-from gclrec.encoders.content.attribute_map import MAP_L2, AttributeMap
+from gclrec.encoders.content.attribute_map import MAP_L2, PredictsVectors
 from gclrec.encoders.init import STARTS
-from gclrec.evaluation.cold_items import ColdItems
+from gclrec.evaluation.cold_items import PENALTIES, ColdItems
 from gclrec.evaluation.scoring import Scoring
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
@@ -55,7 +55,7 @@ class Model(nn.Module):
         encoder: nn.Module,
         objective: Objective,
         scoring: Scoring,
-        maps: Mapping[str, AttributeMap] | None = None,
+        maps: Mapping[str, PredictsVectors] | None = None,
     ) -> None:
         super().__init__()
         self.graph = graph
@@ -235,12 +235,17 @@ def build_model(
     STARTS[config.init](encoder, graph, drawn, **config.arguments("init"))
     if start is not None:
         take_over(module, start, config.start_from)
-    contrast = contrast_of(config, encoder, graph) if chains_of(config) is not None else None
+    contrast = contrast_of(config, encoder, graph, attributes) if chains_of(config) is not None else None
     objective = Objective(
         config.l2_weight, config.ssl_weight, contrast, config.loss, **loss_of(config, graph)
     )
-    maps = maps_of(config, graph, attributes)
+    own: object = contrast
+    trained = own.maps if isinstance(own, MapsAttributes) else None
+    maps = maps_of(config, graph, attributes) if trained is None else trained
     whole = graph if attributes is None or maps else with_fields(graph, attributes)
-    cold = ColdItems(graph.degrees()[1] == 0, MAP_L2) if "item" in maps else None
+    cold = None
+    if "item" in maps:
+        penalties = (MAP_L2,) if trained is not None else PENALTIES
+        cold = ColdItems(graph.degrees()[1] == 0, MAP_L2, penalties)
     scoring = Scoring(config.score, cold=cold, **config.arguments("score"))
     return Model(whole, module, objective, scoring.to(graph.device), maps)

@@ -30,9 +30,11 @@ def drawing(name: str) -> tuple[str, ...]:
 
 
 ITEMS_FOR = {
-    name: ("--item-attributes", "ITEMS") for name, entry in BASELINES.items() if entry.needs_attributes
+    name: ("--item-attributes", "ITEMS")
+    for name, method in METHODS.items()
+    if "attributes" in method.settings or (name in BASELINES and BASELINES[name].needs_attributes)
 }
-"""What a baseline needs besides its name; ITEMS and USERS stand for files of attributes."""
+"""What a method needs besides its name; ITEMS and USERS stand for files of attributes."""
 
 WITH_ITEMS = ("--item-attributes", "ITEMS", "--attributes", "input")
 FEATURES = ("--ssl", "features", *WITH_ITEMS)
@@ -42,6 +44,8 @@ ATTENTION = ("--encoder", "two_tower", "--history", "attention")
 
 def needs(ssl: str) -> tuple[str, ...]:
     """Return the flags that a kind of contrast cannot do without."""
+    if SSL[ssl].takes_attributes:
+        return WITH_ITEMS[:2]
     return WITH_ITEMS if "features" in ssl else ATTENTION if ssl == "histories" else ()
 
 
@@ -140,6 +144,11 @@ CHOICES = [
     *((*FEATURES, "--user-attributes", "USERS", "--ssl-sides", sides) for sides in SSL_SIDES),
     *((*FEATURES, "--encoder", name, "--loss", "softmax") for name in ("two_tower", "sage")),
     (*FEATURES, "--feature-views", "random", "--feature-drop", 0, "--loss", "none"),
+    *(
+        ("--ssl", "content", *WITH_ITEMS[:2], "--content-share", share, "--content-hidden", hidden)
+        for share, hidden in ((0, 7), (0.3, 0), (1, 4))
+    ),
+    ("--ssl", "content", *WITH_ITEMS[:2], "--user-attributes", "USERS", "--score", "calibrated", "--refit"),
     (*WITH_ITEMS, "--ssl", "cross_layer+features", "--ssl-layer", 2, "--aug", "noise:0.1"),
     ("--method", "two_tower", *TOWERS, "--refiner", "contextnet"),
     ("--ssl", "cross_layer", "--ssl-layer", 2, "--aug", "none"),
@@ -248,6 +257,10 @@ BAD_FLAGS = {
     "--ssl ncl --ssl-layer 1": "--ssl-layer",
     "--ssl features": "--attributes input",
     "--ssl infonce+features": "--attributes input",
+    "--ssl content": "--attributes map",
+    "--ssl content --attributes input --item-attributes items.csv": "--attributes map",
+    "--ssl content --content-share 1.5": "--content-share",
+    "--content-hidden 8": "content",
     "--ssl infonce+features --attributes input --aug none": "--ssl features",
     "--ssl cross_layer+features --attributes input --ssl-layer 4": "--ssl-layer",
     "--ssl features --aug edge_drop:0.2 --attributes input": "no views",

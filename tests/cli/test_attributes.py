@@ -103,6 +103,7 @@ ADDING = {
     ),
     "map refitted": ("--attributes", "map", "--score", "dot", "--encoder", "egcf", "--refit"),
     "map of mf": ("--attributes", "map", "--score", "cosine", "--encoder", "mf"),
+    "map of content": ("--ssl", "content", "--score", "calibrated", "--loss", "softmax"),
     "own score": ("--attributes", "input", "--ssl", "byol"),
     "no layers": ("--attributes", "input", "--num-layers", 0, "--loss", "bpr"),
     "two_tower": (*USES[3], "--user-attributes", "USERS"),

@@ -95,11 +95,12 @@ def test_encoders(name: str, argument: str, value: object, toy_graph: BipartiteG
 def test_contrasts(name: str, argument: str, value: object, toy_graph: BipartiteGraph) -> None:
     kind = SSL[name]
     more = {"history": "attention"} if name == "histories" else {"attributes": "input"}
+    more = {"attributes": "map"} if kind.takes_attributes else more
     encoder = encoder_of("two_tower" if name == "histories" else "lightgcn", toy_graph, **more)
     graph = with_fields(toy_graph, BOTH)
     generator = torch.Generator().manual_seed(2)
     settings = settings_of(kind, SMALL) | {argument: value}
-    contrast = build_contrast(name, encoder, graph, generator=generator, **settings)
+    contrast = build_contrast(name, encoder, graph, attributes=BOTH, generator=generator, **settings)
     users, items = toy_graph.edge_index[:, ::2]
     for epoch in (1, 7):  # what waits for some epochs has begun by then
         for part in contrast.modules():
@@ -118,9 +119,10 @@ def test_contrasts(name: str, argument: str, value: object, toy_graph: Bipartite
 def test_learned_temperatures(name: str, toy_graph: BipartiteGraph) -> None:
     assert SSL[name].temperatures == ("learned",)
     more = {"history": "attention"} if name == "histories" else {"attributes": "input"}
+    more = {"attributes": "map"} if SSL[name].takes_attributes else more
     encoder = encoder_of("two_tower" if name == "histories" else "lightgcn", toy_graph, **more)
     temperature = Learned(0.2)
-    contrast = build_contrast(name, encoder, toy_graph, temperature=temperature)
+    contrast = build_contrast(name, encoder, toy_graph, attributes=BOTH, temperature=temperature)
     users, items = toy_graph.edge_index[:, ::2]
     views = views_of("edge_drop:0.3", toy_graph, SSL[name].views)
     contrast(TrainingStep(encoder, toy_graph, views, users, items)).loss.backward()

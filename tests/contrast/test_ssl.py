@@ -96,7 +96,9 @@ def test_every_kind_gives_a_loss_with_a_gradient(toy_graph: BipartiteGraph, name
         encoder = TwoTower(
             12, 10, BOTH, 4, sequences=Sequences(*toy_graph.edge_index, 12, 10), history="mean"
         )
-    contrast = build_contrast(name, encoder, toy_graph, generator=torch.Generator().manual_seed(3))
+    contrast = build_contrast(
+        name, encoder, toy_graph, attributes=BOTH, generator=torch.Generator().manual_seed(3)
+    )
     views = prepared("edge_drop:0.5", toy_graph, SSL[name].views)
     assert len(views) == SSL[name].views
     main, loss = contrast(

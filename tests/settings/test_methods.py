@@ -21,6 +21,18 @@ PUBLISHED = {
         "nearest": 5,
         "batch_size": 4096,
     },
+    # the authors' command for Movielens: num_neg 128, lr_lambda 0.5 (equal weights), temp_value 2, num_sample
+    # 0.5, batch_size 256; model_CLCRec.py: 256 hidden units, inner products between users and items
+    "clcrec": {
+        "loss_score": "dot",
+        "loss_temperature": 2.0,
+        "num_negatives": 128,
+        "ssl_weight": 1.0,
+        "temperature": 2.0,
+        "content_share": 0.5,
+        "content_hidden": 256,
+        "batch_size": 256,
+    },
     # the authors' log of ml-1m: context_hops 1, temperature 0.15, temperature_2 1.1, n_negs 800 (uniform),
     # generate_mode cosine
     "bsl_lightgcn": {

@@ -25,6 +25,7 @@ from gclrec.training.prepare import TrainingData, config_of
 from gclrec.training.recorder import continued_data, fit_run
 from gclrec.training.trainer import Trainer
 from gclrec.views.passes import Passes
+from tests.encoders.content.test_content import BOTH
 
 from .test_training import SMALL, checkerboard
 
@@ -64,7 +65,8 @@ def test_parts_that_share_passes_equal_parts_that_do_not(
         if settings["encoder"] == "mf" or settings.get("aug", "") not in ("none", "edge_drop:0.2"):
             pytest.skip("no propagation, or several passes")
         settings["sample_edges"] = sample_edges
-    slow, fast = (Trainer(TrainConfig(**settings), toy_graph) for _ in range(2))
+    given = {"attributes": BOTH} if "attributes" in settings else {}
+    slow, fast = (Trainer(TrainConfig(**settings), toy_graph, **given) for _ in range(2))
     for trainer in (slow, fast):
         trainer.model.objective.begin_epoch(10, trainer.model.encoder, toy_graph)
     batch, views = next(iter(fast.batches)), next(fast.views())

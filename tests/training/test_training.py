@@ -243,7 +243,8 @@ def test_half_precision_trains_every_method(method: str, toy_graph: BipartiteGra
     settings = {**METHODS[method].settings, "dim": 8, "batch_size": 24, "seed": 3}
     losses, moved = [], []
     for precision in ("single", "half"):
-        trainer = Trainer(TrainConfig(**settings, precision=precision), toy_graph)
+        given = {"attributes": BOTH} if "attributes" in settings else {}
+        trainer = Trainer(TrainConfig(**settings, precision=precision), toy_graph, **given)
         before = parameters_to_vector(trainer.model.encoder.parameters()).detach().clone()
         losses.append(trainer.run_epoch(1)["total"])
         moved.append(parameters_to_vector(trainer.model.encoder.parameters()).detach() - before)
@@ -289,6 +290,8 @@ def test_state_taken_out_and_put_back_goes_on_bit_for_bit(
         given, more = {"attributes": BOTH}, {"attributes": "input", "id_dropout": hidden}
     if "features" in str(settings.get("ssl")):
         given, more = {"attributes": BOTH}, {"attributes": "input", "id_dropout": hidden}
+    elif settings.get("ssl") == "content":
+        given, more = {"attributes": BOTH}, {"attributes": "map"}
     elif settings.get("ssl") == "histories":
         given["sequences"] = Sequences(*toy_graph.edge_index, 12, 10, length=4)
         more |= HISTORIES

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,21 @@ if TYPE_CHECKING:
 
 MAP_L2 = 1.0
 """Penalty of a map where no validation has chosen one."""
+
+
+class PredictsVectors(Protocol):
+    """What gives vectors to the nodes of one side that have attributes and no interaction."""
+
+    def __call__(self, vectors: Tensor, l2: float = MAP_L2) -> Tensor:
+        """Return the vectors ``(N, D)`` with those of nodes without interactions filled in."""
+
+    @abstractmethod
+    def encode(self, table: AttributeTable, vectors: Tensor, l2: float = MAP_L2) -> Tensor:
+        """Return the vectors of further nodes, as those of the ``N`` nodes with ``vectors`` would get them.
+
+        Raises:
+            ValueError: the table has another schema.
+        """
 
 
 class AttributeMap:

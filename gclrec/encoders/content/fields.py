@@ -63,6 +63,16 @@ class FieldBatch:
         return replace(self, missing=torch.stack(missing, dim=1), columns=tuple(columns))
 
 
+def bags_of_rows(bags: Bag, rows: Tensor) -> Bag:
+    """Return the values of some rows, in this order; they may repeat."""
+    ptr, codes, weight = bags
+    begin, counts = ptr.index_select(0, rows), ptr.diff().index_select(0, rows)
+    ends = counts.cumsum(0)
+    place = torch.repeat_interleave(begin - (ends - counts), counts)
+    place = place + torch.arange(len(place), device=place.device)
+    return functional.pad(ends, (1, 0)), codes.index_select(0, place), weight.index_select(0, place)
+
+
 SEVERAL = ("categories", "words")
 """Kinds of fields that can have several values."""
 
@@ -127,11 +137,7 @@ class FieldTable(nn.Module):
     def bags(self, field: int, rows: Tensor) -> Bag:
         """Return the values of a field for some rows, which may repeat."""
         ptr, codes, weight = (self._held(field, name) for name in ("ptr", "codes", "weight"))
-        begin, counts = ptr.index_select(0, rows), ptr.diff().index_select(0, rows)
-        ends = counts.cumsum(0)
-        place = torch.repeat_interleave(begin - (ends - counts), counts)
-        place = place + torch.arange(len(place), device=place.device)
-        return functional.pad(ends, (1, 0)), codes.index_select(0, place), weight.index_select(0, place)
+        return bags_of_rows((ptr, codes, weight), rows)
 
     def _keep(self, field: int, **tensors: Tensor) -> None:
         for name, tensor in tensors.items():
