@@ -98,11 +98,8 @@ class ContentContrast(nn.Module):
         final = step.encode()
 
         def replaced(numbers: tuple[Tensor, Tensor], rows: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-            users, items = (
-                self._replaced(side, *each, step.generator)
-                for side, *each in zip(SIDES, numbers, rows, strict=True)
-            )
-            return users, items
+            users = self._replaced("user", numbers[0], rows[0], step.generator)
+            return users, self._replaced("item", numbers[1], rows[1], step.generator)
 
         return Contrasted(replace(final, replace=replaced if self.share else None), self.loss(step, final))
 
