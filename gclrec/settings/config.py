@@ -241,11 +241,17 @@ def without_retired(values: Mapping[str, Any], *, source: str) -> dict[str, Any]
     return {name: value for name, value in values.items() if name not in RETIRED}
 
 
-def derive() -> type[TrainConfig]:
-    """Return the class of all settings: the core ones and those of every component of :data:`REGISTRIES`."""
+def derive(*, offer: bool = False) -> type[TrainConfig]:
+    """Return the class of all settings: the core ones and those of every component of :data:`REGISTRIES`.
+
+    Args:
+        offer: whether the fields name their choices to the command line, for completion in a shell. Not for
+            parsing: :func:`gclrec.settings.validation.validate` has the better messages.
+    """
     known = known_settings(CoreSettings)
     fields = [
-        (name, _annotated(each), dataclasses.field(default=each.default)) for name, each in known.items()
+        (name, _annotated(each, offer), dataclasses.field(default=each.default))
+        for name, each in known.items()
     ]
     made = dataclasses.make_dataclass(
         "TrainConfig",
@@ -258,11 +264,14 @@ def derive() -> type[TrainConfig]:
     return Parameter(name="*", negative=())(made)
 
 
-def _annotated(known: RunSetting) -> Any:
+def _annotated(known: RunSetting, offer: bool) -> Any:
     """Return the type of a field, with what the command line says about it."""
     several = True if isinstance(known.default, tuple) else None
     alias = ALIASES.get(known.setting.name)
-    given = Parameter(group=known.group, help=known.help, consume_multiple=several, alias=alias)
+    choices = tuple(known.setting.choices) or None if offer and not several else None
+    given = Parameter(
+        group=known.group, help=known.help, consume_multiple=several, alias=alias, choices=choices
+    )
     return Annotated[known.type, given]
 
 
