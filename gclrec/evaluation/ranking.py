@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from gclrec.common.devices import on_cpu
 from gclrec.common.errors import InputError
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import IntArray
@@ -184,7 +185,7 @@ def _blocks(
     users: Tensor, layout: _Layout, block_size: int | None = None
 ) -> Iterator[tuple[int, int, Tensor]]:
     """Yield the ends of each block of users and a buffer for its scores."""
-    budget = _CUDA_SCORES if users.is_cuda else CPU_SCORES
+    budget = CPU_SCORES if on_cpu(users.device) else _CUDA_SCORES
     block = min(len(users), block_size or min(max(budget // layout.width, 64), 8192))
     buffer = torch.empty(block, layout.width, dtype=users.dtype, device=users.device)
     for start in range(0, len(users), block):

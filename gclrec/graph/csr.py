@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from gclrec.common.devices import on_cpu
 from gclrec.graph.propagation import Adjacency, CSRMatrix
 
 _T = TypeVar("_T")
@@ -60,7 +61,7 @@ class SortedEdges:
         """Make them from pairs ``user (E,)``, ``item (E,)`` that are in user order already."""
         large = _needs_int64(len(user), num_users, num_items)
         user, item = (x.to(torch.int64 if large else torch.int32) for x in (user, item))
-        if not large and item.device.type == "cpu":
+        if not large and on_cpu(item.device):
             by_item = _unpacked(_sorted_keys(item.numpy(), user.numpy()))
         else:
             order = torch.argsort(item, stable=True)
@@ -110,7 +111,7 @@ class SortedEdges:
     @cached_property
     def item_order(self) -> Tensor:
         """``(E,)`` places in user order, listed in item order: ``user_to[item_order]`` is ``item_of``."""
-        if self.user_to.dtype == torch.int32 and self.user_to.device.type == "cpu":
+        if self.user_to.dtype == torch.int32 and on_cpu(self.user_to.device):
             places = np.arange(self.num_edges, dtype=np.int32)
             return _unpacked(_sorted_keys(self.user_to.numpy(), places))[1].long()
         return torch.argsort(self.user_to, stable=True)
@@ -255,14 +256,14 @@ def degree_scale(degree: Tensor, exponent: float = 0.5) -> Tensor:
 
 def positions(mask: Tensor) -> Tensor:
     """Return the places where ``mask`` is true, ascending int64; by NumPy on a CPU, which is faster."""
-    if mask.device.type == "cpu":
+    if on_cpu(mask.device):
         return torch.from_numpy(np.flatnonzero(mask.numpy()))
     return mask.nonzero().squeeze(1)
 
 
 def ascending(x: Tensor) -> Tensor:
     """Return the values of ``x (n,)`` in ascending order; by NumPy on a CPU, which is faster."""
-    if x.device.type == "cpu":
+    if on_cpu(x.device):
         return torch.from_numpy(np.sort(x.numpy()))
     return x.sort().values
 
@@ -336,7 +337,7 @@ def _scale(degree: Tensor, exponent: float) -> Tensor:
 
 def _weights(of_row: Tensor, row: Tensor, of_column: Tensor, column: Tensor) -> Tensor:
     """Return the product of the two scales of each edge, ``(E,)``."""
-    if row.device.type != "cpu" or len(row) <= _BLOCK:
+    if not on_cpu(row.device) or len(row) <= _BLOCK:
         return of_row.index_select(0, row).mul_(of_column.index_select(0, column))
     # For millions of edges NumPy's memory comes in large pages, and blocks keep the factors in the caches.
     weights = torch.from_numpy(np.empty(len(row), dtype=of_row.numpy().dtype))

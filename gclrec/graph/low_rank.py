@@ -76,7 +76,9 @@ class LowRank:
             rows = torch.from_numpy(np.ascontiguousarray(x)).to(weight)
             return adjacency.by_item.matmul(adjacency.by_user.matmul(rows)).cpu().numpy()
 
-        start = torch.randn(adjacency.num_items, width, generator=torch.Generator().manual_seed(seed))
+        start = torch.randn(
+            adjacency.num_items, width, generator=torch.Generator().manual_seed(seed), device="cpu"
+        )
         with warnings.catch_warnings():
             # LOBPCG warns where it solves a small problem densely and where rounding ends its progress.
             warnings.simplefilter("ignore", UserWarning)

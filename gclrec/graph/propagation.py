@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gclrec.common.devices import on_cpu
+
 
 class Operator(Protocol):
     """A linear operator over users and items, symmetric on average; encoders apply it once a layer."""
@@ -64,9 +66,11 @@ class CSRMatrix:
     def matmul(self, x: Tensor) -> Tensor:
         """Return the product with ``x (C, D)``, ``(R, D)``; no gradient."""
         weight = self.weight.to(x.dtype)
-        if x.is_cuda:
+        if not on_cpu(x.device):
             shape = (len(self.ptr) - 1, self.num_columns)
-            matrix = torch.sparse_csr_tensor(self.ptr, self.to, weight, shape, check_invariants=False)
+            matrix = torch.sparse_csr_tensor(
+                self.ptr, self.to, weight, shape, device=x.device, check_invariants=False
+            )
             return matrix @ x
         return functional.embedding_bag(
             self.to, x, self.ptr, mode="sum", per_sample_weights=weight, include_last_offset=True

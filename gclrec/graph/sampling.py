@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
+from gclrec.common.devices import on_cpu
 from gclrec.graph.csr import ascending, positions
 
 RARE = 0.125
@@ -24,7 +25,7 @@ def bernoulli(
     """
     if p <= 0.0 or count == 0:
         return torch.zeros(count, dtype=torch.bool, device=device)
-    if torch.device(device).type != "cpu":
+    if not on_cpu(torch.device(device)):
         return torch.rand(count, generator=generator, device=device) < p
     if p <= RARE:
         return torch.zeros(count, dtype=torch.bool).index_fill_(0, _by_gaps(count, p, generator), True)
@@ -41,7 +42,7 @@ def places_of_hits(
     count: int, p: float, *, generator: Generator | None = None, device: torch.device | str = "cpu"
 ) -> Tensor:
     """Return where :func:`bernoulli` is true with the same draws, ascending int64."""
-    if torch.device(device).type == "cpu" and 0.0 < p <= RARE and count > 0:
+    if on_cpu(torch.device(device)) and 0.0 < p <= RARE and count > 0:
         return _by_gaps(count, p, generator)
     return positions(bernoulli(count, p, generator=generator, device=device))
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from gclrec.common.devices import on_cpu
 from gclrec.graph.augmentations import capped_to_mean
 from gclrec.graph.csr import positions
 from gclrec.graph.propagation import Adjacency, Composed, CSRMatrix
@@ -109,7 +110,7 @@ class Sparsifier:
 
 def _search(line: Tensor, points: Tensor, *, right: bool) -> Tensor:
     """Return the place of each point in an ascending line, as ``torch.searchsorted`` does."""
-    if line.device.type != "cpu":
+    if not on_cpu(line.device):
         return torch.searchsorted(line, points, right=right)
     return torch.from_numpy(np.searchsorted(line.numpy(), points.numpy(), side="right" if right else "left"))
 
@@ -117,14 +118,14 @@ def _search(line: Tensor, points: Tensor, *, right: bool) -> Tensor:
 def _merged(a: Tensor, b: Tensor) -> Tensor:
     """Return the numbers of two ascending tensors in ascending order."""
     both = torch.cat([a, b])
-    if both.device.type != "cpu":
+    if not on_cpu(both.device):
         return both.sort().values
     return torch.from_numpy(np.sort(both.numpy(), kind="stable"))  # which merges runs
 
 
 def _order(numbers: Tensor) -> Tensor:
     """Return the places of int numbers in ascending order, equal ones in the order given, int64."""
-    if numbers.device.type != "cpu" or numbers.dtype != torch.int32:
+    if not on_cpu(numbers.device) or numbers.dtype != torch.int32:
         return torch.argsort(numbers, stable=True)
     packed = np.left_shift(numbers.numpy(), 32, dtype=np.int64)
     packed |= np.arange(len(packed))

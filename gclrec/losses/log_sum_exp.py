@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from gclrec.common.devices import on_cpu
 from gclrec.graph.functional import differentiable_once
 
 _BLOCK = 2**19
@@ -112,7 +113,7 @@ def _are_tame(a: Tensor, n: Tensor, log_weight: Tensor | None) -> bool:
     That saves two passes over the logits. Unit vectors are tame at temperatures down to 1/40. ``False`` on a
     GPU, where the check would wait for the device, and for float16.
     """
-    if a.is_cuda or a.dtype == torch.float16 or not len(a) or not len(n):
+    if not on_cpu(a.device) or a.dtype == torch.float16 or not len(a) or not len(n):
         return False
     longest = (float(torch.linalg.vector_norm(rows, dim=1).amax()) for rows in (a, n))
     if math.prod(longest) > _TAME:

@@ -9,6 +9,7 @@ from typing import TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
+from gclrec.common.devices import on_cpu
 from gclrec.common.errors import InputError
 from gclrec.encoders import Encoder
 from gclrec.graph.bipartite import BipartiteGraph
@@ -231,7 +232,11 @@ def over(rows: Tensor, temperature: float | Tensor) -> Tensor:
         if temperature.dim() and temperature.shape != rows.shape[:1]:
             shape = tuple(temperature.shape)
             raise ValueError(f"temperature must be a scalar or ({len(rows)},), one for each row; got {shape}")
-        if temperature.is_cpu and not torch.compiler.is_compiling() and not bool((temperature > 0.0).all()):
+        if (
+            on_cpu(temperature.device)
+            and not torch.compiler.is_compiling()
+            and not bool((temperature > 0.0).all())
+        ):
             raise ValueError(f"temperature must be positive, got {float(temperature.min())}")
         return rows / (temperature.unsqueeze(1) if temperature.dim() else temperature)
     if not temperature > 0.0:

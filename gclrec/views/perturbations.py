@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
+from gclrec.common.devices import on_cpu
 from gclrec.encoders.base import Dimensions
 from gclrec.graph.sampling import bernoulli
 
@@ -27,7 +28,7 @@ def noise_directions(
         ``(count, D)``, each row of length 1, no number negative.
     """
     like = torch.empty(0) if like is None else like
-    drawn = torch.rand(count, dim, generator=generator, dtype=torch.float64)
+    drawn = torch.rand(count, dim, generator=generator, dtype=torch.float64, device="cpu")
     return torch.nn.functional.normalize(drawn, dim=1).to(like)
 
 
@@ -57,7 +58,7 @@ def add_noise_(
 
     [1] Yu et al., SIGIR 2022, https://arxiv.org/abs/2112.08679
     """
-    if x.is_cuda:
+    if not on_cpu(x.device):
         chosen = torch.randint(len(directions), (len(x),), generator=generator, device=x.device)
         return x.addcmul_(directions[chosen], x.sign(), value=eps)
     width = x.shape[1] if columns is None else columns.dim
