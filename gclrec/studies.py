@@ -51,6 +51,7 @@ def compare(
     against_field: bool = False,
     trials: int = 8,
     jobs: int = 1,
+    ray: str | None = None,
     folder: str | Path | None = None,
     progress: bool | object | None = None,
     callbacks: Iterable[object] = (),
@@ -75,6 +76,7 @@ def compare(
         trials: trials of each variant with ``against_field``; settings that are given are held.
         jobs: trainings at once, each in a process with its share of the threads. Callbacks are then called in
             threads, one at a time, with ``on_run_start`` and the events of phases, batches and epochs.
+        ray: address of a Ray cluster where these processes run; every machine reads and writes ``folder``.
         folder: where the runs are kept and the results are written; runs that it holds are not made again.
             A temporary folder if ``None``, which is removed with the returned object.
         progress: see :func:`gclrec.fit`.
@@ -113,14 +115,15 @@ def compare(
         own = {name: {key.replace("-", "_") for key in values} for name, values in (variants or {}).items()}
         held = given_names(settings)
         searches = searches_of(plan, lambda name: held | own.get(name, set()), trials)
-    pick_device(plan.common.device)
+    if ray is None:
+        pick_device(plan.common.device)
     if folder is not None:
         kept = ComparisonFolder(local_path(folder))
         kept.check_common(plan) if against_field else kept.check(plan)
     comparison = Comparison(plan, load(), folder)
     callbacks = tuple(callbacks)
     Callbacks(callbacks).call("on_comparison_start", comparison)
-    with shown(progress) as bars, workers_of(jobs, callbacks) as workers:
+    with shown(progress) as bars, workers_of(jobs, callbacks, ray=ray, device=common.device) as workers:
         every = [*bars, *callbacks]
         if against_field:
             comparison.tune(searches, every, workers)
@@ -231,6 +234,7 @@ def tune(
     space: Sequence[str] | Mapping[str, Any] = (),
     prune_after: int | None = None,
     jobs: int = 1,
+    ray: str | None = None,
     folder: str | Path | None = None,
     progress: bool | object | None = None,
     callbacks: Iterable[object] = (),
@@ -247,6 +251,7 @@ def tune(
         prune_after: epochs that every trial gets; a quarter of all if ``None``.
         jobs: trainings at once, each in a process with its share of the threads. Callbacks are then called in
             threads, one at a time, with ``on_run_start`` and the events of phases, batches and epochs.
+        ray: address of a Ray cluster where these processes run; every machine reads and writes ``folder``.
         folder: where the trials are kept, so that the search can be resumed; in memory if ``None``.
         progress: see :func:`gclrec.fit`.
         callbacks: see :mod:`gclrec.training.callbacks`. Further events are
@@ -269,7 +274,8 @@ def tune(
         prune_after=prune_after,
         trials=trials,
     )
-    pick_device(search.config.device)
+    if ray is None:
+        pick_device(search.config.device)
     tuning, dataset = Tuning(search, None if folder is None else local_path(folder)), None
     content = tuning.begun()
     if content is None:
@@ -277,7 +283,8 @@ def tune(
         content = prepare(search.config, dataset)
     training_on(content)  # refuses what cannot be tuned before a folder is made
     callbacks = tuple(callbacks)
-    with workers_of(jobs, callbacks) as workers, tuning.study(content) as study:
+    where = workers_of(jobs, callbacks, ray=ray, device=search.config.device)
+    with where as workers, tuning.study(content) as study:
         Callbacks(callbacks).call("on_tuning_start", tuning, dataset)
         with shown(progress) as bars:
             return tuning.run(study, content, callbacks=[*bars, *callbacks], workers=workers)

@@ -13,6 +13,7 @@ from rich.table import Table
 from gclrec.cli.console import (
     CONFIG,
     Json,
+    Ray,
     command,
     emit_json,
     main_of,
@@ -38,7 +39,7 @@ app = command("compare")
 
 _OWN = {
     *("augs", "methods", "grid", "seeds", "train_fractions", "same_steps", "against", "claim"),
-    *("against_field", "trials", "jobs"),
+    *("against_field", "trials", "jobs", "ray"),
     *("out", "config", "json"),
 }
 
@@ -112,6 +113,7 @@ def compare(
             help="Trainings at once, each in a process with its share of the threads and memory of its own."
         ),
     ] = 1,
+    ray: Ray = None,
     out: Annotated[
         Path | None,
         Parameter(
@@ -151,6 +153,7 @@ def compare(
             against_field=against_field,
             trials=trials,
             jobs=jobs,
+            ray=ray,
             folder=path,
             progress=True,
             callbacks=[_Title(console)],

@@ -42,6 +42,15 @@ Json = Annotated[bool, Parameter(negative=(), help="Print one JSON object as the
 """The ``--json`` flag of every command: tables then go to stderr, so that stdout is for machines."""
 
 
+Ray = Annotated[
+    str | None,
+    Parameter(
+        help="Address of a Ray cluster, such as auto or HOST:6379, where the trainings of --jobs run; all "
+        "its machines must see the folder of --out at the same path."
+    ),
+]
+"""The flag ``--ray``."""
+
 ConfigFile = Annotated[
     Path | None, Parameter(name="--config", help="TOML file with settings, named as the flags are.")
 ]

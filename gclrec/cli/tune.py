@@ -14,6 +14,7 @@ from gclrec.cli.console import (
     CONFIG,
     ConfigFile,
     Json,
+    Ray,
     command,
     emit_json,
     note_given,
@@ -32,7 +33,7 @@ from gclrec.studies import tune as run
 
 app = command("tune")
 
-_OWN = {"method", "trials", "space", "prune_after", "jobs", "out", "config", "json"}
+_OWN = {"method", "trials", "space", "prune_after", "jobs", "ray", "out", "config", "json"}
 _SHOWN = 10
 
 
@@ -79,6 +80,7 @@ def tune(
             help="Trials at once, each in a process with its share of the threads and memory of its own."
         ),
     ] = 1,
+    ray: Ray = None,
     out: Annotated[
         Path | None,
         Parameter(
@@ -106,6 +108,7 @@ def tune(
             space=space,
             prune_after=prune_after,
             jobs=jobs,
+            ray=ray,
             folder=path,
             progress=True,
             callbacks=[_Title(console, what)],

@@ -1,4 +1,4 @@
-"""Trainings in several local processes at once, each with its share of the threads.
+"""Trainings in several processes at once, on this machine or in a Ray cluster.
 
 The processes train and write run folders; callbacks, Optuna and everything else stay in this one. A process
 takes one training after another. One that is killed takes the training that it had with it, and is replaced.
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 
@@ -35,7 +35,96 @@ _NOT_PASSED_ON = ("on_trial", "on_best", "on_checkpoint", "on_end")
 _PATIENCE = 5.0  # seconds that a process has to end after SIGTERM
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 
-Process: TypeAlias = "subprocess.Popen[str]"
+CODE = "from gclrec.experiments.worker import serve; serve()"
+"""What a process that trains runs."""
+
+
+class Process(Protocol):
+    """A process that trains: what :class:`subprocess.Popen` has of it."""
+
+    @property
+    def stdin(self) -> Any:
+        """Where tasks are written to, as text."""
+
+    @property
+    def stdout(self) -> Any:
+        """Lines of what it says."""
+
+    def poll(self) -> int | None:
+        """Return its exit code, ``None`` while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit code once it has ended."""
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+
+
+class TrainingPlace(Protocol):
+    """Where processes that train run."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a process is kept for the next training."""
+
+    def start(self) -> Process:
+        """Start one."""
+
+    def provide(self, peak: float, jobs: int) -> None:
+        """Provide ``peak`` bytes for each process from now on.
+
+        Raises:
+            TooLargeError: there is not so much memory.
+        """
+
+    def close(self) -> None:
+        """Give back what belongs to no single process."""
+
+
+class ThisMachine:
+    """Processes of this machine, which share its threads and its memory.
+
+    Args:
+        jobs: how many there are at most.
+    """
+
+    keeps = True
+
+    def __init__(self, jobs: int) -> None:
+        self._threads = max(1, torch.get_num_threads() // jobs)
+        self._free = free_bytes()
+
+    def start(self) -> Process:
+        """Start a process with its share of the threads."""
+        # The path of this process, so that the same modules are found, whatever the working folder holds.
+        return subprocess.Popen(
+            [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {CODE}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            env=environment(self._threads),
+            start_new_session=True,  # an interrupt at the terminal is for this process alone
+        )
+
+    def provide(self, peak: float, jobs: int) -> None:
+        """Check that the free memory suffices."""
+        if peak * jobs > self._free:
+            fitting = int(self._free // peak)
+            change = f"give `jobs={fitting}`" if fitting else "give a smaller `dim`, or take less data"
+            found = f"{spoken_bytes(peak)} each and {spoken_bytes(self._free)} are free"
+            raise TooLargeError(f"{jobs} trainings at once need about {found}; {change}")
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Return the environment of a process that computes with so many threads."""
+    return {**os.environ, **dict.fromkeys(_THREADS, str(threads))}
+
 
 Train: TypeAlias = "Callable[[TrainConfig, Sequence[object]], object]"
 """Trains with some settings and calls ``on_epoch_end`` of some callbacks."""
@@ -46,15 +135,16 @@ class Workers:
 
     Args:
         jobs: how many at most.
+        place: where they run; on this machine if ``None``.
 
     Attributes:
         lock: held while callbacks are called; whatever is not safe in threads can take it too.
     """
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int, place: TrainingPlace | None = None) -> None:
         self.jobs = jobs
         self.lock = threading.RLock()
-        self._free = free_bytes()
+        self._place = ThisMachine(jobs) if place is None else place
         self._idle: queue.LifoQueue[Process | None] = queue.LifoQueue()
         self._processes: set[Process] = set()
         self._stopped = False
@@ -77,23 +167,19 @@ class Workers:
         return train
 
     def check_memory(self, trainings: Iterable[tuple[Path, TrainConfig | None]]) -> None:
-        """Check that the largest of some trainings fits into memory as often as there are processes.
+        """Check that there is memory for the largest of some trainings in all processes at once.
 
         Args:
             trainings: a run folder, and settings in place of its own, of each.
 
         Raises:
-            TooLargeError: it does not; says how many do.
+            TooLargeError: it does not; says what does.
         """
         peak = 0.0
         for folder, config in trainings:
             given = {} if config is None else {"settings": config.to_dict()}
             peak = max(peak, self._call("peak", (), folder=str(folder), **given))
-        if peak * self.jobs > self._free:
-            fitting = int(self._free // peak)
-            change = f"give `jobs={fitting}`" if fitting else "give a smaller `dim`, or take less data"
-            found = f"{spoken_bytes(peak)} each and {spoken_bytes(self._free)} are free"
-            raise TooLargeError(f"{self.jobs} trainings at once need about {found}; {change}")
+        self._place.provide(peak, self.jobs)
 
     def each(self, tasks: Mapping[str, Callable[[], None]]) -> None:
         """Do tasks in threads, as many at once as there are processes.
@@ -135,7 +221,12 @@ class Workers:
         """End all processes: with SIGTERM, and those that do not within seconds with SIGKILL."""
         with self.lock:
             self._stopped = True
-            processes, self._processes = self._processes, set()
+            processes = list(self._processes)
+        self._end(processes)
+        self._place.close()
+
+    def _end(self, processes: Iterable[Process]) -> None:
+        self._processes -= set(processes)
         for process in processes:
             process.terminate()
         until = time.monotonic() + _PATIENCE
@@ -154,30 +245,21 @@ class Workers:
                 process = self._started()
             return self._talk(process, {"task": task, "arguments": arguments}, Callbacks(callbacks))
         finally:
+            if process is not None and not self._place.keeps:
+                self._end([process])
+                process = None
             self._idle.put(process)
 
     def _started(self) -> Process:
-        # The path of this process, so that the same modules are found, whatever the working folder holds.
-        code = f"import sys; sys.path[:] = {sys.path!r}; from gclrec.experiments.worker import serve; serve()"
-        share = str(max(1, torch.get_num_threads() // self.jobs))
         with self.lock:
             if self._stopped:
                 raise InputError("stopped")
-            process = subprocess.Popen(
-                [sys.executable, "-c", code],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                encoding="utf-8",
-                env={**os.environ, **dict.fromkeys(_THREADS, share)},
-                start_new_session=True,  # an interrupt at the terminal is for this process alone
-            )
+            process = self._place.start()
             self._processes.add(process)
         return process
 
     def _talk(self, process: Process, task: Mapping[str, object], events: Callbacks) -> Any:
         tasks, told = process.stdin, process.stdout
-        assert tasks is not None
-        assert told is not None
         raised: BaseException | None = None
 
         def say(text: str) -> None:
@@ -222,19 +304,24 @@ def _ended(code: int) -> str:
 
 
 @contextmanager
-def workers_of(jobs: int, callbacks: Iterable[object]) -> Iterator[Workers | None]:
+def workers_of(
+    jobs: int, callbacks: Iterable[object], *, ray: str | None = None, device: str = "cpu"
+) -> Iterator[Workers | None]:
     """Yield what trains in several processes, ``None`` for one training at a time, in this process.
 
     Args:
         jobs: trainings at once.
         callbacks: that are to be called.
+        ray: address of a Ray cluster, where the processes run; on this machine if ``None``.
+        device: that a training is asked to use.
 
     Raises:
-        InputError: ``jobs`` is not positive, or a callback needs what stays in the other processes.
+        InputError: ``jobs`` is not positive, a callback needs what stays in the other processes, or the
+            cluster cannot be reached.
     """
     if jobs < 1:
         raise InputError(f"`jobs`: must be at least 1, got {jobs}")
-    if jobs == 1:
+    if jobs == 1 and ray is None:
         yield None
         return
     for event in _NOT_PASSED_ON:
@@ -242,7 +329,12 @@ def workers_of(jobs: int, callbacks: Iterable[object]) -> Iterator[Workers | Non
             raise InputError(
                 f"`jobs`: a callback has {event}, which other processes do not call; use one job"
             )
-    workers = Workers(jobs)
+    place: TrainingPlace | None = None
+    if ray is not None:
+        from gclrec.experiments.ray_cluster import RayCluster
+
+        place = RayCluster(ray, gpus=int(device == "cuda"))
+    workers = Workers(jobs, place)
     try:
         yield workers
     finally:

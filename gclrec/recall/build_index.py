@@ -196,7 +196,7 @@ def build_graph(task: Task) -> Index:
 
 
 def build_lists(task: Task) -> Index:
-    """Build inverted lists of plain vectors."""
+    """Build inverted lists of vectors at half precision."""
     began = time.perf_counter()
     task.progress("ivfflat: building")
     lists = InvertedLists.build(task.exact.vectors, compressed=False, seed=task.seed)
@@ -204,7 +204,7 @@ def build_lists(task: Task) -> Index:
 
 
 def build_compressed_lists(task: Task) -> Index:
-    """Build inverted lists of compressed vectors, or of plain ones if there are too few to learn from."""
+    """Build inverted lists of compressed vectors, or of others if there are too few to learn from."""
     if len(task.exact) < _LEAST_COMPRESSED:
         message = (
             f"ivfpq needs {_LEAST_COMPRESSED:,} items to learn {CODEWORDS} codewords from, found "

@@ -33,6 +33,8 @@ OVERFETCH = 4
 CODEWORDS = 256
 """Values that a part of a compressed vector can take."""
 
+_MANY = 8  # from so many queries on, lists are chosen by a matrix product
+
 
 class Structure(Protocol):
     """Something that proposes items; the index that holds it computes their exact scores."""
@@ -154,11 +156,13 @@ class InvertedLists:
     """Inverted lists by inner product with a centroid; a query looks into the best lists (IVF, [1]).
 
     The centroids are directions (spherical k-means): a mean of long and short vectors is long itself and
-    would draw all queries to a few crowded lists. Vectors are kept as they are, or product-quantised [2].
+    would draw all queries to a few crowded lists. Vectors are kept at half precision, which is read twice as
+    fast, or product-quantised [2].
 
     Args:
         lists: the faiss index.
         compressed: the lists hold product-quantised vectors.
+        scale: factor of the vectors in the lists, which keeps them within the range of half precision.
 
     [1] Sivic & Zisserman, ICCV 2003, https://doi.org/10.1109/ICCV.2003.1238663
     [2] Jegou et al., TPAMI 2011, https://doi.org/10.1109/TPAMI.2010.57
@@ -166,6 +170,7 @@ class InvertedLists:
 
     lists: Any
     compressed: bool
+    scale: float = 1.0
 
     @classmethod
     def build(cls, vectors: FloatArray, compressed: bool, *, seed: int) -> InvertedLists:
@@ -174,19 +179,25 @@ class InvertedLists:
         items, dim = vectors.shape
         count = max(1, round(min(4 * items**0.5, items / 16)))
         quantizer = faiss.IndexFlatIP(dim)
+        scale = 1.0
         if compressed:
             parts = next(parts for parts in range(max(1, dim // 4), 0, -1) if dim % parts == 0)
             lists = faiss.IndexIVFPQ(quantizer, dim, count, parts, 8, faiss.METRIC_INNER_PRODUCT)
             lists.pq.cp.seed = seed
             lists.pq.cp.min_points_per_centroid = 1  # otherwise faiss prints a warning
         else:
-            lists = faiss.IndexIVFFlat(quantizer, dim, count, faiss.METRIC_INNER_PRODUCT)
+            scale = 1.0 / (float(np.abs(vectors).max()) or 1.0)
+            half = faiss.ScalarQuantizer.QT_fp16
+            lists = faiss.IndexIVFScalarQuantizer(
+                quantizer, dim, count, half, faiss.METRIC_INNER_PRODUCT, False
+            )
         lists.cp.seed = seed
         lists.cp.spherical = True
         lists.cp.min_points_per_centroid = 1
-        lists.train(vectors)
-        lists.add(vectors)
-        return cls(lists, compressed)
+        scaled = vectors if compressed else vectors * np.float32(scale)
+        lists.train(scaled)
+        lists.add(scaled)
+        return cls(lists, compressed, scale)
 
     @cached_property
     def efforts(self) -> tuple[int, int]:
@@ -196,19 +207,48 @@ class InvertedLists:
     @property
     def settings(self) -> dict[str, Any]:
         """Number of lists, and of bytes a compressed vector."""
-        settings: dict[str, Any] = {"lists": self.efforts[1]}
+        settings: dict[str, Any] = {"lists": self.efforts[1], "scale": self.scale}
         if self.compressed:
             settings |= {"code_bytes": int(self.lists.code_size), "overfetch": OVERFETCH}
         return settings
 
     def propose(self, queries: FloatArray, count: int, effort: int) -> IntArray:
         """Look into the ``effort`` best lists."""
-        parameters = _faiss().IVFSearchParameters(nprobe=min(effort, self.efforts[1]))
-        if self.compressed:
-            count = max(count * OVERFETCH, CODEWORDS)
+        faiss = _faiss()
+        effort = min(effort, self.efforts[1])
+        parameters = faiss.IVFSearchParameters(nprobe=effort)
+        count = max(count * OVERFETCH, CODEWORDS) if self.compressed else count + count // 16 + 4
+        wanted = min(count, int(self.lists.ntotal))
         with _one_thread(len(queries) == 1):
-            wanted = min(count, int(self.lists.ntotal))
-            found: IntArray = self.lists.search(queries, wanted, params=parameters)[1]
+            found: IntArray
+            if len(queries) < _MANY:
+                found = self.lists.search(queries, wanted, params=parameters)[1]
+                return found
+            near, products = self._nearest(queries, effort)
+            found = np.empty((len(queries), wanted), dtype=np.int64)
+            scores = np.empty(found.shape, dtype=np.float32)
+            arrays = map(faiss.swig_ptr, (near, products, scores, found))
+            query = np.ascontiguousarray(queries, dtype=np.float32)
+            self.lists.search_preassigned_c(
+                len(query), faiss.swig_ptr(query), wanted, *arrays, False, parameters
+            )
+        return found
+
+    def _nearest(self, queries: FloatArray, effort: int) -> tuple[IntArray, FloatArray]:
+        """Return the numbers of the ``effort`` best lists of each query, best first, and their products.
+
+        A matrix product and NumPy's selection take 4 us of a query, faiss's search of the centroids 15 us (40
+        of 810 lists, 256 queries).
+        """
+        products = queries @ self._centroids.T
+        near = np.argpartition(products, -effort, axis=1)[:, -effort:]
+        best = np.take_along_axis(products, near, axis=1)
+        order = np.argsort(-best, axis=1)
+        return np.take_along_axis(near, order, axis=1), np.take_along_axis(best, order, axis=1)
+
+    @cached_property
+    def _centroids(self) -> FloatArray:
+        found: FloatArray = self.lists.quantizer.reconstruct_n(0, self.efforts[1])
         return found
 
     def faiss_index(self) -> Any:
@@ -218,8 +258,8 @@ class InvertedLists:
     def extended(self, vectors: FloatArray, known: int) -> InvertedLists:
         """Put further items into the present lists."""
         lists = _faiss().clone_index(self.lists)
-        lists.add(vectors[known:])
-        return InvertedLists(lists, self.compressed)
+        lists.add(vectors[known:] * np.float32(self.scale))
+        return replace(self, lists=lists)
 
 
 def load_structure(path: Path, backend: str, vectors: FloatArray, settings: Mapping[str, Any]) -> Structure:
@@ -243,7 +283,7 @@ def load_structure(path: Path, backend: str, vectors: FloatArray, settings: Mapp
         ):
             return replace(HnswGraph.of(index, layout, rest, vectors), tried=settings.get("tried", {}))
     elif backend != "hnsw" and isinstance(index, faiss.IndexIVF) and (index.ntotal, index.d) == vectors.shape:
-        return InvertedLists(index, backend == "ivfpq")
+        return InvertedLists(index, backend == "ivfpq", float(settings.get("scale", 1.0)))
     raise InputError(f"{path}: {index.ntotal:,} vectors of dimension {index.d} do not fit the manifest")
 
 

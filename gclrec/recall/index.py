@@ -248,7 +248,8 @@ class Index:
         block = max(1, _BLOCK // max(1, proposed.shape[1] * self.dim))
         for start in range(0, len(queries), block):
             some = proposed[start : start + block]
-            products = np.matmul(self.vectors[some], queries[start : start + block, :, None])[:, :, 0]
+            products = np.matmul(self.vectors.take(some, axis=0), queries[start : start + block, :, None])
+            products = products[:, :, 0]
             found, values = best_first(some, np.where(some < 0, np.float32(-np.inf), products), k)
             rows[start : start + block, : found.shape[1]] = found
             scores[start : start + block, : found.shape[1]] = values

@@ -70,10 +70,13 @@ class Lookup:
         place = np.searchsorted(self._sorted, keys)
         asked = np.flatnonzero(known)
         while len(asked):  # once, unless two texts share a hash
-            here = np.append(self._sorted, 0)[place] == keys
-            here[place == len(self._sorted)] = False
+            here = place < len(self._sorted)
+            here[here] = self._sorted[place[here]] == keys[here]
             asked, keys, place = asked[here], keys[here], place[here]
             rows = self._order[place]
+            if ids.dtype != pl.String:
+                found[asked] = rows
+                break
             same = (ids.gather(rows) == wanted.gather(asked)).to_numpy()
             found[asked[same]] = rows[same]
             asked, keys, place = asked[~same], keys[~same], place[~same] + 1

@@ -219,16 +219,11 @@ class Served:
         request: RecommendRequest | HistoryRequest,
     ) -> list[Recommended]:
         ids, scores, attributes = self._named(*found, request)
+        names = self._user_ids(users, rows, request.ids_as_strings)
         answers = [
-            Recommended(
-                user=raw if raw is None else self.spelled(self._user_id(row, raw), request.ids_as_strings),
-                source=source,
-                items=items,
-                scores=values,
-                attributes=known,
-            )
-            for raw, row, source, items, values, known in zip(
-                users, rows.tolist(), sources, ids, scores, attributes, strict=True
+            Recommended(user=user, source=source, items=items, scores=values, attributes=known)
+            for user, source, items, values, known in zip(
+                names, sources, ids, scores, attributes, strict=True
             )
         ]
         if request.explain:
@@ -297,7 +292,7 @@ class Served:
         rows = [*told, *(each for each in known if each not in set(told))]
         shown = np.array(rows[:_SHOWN], dtype=np.int64)
         return UserDetails(
-            user=self.spelled(self._user_id(row, raw), ids_as_strings),
+            user=self._user_ids([raw], np.array([row]), ids_as_strings)[0],
             trained=row >= 0,
             count=len(rows),
             items=self.catalogue.names(shown[None], self._as_strings(ids_as_strings))[0],
@@ -365,11 +360,18 @@ class Served:
             raise RequestError("unknown-item", f"unknown item {raw!r}", pointer=pointer)
         return row
 
-    def _user_id(self, row: int, raw: int | str) -> int | str:
-        """Return the id of a user of the run as the data spells it, and any other as it is."""
-        if row < 0:
-            return raw
-        return int(raw) if self.recommender.users.ids.dtype == pl.Int64 else str(raw)
+    def _user_ids(
+        self, users: Sequence[int | str | None], rows: IntArray, as_strings: bool | None
+    ) -> list[Any]:
+        """Return the ids of users as the data spells them, those that the run does not know as they are."""
+        whole = self.recommender.users.ids.dtype == pl.Int64
+        found = [
+            raw if raw is None or row < 0 else int(raw) if whole else str(raw)
+            for raw, row in zip(users, rows.tolist(), strict=True)
+        ]
+        if self._as_strings(as_strings):
+            return [raw if raw is None else str(raw) for raw in found]
+        return found
 
     def _as_strings(self, asked: bool | None) -> bool:
         return self.ids_as_strings if asked is None else asked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -37,8 +38,12 @@ class Ended:
         return dict(json.loads(self.out.splitlines()[-1]))
 
 
-def begin(*arguments: object, limits: Mapping[int, int] | None = None) -> subprocess.Popen[str]:
-    """Start a command, under limits of :mod:`resource` if there are any."""
+def begin(
+    *arguments: object,
+    limits: Mapping[int, int] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[str]:
+    """Start a command, under limits of :mod:`resource` and with further variables if there are any."""
 
     def limit() -> None:
         for kind, most in (limits or {}).items():
@@ -46,7 +51,12 @@ def begin(*arguments: object, limits: Mapping[int, int] | None = None) -> subpro
 
     command = [sys.executable, "-m", "gclrec", *map(str, arguments)]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=limit
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=limit,
+        env={**os.environ, **(environment or {})},
     )
 
 

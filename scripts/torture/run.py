@@ -2,6 +2,7 @@
 
     python scripts/torture/run.py kill --rounds 20 --seed 0
     python scripts/torture/run.py fuzz --count 10000 --seed 0
+    python scripts/torture/run.py ranks --rounds 20 --seed 0
     python scripts/torture/run.py serve --seconds 1200 --seed 0 --run runs/gowalla
 
 The exit code is 1 if anything ended badly. What each campaign does is told in its module and in
@@ -19,6 +20,7 @@ from pathlib import Path
 import concurrency
 import kill
 import limits
+import ranks
 import serving
 import signals
 from rounds import COMMANDS
@@ -29,7 +31,9 @@ def main() -> int:
     if sys.argv[1:2] == ["fuzz"]:
         return subprocess.call([sys.executable, str(Path(__file__).with_name("fuzz.py")), *sys.argv[2:]])
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("campaign", choices=["kill", "limits", "signals", "concurrency", "serve", "fuzz"])
+    parser.add_argument(
+        "campaign", choices=["kill", "limits", "signals", "concurrency", "ranks", "serve", "fuzz"]
+    )
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", default=(), choices=COMMANDS, help="for kill and limits")
@@ -47,9 +51,8 @@ def main() -> int:
         )
         print(json.dumps(by_command, indent=2))
         return int(any(count.get("faults") for count in by_command.values()))
-    found = {"signals": signals, "concurrency": concurrency}[given.campaign].campaign(
-        given.rounds, given.seed
-    )
+    others = {"signals": signals, "concurrency": concurrency, "ranks": ranks}
+    found = others[given.campaign].campaign(given.rounds, given.seed)
     print(json.dumps(found))
     return int(bool(found["faults"]))
 

@@ -145,15 +145,15 @@ def test_errors_of_callbacks_come_back(workers: Workers, tmp_path: Path) -> None
 def test_more_than_the_memory_holds_is_refused(workers: Workers, tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
     workers.check_memory([(run.path, None)])
-    before = workers._free
+    before = workers._place._free
     try:
-        workers._free = 1
+        workers._place._free = 1
         with pytest.raises(
             TooLargeError, match=r"2 trainings at once need about .* each and 0.0 GiB are free"
         ):
             workers.check_memory([(run.path, TrainConfig.from_dict(run.settings(), source="run"))])
     finally:
-        workers._free = before
+        workers._place._free = before
 
 
 def test_memory_is_checked_before_large_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,33 @@ def test_ties_among_proposals_go_by_row(built: dict[str, Index]) -> None:
         assert (rows[:, 1:] > rows[:, :-1])[level].all()
 
 
+@pytest.mark.parametrize("effort", [1, 5, 1000])
+def test_many_queries_look_into_the_lists_that_few_look_into(built: dict[str, Index], effort: int) -> None:
+    for structure in (built["ivfflat"].structure, built["ivfpq"].structure):
+        assert isinstance(structure, InvertedLists)
+        together = structure.propose(QUERIES, 30, effort)
+        one_by_one = np.concatenate([structure.propose(query[None], 30, effort) for query in QUERIES])
+        assert together.shape == one_by_one.shape
+        same = np.sort(together, axis=1) == np.sort(one_by_one, axis=1)
+        assert same.mean() > 0.99  # equal approximate scores at the end of a list may differ
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+def test_lists_at_half_precision_hold_vectors_of_any_size(scale: float) -> None:
+    """Half precision ends at 65,504 and at 6e-8."""
+    index = build_index(VECTORS * np.float32(scale), numbered(ITEMS), backend="ivfflat", queries=QUERIES)
+    assert index.quality is not None
+    assert index.quality.recall >= 0.95
+    more = clustered(50, 9) * np.float32(scale)
+    whole = index.extended(more, pl.Series(np.arange(ITEMS, ITEMS + 50)))
+    rows, scores = whole.search(QUERIES, 20)
+    vectors = np.concatenate([VECTORS * np.float32(scale), more])
+    exact = Index.exact(vectors, numbered(ITEMS + 50)).search(QUERIES, 20)[0]
+    assert (rows >= ITEMS).any()
+    assert np.mean([np.isin(row, other).mean() for row, other in zip(rows, exact, strict=True)]) > 0.94
+    np.testing.assert_allclose(scores, np.einsum("bd,bkd->bk", QUERIES, vectors[rows]), rtol=1e-4)
+
+
 def test_zero_and_negative_scores() -> None:
     vectors = np.array([[0.0], [-1.0], [-0.0], [-2.0], [1.0]], dtype=np.float32)
     structure = HnswGraph.build(vectors, "inner product", seed=0)

@@ -48,6 +48,12 @@ def test_processes_at_once_lose_nothing() -> None:
     assert (found["lost"], found["faults"]) == (0, 0)
 
 
+def test_a_training_whose_process_is_killed_goes_on() -> None:
+    import ranks
+
+    assert ranks.campaign(1, seed=3) == {"rounds": 1, "begun": 1, "faults": 0}
+
+
 def test_a_service_answers_as_python_does_and_loses_nothing() -> None:
     pytest.importorskip("uvicorn")
     import serving
