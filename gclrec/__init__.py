@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gclrec.graph.bipartite import BipartiteGraph as BipartiteGraph
     from gclrec.losses.info_nce import info_nce as info_nce
     from gclrec.losses.ranking_losses import bpr as bpr
+    from gclrec.recall.batch_recommender import BatchRecommender as BatchRecommender
     from gclrec.recall.build_index import build_index as build_index
     from gclrec.recall.index import Index as Index
     from gclrec.recall.recommender import Recommender as Recommender
@@ -55,6 +56,7 @@ __all__, __getattr__, __dir__ = lazy(
         "gclrec.graph.bipartite": "BipartiteGraph",
         "gclrec.losses.info_nce": "info_nce",
         "gclrec.losses.ranking_losses": "bpr",
+        "gclrec.recall.batch_recommender": "BatchRecommender",
         "gclrec.recall.build_index": "build_index",
         "gclrec.recall.index": "Index",
         "gclrec.recall.recommender": "Recommender",

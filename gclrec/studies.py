@@ -19,6 +19,7 @@ from gclrec.experiments.comparison import ComparisonFolder, Plan, make_plan
 from gclrec.experiments.field import FIELD, searches_of, tune_field, tuned_rows
 from gclrec.experiments.findings import Findings, analyse
 from gclrec.experiments.parallel import Workers, workers_of
+from gclrec.experiments.ray_cluster import cluster_at
 from gclrec.experiments.run_cells import run_comparison
 from gclrec.experiments.search import Search, make_search, need_optuna, training_on
 from gclrec.experiments.summary import sentences
@@ -123,7 +124,7 @@ def compare(
     comparison = Comparison(plan, load(), folder)
     callbacks = tuple(callbacks)
     Callbacks(callbacks).call("on_comparison_start", comparison)
-    with shown(progress) as bars, workers_of(jobs, callbacks, ray=ray, device=common.device) as workers:
+    with shown(progress) as bars, workers_of(jobs, callbacks, cluster_at(ray, common.device)) as workers:
         every = [*bars, *callbacks]
         if against_field:
             comparison.tune(searches, every, workers)
@@ -283,7 +284,7 @@ def tune(
         content = prepare(search.config, dataset)
     training_on(content)  # refuses what cannot be tuned before a folder is made
     callbacks = tuple(callbacks)
-    where = workers_of(jobs, callbacks, ray=ray, device=search.config.device)
+    where = workers_of(jobs, callbacks, cluster_at(ray, search.config.device))
     with where as workers, tuning.study(content) as study:
         Callbacks(callbacks).call("on_tuning_start", tuning, dataset)
         with shown(progress) as bars:

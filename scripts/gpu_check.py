@@ -29,6 +29,9 @@ from torch.overrides import TorchFunctionMode
 
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.settings.methods import METHODS
+from gclrec.training.batches import Batch
+from gclrec.training.build import inputs_of
+from gclrec.training.prepare import prepare, requested
 from gclrec.training.trainer import Trainer
 
 app = App(name="gpu_check", help=__doc__, version_flags=[])
@@ -98,19 +101,21 @@ def branches_of_gpus() -> Iterator[None]:
         yield
 
 
-def graph_of(dataset: str, device: torch.device) -> BipartiteGraph:
-    """Return the training graph of a data set on a device."""
-    return train_graph(dataset).to(device)
-
-
-def small_trainer(method: str, graph: BipartiteGraph) -> Trainer:
+def small_trainer(method: str, dataset: str, device: torch.device) -> Trainer:
     """Return a trainer of a method at a size where every part of it has something to do."""
     settings: dict[str, Any] = {"dim": 16, "batch_size": 128}
-    own = METHODS[method].settings
     small = {"num_negatives": 32, "num_prototypes": 8, "queue_size": 64}
-    settings |= {name: value for name, value in small.items() if name in own}
-    config = config_of(method)
-    return Trainer(type(config)(**{**config.to_dict(), **settings}), graph)
+    settings |= {name: value for name, value in small.items() if name in METHODS[method].settings}
+    config, load = requested(dataset, settings, method=method)
+    data = prepare(config, load())
+    graph, given = inputs_of(data.config, data.split.train, data.attributes, device)
+    return Trainer(data.config, graph, **given)
+
+
+def endless(trainer: Trainer) -> Iterator[tuple[Batch, ...]]:
+    """Yield batches, pass after pass."""
+    while True:
+        yield from trainer.batches
 
 
 def steps_of(trainer: Trainer, count: int) -> tuple[list[float], Tensor]:
@@ -118,7 +123,7 @@ def steps_of(trainer: Trainer, count: int) -> tuple[list[float], Tensor]:
     model = trainer.model
     model.train()
     model.objective.begin_epoch(1, model.encoder, model.graph)
-    batches, views = iter(trainer.batches), trainer.views()
+    batches, views = endless(trainer), trainer.views()
     losses, gradient = [], torch.empty(0)
     for number in range(count):
         losses.append(float(trainer.step(next(batches), next(views))["total"]))
@@ -130,7 +135,7 @@ def steps_of(trainer: Trainer, count: int) -> tuple[list[float], Tensor]:
 
 def waits_of(trainer: Trainer) -> tuple[int, int | None]:
     """Return how often a step waits for the GPU: as counted, and as CUDA warns (``None`` without CUDA)."""
-    batches, views = iter(trainer.batches), trainer.views()
+    batches, views = endless(trainer), trainer.views()
     trainer.step(next(batches), next(views))  # what is made once is not a step's
     with HostWaits() as waits:
         trainer.step(next(batches), next(views))
@@ -149,10 +154,10 @@ def waits_of(trainer: Trainer) -> tuple[int, int | None]:
 def differences(method: str, dataset: str, device: torch.device, steps: int) -> dict[str, Any]:
     """Return how far a device is from the CPU, and how often its steps wait."""
     with branches_of_gpus():
-        expected, reference = steps_of(small_trainer(method, graph_of(dataset, torch.device("cpu"))), steps)
+        expected, reference = steps_of(small_trainer(method, dataset, torch.device("cpu")), steps)
         with SameDraws():
-            losses, gradient = steps_of(small_trainer(method, graph_of(dataset, device)), steps)
-        counted, warned = waits_of(small_trainer(method, graph_of(dataset, device)))
+            losses, gradient = steps_of(small_trainer(method, dataset, device), steps)
+        counted, warned = waits_of(small_trainer(method, dataset, device))
     gaps = [abs(a - b) / max(abs(b), 1e-6) for a, b in zip(losses, expected, strict=True)]
     error = float((gradient - reference).norm() / reference.norm())
     return {"loss": max(gaps), "gradient": error, "counted_waits": counted, "warned_waits": warned}
@@ -245,7 +250,10 @@ def check(
     show(f"{device} beside the CPU, {steps} steps on {small}", header, rows, {"check": found, "wrong": wrong})
     epochs: dict[str, dict[str, float]] = {}
     if timed:
-        graph, speed = graph_of(dataset, where), bandwidth(where, 2**30 if where.type == "cuda" else 2**26)
+        graph, speed = (
+            train_graph(dataset).to(where),
+            bandwidth(where, 2**30 if where.type == "cuda" else 2**26),
+        )
         epochs = {method: epoch_of(method, graph, dim, speed) for method in timed}
         lines = [
             (

@@ -305,15 +305,14 @@ def _ended(code: int) -> str:
 
 @contextmanager
 def workers_of(
-    jobs: int, callbacks: Iterable[object], *, ray: str | None = None, device: str = "cpu"
+    jobs: int, callbacks: Iterable[object], cluster: Callable[[], TrainingPlace] | None = None
 ) -> Iterator[Workers | None]:
     """Yield what trains in several processes, ``None`` for one training at a time, in this process.
 
     Args:
         jobs: trainings at once.
         callbacks: that are to be called.
-        ray: address of a Ray cluster, where the processes run; on this machine if ``None``.
-        device: that a training is asked to use.
+        cluster: makes the place where the processes run; on this machine if ``None``.
 
     Raises:
         InputError: ``jobs`` is not positive, a callback needs what stays in the other processes, or the
@@ -321,7 +320,7 @@ def workers_of(
     """
     if jobs < 1:
         raise InputError(f"`jobs`: must be at least 1, got {jobs}")
-    if jobs == 1 and ray is None:
+    if jobs == 1 and cluster is None:
         yield None
         return
     for event in _NOT_PASSED_ON:
@@ -329,12 +328,7 @@ def workers_of(
             raise InputError(
                 f"`jobs`: a callback has {event}, which other processes do not call; use one job"
             )
-    place: TrainingPlace | None = None
-    if ray is not None:
-        from gclrec.experiments.ray_cluster import RayCluster
-
-        place = RayCluster(ray, gpus=int(device == "cuda"))
-    workers = Workers(jobs, place)
+    workers = Workers(jobs, None if cluster is None else cluster())
     try:
         yield workers
     finally:

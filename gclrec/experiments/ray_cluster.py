@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from gclrec.common.errors import InputError, TooLargeError
@@ -215,3 +216,8 @@ def _signals_kept() -> Iterator[None]:
     finally:
         if main:
             signal.signal(signal.SIGTERM, before)
+
+
+def cluster_at(address: str | None, device: str) -> Callable[[], RayCluster] | None:
+    """Return what joins the cluster at an address, if there is one, for trainings on some device."""
+    return None if address is None else partial(RayCluster, address, gpus=int(device == "cuda"))

@@ -9,12 +9,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 import gclrec
 from gclrec.common.errors import InputError, TooLargeError
 from gclrec.experiments.parallel import Workers, workers_of
+from gclrec.experiments.ray_cluster import cluster_at
+from gclrec.recall.recommender import Recommender
 from gclrec.runs.folder import RunFolder
+from tests.recall.fake_run import write_run
 
 from .test_parallel import DATA, SMALL, new_run
 
@@ -38,7 +42,7 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def workers(address: str) -> Iterator[Workers]:
-    with workers_of(2, (), ray=address) as made:
+    with workers_of(2, (), cluster_at(address, "cpu")) as made:
         assert made is not None
         yield made
 
@@ -103,6 +107,21 @@ def test_what_waits_for_a_machine_can_be_stopped(workers: Workers, tmp_path: Pat
     waiting.join(20)
     assert not waiting.is_alive()
     assert "SIGKILL" in str(raised[0])
+
+
+def test_batches_of_users_on_the_cluster(address: str, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    expected = pl.concat(Recommender.load(run.path).recommend_all(4))
+    ray.init(address, log_to_driver=False, logging_level="error")
+    try:
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        users = ray.data.read_parquet(str(run.path / "embeddings" / "users.parquet"), columns=["id"])
+        how = {"fn_constructor_args": (str(run.path),), "fn_constructor_kwargs": {"k": 4}}
+        found = users.map_batches(gclrec.BatchRecommender, batch_size=8, concurrency=1, **how)
+        table = pl.from_pandas(found.to_pandas())
+    finally:
+        ray.shutdown()
+    assert table.sort("user", "rank").equals(expected.sort("user", "rank"))
 
 
 def test_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

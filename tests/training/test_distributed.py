@@ -130,7 +130,10 @@ def fail_on(rank: int) -> None:
 
 
 def train_in(count: int, names: list[str], out: Path) -> dict[str, list[float]]:
-    context, port = multiprocessing.get_context("spawn"), free_port()
+    # Where it can, one process imports everything, and the others are forked from it.
+    forks = "forkserver" in multiprocessing.get_all_start_methods()
+    context, port = multiprocessing.get_context("forkserver" if forks else "spawn"), free_port()
+    context.set_forkserver_preload([__name__])
     started = [context.Process(target=work, args=(rank, count, port, names, out)) for rank in range(count)]
     for process in started:
         process.start()
