@@ -105,7 +105,7 @@ class ThisMachine:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
-            env=environment(self._threads),
+            env={**os.environ, **threads_of(self._threads)},
             start_new_session=True,  # an interrupt at the terminal is for this process alone
         )
 
@@ -121,9 +121,9 @@ class ThisMachine:
         """Do nothing."""
 
 
-def environment(threads: int) -> dict[str, str]:
-    """Return the environment of a process that computes with so many threads."""
-    return {**os.environ, **dict.fromkeys(_THREADS, str(threads))}
+def threads_of(count: int) -> dict[str, str]:
+    """Return the variables of a process that computes with so many threads."""
+    return dict.fromkeys(_THREADS, str(count))
 
 
 Train: TypeAlias = "Callable[[TrainConfig, Sequence[object]], object]"

@@ -8,68 +8,24 @@ import math
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from gclrec.common.errors import InputError, TooLargeError
-from gclrec.experiments.parallel import CODE, Process, environment
+from gclrec.experiments.parallel import CODE, Process, threads_of
+from gclrec.experiments.ray_host import Host
 from gclrec.training.estimate import spoken_bytes
 
 _ANSWER = 2.0  # seconds in which a host answers
-
-
-class Host:
-    """An actor: holds one process that trains on its machine, and passes on what both sides write.
-
-    Args:
-        threads: of the process.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", CODE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-            env=environment(threads) | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-
-    def write(self, text: str) -> bool:
-        """Pass on a task or an answer; return whether there was somebody to take it."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(text)
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            return False
-        return True
-
-    def read(self) -> str:
-        """Return the next line of the process, empty once it has ended."""
-        assert self._process.stdout is not None
-        return self._process.stdout.readline()
-
-    def poll(self) -> int | None:
-        """Return the exit code of the process, ``None`` while it runs."""
-        return self._process.poll()
-
-    def wait(self) -> int:
-        """Return its exit code once it has ended."""
-        return self._process.wait()
-
-    def send(self, number: int) -> None:
-        """Send it a signal."""
-        self._process.send_signal(number)
 
 
 class RayProcess:
     """A process on a machine of the cluster, as :class:`~gclrec.experiments.parallel.Process` has it.
 
     Args:
-        host: handle of its :class:`Host`.
+        host: handle of its :class:`~gclrec.experiments.ray_host.Host`.
     """
 
     def __init__(self, host: Any) -> None:
@@ -178,7 +134,7 @@ class RayCluster:
         import ray
 
         host = ray.remote(Host).options(max_concurrency=4, **self._resources)
-        return RayProcess(host.remote(self._threads))
+        return RayProcess(host.remote(CODE, threads_of(self._threads)))
 
     def provide(self, peak: float, jobs: int) -> None:  # noqa: ARG002 - what has no room waits
         """Declare the memory of each process.

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 import gclrec
 from gclrec.common.errors import InputError, TooLargeError
@@ -121,7 +122,7 @@ def test_batches_of_users_on_the_cluster(address: str, tmp_path: Path) -> None:
         table = pl.from_pandas(found.to_pandas())
     finally:
         ray.shutdown()
-    assert table.sort("user", "rank").equals(expected.sort("user", "rank"))
+    assert_frame_equal(table.sort("user", "rank"), expected.sort("user", "rank"))
 
 
 def test_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,8 @@ def test_processes_at_once_lose_nothing() -> None:
 def test_a_training_whose_process_is_killed_goes_on() -> None:
     import ranks
 
-    assert ranks.campaign(1, seed=3) == {"rounds": 1, "begun": 1, "faults": 0}
+    found = ranks.campaign(1, seed=3)
+    assert (found["rounds"], found["faults"]) == (1, 0)
 
 
 def test_a_service_answers_as_python_does_and_loses_nothing() -> None:
