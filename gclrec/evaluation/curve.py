@@ -19,7 +19,7 @@ from gclrec.evaluation.groups import AMONG_GROUPS
 from gclrec.evaluation.ranking import named, places_among, top_k_scaled
 from gclrec.losses.base import SCORES
 
-MOST_USERS = 8192
+MOST_USERS = 4096
 """Validation users on whom a number is chosen during training."""
 
 
@@ -48,9 +48,10 @@ class Curve:
         self.k, self.metric = int(cut), metric
         self.valid = split.valid.select(np.isin(split.valid.user, users))
         self.users = np.unique(self.valid.user)
-        hidden = [split.train, *([] if split.removed is None else [split.removed])]
-        user, item = (np.concatenate([getattr(part, side) for part in hidden]) for side in ("user", "item"))
-        self.seen = Ragged.from_pairs(user, item, split.train.num_users).take(self.users)
+        hidden = [part for part in (split.train, split.removed) if part is not None]
+        self.seen = Ragged.of_rows(
+            self.users, [(part.user, part.item) for part in hidden], split.train.num_users
+        )
         self.rows, self.columns = embeddings.users[torch.from_numpy(self.users)], embeddings.items
         self.among: Tensor | None = None
         if self.group in AMONG_GROUPS:

@@ -118,13 +118,8 @@ def evaluate(
     lost = 0
     for start in range(0, max(len(users), 1), RANKED):
         some = users[start : start + RANKED]
-        row_of = np.full(num_users, -1, dtype=np.int32)
-        row_of[some] = np.arange(len(some), dtype=np.int32)
-        places = [np.flatnonzero(row_of[user] >= 0) for user, _ in hidden]  # other users do not matter
-        theirs = [(user[at], item[at]) for (user, item), at in zip(hidden, places, strict=True)]
-        hidden_user, hidden_item = (np.concatenate(part) for part in zip(*theirs, strict=True))
-        lost += int(relevant.contains(hidden_user, hidden_item).sum())
-        seen = Ragged.from_pairs(row_of[hidden_user], hidden_item, len(some))
+        seen = Ragged.of_rows(some, hidden, num_users)
+        lost += int(relevant.contains(some[seen.owners()], seen.values).sum())
         rows = vectors[torch.from_numpy(some)]
         items, _ = top_k(rows, item_vectors, wanted.ks[-1], seen=seen, block_size=block_size)
         lists[start : start + RANKED] = items.cpu().numpy()

@@ -104,7 +104,9 @@ def spoken_bytes(count: float) -> str:
     return f"{count / 2**30:.1f} GiB"
 
 
-def estimated(data: TrainingData, *, force: bool = False) -> CostEstimate:
+def estimated(
+    data: TrainingData, *, force: bool = False, rankings: Mapping[str, float] | None = None
+) -> CostEstimate:
     """Predict what :func:`~gclrec.training.fit.fit` will take, from a few steps and rankings on this machine.
 
     The steps are those of a trainer that is thrown away, so the run itself is what it would have been. What
@@ -115,6 +117,7 @@ def estimated(data: TrainingData, *, force: bool = False) -> CostEstimate:
     Args:
         data: what the run is trained on.
         force: measure even where the memory cannot suffice.
+        rankings: seconds of ``validate`` and ``test``, where they are known.
 
     Raises:
         InputError: the memory does not suffice; says how much is needed and what to change.
@@ -127,7 +130,7 @@ def estimated(data: TrainingData, *, force: bool = False) -> CostEstimate:
     least = resident_bytes() + _certain_bytes(config, data.split)
     if least > available and not force:
         raise _too_large(config, least, available)
-    found = _of_baseline(data, config) if config.baseline else _of_model(data, config)
+    found = _of_baseline(data, config) if config.baseline else _of_model(data, config, rankings)
     if not (found.fits or force):
         raise _too_large(config, found.peak_bytes, available)
     return found
@@ -135,7 +138,9 @@ def estimated(data: TrainingData, *, force: bool = False) -> CostEstimate:
 
 def _of_pilot(data: TrainingData, *, force: bool) -> CostEstimate:
     recipes = [replace(data, config=recipe) for recipe in recipes_for(data.config).values()]
-    found = [estimated(recipe, force=force) for recipe in recipes]
+    found: list[CostEstimate] = []
+    for recipe in recipes:  # their vectors are of one length, so ranking with them takes as long
+        found.append(estimated(recipe, force=force, rankings=found[0].seconds if found else None))
     longest = max(found, key=lambda each: each.total)
     num_pairs = len(data.split.train)
     part = min(1.0, PILOT_PAIRS / max(num_pairs, 1))
@@ -172,7 +177,7 @@ def _certain_bytes(config: TrainConfig, split: Split) -> float:
     return edges + 24.0 * float(config.dim) * (train.num_users + train.num_items)
 
 
-def _of_model(data: TrainingData, config: TrainConfig) -> CostEstimate:
+def _of_model(data: TrainingData, config: TrainConfig, rankings: Mapping[str, float] | None) -> CostEstimate:
     began = time.perf_counter()
     trainer = new_trainer(config, data.split.train, attributes=data.attributes, exposed=data.exposed)
     built = time.perf_counter() - began
@@ -183,16 +188,19 @@ def _of_model(data: TrainingData, config: TrainConfig) -> CostEstimate:
     valid_users, test_users = (_ranked(split, part, config) for part in ("valid", "test"))
     write = state / _WRITTEN
     train = built + first + each * (steps - 1) + rounds * write
-    validate = test = 0.0
-    if valid_users:
-        validate = _validations(trainer, split, config, valid_users)
-    if test_users:
-        test = _evaluation(trainer.model.embeddings(), split, "test", config).at(test_users)
+    if rankings is None:
+        ranked = {"validate": 0.0, "test": 0.0}
+        if valid_users:
+            ranked["validate"] = _validations(trainer, split, config, valid_users)
+        if test_users:
+            ranked["test"] = _evaluation(trainer.model.embeddings(), split, "test", config).at(test_users)
+    else:
+        ranked = {part: rankings[part] for part in ("validate", "test")}
     parameters = sum(p.nbytes for p in trainer.model.parameters())
     peak = max(
         peak_rss_mb() * 2**20, resident_bytes() + parameters + _REPORT + _later_bytes(split, test_users)
     )
-    seconds = {"train": train, "validate": validate, "test": test}
+    seconds = {"train": train, **ranked}
     if config.refit and valid_users:
         seconds["refit"] = train
     return CostEstimate(seconds, peak, available_bytes(), steps)

@@ -215,10 +215,9 @@ def evaluate_on(
     if vectors is not None:
         return evaluate(vectors.users, vectors.items, train, targets, exclude=exclude, **how)
     assert not isinstance(ranker, Embeddings)
-    known = [train] if exclude is None else [train, exclude]
-    user, item = (np.concatenate([getattr(part, side) for part in known]) for side in ("user", "item"))
+    known = [part for part in (train, exclude) if part is not None]
     users = np.unique(targets.user).astype(np.int64)
-    seen = Ragged.from_pairs(user, item, train.num_users).take(users)
+    seen = Ragged.of_rows(users, [(part.user, part.item) for part in known], train.num_users)
     lists = ranker.top_k(users, max(config.ks), seen)
     degrees = train.item_degrees()
     members = {
