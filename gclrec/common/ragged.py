@@ -98,11 +98,12 @@ class Ragged:
         asked = np.asarray(rows, dtype=np.int64)
         place = np.full(num_rows, -1, dtype=np.int64)
         place[asked] = np.arange(len(asked))
-        found: list[tuple[npt.ArrayLike, npt.ArrayLike]] = []
+        owners, values = [], []
         for row, value in pairs:
-            at = np.flatnonzero(place[row] >= 0)
-            found.append((place[np.asarray(row)[at]], np.asarray(value)[at]))
-        return cls.from_pairs(*map(np.concatenate, zip(*found, strict=True)), len(asked))
+            at = np.flatnonzero(place[np.asarray(row)] >= 0)
+            owners.append(place[np.asarray(row)[at]])
+            values.append(np.asarray(value)[at])
+        return cls.from_pairs(np.concatenate(owners), np.concatenate(values), len(asked))
 
     @classmethod
     def from_lists(cls, lists: Iterable[npt.ArrayLike]) -> Ragged:
