@@ -64,6 +64,7 @@ class LowRank:
 
         [2] Knyazev, SIAM Journal on Scientific Computing 2001, https://doi.org/10.1137/S1064827500366124
         """
+        from scipy.linalg import LinAlgWarning
         from scipy.sparse.linalg import lobpcg
 
         if rank < 1:
@@ -82,6 +83,7 @@ class LowRank:
         with warnings.catch_warnings():
             # LOBPCG warns where it solves a small problem densely and where rounding ends its progress.
             warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("ignore", LinAlgWarning)
             _, items = lobpcg(
                 gram, start.to(weight.dtype).numpy(), tol=_TOLERANCE, maxiter=_MAX_ITERATIONS, largest=True
             )

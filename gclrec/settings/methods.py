@@ -25,12 +25,15 @@ class Method:
         space: where a search looks for settings that are not good within their declared span.
         recipes: settings that a pilot chooses between, by name, the first for data that nothing can be chosen
             on.
+        head_starts: of recipes, by what part of its figure one is ahead after few steps that is level after
+            many.
     """
 
     settings: Mapping[str, str | int | float | bool]
     source: str
     space: Mapping[str, Span] = field(default_factory=dict)
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    head_starts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def read_methods(path: Path) -> dict[str, Method]:
             table["source"],
             {setting: Span(*ends) for setting, ends in table.get("space", {}).items()},
             {each: recipe(method) for each, method in table.get("recipes", {}).items()},
+            table.get("head_starts", {}),
         )
         for name, table in tables.items()
     }

@@ -30,6 +30,7 @@ from typing import Any
 from torch import Tensor
 
 from gclrec.common.errors import InputError
+from gclrec.settings.methods import AUTO, METHODS
 
 
 class StopTraining(Exception):  # noqa: N818 - as StopIteration: not an error
@@ -150,8 +151,13 @@ class Pilot:
             return f"recipe {self.recipe}, the first, since there is nothing to choose by"
         last = {trial["recipe"]: trial for trial in self.trials}
         best = last.pop(self.recipe)
+        ahead = {
+            name: f" less a head start of {part:.0%}" for name, part in METHODS[AUTO].head_starts.items()
+        }
         others = [
-            f"{name} {trial['value']:.4f}" for name, trial in last.items() if trial["value"] is not None
+            f"{name} {trial['value']:.4f}{ahead.get(name, '')}"
+            for name, trial in last.items()
+            if trial["value"] is not None
         ]
         return (
             f"recipe {self.recipe} of {len(last) + 1}: {best['value'] or 0.0:.4f} on validation after "

@@ -20,6 +20,7 @@ from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.splits import Split
 from gclrec.settings.budget import BATCH_SIZE, STEPS, num_steps, replaced
 from gclrec.settings.config import TrainConfig
+from gclrec.settings.methods import AUTO, METHODS
 from gclrec.settings.validation import recipes_for
 from gclrec.training.callbacks import Callbacks, Pilot
 from gclrec.training.results import validated
@@ -46,7 +47,8 @@ def run_pilot(
     """Choose a recipe on validation.
 
     In each round the recipes that are left are trained for more steps than before, each with its schedule
-    from start to end, and the best third of them goes on, until one is left. The rounds have equal shares of
+    from start to end, and the best third of them goes on, until one is left; a figure counts less its head
+    start (:class:`~gclrec.settings.methods.Method`). The rounds have equal shares of
     ``config.pilot`` times the steps of the run, of which 1,600 count at most. Where there are more than
     :data:`PILOT_PAIRS` training pairs, trials see a sample of the users: these keep all their pairs, and the
     cost of the pilot does not grow with the data. Equal seeds choose the same; a recipe whose loss becomes
@@ -59,7 +61,7 @@ def run_pilot(
         begun: what was done before an interruption.
         given: of :func:`~gclrec.training.trainer.new_trainer`.
     """
-    recipes = recipes_for(config)
+    recipes, ahead = recipes_for(config), METHODS[AUTO].head_starts
     left, trials = list(recipes), [] if begun is None else list(begun.trials)
     finals = {(trial["recipe"], trial["steps"]): trial["value"] for trial in trials}
     rounds = _rounds(len(left)) if len(split.valid) else []
@@ -82,7 +84,7 @@ def run_pilot(
                 trial = {"recipe": name, "steps": steps, "value": finals[name, steps]}
                 trials.append({**trial, "seconds": time.perf_counter() - began})
                 events.call("on_trial", Pilot(tuple(trials)))
-            values[name] = finals[name, steps] or 0.0
+            values[name] = (finals[name, steps] or 0.0) / (1.0 + ahead.get(name, 0.0))
         left.sort(key=values.__getitem__, reverse=True)
         left = left[: -(-count // KEPT)]
     best = left[0]

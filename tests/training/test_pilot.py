@@ -198,3 +198,19 @@ def test_the_estimate_has_the_pilot_in_it() -> None:
     found = estimated(data)
     assert found.seconds["pilot"] > 0
     assert found.seconds["pilot"] < found.seconds["train"]
+
+
+def test_a_head_start_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipes = {name: RECIPES[name] for name in ("slow", "good")}
+    chosen = []
+    for ahead in (0.0, 0.5, 99.0):
+        method = Method({"pilot": 0.3}, "of a test", recipes=recipes, head_starts={"good": ahead})
+        monkeypatch.setitem(METHODS, AUTO, method)  # type: ignore[index]
+        pilot = gclrec.fit(DATA, method=AUTO, **QUICK).values["pilot"]
+        slow, good = (trial["value"] for trial in pilot["trials"])
+        assert (pilot["recipe"] == "good") == (good / (1.0 + ahead) > slow)
+        chosen.append(pilot["recipe"])
+    assert chosen[0] == "good"
+    assert chosen[-1] == "slow"
+    told = str(Pilot(tuple(pilot["trials"]), "slow", {}))
+    assert told.endswith(f"beside good {good:.4f} less a head start of 9900%")
