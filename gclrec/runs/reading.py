@@ -62,7 +62,8 @@ def settings_of(run: Path) -> dict[str, Any]:
         return values
     if not isinstance(settings, dict):
         raise InputError(f"{pilot}: damaged, found settings = {settings!r}")
-    return {name: value for name, value in values.items() if name not in ("pilot", "held")} | settings
+    merged = {name: value for name, value in values.items() if name not in ("pilot", "held")} | settings
+    return {name: value for name, value in merged.items() if value is not None}
 
 
 def usual_columns(run: Path) -> dict[str, str]:

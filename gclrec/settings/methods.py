@@ -99,6 +99,6 @@ def method_settings(name: str, *, given: Collection[str] = ()) -> Mapping[str, A
     if name not in METHODS:
         raise InputError(f"--method: {name!r} is not one of {', '.join(METHODS)}")
     method = METHODS[name]
-    chosen = {setting for recipe in method.recipes.values() for setting in recipe}
+    chosen = {setting for recipe in method.recipes.values() for setting in (*recipe, "epochs", "steps")}
     held = sorted(chosen.intersection(given))
     return {**method.settings, "held": held} if held else method.settings

@@ -150,18 +150,23 @@ class Pilot:
         if not self.trials:
             return f"recipe {self.recipe}, the first, since there is nothing to choose by"
         last = {trial["recipe"]: trial for trial in self.trials}
-        best = last.pop(self.recipe)
+        longest, *shorter = (trial for trial in reversed(self.trials) if trial["recipe"] == self.recipe)
+        best, fewer = longest, ""
+        if shorter and (self.settings or {}).get("steps") == shorter[0]["steps"]:
+            best = shorter[0]
+            worse = f"{longest['steps']} steps were worse ({longest['value'] or 0.0:.4f})"
+            fewer = f"; {worse}, so the run takes {best['steps']}"
         ahead = {
             name: f" less a head start of {part:.0%}" for name, part in METHODS[AUTO].head_starts.items()
         }
         others = [
             f"{name} {trial['value']:.4f}{ahead.get(name, '')}"
             for name, trial in last.items()
-            if trial["value"] is not None
+            if name != self.recipe and trial["value"] is not None
         ]
         return (
-            f"recipe {self.recipe} of {len(last) + 1}: {best['value'] or 0.0:.4f} on validation after "
-            f"{best['steps']} steps" + (f", beside {', '.join(others)}" if others else "")
+            f"recipe {self.recipe} of {len(last)}: {best['value'] or 0.0:.4f} on validation after "
+            f"{best['steps']} steps" + (f", beside {', '.join(others)}" if others else "") + fewer
         )
 
 

@@ -23,7 +23,7 @@ from gclrec.settings.budget import BATCH_SIZE, budgeted, num_steps
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.validation import recipes_for
 from gclrec.training.fit import fitted
-from gclrec.training.pilot import PILOT_PAIRS, run_steps, trial_size
+from gclrec.training.pilot import PILOT_PAIRS, rounds_of, run_steps, trial_size
 from gclrec.training.prepare import TrainingData
 from gclrec.training.results import TABLE_USERS, evaluate_on, peak_rss_mb, shape_of
 from gclrec.training.trainer import Trainer, new_trainer
@@ -144,15 +144,17 @@ def _of_pilot(data: TrainingData, *, force: bool) -> CostEstimate:
     longest = max(found, key=lambda each: each.total)
     num_pairs = len(data.split.train)
     part = min(1.0, PILOT_PAIRS / max(num_pairs, 1))
-    trials = 0.0
+    whole = []  # seconds of the steps that trials of a recipe have their share of
     for recipe, each in zip(recipes, found, strict=True):
         config = budgeted(recipe.config, num_pairs)
         steps = run_steps(config, num_pairs, part) / num_steps(config, num_pairs)
         size = trial_size(config, part) / (config.batch_size or BATCH_SIZE)
-        trials += each.seconds["train"] * steps * size / len(found) * data.config.pilot
+        whole.append(each.seconds["train"] * steps * size)
+    rounds = rounds_of(data.config, part)
+    shares = [max(whole) if count == 1 else sum(whole) / len(whole) for count in rounds]
     return replace(
         longest,
-        seconds={"pilot": trials, **longest.seconds},
+        seconds={"pilot": data.config.pilot * sum(shares) / max(len(rounds), 1), **longest.seconds},
         peak_bytes=max(each.peak_bytes for each in found),
     )
 

@@ -18,7 +18,7 @@ from gclrec.common.arrays import renumbered
 from gclrec.common.errors import CollapseWarning, InputWarning
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.splits import Split
-from gclrec.settings.budget import BATCH_SIZE, STEPS, num_steps, replaced
+from gclrec.settings.budget import BATCH_SIZE, num_steps, replaced
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import AUTO, METHODS
 from gclrec.settings.validation import recipes_for
@@ -36,6 +36,10 @@ PILOT_PAIRS = 500_000
 """Training pairs of a trial on large data, about: those of a sample of the users."""
 
 
+PILOT_STEPS = 1000
+"""Steps of a run that trials have their share of, at most."""
+
+
 def chosen(config: TrainConfig, pilot: Pilot) -> TrainConfig:
     """Return the settings of a run with those of the recipe that its pilot has chosen."""
     return replace(config, pilot=0.0, held=(), **(pilot.settings or {}))
@@ -44,15 +48,16 @@ def chosen(config: TrainConfig, pilot: Pilot) -> TrainConfig:
 def run_pilot(
     config: TrainConfig, split: Split, events: Callbacks, begun: Pilot | None = None, **given: Any
 ) -> Pilot:
-    """Choose a recipe on validation.
+    """Choose a recipe on validation, and maybe fewer steps than the run would take.
 
     In each round the recipes that are left are trained for more steps than before, each with its schedule
     from start to end, and the best third of them goes on, until one is left; a figure counts less its head
-    start (:class:`~gclrec.settings.methods.Method`). The rounds have equal shares of
-    ``config.pilot`` times the steps of the run, of which 1,600 count at most. Where there are more than
-    :data:`PILOT_PAIRS` training pairs, trials see a sample of the users: these keep all their pairs, and the
-    cost of the pilot does not grow with the data. Equal seeds choose the same; a recipe whose loss becomes
-    infinite is out.
+    start (:class:`~gclrec.settings.methods.Method`). The best one is tried for longer still where
+    :func:`rounds_of` says so; if that is worse, it has learned too much of small data already, and the run
+    takes the steps of the trial before. The rounds have equal shares of ``config.pilot`` times the steps of
+    the run, of which :data:`PILOT_STEPS` count at most. Where there are more than :data:`PILOT_PAIRS` training
+    pairs, trials see a sample of the users: these keep all their pairs, and the cost of the pilot does not
+    grow with the data. Equal seeds choose the same; a recipe whose loss becomes infinite is out.
 
     Args:
         config: settings with a pilot and a budget.
@@ -64,18 +69,17 @@ def run_pilot(
     recipes, ahead = recipes_for(config), METHODS[AUTO].head_starts
     left, trials = list(recipes), [] if begun is None else list(begun.trials)
     finals = {(trial["recipe"], trial["steps"]): trial["value"] for trial in trials}
-    rounds = _rounds(len(left)) if len(split.valid) else []
-    total = sum(rounds)
     few = of_some_users(split, numbered_anew=all(each is None for each in given.values()))
     part = len(few.train) / max(len(split.train), 1)
+    counts = rounds_of(config, part) if len(split.valid) else []
     lengths = {name: run_steps(each, len(split.train), part) for name, each in recipes.items()}
-    for count in rounds:
-        share = config.pilot / len(rounds) / count
+    for count in counts:
+        share = config.pilot / len(counts) / count
         values: dict[str, float] = {}
         for name in left:
             steps = max(1, round(share * lengths[name]))
             if (name, steps) not in finals:
-                events.call("on_phase_start", "pilot", len(trials) + 1, total)
+                events.call("on_phase_start", "pilot", len(trials) + 1, sum(counts))
                 began = time.perf_counter()
                 short = replaced(
                     recipes[name], {"steps": steps, "batch_size": trial_size(recipes[name], part)}
@@ -88,14 +92,33 @@ def run_pilot(
         left.sort(key=values.__getitem__, reverse=True)
         left = left[: -(-count // KEPT)]
     best = left[0]
+    recipe = recipes[best]
+    tried = sorted((steps, value or 0.0) for (name, steps), value in finals.items() if name == best)
+    if counts[-1:] == [1] and len(tried) > 1 and tried[-1][1] < tried[-2][1]:
+        recipe = replaced(recipe, {"steps": tried[-2][0]})
     settings = {
-        name: value
-        for name, value in recipes[best].to_dict().items()
-        if getattr(config, name) != getattr(recipes[best], name) and name not in ("pilot", "held")
+        name: getattr(recipe, name)
+        for name in config.known
+        if getattr(config, name) != getattr(recipe, name) and name not in ("pilot", "held")
     }
     pilot = Pilot(tuple(trials), best, settings)
     events.call("on_trial", pilot)
     return pilot
+
+
+def rounds_of(config: TrainConfig, part: float) -> list[int]:
+    """Return how many recipes each round of a pilot tries.
+
+    The last one tries a single recipe, the best, for more steps than the round before, where it may find that
+    less is better: where the budget is free, and trials see all pairs.
+
+    Args:
+        config: settings with a pilot.
+        part: the share of the training pairs that trials see.
+    """
+    counts = _rounds(len(recipes_for(config)))
+    free = part == 1.0 and not {"epochs", "steps"}.intersection(config.held)
+    return [*counts, 1] if counts and free else counts
 
 
 def of_some_users(split: Split, *, numbered_anew: bool = True) -> Split:
@@ -133,7 +156,7 @@ def run_steps(config: TrainConfig, num_pairs: int, part: float) -> int:
         part: the share of them that trials see.
     """
     # A run may ask for more and stop early.
-    return min(round(num_steps(config, num_pairs) / part), STEPS)
+    return min(round(num_steps(config, num_pairs) / part), PILOT_STEPS)
 
 
 def trial_size(config: TrainConfig, part: float) -> int:

@@ -108,9 +108,9 @@ def test_a_pilot_on_large_data_sees_whole_users(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_trials_on_a_sample_have_as_many_pairs_as_in_the_run() -> None:
-    """Of a run of one pass over large data: more steps of smaller batches; never more than 1,600."""
+    """Of a run of one pass over large data: more steps of smaller batches; never more than 1,000."""
     config = TrainConfig(steps=400, batch_size=40_000)
-    assert [run_steps(config, 16_000_000, part) for part in (1.0, 0.5, 0.01)] == [400, 800, 1600]
+    assert [run_steps(config, 16_000_000, part) for part in (1.0, 0.5, 0.01)] == [400, 800, 1000]
     assert [trial_size(config, part) for part in (1.0, 0.5, 0.01)] == [40_000, 20_000, 2048]
     assert trial_size(replace(config, batch_size=128), 0.5) == 128
 
@@ -147,7 +147,7 @@ def test_auto_is_the_method_of_a_run_that_chooses_nothing(tmp_path: Path) -> Non
         assert layered_config(given, auto=True).pilot == 0
     assert layered_config({}, method="lightgcn", auto=True).pilot == 0
     assert layered_config({}).pilot == 0
-    for text, pilot in (("dim = 8", 0.3), ("dim = 8\nmethod = 'sgl'", 0), ("loss = 'bpr'", 0)):
+    for text, pilot in (("dim = 8", 0.4), ("dim = 8\nmethod = 'sgl'", 0), ("loss = 'bpr'", 0)):
         (tmp_path / "mine.toml").write_text(text)
         assert layered_config({}, config=tmp_path / "mine.toml", auto=True).pilot == pilot
 
@@ -214,3 +214,36 @@ def test_a_head_start_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen[-1] == "slow"
     told = str(Pilot(tuple(pilot["trials"]), "slow", {}))
     assert told.endswith(f"beside good {good:.4f} less a head start of 9900%")
+
+
+@pytest.mark.parametrize("falls", [True, False])
+def test_a_run_takes_fewer_steps_where_more_are_worse(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, falls: bool
+) -> None:
+    """The best recipe is tried once more for twice as long, if nobody has asked for a budget."""
+
+    def value(short: TrainConfig, *_: object) -> float:
+        return 0.5 - 0.001 * num_steps(short, 1) * (1 if falls else -1) + short.learning_rate
+
+    monkeypatch.setattr(trials, "_value", value)
+    recipes = {name: {**RECIPES[name], "epochs": 10} for name in ("slow", "good")}
+    method = Method({"pilot": 0.4}, "of a test", recipes=recipes)
+    monkeypatch.setitem(METHODS, AUTO, method)  # type: ignore[index]
+    quick = {"batch_size": 128, "dim": 8, "num_layers": 1}
+    run = gclrec.fit(DATA, folder=tmp_path / "run", **quick)
+    made = [(trial["recipe"], trial["steps"]) for trial in run.values["pilot"]["trials"]]
+    whole = num_steps(replace(run.config, epochs=10, steps=None), len(run.split.train))
+    few = round(0.1 * whole)
+    assert made == [("slow", few), ("good", few), ("good", round(0.2 * whole))]
+    assert (run.config.steps, run.config.epochs) == ((few, None) if falls else (None, 10))
+    assert ("so the run takes" in str(run.result.pilot)) == falls
+    loaded = gclrec.load_run(tmp_path / "run")
+    assert loaded.config == run.config
+    again = gclrec.fit(DATA, start_from=tmp_path / "run")  # its settings are read without the pilot's
+    assert num_steps(again.config, len(run.split.train)) < whole
+    for held in ({"epochs": 10}, {"steps": 50}):
+        asked = gclrec.fit(DATA, **quick, **held)
+        assert len(asked.values["pilot"]["trials"]) == 2
+        assert {name: getattr(asked.config, name) for name in held} == held
+    monkeypatch.setattr(trials, "PILOT_PAIRS", 300)
+    assert len(gclrec.fit(DATA, **quick).values["pilot"]["trials"]) == 2
