@@ -36,7 +36,7 @@ PILOT_PAIRS = 500_000
 """Training pairs of a trial on large data, about: those of a sample of the users."""
 
 
-PILOT_STEPS = 1000
+PILOT_STEPS = 800
 """Steps of a run that trials have their share of, at most."""
 
 
@@ -55,9 +55,9 @@ def run_pilot(
     start (:class:`~gclrec.settings.methods.Method`). The best one is tried for longer still where
     :func:`rounds_of` says so; if that is worse, it has learned too much of small data already, and the run
     takes the steps of the trial before. The rounds have equal shares of ``config.pilot`` times the steps of
-    the run, of which :data:`PILOT_STEPS` count at most. Where there are more than :data:`PILOT_PAIRS` training
-    pairs, trials see a sample of the users: these keep all their pairs, and the cost of the pilot does not
-    grow with the data. Equal seeds choose the same; a recipe whose loss becomes infinite is out.
+    the run, of which :data:`PILOT_STEPS` count at most. Of more than :data:`PILOT_PAIRS` training pairs,
+    trials see those of a sample of the users, so the cost of the pilot does not grow with the data. Equal
+    seeds choose the same; a recipe whose loss becomes infinite is out.
 
     Args:
         config: settings with a pilot and a budget.
