@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     load_dataset = load
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__, __getattr__, __dir__ = lazy(
     __name__,

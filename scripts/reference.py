@@ -1,23 +1,28 @@
 """Write the files generated from the code: ``python scripts/reference.py [NAME ...]``.
 
-``methods``, ``settings`` and ``datasets`` (its catalogue) are pages of docs/reference, ``typed`` is
-gclrec/settings/typed.py, from which editors complete the keywords of ``gclrec.fit``. Without a name all are
-written.
+``typed`` is gclrec/settings/typed.py, from which editors complete the keywords of ``gclrec.fit``; the others
+are pages of docs/reference (``datasets``: its catalogue). Without a name all are written.
 """
 
 from __future__ import annotations
 
+import inspect
+import json
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+from cyclopts import App
+
 from gclrec.baselines import BASELINES
+from gclrec.cli.commands import app as COMMANDS  # noqa: N812
 from gclrec.common.declaration import Around, Span
 from gclrec.common.shell import flag
 from gclrec.data.catalog.entries import CATALOG
+from gclrec.serving.openapi import document
 from gclrec.settings.config import CoreSettings, TrainConfig
 from gclrec.settings.methods import DEPARTURES, METHODS
 from gclrec.settings.methods_table import METHOD_COLUMNS, method_rows
@@ -25,6 +30,14 @@ from gclrec.settings.registries import REGISTRIES, RunSetting
 
 ROOT = Path(__file__).resolve().parent.parent
 DATASETS = ROOT / "docs" / "reference" / "datasets.md"
+BOUNDS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "minLength": "with a length of at least",
+    "maxLength": "at most",
+}
+"""Words for the bounds of a JSON schema."""
 
 
 def methods_page() -> str:
@@ -156,6 +169,120 @@ def datasets_page() -> str:
     return before + begin + "\n".join(lines) + end + rest.partition(end)[2]
 
 
+def commands_page() -> str:
+    """Return docs/reference/commands.md."""
+    lines = [
+        "# Commands",
+        "",
+        "Every command with its own flags; `gclrec COMMAND --help` prints the same. `train`, `compare` and",
+        "`tune` take every [setting](settings.md) as a flag too. Made by `python scripts/reference.py`.",
+        "",
+        "Exit codes: 0 done, 2 bad input or a file that cannot be read or written (one line on stderr), 130",
+        "interrupted, 143 terminated. `--json` prints one JSON object as the last line on stdout.",
+    ]
+    for names, app in _apps(COMMANDS, ("gclrec",)):
+        default = app.default_command
+        if default is None:
+            continue
+        first, _, rest = inspect.cleandoc(default.__doc__ or "").partition("\n\n")
+        rows = [
+            _row(
+                (
+                    ", ".join(f"`{name}`" for name in argument.names),
+                    str(_default_of(argument)),
+                    argument.parameter.help or "",
+                )
+            )
+            for argument in app.assemble_argument_collection()
+            if argument.parameter.show is not False and _own(argument)
+        ]
+        lines += ["", f"## {' '.join(names)}", "", " ".join(first.split())]
+        lines += ["", rest.strip()] if rest.strip() else []
+        lines += ["", *_head(("argument", "default", "meaning")), *rows]
+    return "\n".join(lines) + "\n"
+
+
+def _apps(app: App, names: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], App]]:
+    """Yield the commands below one, by the words that call them."""
+    for name in app:
+        if not name.startswith("-"):
+            yield (*names, name), app[name]
+            yield from _apps(app[name], (*names, name))
+
+
+def _own(argument: Any) -> bool:
+    """Return whether an argument of a command is none of the settings that several commands share."""
+    return (
+        argument.name != "*" and argument.name.removeprefix("--").replace("-", "_") not in TrainConfig.known
+    )
+
+
+def _default_of(argument: Any) -> str:
+    default = argument.field_info.default
+    if argument.required:
+        return "needed"
+    return "" if default in (None, (), False, argument.field_info.empty) else f"`{_plain(default)}`"
+
+
+def http_page() -> str:
+    """Return docs/reference/http.md."""
+    api = document()
+    schemas = api["components"]["schemas"]
+    lines = [
+        "# HTTP",
+        "",
+        "What `gclrec serve` answers ([how to](../how-to/serve.md)): the OpenAPI document of `/openapi.json`",
+        "as a page. Made by `python scripts/reference.py`. Errors are problem JSON (RFC 9457).",
+        "",
+        "## Addresses",
+        "",
+        *_head(("address", "what it does", "takes", "gives")),
+    ]
+    for path, operations in api["paths"].items():
+        for method, operation in operations.items():
+            taken = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            given = next(iter(operation["responses"]["200"]["content"].items()))
+            cells = (
+                f"`{method.upper()} {path}`",
+                operation["summary"],
+                _kind(taken.get("schema", {})),
+                _kind(given[1]["schema"]) if given[0] == "application/json" else f"`{given[0]}`",
+            )
+            lines.append(_row(cells))
+    lines += ["", "## Messages"]
+    for name, schema in sorted(schemas.items()):
+        lines += ["", f"### {name}", ""]
+        lines += [schema["description"], ""] if "description" in schema else []
+        if "properties" not in schema:
+            lines.append(f"{_kind(schema)}.")
+            continue
+        needed = schema.get("required", ())
+        lines += _head(("field", "type", "default", "meaning"))
+        for field, about in schema["properties"].items():
+            default = "needed" if field in needed else f"`{json.dumps(about.get('default'))}`"
+            lines.append(_row((f"`{field}`", _kind(about), default, about.get("description", ""))))
+    return "\n".join(lines) + "\n"
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    """Return the type of a JSON schema in words, with links to the messages of the page."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(map(_kind, schema["anyOf"]))
+    if "enum" in schema:
+        return _several(tuple(map(str, schema["enum"])))
+    kind = schema.get("type", "anything" if schema else "")
+    if kind == "array":
+        most = f", at most {schema['maxItems']:,}" if "maxItems" in schema else ""
+        return f"list of {_kind(schema.get('items', {}))}{most}"
+    if schema.get("maximum") == 2**63 - 1:
+        return "64-bit integer"
+    bounds = [f"{word} {schema[key]:,}" for key, word in BOUNDS.items() if key in schema]
+    return f"{kind} {', '.join(bounds)}".strip()
+
+
 def typed_module(config: type[CoreSettings] = TrainConfig) -> str:
     """Return gclrec/settings/typed.py.
 
@@ -235,6 +362,8 @@ def _searched(search: Span | Around | None) -> str:
 PAGES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "methods": (ROOT / "docs" / "reference" / "methods.md", methods_page),
     "settings": (ROOT / "docs" / "reference" / "settings.md", settings_page),
+    "commands": (ROOT / "docs" / "reference" / "commands.md", commands_page),
+    "http": (ROOT / "docs" / "reference" / "http.md", http_page),
     "typed": (ROOT / "gclrec" / "settings" / "typed.py", typed_module),
     "datasets": (DATASETS, datasets_page),
 }

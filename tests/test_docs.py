@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from draw_diagrams import pictures
+
+import gclrec
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -44,3 +47,33 @@ def test_links_out_of_the_site_name_files(page: Path) -> None:
         r"`((?:scripts|docs|gclrec|tests|deploy)/[\w./-]+\.\w+)`", page.read_text(encoding="utf-8")
     ):
         assert (DOCS.parent / name).exists(), name
+
+
+def test_the_pictures_are_those_of_the_code() -> None:
+    """The floors are read off the tests of the layout."""
+    for name, text in pictures().items():
+        path = DOCS / "images" / name
+        assert path.read_text(encoding="utf-8") == text, "run: python scripts/draw_diagrams.py"
+
+
+def test_every_public_name_is_in_the_reference(site: Path) -> None:
+    page = (site / "reference" / "api.html").read_text(encoding="utf-8")
+    for name in gclrec.__all__:
+        assert re.search(rf'id="gclrec\.{name}"|id="gclrec\.[\w.]+\.{name}"', page), name
+
+
+@pytest.mark.parametrize("text", ["README.md", "docs/index.md"])
+def test_both_entrances_lead_to_every_tutorial(text: str) -> None:
+    page = (DOCS.parent / text).read_text(encoding="utf-8")
+    for tutorial in (DOCS / "tutorials").glob("*.md"):
+        assert f"tutorials/{tutorial.name})" in page
+
+
+def test_the_readme_links_to_files() -> None:
+    page = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    for name in re.findall(r"""(?:\]\(|srcset="|src=")([^)"#:]+)[)"#]""", page):
+        assert (DOCS.parent / name).is_file(), name
+
+
+def test_the_citation_is_of_this_version() -> None:
+    assert f"version: {gclrec.__version__}\n" in (DOCS.parent / "CITATION.cff").read_text(encoding="utf-8")
