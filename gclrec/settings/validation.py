@@ -69,7 +69,8 @@ def validate(config: TrainConfig) -> TrainConfig:
 def recipes_for(config: TrainConfig) -> dict[str, TrainConfig]:
     """Return what a pilot chooses between: the settings with those of each recipe that are not held.
 
-    Recipes that the settings held do not suit are left out, and so are those that come out as one before.
+    Recipes that the settings held do not suit are left out, one without layer 0 where cold items get theirs
+    from attributes too, and so are those that come out as one before.
     Where ``aug`` is held, a recipe with views of its own contrasts two of those that are asked for. Epochs of
     a recipe count where the budget of the run is none of steps.
 
@@ -92,6 +93,13 @@ def recipes_for(config: TrainConfig) -> dict[str, TrainConfig]:
         recipe = replaced(config, {"pilot": 0.0, "held": (), **own})
         try:
             validate(recipe)
+            if (
+                recipe.attributes == "input"
+                and recipe.arguments("encoder").get("layer_weights") == "mean_without_0"
+            ):
+                raise InputError(
+                    "--attributes: input gives layer 0 to cold items, which mean_without_0 leaves out"
+                )
         except InputError as error:
             refused.append(error)
             continue

@@ -247,3 +247,11 @@ def test_a_run_takes_fewer_steps_where_more_are_worse(
         assert {name: getattr(asked.config, name) for name in held} == held
     monkeypatch.setattr(trials, "PILOT_PAIRS", 300)
     assert len(gclrec.fit(DATA, **quick).values["pilot"]["trials"]) == 2
+
+
+def test_a_recipe_without_layer_0_is_none_for_attributes_as_input() -> None:
+    names = {
+        use: list(recipes_for(layered_config({"dataset": DATA, "attributes": use}, method=AUTO)))
+        for use in ("none", "map", "input")
+    }
+    assert names == {"none": ["dense", "sparse"], "map": ["dense", "sparse"], "input": ["dense"]}
