@@ -79,18 +79,20 @@ def methods_page() -> str:
         "",
         f"{_several(BASELINES)} are fitted once,",
         "on the CPU, without epochs, and use the same split, evaluation and run folder. `popularity`,",
-        "`pure_svd` and `ials` have vectors and can be exported and served; `ials` solves for new users and",
-        "items exactly as it does in training. The others rank without vectors: `gclrec export` and",
-        "`recommend` say so in one line, and `gclrec evaluate` fits them again, to the same numbers.",
-        "`--refit` fits to train and validation together. `content_knn` and `linear_map` need attributes of",
-        "the items ([attributes](../how-to/attributes.md)). `ease` needs 8 bytes for each pair of items (7",
-        "GiB for 30,000) and says so where they are not free.",
+        "`group_popularity`, `pure_svd` and `ials` have vectors and can be exported and served; `ials`",
+        "solves for new users and items exactly as it does in training. The others rank without vectors:",
+        "`gclrec export` and `recommend` say so in one line, and `gclrec evaluate` fits them again, to the",
+        "same numbers. `--refit` fits to train and validation together. `content_knn` and `linear_map` need",
+        "attributes of the items, `group_popularity` those of the users",
+        "([attributes](../how-to/attributes.md)). `ease` needs 8 bytes for each pair of items (7 GiB for",
+        "30,000) and says so where they are not free.",
         "",
         *_head(("baseline", "score of item `j` for user `u`", "settings")),
     ]
     for name, entry in BASELINES.items():
         used = [flag(found.setting.name) for found in entry.declared.values()]
-        used += ["--item-attributes", "--attribute-min-count"] if entry.needs_attributes else []
+        if entry.attributes_of is not None:
+            used += [f"--{entry.attributes_of.removesuffix('s')}-attributes", "--attribute-min-count"]
         lines.append(_row((f"`{name}`", entry.about, ", ".join(f"`{each}`" for each in used) or "none")))
     return "\n".join(lines) + "\n"
 

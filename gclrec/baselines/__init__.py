@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gclrec.baselines.content_knn import content_knn
 from gclrec.baselines.ease import ease
 from gclrec.baselines.gf_cf import gf_cf
+from gclrec.baselines.group_popularity import group_popularity
 from gclrec.baselines.ials import ials
 from gclrec.baselines.item_knn import item_knn
 from gclrec.baselines.linear_map import linear_map
@@ -27,12 +28,12 @@ class Baseline:
     Args:
         fit: ``(graph, **settings) -> Scorer``; its annotated keyword arguments are settings of a run.
         about: the score of item ``j`` for user ``u``.
-        needs_attributes: whether it takes the items' attributes too, as ``fit(graph, items, ...)``.
+        attributes_of: ``"users"`` or ``"items"``, whose attributes it takes too: ``fit(graph, table, ...)``.
     """
 
     fit: Callable[..., Scorer]
     about: str
-    needs_attributes: bool = False
+    attributes_of: str | None = None
 
     @property
     def declared(self) -> Mapping[str, Declared]:
@@ -42,16 +43,21 @@ class Baseline:
 
 BASELINES: Mapping[str, Baseline] = {
     "popularity": Baseline(popularity, "training interactions of `j`"),
+    "group_popularity": Baseline(
+        group_popularity,
+        "share of `j` in the interactions of the users with the attributes of `u`",
+        attributes_of="users",
+    ),
     "item_knn": Baseline(item_knn, "sum of `cos(i, j)` over the user's items among the nearest of `j`"),
     "content_knn": Baseline(
         content_knn,
         "TF-IDF cosine of the user's items together and `j`, by the items' attributes",
-        needs_attributes=True,
+        attributes_of="items",
     ),
     "linear_map": Baseline(
         linear_map,
         "`w_u c_j`, a linear map of the attributes of `j`, fitted for each user to all items of training",
-        needs_attributes=True,
+        attributes_of="items",
     ),
     "pure_svd": Baseline(pure_svd, "`r_u Q q_j`, from the truncated SVD of the interaction matrix"),
     "gf_cf": Baseline(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from gclrec.common.declaration import Declared, declarations
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
 from gclrec.evaluation.cold_items import ColdItems
+from gclrec.evaluation.cold_users import ColdUsers
 from gclrec.evaluation.curve import MOST_USERS, by_length, drawn, lengths_of
 from gclrec.losses.base import SCORES
 
@@ -36,6 +37,7 @@ class Scoring(nn.Module):
     Args:
         score: a name in :data:`SCORINGS`.
         cold: what becomes of items whose vectors were predicted; ``None`` where none are.
+        cold_users: what becomes of users whose vectors were predicted; likewise.
         settings: keyword arguments of its function.
 
     The exponent of ``calibrated`` is a buffer, so it is saved with the model. It is 1 (the inner product)
@@ -44,9 +46,17 @@ class Scoring(nn.Module):
 
     exponent: Tensor
 
-    def __init__(self, score: str = "dot", *, cold: ColdItems | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        score: str = "dot",
+        *,
+        cold: ColdItems | None = None,
+        cold_users: ColdUsers | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__()
-        self.score, self.settings, self.cold = score, settings, cold
+        self.score, self.settings = score, settings
+        self.cold, self.cold_users = cold, cold_users
         self.register_buffer("exponent", torch.ones((), dtype=torch.float64))
 
     @property
@@ -57,7 +67,7 @@ class Scoring(nn.Module):
     @property
     def chooses(self) -> bool:
         """Whether validation chooses anything about it."""
-        return self.calibrates or self.cold is not None
+        return self.calibrates or self.cold is not None or self.cold_users is not None
 
     @property
     def exponents(self) -> tuple[float, float]:
@@ -67,6 +77,11 @@ class Scoring(nn.Module):
 
     def forward(self, embeddings: Embeddings) -> Embeddings:
         """Return vectors whose inner product is the score."""
+        found = self.before_users(embeddings)
+        return found if self.cold_users is None else cast("Embeddings", self.cold_users(found))
+
+    def before_users(self, embeddings: Embeddings) -> Embeddings:
+        """Return vectors whose inner product would be the score if no user had a predicted vector."""
         users, items = SCORINGS[self.score].function(embeddings, float(self.exponent), **self.settings)
         if self.cold is not None:
             items = torch.where(self.cold.mask[:, None], self.of_cold(embeddings.items), items)

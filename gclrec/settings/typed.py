@@ -126,11 +126,16 @@ class Settings(TypedDict, total=False):
     shots: int
     """Training interactions that a cold item (or user) keeps; above 0 they are near-cold."""
     baseline: Literal[
-        "popularity", "item_knn", "content_knn", "linear_map", "pure_svd", "gf_cf", "rp3beta", "ease",
-        "ials"
+        "popularity", "group_popularity", "item_knn", "content_knn", "linear_map", "pure_svd", "gf_cf",
+        "rp3beta", "ease", "ials"
     ]
-    """Fit one of popularity, item_knn, content_knn, linear_map, pure_svd, gf_cf, rp3beta, ease, ials
-    instead of training an encoder."""
+    """Fit one of popularity, group_popularity, item_knn, content_knn, linear_map, pure_svd, gf_cf, rp3beta,
+    ease, ials instead of training an encoder."""
+    group_fields: str
+    """Categories of users that together make the groups of group_popularity, with commas between them.
+    Default: each of the table in turn that leaves groups of 30 users on average."""
+    group_smoothing: float
+    """Interactions of users of all groups that count in each group of group_popularity."""
     neighbours: int
     """Items that item_knn and rp3beta keep of each item."""
     shrink: float

@@ -309,8 +309,8 @@ def _check_attributes(config: TrainConfig) -> None:
     """Refuse attributes that nothing would use, and uses that the encoder does not have."""
     tables = [flag(name) for name in ("user_attributes", "item_attributes") if getattr(config, name)]
     if config.baseline is not None:
-        wanted = ["--item-attributes"] if BASELINES[config.baseline].needs_attributes else []
-        unused = [name for name in tables if name not in wanted]
+        side = BASELINES[config.baseline].attributes_of or ""
+        unused = [name for name in tables if name != f"--{side.removesuffix('s')}-attributes"]
         if unused:
             raise InputError(f"{unused[0]}: {config.baseline} makes no use of it")
         return

@@ -21,6 +21,7 @@ from gclrec.data.splits import Split
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.settings.budget import budgeted
 from gclrec.settings.config import TrainConfig
+from gclrec.settings.validation import naming_flags
 from gclrec.training.callbacks import Callbacks, Checkpoint, Pilot, Progress, Selection, StopTraining
 from gclrec.training.distributed import Processes
 from gclrec.training.model import Model
@@ -357,8 +358,11 @@ def fitted(config: TrainConfig, train: Interactions, attributes: Attributes | No
         raise InputError(f"{config.baseline}: there are no training pairs to fit it to")
     entry = BASELINES[str(config.baseline)]
     graph = BipartiteGraph.from_interactions(train)
-    if not entry.needs_attributes:
-        return entry.fit(graph, **config.arguments("baseline"))
-    if attributes is None or attributes.items is None:
-        raise InputError(f"{config.baseline}: there are no item attributes to fit it to")
-    return entry.fit(graph, attributes.items, **config.arguments("baseline"))
+    tables = []
+    if entry.attributes_of is not None:
+        tables = [getattr(attributes, entry.attributes_of, None)]
+        if tables[0] is None:
+            side = entry.attributes_of.removesuffix("s")
+            raise InputError(f"{config.baseline}: there are no {side} attributes to fit it to")
+    with naming_flags(entry.declared):
+        return entry.fit(graph, *tables, **config.arguments("baseline"))

@@ -26,6 +26,7 @@ from gclrec.encoders import (
 from gclrec.encoders.content.attribute_map import MAP_L2, PredictsVectors
 from gclrec.encoders.init import STARTS
 from gclrec.evaluation.cold_items import PENALTIES, ColdItems
+from gclrec.evaluation.cold_users import USER_PENALTIES, ColdUsers
 from gclrec.evaluation.scoring import Scoring
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
@@ -93,6 +94,10 @@ class Model(nn.Module):
         if cold is not None:
             cold.scale.fill_(1.0)
             cold.place(scoring(raw), split, figure)
+        if scoring.cold_users is not None and not settle:
+            scoring.cold_users.choose(
+                lambda l2: scoring.before_users(self._mapped(encoded, user_l2=l2)), split, figure
+            )
         return found
 
     def _encoded(self) -> Embeddings:
@@ -100,11 +105,16 @@ class Model(nn.Module):
         users, items = self.objective.ranked(self.encoder(self.graph))
         return Embeddings(users.detach(), items.detach())
 
-    def _mapped(self, encoded: Embeddings, l2: float | None = None) -> Embeddings:
+    def _mapped(
+        self, encoded: Embeddings, l2: float | None = None, *, user_l2: float | None = None
+    ) -> Embeddings:
         """Return embeddings with predicted vectors for users and items without interactions."""
         users, items = encoded
         if "user" in self.maps:
-            users = self.maps["user"](users)
+            assert self.scoring.cold_users is not None
+            users = self.maps["user"](
+                users, float(self.scoring.cold_users.l2) if user_l2 is None else user_l2
+            )
         if "item" in self.maps:
             assert self.scoring.cold is not None
             items = self.maps["item"](items, float(self.scoring.cold.l2) if l2 is None else l2)
@@ -243,9 +253,11 @@ def build_model(
     trained = own.maps if isinstance(own, MapsAttributes) else None
     maps = maps_of(config, graph, attributes) if trained is None else trained
     whole = graph if attributes is None or maps else with_fields(graph, attributes)
-    cold = None
-    if "item" in maps:
-        penalties = (MAP_L2,) if trained is not None else PENALTIES
-        cold = ColdItems(graph.degrees()[1] == 0, MAP_L2, penalties)
-    scoring = Scoring(config.score, cold=cold, **config.arguments("score"))
+    user_degrees, item_degrees = graph.degrees()
+    one = None if trained is None else (MAP_L2,)
+    cold = ColdItems(item_degrees == 0, MAP_L2, one or PENALTIES) if "item" in maps else None
+    users = None
+    if "user" in maps:
+        users = ColdUsers(user_degrees == 0, item_degrees, MAP_L2, one or USER_PENALTIES)
+    scoring = Scoring(config.score, cold=cold, cold_users=users, **config.arguments("score"))
     return Model(whole, module, objective, scoring.to(graph.device), maps)

@@ -240,7 +240,8 @@ def chosen_attributes(dataset: Dataset, config: TrainConfig) -> dict[str, tuple[
     """
     tables = {"users": dataset.user_attributes, "items": dataset.item_attributes}
     if config.baseline is not None:
-        wanted = ["items"] if BASELINES[config.baseline].needs_attributes else []
+        side = BASELINES[config.baseline].attributes_of
+        wanted = [] if side is None else [side]
     else:
         wanted = [] if config.attributes == "none" else list(tables)
     found = {side: table for side in wanted if (table := tables[side]) is not None}

@@ -16,6 +16,7 @@ from gclrec.baselines import (
     content_knn,
     ease,
     gf_cf,
+    group_popularity,
     ials,
     item_knn,
     linear_map,
@@ -24,7 +25,7 @@ from gclrec.baselines import (
     rp3beta,
 )
 from gclrec.baselines.pure_svd import truncated_svd
-from gclrec.common.errors import InputError
+from gclrec.common.errors import InputError, SettingError
 from gclrec.data.schema import AttributeTable, Schema
 from gclrec.evaluation import Ragged
 from gclrec.graph.bipartite import BipartiteGraph
@@ -60,7 +61,9 @@ def content(count: int, seed: int = 3) -> AttributeTable:
 
 def fitted(name: str, graph: BipartiteGraph, **settings: object) -> Scorer:
     entry = BASELINES[name]
-    return entry.fit(graph, *([content(graph.num_items)] if entry.needs_attributes else []), **settings)
+    settings = {"fields": "kind"} | settings if name == "group_popularity" else settings
+    counts = {None: [], "items": [graph.num_items], "users": [graph.num_users]}
+    return entry.fit(graph, *map(content, counts[entry.attributes_of]), **settings)
 
 
 def dense(graph: BipartiteGraph) -> np.ndarray:
@@ -98,6 +101,48 @@ def test_popularity(graph: BipartiteGraph) -> None:
     check_ranking(lists, scores, matrix > 0)
     order = sorted(range(ITEMS), key=lambda item: (-scores[0, item], item))
     assert lists[29, :ITEMS].tolist() == order  # a user without interactions sees all, ties by number
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 7.0])
+@pytest.mark.parametrize("names", [("kind",), ("kind", "size")])
+def test_group_popularity(graph: BipartiteGraph, names: tuple[str, ...], smoothing: float) -> None:
+    """Groups are the users with the same values, missing ones too; the share is smoothed by that of all."""
+    frame = pl.DataFrame(
+        {
+            "id": range(USERS),
+            "kind": [("a", "b", None)[user % 3] for user in range(USERS)],
+            "size": [("big", "small")[user // 2 % 2] for user in range(USERS)],
+            "tags": [["x", "y"]] * USERS,
+        }
+    )
+    table, matrix = Schema.fit(frame).encode(frame), dense(graph)
+    found = group_popularity(graph, table, fields=", ".join(names), smoothing=smoothing).vectors
+    rows = frame.select(names).rows()
+    for user in range(USERS):
+        alike = [other for other in range(USERS) if rows[other] == rows[user]]
+        counts = matrix[alike].sum(0) + smoothing * matrix.sum(0) / matrix.sum()
+        expected = counts / (matrix[alike].sum() + smoothing)
+        np.testing.assert_allclose((found.items @ found.users[user]).numpy(), expected, atol=1e-6)
+
+
+def test_groups_of_popularity_are_large_and_their_fields_are_there(graph: BipartiteGraph) -> None:
+    count = 200
+    wide = BipartiteGraph(count, ITEMS, torch.stack([torch.arange(count), torch.arange(count) % ITEMS]))
+    frame = pl.DataFrame(
+        {
+            "id": range(count),
+            "town": [f"t{user % 50}" for user in range(count)],  # leaves 4 users, and so is left out
+            "sex": [("f", "m")[user % 2] for user in range(count)],
+            "age": [("young", "old", "older")[user % 3] for user in range(count)],
+        }
+    )
+    table = Schema.fit(frame).encode(frame)
+    assert group_popularity(wide, table).vectors.users.shape == (count, 6)
+    assert group_popularity(wide, table, fields="town").vectors.users.shape == (count, 50)
+    with pytest.raises(SettingError, match="'colour' is not one of the categories: town, sex, age"):
+        group_popularity(wide, table, fields="sex,colour")
+    with pytest.raises(InputError, match="no category of the users leaves groups of 30 users"):
+        group_popularity(graph, content(USERS))
 
 
 @pytest.mark.parametrize("name", BASELINES)

@@ -29,10 +29,13 @@ def drawing(name: str) -> tuple[str, ...]:
     return ("--negatives", name, *(("--exposed", SHOWN) if name == "exposed" else ()))
 
 
+SIDES = {
+    "items": ("--item-attributes", "ITEMS"),
+    "users": ("--user-attributes", "USERS", "--group-fields", "taste"),
+}
 ITEMS_FOR = {
-    name: ("--item-attributes", "ITEMS")
-    for name, method in METHODS.items()
-    if "attributes" in method.settings or (name in BASELINES and BASELINES[name].needs_attributes)
+    **{name: SIDES["items"] for name, method in METHODS.items() if "attributes" in method.settings},
+    **{name: SIDES[entry.attributes_of] for name, entry in BASELINES.items() if entry.attributes_of},
 }
 """What a method needs besides its name; ITEMS and USERS stand for files of attributes."""
 
@@ -131,6 +134,7 @@ CHOICES = [
     ("--method", "gf_cf", "--rank", 4, "--low-pass", 0.5),
     ("--method", "ease", "--ease-l2", 30.0),
     ("--method", "linear_map", *ITEMS_FOR["linear_map"], "--map-l2", 3.0),
+    ("--method", "group_popularity", *ITEMS_FOR["group_popularity"], "--group-smoothing", 5.0),
     ("--method", "rp3beta", "--neighbours", 5, "--walk-exponent", 0.9, "--popularity-damping", 0.4),
     ("--method", "ials", "--unobserved-weight", 0.2, "--ials-l2", 0.1, "--l2-exponent", 0.5),
     ("--method", "ials", "--iterations", 2, "--start-scale", 0.3),
@@ -248,6 +252,7 @@ BAD_FLAGS = {
     "--baseline content_knn": "clicks.csv has no attributes of items; give --item-attributes FILE",
     "--encoder gat --aug svd": "svd leaves no edges",
     "--baseline luck": "item_knn",
+    "--baseline group_popularity": "clicks.csv has no attributes of users; give --user-attributes FILE",
     "--neighbours 0": "--neighbours",
     "--ssl cross_layer --ssl-layer 3": "--ssl-layer",
     "--ssl byo": "cross_layer",

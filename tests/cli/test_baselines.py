@@ -12,14 +12,15 @@ from gclrec.baselines import BASELINES
 from gclrec.runs.folder import RunFolder
 from gclrec.training.prepare import config_of
 
+from .choices import ITEMS_FOR
 from .conftest import Outcome
 
 Run = Callable[..., Outcome]
-WITH_VECTORS = ("popularity", "pure_svd", "ials")
+WITH_VECTORS = ("popularity", "group_popularity", "pure_svd", "ials")
 
 
 def attributes_for(method: str, tastes: dict[str, Path]) -> tuple[object, ...]:
-    return ("--item-attributes", tastes["items"]) if BASELINES[method].needs_attributes else ()
+    return tuple(tastes.get(part.lower(), part) for part in ITEMS_FOR.get(method, ()))
 
 
 @pytest.fixture

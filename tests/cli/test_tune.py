@@ -20,6 +20,7 @@ from gclrec.settings.methods import METHODS
 from gclrec.training import results
 from gclrec.training.trainer import Trainer
 
+from .choices import ITEMS_FOR
 from .conftest import Outcome
 
 Run = Callable[..., Outcome]
@@ -152,7 +153,7 @@ UNTUNED = ("auto", "popularity", "content_knn")
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in UNTUNED])
 def test_every_method_can_be_tuned(tune: Run, tastes: dict[str, Path], method: str) -> None:
-    tables = ("--item-attributes", tastes["items"]) if method == "linear_map" else ()
+    tables = tuple(tastes.get(part.lower(), part) for part in ITEMS_FOR.get(method, ()))
     outcome = tune("--method", method, "--trials", 2, *tables)
     assert outcome.code == 0, outcome.err
     assert [trial["state"] for trial in outcome.values["trials"]] == ["complete"] * 2
