@@ -214,14 +214,14 @@ def report(console: Console, run: Run, path: Path) -> None:
     assert result is not None
     if run.cases["all"]:
         console.print(figures_table(run.figures, run.cases, pairs=result.evaluation.pairs))
-        if cold := share_of_cold_items(run.figures, result.evaluation.pairs):
+        if cold := share_of_cold_items(run.figures, result.evaluation.pairs, result.alone):
             console.print(cold, soft_wrap=True)
     else:
         console.print("no test figures: the split has no test pairs")
     if sample := run.values.get("test_users"):
         error = run.values["errors"].get(f"test/{config.selected}", 0.0)
         drawn = f"test figures of {sample['ranked']:,} users, drawn from {sample['of']:,}"
-        console.print(f"{drawn}; standard error of {config.select} {error:.4f}", soft_wrap=True)
+        console.print(f"{drawn}; standard error of {config.chosen_by} {error:.4f}", soft_wrap=True)
     if result.pilot is not None:
         console.print(str(result.pilot), soft_wrap=True)
     again = "fitted again" if config.baseline else "refit"
@@ -231,7 +231,7 @@ def report(console: Console, run: Run, path: Path) -> None:
     else:
         length = "" if result.exponent is None else f", items' lengths to the power {result.exponent:g}"
         how = (
-            f"by validation {config.select}"
+            f"by validation {config.chosen_by}"
             if result.validated
             else "the last one: there was nothing to validate on"
         )

@@ -122,7 +122,7 @@ def tune(
         emit_json(
             {
                 "out": str(path),
-                "select": done.search.config.select,
+                "select": done.search.config.chosen_by,
                 "trials": [{**vars(trial), "settings": dict(trial.settings)} for trial in done.done],
                 "best": done.winner.number if done.winner else None,
                 "importance": done.importance,
@@ -144,7 +144,7 @@ class _Title:
         self._console.print(title, style="bold", soft_wrap=True)
         self._console.print(f"{search.trials} trials of {self._what} in {path}", soft_wrap=True)
         names = ", ".join(name.replace("_", "-") for name in search.space)
-        self._console.print(f"searched by {search.config.select} on validation: {names}", soft_wrap=True)
+        self._console.print(f"searched by {search.config.chosen_by} on validation: {names}", soft_wrap=True)
 
 
 def report(console: Console, tuning: Tuning) -> None:
@@ -152,7 +152,7 @@ def report(console: Console, tuning: Tuning) -> None:
     search, trials, best = tuning.search, tuning.done, tuning.winner
     order = sorted(trials, key=lambda trial: (trial.state != "complete", -(trial.value or 0.0)))
     rows = order[:_SHOWN] + [trial for trial in order[_SHOWN:] if trial.number == 1]
-    heads = ("trial", search.config.select, "at epoch", *(name.replace("_", "-") for name in search.space))
+    heads = ("trial", search.config.chosen_by, "at epoch", *(name.replace("_", "-") for name in search.space))
     table = Table(*heads)
     for column in table.columns:
         column.justify = "right"

@@ -379,3 +379,6 @@ SPLITS: dict[str, Component[..., SplitParts]] = {
     "cold_users": Component(cold_users, "all pairs of some users"),
 }
 """Splits by name: functions of a data set, :class:`Draws` and their own settings."""
+
+COLD_SIDES: Mapping[str, str] = {"cold_items": "items", "cold_users": "users"}
+"""What is cold, by the split that makes it so."""

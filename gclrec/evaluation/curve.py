@@ -15,7 +15,7 @@ from gclrec.data.interactions import RowArray
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
 from gclrec.evaluation.evaluator import evaluate_ranking
-from gclrec.evaluation.groups import AMONG_GROUPS
+from gclrec.evaluation.groups import AMONG_GROUPS, BALANCED, figure_of
 from gclrec.evaluation.ranking import named, places_among, top_k_scaled
 from gclrec.losses.base import SCORES
 
@@ -63,7 +63,8 @@ class Curve:
 
     def best(self, numbers: Sequence[float]) -> float:
         """Return the number of the highest figure, of equal ones the first; one without cases is lowest."""
-        cut: Any = {"ks": (self.k,), "metrics": (self.metric,), "groups": (self.group,), "per_user": False}
+        groups = BALANCED.get(self.group, (self.group,))
+        cut: Any = {"ks": (self.k,), "metrics": (self.metric,), "groups": groups, "per_user": False}
         if new := [each for each in numbers if each not in self.found]:
             scales = torch.stack([self.scale(each) for each in new])
             if self.among is not None:
@@ -74,7 +75,8 @@ class Curve:
                     lists = named(lists.cpu(), self.among)
                     cut["among"] = {self.group: lists}
                 values = evaluate_ranking(lists, self.users, self.split.train, self.valid, **cut).values
-                self.found[number] = values.get(self.figure, -math.inf)
+                value = figure_of(values, self.figure)
+                self.found[number] = -math.inf if value is None else value
         return max(numbers, key=self.found.__getitem__)
 
 

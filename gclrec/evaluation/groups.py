@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -71,3 +71,28 @@ with more; head, mid and tail are the parts of :func:`popularity_thirds`."""
 
 AMONG_GROUPS: dict[str, Group] = {"cold_among_cold": _COLD}
 """Groups of items that are ranked among themselves: their figures are of lists without any other item."""
+
+BALANCED: Mapping[str, tuple[str, ...]] = {
+    "balanced_items": ("warm_items", "cold_items"),
+    "balanced_users": ("warm_users", "cold_users"),
+}
+"""Groups whose figures are the means of those of other groups, which count alike whatever their sizes."""
+
+
+def figure_of(values: Mapping[str, float], name: str) -> float | None:
+    """Return a figure by its name, ``None`` where its group has no case.
+
+    A figure of a group in :data:`BALANCED` is the mean over its parts that have cases.
+
+    Args:
+        values: figures by ``GROUP/METRIC@K``.
+        name: such as ``balanced_items/recall@20``.
+
+    Example:
+        >>> figure_of({"warm_items/ndcg@5": 0.25, "cold_items/ndcg@5": 0.75}, "balanced_items/ndcg@5")
+        0.5
+    """
+    group, _, metric = name.partition("/")
+    found = [values.get(f"{part}/{metric}") for part in BALANCED.get(group, (group,))]
+    known = [value for value in found if value is not None]
+    return sum(known) / len(known) if known else None

@@ -329,7 +329,7 @@ def choose(plan: Plan, folder: ComparisonFolder) -> tuple[dict[tuple[float, str]
         if several and len(found) < len(cells):
             raise InputError("--grid: the split leaves no validation pairs to choose by")
         mean = sum(found) / len(found) if found else None
-        select = cells[0].config.select
+        select = cells[0].config.chosen_by
         row = {"fraction": fraction, "variant": variant, "setting": setting, "select": select}
         rows.append({**row, "validation": mean})
         if (fraction, variant) not in chosen or (mean or 0.0) > best[fraction, variant]:

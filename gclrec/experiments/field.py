@@ -98,7 +98,7 @@ def tune_field(
 
 def tuned_rows(tunings: Mapping[str, Tuning]) -> Rows:
     """Return headings and rows of what tuning has changed; no rows if nothing was tuned."""
-    select = next((tuning.search.config.select for tuning in tunings.values()), "")
+    select = next((tuning.search.config.chosen_by for tuning in tunings.values()), "")
     heads = ["tuned", "trials", "seconds", f"validation {select}, as given", "best", "settings"]
     rows = []
     for name, tuning in tunings.items():

@@ -93,13 +93,13 @@ def grid_rows(findings: Findings) -> Rows:
     if not any(cell.setting for cell in plan.cells):
         return [], []
     several = len(plan.fractions) > 1
-    heads = ["variant", *["train fraction"] * several, "setting", f"validation {plan.common.select}", ""]
+    heads = ["variant", *["train fraction"] * several, "setting", f"validation {plan.common.chosen_by}", ""]
     rows = []
     for row in findings.grid.iter_rows(named=True):
         taken = findings.chosen[row["fraction"], row["variant"]] == row["setting"]
         fraction = [f"{row['fraction']:g}"] * several
         figure = "-" if row["validation"] is None else f"{row['validation']:.4f}"
-        figure += f" {row['select']}" if row["select"] != plan.common.select else ""
+        figure += f" {row['select']}" if row["select"] != plan.common.chosen_by else ""
         rows.append([row["variant"], *fraction, row["setting"] or "-", figure, "chosen" if taken else ""])
     return heads, rows
 

@@ -113,7 +113,7 @@ class Tuning:
         best = (
             "no complete trial" if self.winner is None else f"best {self.winner.value:.4f} with {self.best}"
         )
-        return f"Tuning({len(self.done)} trials by {self.search.config.select}, {best})"
+        return f"Tuning({len(self.done)} trials by {self.search.config.chosen_by}, {best})"
 
     def run(
         self,

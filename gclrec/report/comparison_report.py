@@ -201,7 +201,7 @@ def _space(findings: Findings, folder: ComparisonFolder) -> dict[str, str]:
             plane.append(Series([fmean(x)], [fmean(uniform)], colour=colour, line=False, name=name))
         lengths = pl.concat([norm_curve(run) for run in runs]).group_by("level")
         norms[name] = lengths.agg(pl.col("length").mean(), pl.col("items").max()).sort("level")
-    select = f"validation {plan.common.select}"
+    select = f"validation {plan.common.chosen_by}"
     where = "plane of alignment and uniformity"
     return {
         "curves": chart(curves, label="validation by epoch", x_label="epoch", y_label=select),

@@ -39,20 +39,28 @@ def figures_table(
     return table
 
 
-def share_of_cold_items(values: Mapping[str, float], pairs: Mapping[str, int]) -> str:
-    """Return a sentence on the places that cold items get, empty where no held-out pair has a cold item.
+def share_of_cold_items(
+    values: Mapping[str, float], pairs: Mapping[str, int], alone: Mapping[str, float] | None = None
+) -> str:
+    """Return what cold items get and what it costs warm ones; empty where no held-out pair has a cold item.
 
     Args:
         values: figures by ``GROUP/METRIC@K``.
         pairs: held-out pairs of each group.
+        alone: figures of warm items in lists without cold ones, where they are known.
     """
     k = _cut(values)
     places, held_out = values.get(f"all/cold_share@{k}"), pairs.get("cold_items", 0)
     if places is None or not held_out:
         return ""
+    costs = "".join(
+        f"; warm items have {name.partition('/')[2]} {values[name]:.4f}, and {value:.4f} without cold items"
+        for name, value in (alone or {}).items()
+        if name in values
+    )
     return (
         f"cold items hold {places:.0%} of the first {k} places and {held_out / pairs['all']:.0%} of the "
-        "held-out pairs"
+        f"held-out pairs{costs}"
     )
 
 

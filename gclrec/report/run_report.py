@@ -74,7 +74,8 @@ def run_page(run: RunFolder) -> str:
             *(
                 {name.removeprefix("test/"): value for name, value in result.get(part, {}).items()}
                 for part in ("metrics", "pairs")
-            )
+            ),
+            result.get("alone"),
         ),
         loss=_by_epoch(lines, "loss", "mean loss", parts),
         validation=_by_epoch(

@@ -14,7 +14,7 @@ from gclrec.common.declaration import SEED, Around, Setting, Span
 from gclrec.common.errors import InputError
 from gclrec.contrast import SSL
 from gclrec.data.interactions import REPEATS
-from gclrec.data.splits import TRAIN_FRACTION
+from gclrec.data.splits import COLD_SIDES, TRAIN_FRACTION
 from gclrec.evaluation.metrics import METRICS
 from gclrec.settings.registries import (
     CONTRAST,
@@ -37,6 +37,9 @@ VALID_USERS = 10000
 
 ALIASES: Mapping[str, str] = {"start_from": "--from"}
 """Further flags of settings, shorter than their names."""
+
+GOALS = ("all", "warm", "cold_items", "cold_users", "balanced")
+"""Whom the validation figure may be of."""
 
 RETIRED: Mapping[str, Any] = {
     "mixed_share": None,
@@ -150,6 +153,10 @@ class CoreSettings:
     """Users whose test pairs are ranked: of more, so many are drawn. Default: all."""
     select: Annotated[str, EVALUATION] = "recall@20"
     """Validation figure that chooses the best epoch, METRIC@K or GROUP/METRIC@K as cold_items/recall@20."""
+    goal: Annotated[str | None, EVALUATION, Setting(choices=GOALS)] = None
+    """Whom the figure of --select is of, where it names no group: {names}. Warm and balanced, the mean of
+    warm and cold, are of users where the split is cold_users, otherwise of items. Default: balanced where the
+    split is cold_items or cold_users, otherwise all."""
     ks: Annotated[tuple[int, ...], EVALUATION] = (10, 20, 50)
     """Cut-offs of the ranked lists."""
     metrics: Annotated[tuple[str, ...], EVALUATION, Setting(choices=METRICS)] = tuple(METRICS)
@@ -189,7 +196,15 @@ class CoreSettings:
     @property
     def selected(self) -> str:
         """The figure that chooses the best epoch, with its group."""
-        return self.select if "/" in self.select else f"all/{self.select}"
+        if "/" in self.select:
+            return self.select
+        goal, side = self.goal or "all", COLD_SIDES.get(self.split or "", "items")
+        return f"{f'{goal}_{side}' if goal in ('warm', 'balanced') else goal}/{self.select}"
+
+    @property
+    def chosen_by(self) -> str:
+        """The figure that chooses the best epoch, as it is told."""
+        return self.selected.removeprefix("all/")
 
     def chosen(self, choice: str) -> str:
         """Return the name of the component that is chosen from one of :data:`REGISTRIES`."""

@@ -9,6 +9,7 @@ from typing import Any
 from gclrec.common.errors import InputError
 from gclrec.common.files import local_path, read_toml
 from gclrec.contrast import SSL
+from gclrec.data.splits import COLD_SIDES
 from gclrec.encoders import ENCODERS, MAP
 from gclrec.runs.reading import settings_of
 from gclrec.settings.budget import warm_budget, without_rivals
@@ -70,6 +71,9 @@ def layers(
     known = {name: value for _, values in reversed(found) for name, value in values.items()} | dict(given)
     if use := _use_of_attributes(known):
         found.append(("tables of attributes", {"attributes": use}))
+    split = known.get("split")
+    if split in COLD_SIDES and "goal" not in known and "/" not in str(known.get("select", "")):
+        found.append((f"split {split}", {"goal": "balanced"}))
     return found
 
 

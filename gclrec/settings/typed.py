@@ -105,6 +105,10 @@ class Settings(TypedDict, total=False):
     """Users whose test pairs are ranked: of more, so many are drawn. Default: all."""
     select: str
     """Validation figure that chooses the best epoch, METRIC@K or GROUP/METRIC@K as cold_items/recall@20."""
+    goal: Literal["all", "warm", "cold_items", "cold_users", "balanced"] | None
+    """Whom the figure of --select is of, where it names no group: all, warm, cold_items, cold_users,
+    balanced. Warm and balanced, the mean of warm and cold, are of users where the split is cold_users,
+    otherwise of items. Default: balanced where the split is cold_items or cold_users, otherwise all."""
     ks: tuple[int, ...]
     """Cut-offs of the ranked lists."""
     metrics: tuple[str, ...]

@@ -17,7 +17,7 @@ from gclrec.common.shell import flag
 from gclrec.contrast import SSL
 from gclrec.data.splits import Split
 from gclrec.encoders import ENCODERS, MAP
-from gclrec.evaluation.groups import AMONG_GROUPS, ITEM_GROUPS, USER_GROUPS
+from gclrec.evaluation.groups import AMONG_GROUPS, BALANCED, ITEM_GROUPS, USER_GROUPS
 from gclrec.losses.ranking_losses import LOSSES
 from gclrec.losses.temperature import parse_temperature
 from gclrec.negatives.registry import NEGATIVES
@@ -27,7 +27,7 @@ from gclrec.settings.methods import AUTO, METHODS
 from gclrec.settings.registries import REGISTRIES
 from gclrec.views.views import parse_augmentations
 
-GROUPS = (*USER_GROUPS, *ITEM_GROUPS, *AMONG_GROUPS)
+GROUPS = (*USER_GROUPS, *ITEM_GROUPS, *AMONG_GROUPS, *BALANCED)
 
 
 def validate(config: TrainConfig) -> TrainConfig:
@@ -158,6 +158,8 @@ def _check_evaluation(config: TrainConfig) -> None:
     if not config.ks or min(config.ks) < 1:
         raise InputError(f"--ks: cut-offs must be at least 1, got {list(config.ks)}")
     group, _, figure = config.selected.partition("/")
+    if config.goal is not None and "/" in config.select:
+        raise InputError(f"--goal: --select {config.select} names a group already; leave one of them out")
     if group not in GROUPS:
         raise InputError(f"--select: {group!r} is not one of {', '.join(GROUPS)}")
     metric, _, k = figure.partition("@")
@@ -198,6 +200,7 @@ def check_selection(config: TrainConfig, split: Split) -> None:
         for name, members in groups.items()
         if members(degrees, config.near_cold)[rows].any()
     ]
+    able += [name for name, parts in BALANCED.items() if any(part in able for part in parts)]
     group = config.selected.partition("/")[0]
     if group not in able:
         found = f"the validation part of split {split.name} has no pair of {group}"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from torch import Tensor
 
 from gclrec.baselines import Scorer
@@ -22,7 +23,8 @@ from gclrec.data.splits import Split
 from gclrec.encoders import MAP, Embeddings
 from gclrec.evaluation.evaluator import Evaluation, evaluate, evaluate_ranking
 from gclrec.evaluation.geometry import collapse, geometry
-from gclrec.evaluation.groups import AMONG_GROUPS
+from gclrec.evaluation.groups import AMONG_GROUPS, figure_of
+from gclrec.evaluation.ranking import top_k_among
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
 from gclrec.settings.config import TrainConfig
@@ -49,6 +51,8 @@ class Result:
         epoch: the chosen epoch.
         validated: whether it was chosen by validation; otherwise it is the last one.
         refitted: whether the model was trained again on training and validation pairs.
+        alone: the selected figure of warm items in lists without cold ones; empty where cold items are few or
+            attributes are not used.
         exponent: of a calibrated score, ``None`` for others.
         geometry: alignment, uniformity and so on of the vectors; empty without vectors.
         seconds: of training and validation.
@@ -68,6 +72,7 @@ class Result:
     refitted: bool
     seconds: float
     geometry: Mapping[str, float]
+    alone: Mapping[str, float]
     exponent: float | None = None
     model: Model | None = None
     best: Mapping[str, Tensor] | None = None
@@ -108,6 +113,7 @@ class Result:
             "cases": {f"test/{name}": count for name, count in self.evaluation.cases.items()},
             "pairs": {f"test/{name}": count for name, count in self.evaluation.pairs.items()},
             "geometry": dict(self.geometry),
+            **({"alone": dict(self.alone)} if self.alone else {}),
             **({} if self.pilot is None else {"pilot": dict(vars(self.pilot))}),
             **self._sample,
         }
@@ -148,12 +154,16 @@ def finished(
     """
     final = split.refit() if refitted else split
     vectors = vectors_of(ranker)
+    evaluation = evaluate_on(ranker, final, "test", config, per_user=TABLE_USERS)
+    cold = evaluation.pairs.get("cold_items", 0) / max(evaluation.pairs.get("all", 0), 1)
+    concerned = vectors is not None and config.attributes != "none" and MANY_COLD <= cold < 1.0
     return Result(
         config,
         split,
         ranker,
-        evaluate_on(ranker, final, "test", config, per_user=TABLE_USERS),
+        evaluation,
         history,
+        alone=_warm_alone(vectors, final, config) if vectors is not None and concerned else {},
         refitted=refitted,
         seconds=sum((each["train_seconds"] + each["eval_seconds"] for each in history), further_seconds),
         geometry={} if vectors is None else shape_of(vectors, final.train),
@@ -161,15 +171,32 @@ def finished(
     )
 
 
+def _warm_alone(vectors: Embeddings, split: Split, config: TrainConfig) -> dict[str, float]:
+    """Return the selected figure of warm items where lists hold no cold item, as ``GROUP/METRIC@K``."""
+    metric, _, cut = config.selected.rpartition("/")[2].partition("@")
+    name, train, exclude = f"warm_items/{metric}@{cut}", split.train, split.no_candidates("test")
+    test = split.sampled("test", config.ranked_users("test")).test
+    users, known = np.unique(test.user), [train] if exclude is None else [train, exclude]
+    user, item = (np.concatenate([getattr(part, side) for part in known]) for side in ("user", "item"))
+    seen = Ragged.from_pairs(user, item, train.num_users).take(users)
+    rows = vectors.users[torch.from_numpy(users).to(vectors.users.device)]
+    candidates = np.flatnonzero(train.item_degrees() > 0)
+    lists = top_k_among(rows, vectors.items, candidates, int(cut), seen=seen)
+    how: Any = {"ks": (int(cut),), "metrics": (metric,), "groups": ("warm_items",), "per_user": False}
+    values = evaluate_ranking(lists, users, train, test, near_cold=config.near_cold, **how).values
+    return {name: values[name]} if name in values else {}
+
+
 def validation_record(ranker: Embeddings | Scorer, split: Split, config: TrainConfig) -> dict[str, float]:
     """Return the validation figures as ``metrics.jsonl`` names them, the one that chooses the epoch first."""
     users = config.ranked_users("valid")
     found = evaluate_on(ranker, split, "valid", config, per_user=False)
-    values = found.values
-    if config.selected not in values:
+    values, selected = dict(found.values), figure_of(found.values, config.selected)
+    if selected is None:
         group = config.selected.partition("/")[0]
         found_none = f"none of {users:,} users has a validation pair of {group}"
         raise InputError(f"--valid-users: {found_none}; take more")
+    values[config.selected] = selected
     names = sorted(values, key=lambda name: name != config.selected)
     record = {f"valid/{name}": values[name] for name in names}
     every = len(np.unique(split.valid.user))
@@ -276,7 +303,7 @@ def warn_of_hidden(evaluation: Evaluation, config: TrainConfig) -> None:
     found = f"cold items hold {places:.1%} of the places in lists and {held_out:.0%} of the test pairs"
     advice = "--attributes map places them by validation"
     if config.attributes == MAP:
-        advice = f"{config.select} on validation is best so; --select cold_items/recall@{k} favours them"
+        advice = f"{config.chosen_by} on validation is best so; --goal cold_items favours them"
     warnings.warn(f"{found}; {advice}", InputWarning, stacklevel=4)
 
 

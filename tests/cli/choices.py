@@ -17,6 +17,7 @@ from gclrec.evaluation.metrics import METRICS
 from gclrec.evaluation.scoring import SCORINGS
 from gclrec.losses.ranking_losses import LOSSES
 from gclrec.negatives.registry import NEGATIVES
+from gclrec.settings.config import GOALS
 from gclrec.settings.methods import METHODS
 from gclrec.views.views import VIEWS
 
@@ -195,6 +196,8 @@ CHOICES = [
     ("--user-attributes", "USERS", "--user-id-column", "user_id", "--attributes", "input"),
     ("--k-core", 4),
     ("--valid-share", 0.2, "--test-share", 0.3),
+    *(("--split", "cold_items", "--goal", name) for name in GOALS if name != "cold_users"),
+    *(("--split", "cold_users", "--goal", name) for name in GOALS if name != "cold_items"),
     ("--split", "cold_items", "--cold-share", 0.4, "--shots", 2),
     ("--split", "cold_users", "--shots", 3),
     ("--train-fraction", 0.5),
@@ -286,6 +289,9 @@ BAD_FLAGS = {
     "--history-drop 0.2": "histories",
     "--loss triplet": "directau",
     "--select cool_items/recall@20": "'cool_items' is not one of all, warm_users",
+    "--goal tepid": "balanced",
+    "--goal warm --select cold_items/recall@20": "names a group already",
+    "--goal cold_users": "has no pair of cold_users",
     "--select cold_items/recall@7": "METRIC@K (or GROUP/METRIC@K)",
     "--select cold_items/recall": "METRIC@K (or GROUP/METRIC@K)",
     "--select cold_users/recall@20": "has no pair of cold_users; it has of all, warm_users",

@@ -205,6 +205,51 @@ def test_a_run_that_hides_cold_items_says_so(gclrec: Run, tmp_path: Path) -> Non
     assert metrics["test/cold_items/recall@20"] > 2 * hidden.values["metrics"]["test/cold_items/recall@20"]
 
 
+def test_the_goal_decides_who_pays(gclrec: Run, tmp_path: Path) -> None:
+    """And the run says what warm items would have without cold ones, as a slow ranking has it."""
+    flags = (*SYNTHETIC, *QUICK, "--split", "cold_items", "--aug", "none", "--attributes", "map")
+    found = {}
+    for goal in ("warm", "balanced", "cold_items"):
+        path = tmp_path / goal
+        outcome = gclrec("train", *flags, "--goal", goal, "--run", path)
+        metrics = outcome.values["metrics"]
+        found[goal] = [
+            metrics[f"test/{name}@20"]
+            for name in ("all/cold_share", "cold_items/recall", "warm_items/recall")
+        ]
+        told = outcome.values["alone"]["warm_items/recall@20"]
+        assert (
+            f"{found[goal][2]:.4f}, and {told:.4f} without cold items" in (path / "report.html").read_text()
+        )
+        assert told == pytest.approx(warm_recall_alone(RunFolder(path)))
+    share, cold, warm = zip(*(found[goal] for goal in ("warm", "balanced", "cold_items")), strict=True)
+    assert share[0] < share[1] <= share[2]
+    assert cold[0] < cold[1] <= cold[2]
+    assert warm[0] >= warm[1] >= warm[2]
+    assert warm[0] > warm[2]
+
+
+def warm_recall_alone(folder: RunFolder) -> float:
+    split, vectors = (
+        folder.split(),
+        [
+            np.stack(pl.read_parquet(folder.path / "embeddings" / f"{side}.parquet")["vector"].to_numpy())
+            for side in ("users", "items")
+        ],
+    )
+    degrees, found = split.train.item_degrees(), []
+    scores = vectors[0] @ vectors[1].T
+    for user in np.unique(split.test.user):
+        wanted = split.test.item[split.test.user == user]
+        wanted = wanted[degrees[wanted] > 5]
+        scores[user, degrees == 0] = -np.inf
+        for part in (split.train, split.valid):
+            scores[user, part.item[part.user == user]] = -np.inf
+        if len(wanted):
+            found.append(np.isin(wanted, np.argsort(-scores[user], kind="stable")[:20]).mean())
+    return float(np.mean(found))
+
+
 def test_histories_are_in_order_of_time_or_of_the_file(gclrec: Run, clicks: Path, tmp_path: Path) -> None:
     """And the run says which."""
     flags = (*QUICK, "--encoder", "two_tower", "--history", "mean", "--aug", "none")

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gclrec.evaluation import ITEM_GROUPS, USER_GROUPS
-from gclrec.evaluation.groups import popularity_thirds
+from gclrec.evaluation.groups import BALANCED, figure_of, popularity_thirds
 
 degree_lists = st.lists(st.integers(0, 30), min_size=1, max_size=60).map(np.array)
 
@@ -56,3 +56,13 @@ def test_thirds_are_about_equal_on_a_long_tail():
     degrees = (10_000 / np.arange(1, 5001)).astype(np.int64)
     shares = np.bincount(popularity_thirds(degrees), weights=degrees) / degrees.sum()
     np.testing.assert_allclose(shares, 1 / 3, atol=0.06)
+
+
+def test_balanced_is_the_mean_of_what_there_is():
+    for group, (warm, cold) in BALANCED.items():
+        assert {warm, cold} <= {*USER_GROUPS, *ITEM_GROUPS}
+        values = {f"{warm}/ndcg@5": 0.2, f"{cold}/ndcg@5": 0.6, "all/ndcg@5": 0.9, f"{cold}/ndcg@9": 0.1}
+        assert figure_of(values, f"{group}/ndcg@5") == pytest.approx(0.4)
+        assert figure_of(values, f"{group}/ndcg@9") == 0.1
+        assert figure_of(values, f"{group}/recall@5") is None
+        assert figure_of(values, "all/ndcg@5") == 0.9

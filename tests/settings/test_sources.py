@@ -48,3 +48,20 @@ def test_settings_that_are_gone_are_left_out_at_their_default(tmp_path: Path) ->
 def test_types_are_reported_with_the_source() -> None:
     with pytest.raises(InputError, match=r"config: a setting has the wrong type \(epochs"):
         layered_config({}, config={"epochs": "many"})
+
+
+def test_the_goal_follows_from_the_split_unless_something_is_said_about_it() -> None:
+    def selected(**settings: object) -> str:
+        return layered_config(settings).selected
+
+    for side in ("items", "users"):
+        split = {"split": f"cold_{side}"}
+        assert selected(**split) == f"balanced_{side}/recall@20"
+        assert selected(**split, goal="warm", select="ndcg@10") == f"warm_{side}/ndcg@10"
+        assert selected(**split, goal="all") == "all/recall@20"
+        assert selected(**split, goal="cold_items") == "cold_items/recall@20"
+        assert selected(**split, select="tail_items/recall@50") == "tail_items/recall@50"
+        assert layered_config(split, config={"select": "all/recall@20"}).goal is None
+    assert selected() == "all/recall@20"
+    assert selected(goal="balanced") == "balanced_items/recall@20"
+    assert TrainConfig(split="cold_items").selected == "all/recall@20"  # as in folders of older runs
