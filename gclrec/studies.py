@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from gclrec.common.errors import InputError
 from gclrec.common.files import local_path, write_atomically
 from gclrec.data.interactions import Dataset
 from gclrec.data.statistics import headline
+from gclrec.experiments.cold_study import STUDIES, cold_study
 from gclrec.experiments.comparison import ComparisonFolder, Plan, make_plan
 from gclrec.experiments.field import FIELD, searches_of, tune_field, tuned_rows
 from gclrec.experiments.findings import Findings, analyse
@@ -51,6 +53,8 @@ def compare(
     claim: str | None = None,
     against_field: bool = False,
     trials: int = 8,
+    study: str | None = None,
+    thorough: bool = False,
     jobs: int = 1,
     ray: str | None = None,
     folder: str | Path | None = None,
@@ -75,6 +79,9 @@ def compare(
         against_field: add the methods of :data:`~gclrec.experiments.field.FIELD`, and tune every variant on
             validation first. Without other variants the settings of all runs are compared with the field.
         trials: trials of each variant with ``against_field``; settings that are given are held.
+        study: a name in :data:`~gclrec.experiments.cold_study.STUDIES`, which brings its variants and its
+            split, those that are given besides; the result begins with its answer.
+        thorough: more variants of the study, each with the whole budget of its method.
         jobs: trainings at once, each in a process with its share of the threads. Callbacks are then called in
             threads, one at a time, with ``on_run_start`` and the events of phases, batches and epochs.
         ray: address of a Ray cluster where these processes run; every machine reads and writes ``folder``.
@@ -90,6 +97,14 @@ def compare(
             compare, ``folder`` holds runs with other settings, or, with several ``jobs``, some runs failed;
             the others are kept.
     """
+    if study is not None:
+        if study not in STUDIES:
+            raise InputError(f"--study: must be one of {', '.join(STUDIES)}, got {study!r}")
+        if against_field or augs:
+            name = "--augs" if augs else "--against-field"
+            raise InputError(f"{name}: --study has variants of its own; leave it out")
+    elif thorough:
+        raise InputError("--thorough: is about a --study; leave it out")
     common, load = requested(data, settings)
     if against_field:
         if grid or train_fractions:
@@ -98,6 +113,12 @@ def compare(
         need_optuna()
         augs = augs or (() if methods or variants else (common.aug.replace(",", "/"),))
         against = next(iter([*augs, *methods, *(variants or {})])) if against is None else against
+    dataset, group = None, None
+    if study is not None:
+        dataset = load()
+        found = cold_study(dataset, common, given=given_names(settings), thorough=thorough)
+        common, group, variants = found.common, found.group, {**found.variants, **(variants or {})}
+        against = next(iter(found.variants)) if against is None else against
     plan = make_plan(
         common,
         augs=augs,
@@ -111,6 +132,7 @@ def compare(
         claim=claim,
         given=given_names(settings),
     )
+    plan = dataclasses.replace(plan, group=group)
     searches: Mapping[str, Search] = {}
     if against_field:
         own = {name: {key.replace("-", "_") for key in values} for name, values in (variants or {}).items()}
@@ -121,7 +143,7 @@ def compare(
     if folder is not None:
         kept = ComparisonFolder(local_path(folder))
         kept.check_common(plan) if against_field else kept.check(plan)
-    comparison = Comparison(plan, load(), folder)
+    comparison = Comparison(plan, dataset or load(), folder)
     callbacks = tuple(callbacks)
     Callbacks(callbacks).call("on_comparison_start", comparison)
     with shown(progress) as bars, workers_of(jobs, callbacks, cluster_at(ray, common.device)) as workers:

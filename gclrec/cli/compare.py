@@ -25,6 +25,7 @@ from gclrec.common.errors import InputError
 from gclrec.common.files import read_toml
 from gclrec.common.shell import flag
 from gclrec.data.statistics import headline
+from gclrec.experiments.cold_study import STUDIES
 from gclrec.experiments.comparison import DEFAULT_AUGS
 from gclrec.experiments.field import FIELD, tuned_rows
 from gclrec.experiments.findings import Findings
@@ -39,7 +40,7 @@ app = command("compare")
 
 _OWN = {
     *("augs", "methods", "grid", "seeds", "train_fractions", "same_steps", "against", "claim"),
-    *("against_field", "trials", "jobs", "ray"),
+    *("against_field", "trials", "study", "thorough", "jobs", "ray"),
     *("out", "config", "json"),
 }
 
@@ -107,6 +108,17 @@ def compare(
         ),
     ] = False,
     trials: Annotated[int, Parameter(help="Trials of each variant with --against-field.")] = 8,
+    study: Annotated[
+        str | None,
+        Parameter(
+            help=f"A study with variants of its own: {', '.join(STUDIES)}. Cold holds out items (or users) "
+            "whose attributes are known and compares baselines, uses of attributes and contrasts."
+        ),
+    ] = None,
+    thorough: Annotated[
+        bool,
+        Parameter(help="More variants of the study, each with the whole budget of its method.", negative=()),
+    ] = False,
     jobs: Annotated[
         int,
         Parameter(
@@ -152,6 +164,8 @@ def compare(
             claim=claim,
             against_field=against_field,
             trials=trials,
+            study=study,
+            thorough=thorough,
             jobs=jobs,
             ray=ray,
             folder=path,
@@ -223,7 +237,13 @@ def _shares(texts: tuple[str, ...]) -> list[float]:
 
 
 def report(console: Console, findings: Findings, tuned: Rows) -> None:
-    """Print the tested differences, tuned settings, geometry and grid as tables, and the outcome in words."""
+    """Print the tested differences, tuned settings, geometry and grid as tables, and the outcome in words.
+
+    The answer of a study stands first.
+    """
+    texts = sentences(findings)
+    if findings.plan.group is not None:
+        console.print(texts.pop(0), style="bold", soft_wrap=True)
     heads, rows, starts = claim_rows(findings, brief=True)
     table = Table(*heads)
     for place in range(heads.index("variant") + 1, len(heads) - 1):
@@ -239,7 +259,7 @@ def report(console: Console, findings: Findings, tuned: Rows) -> None:
             for row in rows:
                 table.add_row(*row)
             console.print(table)
-    for text in (*sentences(findings), *caveats(findings)):
+    for text in (*texts, *caveats(findings)):
         console.print(text, soft_wrap=True)
 
 

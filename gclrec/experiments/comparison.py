@@ -61,6 +61,7 @@ class Plan:
         claim: the figure that is tested, such as ``recall@20``.
         common: settings that all runs share.
         same_steps: whether every share of the training pairs is trained for the same number of steps.
+        group: whose figures the comparison is about, first of all; ``None`` for no group before others.
     """
 
     cells: tuple[Cell, ...]
@@ -69,6 +70,7 @@ class Plan:
     claim: str
     common: TrainConfig
     same_steps: bool = False
+    group: str | None = None
 
     @property
     def fractions(self) -> tuple[float, ...]:

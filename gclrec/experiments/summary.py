@@ -111,7 +111,7 @@ def sentences(findings: Findings) -> list[str]:
     """
     plan = findings.plan
     claims = findings.table.filter(pl.col("metric") == plan.claim)
-    texts = []
+    texts = [] if plan.group is None else [answer(findings, plan.group)]
     for fraction in plan.fractions:
         for name in plan.variants:
             if name == plan.against:
@@ -133,6 +133,51 @@ def sentences(findings: Findings) -> list[str]:
                 text += f" Too few users to test on {few}."
             texts.append(text)
     return texts
+
+
+def answer(findings: Findings, group: str) -> str:
+    """Return which variant is best for a group, by how much, how surely, and what it costs the opposite one.
+
+    Args:
+        findings: the results of the comparison, on all training pairs.
+        group: of users or items; the opposite of a cold group is the warm one.
+    """
+    plan = findings.plan
+    claims = findings.table.filter(
+        (pl.col("metric") == plan.claim) & (pl.col("train_fraction") == plan.fractions[0])
+    )
+
+    def rows_of(group: str) -> dict[str, dict[str, Any]]:
+        return {row["variant"]: row for row in claims.filter(group=group).iter_rows(named=True)}
+
+    rows = rows_of(group)
+    if not rows:
+        return f"No test pair has {spaced(group)}."
+    best = max(rows.values(), key=lambda row: row["mean"])
+    name, base = best["variant"], rows[plan.against]
+    where = f"{spaced(group).capitalize()} ({best['users']:,} users)"
+    if name == plan.against:
+        return f"{where}: nothing is better than {name}, {plan.claim} {best['mean']:.4f}."
+    sure = f"{best['difference']:+.4f} {_between(best)}, p {p_value(best['p_holm'])}"
+    text = f"{where}: {name} is the best of {len(rows)}, {plan.claim} {best['mean']:.4f} ({sure}) against "
+    text += f"{plan.against} with {base['mean']:.4f}"
+    others = rows_of(group.replace("cold", "warm")) if group.startswith("cold") else {}
+    if not others:
+        return f"{text}."
+    warm = max(others.values(), key=lambda row: row["mean"])
+    cost = others[name]["mean"] - warm["mean"]
+    opposite = spaced(warm["group"])
+    if warm["variant"] == name:
+        return f"{text}; it is also the best for {opposite}, {others[name]['mean']:.4f}."
+    return (
+        f"{text}; {opposite} have {others[name]['mean']:.4f}, {cost:+.4f} from {warm['variant']}, their best."
+    )
+
+
+def _between(row: Mapping[str, Any]) -> str:
+    if row["difference_low"] is None or row["difference_high"] is None:
+        return "(no interval)"
+    return f"[{row['difference_low']:+.4f}, {row['difference_high']:+.4f}]"
 
 
 def _listed(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -70,13 +70,7 @@ def run_page(run: RunFolder) -> str:
         method=config.baseline or f"{config.encoder}, {config.loss}, --aug {config.aug}",
         group_heads=["group", "users", *(f"{metric}@{k}" for metric in config.metrics)],
         groups=_groups(result, config.metrics, k) if result["cases"]["test/all"] else [],
-        cold=share_of_cold_items(
-            *(
-                {name.removeprefix("test/"): value for name, value in result.get(part, {}).items()}
-                for part in ("metrics", "pairs")
-            ),
-            result.get("alone"),
-        ),
+        cold=share_of_cold_items(_test(result, "metrics"), _test(result, "pairs"), result.get("alone")),
         loss=_by_epoch(lines, "loss", "mean loss", parts),
         validation=_by_epoch(
             lines, "validation", metric, {spaced(group): f"valid/{group}/{metric}" for group in shown}
@@ -106,6 +100,11 @@ def run_page(run: RunFolder) -> str:
         ],
         settings=settings_rows(config),
     )
+
+
+def _test(result: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """Return the values of a part of a result by their names without ``test/``."""
+    return {name.removeprefix("test/"): value for name, value in result.get(part, {}).items()}
 
 
 def _sampled(lines: Sequence[Mapping[str, Any]], config: TrainConfig) -> str:

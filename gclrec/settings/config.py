@@ -198,7 +198,7 @@ class CoreSettings:
         """The figure that chooses the best epoch, with its group."""
         if "/" in self.select:
             return self.select
-        goal, side = self.goal or "all", COLD_SIDES.get(self.split or "", "items")
+        goal, side = self.goal or "all", COLD_SIDES.get(self.chosen("split"), "items")
         return f"{f'{goal}_{side}' if goal in ('warm', 'balanced') else goal}/{self.select}"
 
     @property

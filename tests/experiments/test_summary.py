@@ -19,7 +19,7 @@ from gclrec.experiments.findings import (
     WORSE,
     Findings,
 )
-from gclrec.experiments.summary import caveats, claim_rows, geometry_rows, grid_rows, sentences
+from gclrec.experiments.summary import answer, caveats, claim_rows, geometry_rows, grid_rows, sentences
 from gclrec.settings.config import TrainConfig
 
 VERDICTS = {
@@ -63,6 +63,34 @@ def test_every_group_is_in_the_sentences(findings: Findings) -> None:
     untested = findings.table.filter(pl.col("group") == "cold_users")
     only = replace(findings, table=untested)
     assert sentences(only)[0].startswith("noise against none: nothing could be tested. Too few users")
+
+
+def test_the_answer_names_the_best_and_what_it_costs(findings: Findings) -> None:
+    p = {"p_holm": 0.004, "difference": 0.05, "difference_low": 0.04, "difference_high": 0.06}
+    rows = [
+        row("cold_items", "none", "recall@20", mean=0.1),
+        row("cold_items", "noise", "recall@20", mean=0.15, **p),
+        row("warm_items", "none", "recall@20", mean=0.3),
+        row("warm_items", "noise", "recall@20", mean=0.28, **p),
+        row("cold_users", "none", "recall@20", mean=0.2),
+        row("cold_users", "noise", "recall@20", mean=0.1, **p),
+    ]
+    table = pl.DataFrame(rows, infer_schema_length=None).select(FINDING_COLUMNS)
+    found = replace(findings, table=table, plan=replace(findings.plan, group="cold_items"))
+    said = (
+        "Cold items (1,200 users): noise is the best of 2, recall@20 0.1500 (+0.0500 [+0.0400, +0.0600], "
+        "p 0.004) against none with 0.1000"
+    )
+    assert answer(found, "cold_items") == sentences(found)[0]
+    assert answer(found, "cold_items") == f"{said}; warm items have 0.2800, -0.0200 from none, their best."
+    one = replace(found, table=table.filter(pl.col("group") != "warm_items"))
+    assert answer(one, "cold_items") == f"{said}."
+    both = table.with_columns(mean=pl.when(group="warm_items", variant="noise").then(0.4).otherwise("mean"))
+    best = answer(replace(found, table=both), "cold_items")
+    assert best == f"{said}; it is also the best for warm items, 0.4000."
+    nothing = "Cold users (1,200 users): nothing is better than none, recall@20 0.2000."
+    assert answer(found, "cold_users") == nothing
+    assert answer(found, "tail_items") == "No test pair has tail items."
 
 
 def test_rows_of_a_group_stand_together(findings: Findings) -> None:
