@@ -58,6 +58,11 @@ def _correlated(
     return _halves(batch, related.index_select(0, seed)[0], p, generator)
 
 
+def _named(batch: FieldBatch, related: Tensor, p: float, generator: Generator | None) -> list[FieldBatch]:
+    """Hide all fields but those of one list, and all but those of another; ``related`` holds both masks."""
+    return [batch.drop_values(p, generator=generator).hide(mask) for mask in related]
+
+
 def _halves(batch: FieldBatch, hidden: Tensor, p: float, generator: Generator | None) -> list[FieldBatch]:
     return [batch.drop_values(p, generator=generator).hide(mask) for mask in (hidden, ~hidden)]
 
@@ -73,7 +78,9 @@ FEATURE_VIEWS: Mapping[str, FeatureView] = {
 """How two views of a node's fields are made."""
 
 _FEATURE_VIEWS = Setting(
-    "feature_views", f"How features sees fields twice: {', '.join(FEATURE_VIEWS)}.", choices=FEATURE_VIEWS
+    "feature_views",
+    f"How features sees fields twice: {', '.join(FEATURE_VIEWS)}, or the fields of each view by name, as "
+    "title,brand|price,category.",
 )
 _FEATURE_DROP = Setting(
     "feature_drop",
@@ -85,9 +92,28 @@ _FEATURE_DROP = Setting(
 _SSL_SIDES = Setting("ssl_sides", "Whose fields features contrasts: items, users or both.", choices=SSL_SIDES)
 
 
+def parse_feature_views(text: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Return the names of the fields of each view of a text ``A,B|C``; ``None`` for a way to draw them.
+
+    Raises:
+        SettingError: it is neither, a view has no field, or a name occurs twice; the argument is ``views``.
+    """
+    if "|" not in text:
+        check_choice("views", text, FEATURE_VIEWS)
+        return None
+    first, *others = (tuple(name.strip() for name in part.split(",")) for part in text.split("|"))
+    names = [*first, *(name for part in others for name in part)]
+    if len(others) != 1 or "" in names or len(set(names)) < len(names):
+        raise SettingError(
+            "views", f"expected fields of two views as title,brand|price, each once, got {text!r}"
+        )
+    return first, others[0]
+
+
 def check_features(*, views: str, p: float, **others: object) -> None:
-    """Refuse views of fields that cannot differ."""
+    """Refuse views of fields that are not known or cannot differ."""
     del others
+    parse_feature_views(views)
     if views == "dropout" and p == 0:
         raise SettingError("p", "with 0 the two views of dropout are the same")
 
@@ -104,6 +130,7 @@ class FieldContrast(nn.Module):
     - ``dropout`` (FD): each value of a field that can have several is dropped with probability ``p``, each
       field of another kind is hidden with probability ``p``; twice, independently;
     - ``random`` (RFM): half of the fields, drawn anew for each batch, and the other half;
+    - lists of names, ``A,B|C``: the fields of the first list, and those of the second, chosen by hand;
     - ``correlated`` (CFM): a field drawn anew for each batch and the half of all others (rounded down) that
       have the highest mutual information with it are hidden in the first view, all others in the second.
 
@@ -116,7 +143,7 @@ class FieldContrast(nn.Module):
     Args:
         encoder: one that encodes attributes.
         temperature: of InfoNCE.
-        views: a name in :data:`FEATURE_VIEWS`.
+        views: a name in :data:`FEATURE_VIEWS`, or names of fields, see :func:`parse_feature_views`.
         p: share of values that is dropped.
         sides: a name in :data:`SSL_SIDES`; the losses of two sides are added.
 
@@ -139,7 +166,7 @@ class FieldContrast(nn.Module):
         generator: Generator | None = None,  # noqa: ARG002
     ) -> None:
         super().__init__()
-        check_choice("views", views, FEATURE_VIEWS)
+        named = parse_feature_views(views)
         check_choice("sides", sides, SSL_SIDES)
         self.temperature, self.views, self.p = temperature, views, p
         self.sides = SSL_SIDES[sides]
@@ -151,6 +178,8 @@ class FieldContrast(nn.Module):
                 only = f"{side}s have one field ({table.fields[0].name}), which cannot be divided"
                 raise SettingError("views", f"{only} for {views}; take dropout")
             related = related_fields(table) if views == "correlated" else torch.empty(0)
+            if named is not None:
+                related = _masks_of(named, table, side)
             self.register_buffer(f"related_{side}", related, persistent=False)
             known_rows = (~table.missing).any(1).nonzero()[:, 0]
             self.register_buffer(f"known_{side}", known_rows, persistent=False)
@@ -170,7 +199,7 @@ class FieldContrast(nn.Module):
         assert table is not None
         batch = table.batch(self._rows(side, step))
         related = cast("Tensor", getattr(self, f"related_{side}"))
-        first, second = FEATURE_VIEWS[self.views](batch, related, self.p, step.generator)
+        first, second = FEATURE_VIEWS.get(self.views, _named)(batch, related, self.p, step.generator)
         left = ((~first.missing).any(1) & (~second.missing).any(1)).nonzero()[:, 0]
         anchor, positive = (
             encoder.encode_content(side, view).index_select(0, left) for view in (first, second)
@@ -222,6 +251,16 @@ class WithFields(nn.Module):
         """Return the embeddings of the other contrast and the sum of both losses."""
         main, loss = self.beside(step)
         return Contrasted(main, loss + self.fields.loss(step, current(self.temperature)))
+
+
+def _masks_of(named: tuple[tuple[str, ...], tuple[str, ...]], table: FieldTable, side: str) -> Tensor:
+    """Return which fields each of two views hides, ``(2, F)`` bool."""
+    able = [known.name for known in table.fields]
+    for name in (*named[0], *named[1]):
+        if name not in able:
+            raise SettingError("views", f"{name!r} is not one of the fields of {side}s: {', '.join(able)}")
+    masks = [[name not in part for name in able] for part in named]
+    return torch.tensor(masks, device=table.missing.device)
 
 
 def related_fields(table: FieldTable) -> Tensor:

@@ -12,6 +12,7 @@ from gclrec.common.declaration import Around, Declared
 from gclrec.contrast import SSL, build_contrast
 from gclrec.contrast.base import BeginsEpochs, FollowsSteps, TrainingStep
 from gclrec.contrast.cl4srec import HISTORY_VIEWS
+from gclrec.contrast.features import FEATURE_VIEWS
 from gclrec.encoders import ENCODERS, EncoderInputs, Sequences
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.losses.temperature import Learned
@@ -23,7 +24,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:attributes age:gclrec.common.err
 
 SMALL = {"dim": 4, "num_layers": 2, "ssl_layer": 2}  # by public name, where a component has it
 NEEDS = {"two_tower": {"attributes": "input", "history": "mean"}}
-LISTED = {"history_views": HISTORY_VIEWS, "ssl_layer": (2,)}  # what no declaration can list
+LISTED = {
+    "history_views": HISTORY_VIEWS,
+    "feature_views": (*FEATURE_VIEWS, "tags|kind"),
+    "ssl_layer": (2,),
+}  # what no declaration can list
 
 
 def values_of(found: Declared) -> Iterator[object]:

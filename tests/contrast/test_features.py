@@ -17,6 +17,7 @@ from gclrec.contrast.features import (
     SSL_SIDES,
     FieldContrast,
     WithFields,
+    check_features,
     mutual_information,
     related_fields,
 )
@@ -103,6 +104,36 @@ def test_halves_complement_each_other_and_are_the_same_for_all_rows(views: str) 
         if views == "random":
             assert int(hidden[0].sum()) == len(batch.fields) // 2
     assert seen == set(map(tuple, related.tolist())) if views == "correlated" else len(seen) > 5
+
+
+def test_fields_of_each_view_can_be_named() -> None:
+    encoder, graph = encoder_of(), graph_of()
+    contrast = FieldContrast(encoder, graph, views="tags, kind|price", p=0.0, temperature=0.3)
+    step = step_of(encoder, graph)
+    generator = seeded(5)
+    drawn = distinct(30, COUNT, generator=generator)
+    batch = encoder.field_table("item").batch(drawn)
+    names = [known.name for known in SCHEMA.fields]
+    views = [
+        batch.hide(torch.tensor([name not in shown for name in names]))
+        for shown in (("tags", "kind"), ("price",))
+    ]
+    left = [n for n in range(30) if all(not view.missing[n].all() for view in views)]
+    first, second = (encoder.encode_content("item", view)[left] for view in views)
+    torch.testing.assert_close(contrast.loss(step, 0.3), cosine_loops(first, second, 0.3))
+
+
+@pytest.mark.parametrize(
+    "text", ["kind|", "kind|tags|price", "kind,kind|tags", "kind|tags,kind", "kind,|tags"]
+)
+def test_fields_of_two_views_must_be_told_apart(text: str) -> None:
+    with pytest.raises(SettingError, match="expected fields of two views"):
+        check_features(views=text, p=0.1)
+
+
+def test_fields_of_views_must_be_there() -> None:
+    with pytest.raises(SettingError, match="'colour' is not one of the fields of items: kind, maker, tags"):
+        FieldContrast(encoder_of(), graph_of(), views="kind|colour")
 
 
 @every_view
