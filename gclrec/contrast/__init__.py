@@ -17,7 +17,7 @@ from gclrec.common.declaration import Declared, declarations
 from gclrec.contrast.base import Contrast
 from gclrec.contrast.byol import Byol
 from gclrec.contrast.cl4srec import HistoryContrast, check_histories
-from gclrec.contrast.clcrec import ContentContrast
+from gclrec.contrast.clcrec import ContentContrast, WithContent
 from gclrec.contrast.concat import ClusterContrast
 from gclrec.contrast.cross_layer import CrossLayer
 from gclrec.contrast.features import FieldContrast, WithFields, check_features
@@ -166,6 +166,17 @@ SSL: Mapping[str, ContrastKind] = {
             declared_by=(FieldContrast, make),
             needs_attributes=True,
             check=check_features,
+        )
+        for name, make, views in (("infonce", TwoViews, 2), ("cross_layer", CrossLayer, 1))
+    },
+    **{
+        f"{name}+content": ContrastKind(
+            partial(WithContent, make),
+            f"both of {name} and content, added up",
+            views=views,
+            temperatures=("learned",),
+            declared_by=(ContentContrast, make),
+            takes_attributes=True,
         )
         for name, make, views in (("infonce", TwoViews, 2), ("cross_layer", CrossLayer, 1))
     },

@@ -139,8 +139,9 @@ class FollowsSteps(Protocol):
 class MapsAttributes(Protocol):
     """A contrast that trains what gives vectors to nodes without interactions."""
 
-    maps: Mapping[str, PredictsVectors]
-    """By ``"user"`` and ``"item"``."""
+    @property
+    def maps(self) -> Mapping[str, PredictsVectors]:
+        """What gives them, by ``"user"`` and ``"item"``."""
 
 
 @runtime_checkable

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.common.declaration import Around, Setting, Span
+from gclrec.common.declaration import Around, Setting, Span, declarations
 from gclrec.common.errors import SettingError
 from gclrec.contrast.base import TEMPERATURE, Contrasted, TrainingStep
 from gclrec.data.schema import Attributes
@@ -82,34 +83,39 @@ class ContentContrast(nn.Module):
         super().__init__()
         self.temperature, self.share = temperature, share
         self.encoders = nn.ModuleDict()
-        self.maps: dict[str, PredictsVectors] = {}
+        maps: dict[str, PredictsVectors] = {}
         dim = encoder.layer_zero[1].shape[1]
         for side, degrees in zip(SIDES, graph.degrees(), strict=True):
             table = getattr(attributes, f"{side}s", None)
             if table is not None:
                 made = BagEncoder(table, dim, hidden=hidden, generator=generator)
                 self.encoders[side] = made
-                self.maps[side] = TrainedMap(made, degrees)
-        if not self.maps:
+                maps[side] = TrainedMap(made, degrees)
+        self.maps: Mapping[str, PredictsVectors] = maps
+        if not maps:
             raise SettingError("ssl", "content contrasts attributes, and there are none")
 
     def forward(self, step: TrainingStep) -> Contrasted:
         """Return embeddings, some of whose rows are replaced when they are asked for, and the loss."""
         final = step.encode()
+        return Contrasted(self.hybrid(final, step), self.loss(step, final, current(self.temperature)))
+
+    def hybrid(self, final: Embeddings, step: TrainingStep) -> Embeddings:
+        """Return embeddings some of whose rows are replaced when they are asked for."""
 
         def replaced(numbers: tuple[Tensor, Tensor], rows: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             users = self._replaced("user", numbers[0], rows[0], step.generator)
             return users, self._replaced("item", numbers[1], rows[1], step.generator)
 
-        return Contrasted(replace(final, replace=replaced if self.share else None), self.loss(step, final))
+        return replace(final, replace=replaced if self.share else None)
 
-    def loss(self, step: TrainingStep, final: Embeddings) -> Tensor:
+    def loss(self, step: TrainingStep, final: Embeddings, temperature: float | Tensor) -> Tensor:
         """Return InfoNCE between vectors and attributes, both ways, summed over sides."""
         nodes = [
             each[self._encoder(side).known[each]] if side in self.encoders else each[:0]
             for side, each in zip(SIDES, step.nodes(), strict=True)
         ]
-        temperature, losses = current(self.temperature), []
+        losses = []
         for side, found, own in zip(SIDES, nodes, final.rows(nodes[0], nodes[1]), strict=True):
             if side not in self.encoders:
                 continue
@@ -132,3 +138,50 @@ class ContentContrast(nn.Module):
 
     def _encoder(self, side: str) -> BagEncoder:
         return cast("BagEncoder", self.encoders[side])
+
+
+class WithContent(nn.Module):
+    """The sum of another contrast and that of vectors and attributes, with one weight and one temperature.
+
+    The final vectors are those that the other contrast ranks by.
+
+    Args:
+        beside: makes the other one, such as :class:`~gclrec.contrast.cross_layer.CrossLayer`.
+        encoder: as both take it.
+        graph: as both take it.
+        attributes: of users, items or both.
+        generator: draws the start of both.
+        settings: the arguments of both; ``temperature`` is shared.
+    """
+
+    def __init__(
+        self,
+        beside: Callable[..., nn.Module],
+        encoder: Encoder,
+        graph: BipartiteGraph,
+        *,
+        attributes: Attributes | None = None,
+        generator: Generator | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__()
+        own = declarations(ContentContrast).keys() - {"temperature"}
+        content = {name: settings.pop(name) for name in own & settings.keys()}
+        self.beside = beside(encoder, graph, generator=generator, **settings)
+        self.content = ContentContrast(encoder, graph, attributes=attributes, generator=generator, **content)
+
+    @property
+    def temperature(self) -> Temperature:
+        """The temperature of both; a learned one is held once."""
+        return cast("Temperature", self.beside.temperature)
+
+    @property
+    def maps(self) -> Mapping[str, PredictsVectors]:
+        """What gives vectors to nodes without interactions, by side."""
+        return self.content.maps
+
+    def forward(self, step: TrainingStep) -> Contrasted:
+        """Return the embeddings of the other contrast, some rows replaced, and the sum of both losses."""
+        main, loss = self.beside(step)
+        both = loss + self.content.loss(step, main, current(self.temperature))
+        return Contrasted(self.content.hybrid(main, step), both)

@@ -246,7 +246,8 @@ class Settings(TypedDict, total=False):
     """Training pairs whose items queue negatives keep; keys in each of moco's queues."""
     ssl: Literal[
         "none", "infonce", "cross_layer", "moco", "swav", "concat", "ncl", "byol", "neighbour", "nearest",
-        "features", "histories", "content", "infonce+features", "cross_layer+features"
+        "features", "histories", "content", "infonce+features", "cross_layer+features", "infonce+content",
+        "cross_layer+content"
     ]
     """What is contrasted: none (nothing); infonce (two views of a node); cross_layer (the final embedding
     and one layer of a single view); moco (a view and a momentum twin's of another, against a queue); swav
@@ -256,7 +257,9 @@ class Settings(TypedDict, total=False):
     of an interaction); nearest (two views of a node, one of its neighbour in the batch and one of a similar
     node); features (two views of a node's attributes); histories (two views of what a user took last);
     content (the vector of a node and what its attributes alone make of it); infonce+features (both of
-    infonce and features, added up); cross_layer+features (both of cross_layer and features, added up)."""
+    infonce and features, added up); cross_layer+features (both of cross_layer and features, added up);
+    infonce+content (both of infonce and content, added up); cross_layer+content (both of cross_layer and
+    content, added up)."""
     temperature: float | str
     """Temperature of the contrastive loss: a number, or learned[:START], trained with the rest."""
     ssl_negatives: Literal["batch", "all"]
@@ -284,8 +287,9 @@ class Settings(TypedDict, total=False):
     """What neighbour compares a pair with, as in unseen, egcf, lightccf, sccf."""
     nearest: int
     """Nearest users and items of each, of which nearest draws one."""
-    feature_views: Literal["dropout", "random", "correlated"]
-    """How features sees fields twice: dropout, random, correlated."""
+    feature_views: str
+    """How features sees fields twice: dropout, random, correlated, or the fields of each view by name, as
+    title,brand|price,category."""
     feature_drop: float
     """Share of values (and, for dropout, of fields with one value) that views of features drop."""
     ssl_sides: Literal["items", "users", "both"]

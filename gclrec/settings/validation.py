@@ -277,7 +277,8 @@ def _check_contrast(config: TrainConfig) -> None:
         if kind.takes_attributes and config.attributes != MAP:
             raise InputError(f"--ssl: {config.ssl} encodes attributes itself; it needs --attributes map")
         if beside != config.ssl and SSL[beside].differs and config.aug == "none":
-            raise InputError(f"--aug: none leaves {beside} nothing to contrast; take --ssl features alone")
+            alone = config.ssl.partition("+")[2]
+            raise InputError(f"--aug: none leaves {beside} nothing to contrast; take --ssl {alone} alone")
         if kind.needs_histories and config.history == "none":
             what = f"{config.ssl} needs --encoder two_tower and --history mean (or attention)"
             raise InputError(f"--ssl: {what}")

@@ -154,6 +154,17 @@ CHOICES = [
         ("--ssl", "content", *WITH_ITEMS[:2], "--content-share", share, "--content-hidden", hidden)
         for share, hidden in ((0, 7), (0.3, 0), (1, 4))
     ),
+    (
+        "--ssl",
+        "cross_layer+content",
+        *WITH_ITEMS[:2],
+        "--ssl-layer",
+        2,
+        "--content-share",
+        0.2,
+        "--aug",
+        "noise",
+    ),
     ("--ssl", "content", *WITH_ITEMS[:2], "--user-attributes", "USERS", "--score", "calibrated", "--refit"),
     (*WITH_ITEMS, "--ssl", "cross_layer+features", "--ssl-layer", 2, "--aug", "noise:0.1"),
     ("--method", "two_tower", *TOWERS, "--refiner", "contextnet"),

@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from gclrec.common.errors import SettingError
 from gclrec.contrast.base import TrainingStep
-from gclrec.contrast.clcrec import ContentContrast
+from gclrec.contrast.clcrec import ContentContrast, WithContent
+from gclrec.contrast.cross_layer import CrossLayer
 from gclrec.data.schema import Attributes, Schema
 from gclrec.data.splits import Split
 from gclrec.data.tf_idf import TfIdf
@@ -20,6 +21,7 @@ from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.validation import validate
 from gclrec.training.fit import fit
+from gclrec.views.views import make_view, parse_augmentations
 from tests.encoders.content.test_content import BOTH, ITEMS, ONLY_ITEMS, SCHEMAS
 from tests.training.test_training import pairs_of
 
@@ -27,6 +29,7 @@ WITH_A_BLANK = ITEMS.with_columns(
     kind=pl.when(pl.col("id") == 2).then(None).otherwise("kind"),
     tags=pl.when(pl.col("id") == 2).then(None).otherwise("tags"),
 )
+VIEW = parse_augmentations("edge_drop:0.3")[:1]
 USERS, POSITIVES = torch.tensor([0, 3, 3, 7]), torch.tensor([2, 0, 9, 2])
 
 
@@ -121,6 +124,20 @@ def test_rows_are_replaced_with_their_probability(toy_graph: BipartiteGraph, sha
     assert torch.equal(rows[1], other[3]) == (share in (0.0, 1.0))
     gradient = torch.autograd.grad(rows[1].sum(), contrast.encoders["item"].weight, allow_unused=True)[0]
     assert (gradient is None) if share == 0.0 else bool((gradient != 0).any())
+
+
+def test_beside_graph_views_both_losses_are_added(toy_graph: BipartiteGraph) -> None:
+    """And the vectors that rows are taken from are those that the other contrast ranks by."""
+    encoder = LightGCN(12, 10, 4, 2, generator=seeded(1)).double()
+    (view,) = (make_view(chain, toy_graph, generator=seeded(2), num_layers=2) for chain in VIEW)
+    step = TrainingStep(encoder, toy_graph, (view,), USERS, POSITIVES, seeded(4))
+    both = WithContent(CrossLayer, encoder, toy_graph, attributes=BOTH, temperature=0.4, share=0.0, layer=1)
+    beside, content = CrossLayer(encoder, toy_graph, temperature=0.4, layer=1), both.double().content
+    main, loss = both(step)
+    final, other = beside(step)
+    assert torch.equal(main.items, final.items)
+    torch.testing.assert_close(loss, other + content.loss(step, final, 0.4))
+    assert both.maps is content.maps
 
 
 def test_nodes_without_interactions_get_what_their_attributes_make() -> None:
