@@ -89,12 +89,16 @@ class ColdUsers(nn.Module):
     def choose(self, ranked: Callable[[float], Embeddings], split: Split, figure: str) -> None:
         """Choose the penalty, the first time, and the share, by a figure over cold users alone.
 
-        Nothing is chosen where no validation pair has such a user.
+        Cold users are few and their figures differ by little, so the largest penalty and then the smallest
+        share is taken whose figure is within one standard error of the best ([1], section 7.10). Nothing is
+        chosen where no validation pair has such a user.
 
         Args:
             ranked: from a penalty to the vectors to rank by, before they are moved.
             split: its validation pairs are the ones to rank.
             figure: what epochs are chosen by; its metric and cut-off are taken.
+
+        [1] Hastie et al., The Elements of Statistical Learning, 2009
         """
         valid = split.valid.select(self.mask.cpu().numpy()[split.valid.user])
         if len(valid) == 0:
@@ -103,7 +107,7 @@ class ColdUsers(nn.Module):
         valid = valid.select(np.isin(valid.user, some))
         metric, _, cut = figure.rpartition("/")[2].partition("@")
 
-        def value(vectors: Embeddings) -> float:
+        def measured(vectors: Embeddings) -> tuple[float, float]:
             found = evaluate(
                 vectors.users,
                 vectors.items,
@@ -115,9 +119,23 @@ class ColdUsers(nn.Module):
                 exclude=split.removed,
                 per_user=False,
             )
-            return found.values[f"all/{metric}@{cut}"]
+            name = f"all/{metric}@{cut}"
+            return found.values[name], found.errors.get(name, 0.0)
 
         if not self.chosen and len(self.penalties) > 1:
-            self.l2.fill_(max(self.penalties, key=lambda l2: value(ranked(l2))))
+            wide = sorted(self.penalties, reverse=True)
+            self.l2.fill_(_first_near_best(wide, [measured(ranked(l2)) for l2 in wide]))
         vectors = ranked(float(self.l2))
-        self.share.fill_(max(_SHARES, key=lambda share: value(self.moved(vectors, share))))
+        figures = [measured(self.moved(vectors, share)) for share in _SHARES]
+        self.share.fill_(_first_near_best(_SHARES, figures))
+
+
+def _first_near_best(numbers: Sequence[float], figures: Sequence[tuple[float, float]]) -> float:
+    """Return the first of some numbers whose figure is within one standard error of the best.
+
+    Args:
+        numbers: in the order of preference.
+        figures: figure and standard error of each.
+    """
+    best, error = max(figures)
+    return next(n for n, (value, _) in zip(numbers, figures, strict=True) if value >= best - error)

@@ -8,7 +8,7 @@ import torch
 
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
-from gclrec.evaluation.cold_users import USER_PENALTIES, ColdUsers
+from gclrec.evaluation.cold_users import USER_PENALTIES, ColdUsers, _first_near_best
 from gclrec.evaluation.scoring import SCORINGS, Scoring
 from tests.training.test_training import pairs_of
 
@@ -76,6 +76,16 @@ def test_validation_chooses_what_fits(share: float) -> None:
     assert float(cold.l2) == USER_PENALTIES[2]
     cold.choose(lambda l2: raw, split, "all/recall@6")  # the penalty stays, the share is chosen anew
     assert (float(cold.share), float(cold.l2)) == (share, USER_PENALTIES[2])
+
+
+def test_of_figures_that_cannot_be_told_apart_the_most_regular_is_taken() -> None:
+    figures = [(0.10, 0.01), (0.125, 0.01), (0.13, 0.01), (0.129, 0.02)]
+    assert _first_near_best((1000.0, 100.0, 10.0, 1.0), figures) == 100.0
+    raw, cold = drawn(), ColdUsers(COLD, DEGREES, 1.0)
+    alike = Embeddings(raw.users * torch.tensor([1.0, *[1.0 + 1e-3] * (DIM - 1)]), raw.items)
+    split = split_of((raw.users @ raw.items.T).topk(9, 1).indices[:, [0, 2, 4, 8]])
+    cold.choose(lambda l2: raw if l2 == USER_PENALTIES[0] else alike, split, "all/recall@6")
+    assert float(cold.l2) == USER_PENALTIES[-1]
 
 
 def test_nothing_is_chosen_without_cold_users_in_validation() -> None:
