@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,13 @@ def workers() -> Iterator[Workers]:
     made = Workers(2)
     yield made
     made.stop()
+
+
+@pytest.fixture
+def shared(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let comparisons and searches with two jobs use the processes that run already."""
+    ways = {1: None, 2: workers}
+    monkeypatch.setattr("gclrec.studies.workers_of", lambda jobs, *_: nullcontext(ways[jobs]))
 
 
 def data_of(**settings: Any) -> TrainingData:
@@ -58,6 +66,7 @@ class Heard:
         self.events.append(("epoch", str(record["epoch"])))
 
 
+@pytest.mark.usefixtures("shared")
 def test_tables_are_the_same_whatever_the_number_of_jobs(tmp_path: Path) -> None:
     """One run fails; the others are made, and the same command makes what is missing."""
     variants: dict[str, Any] = {"none": {"aug": "none"}, "knn": {"method": "item_knn"}}
@@ -84,6 +93,7 @@ def test_tables_are_the_same_whatever_the_number_of_jobs(tmp_path: Path) -> None
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
+@pytest.mark.usefixtures("shared")
 def test_a_search_with_several_jobs(tmp_path: Path) -> None:
     """The first trials are drawn from the seed alone, so they are those of one job; both go on alike."""
     given: dict[str, Any] = {"method": "mf", **SMALL, "space": {"learning_rate": "0.001..0.1"}}
@@ -115,7 +125,7 @@ def test_a_process_that_is_killed_is_replaced(workers: Workers, tmp_path: Path) 
     class Kill:
         def on_epoch_end(self, record: Mapping[str, Any], best_epoch: int | None) -> None:
             if record["epoch"] == 2:
-                (process,) = workers._processes
+                (process,) = workers._processes - set(workers._idle.queue)
                 process.kill()
 
     with pytest.raises(InputError, match=r"its process was ended by SIGKILL; there may not be enough memory"):

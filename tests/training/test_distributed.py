@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from gclrec.api import fit, load_run, resume
-from gclrec.cli.train import agreed
+from gclrec.cli.train import agreed, main
 from gclrec.common.errors import InputError
 from gclrec.data.interactions import Interactions
 from gclrec.experiments.run_cells import fingerprint
@@ -129,11 +129,16 @@ def fail_on(rank: int) -> None:
         raise InputError("no data")
 
 
-def train_in(count: int, names: list[str], out: Path) -> dict[str, list[float]]:
-    # Where it can, one process imports everything, and the others are forked from it.
+def forking() -> Any:
+    """Return how processes are started: where it can be, forked from one that has imported everything."""
     forks = "forkserver" in multiprocessing.get_all_start_methods()
-    context, port = multiprocessing.get_context("forkserver" if forks else "spawn"), free_port()
+    context = multiprocessing.get_context("forkserver" if forks else "spawn")
     context.set_forkserver_preload([__name__])
+    return context
+
+
+def train_in(count: int, names: list[str], out: Path) -> dict[str, list[float]]:
+    context, port = forking(), free_port()
     started = [context.Process(target=work, args=(rank, count, port, names, out)) for rank in range(count)]
     for process in started:
         process.start()
@@ -203,20 +208,33 @@ def test_a_run_of_two_processes_and_one_that_goes_on_alone(tmp_path: Path) -> No
     assert run.recommender().recommend(run.split.train.users.ids[0], k=3)
 
 
+def command(rank: int, port: int, flags: list[str], out: Path) -> None:
+    """Do what ``gclrec train`` does; what it prints goes to files."""
+    os.environ.update(joins(rank, 2, port))
+    for number, name in ((1, "out"), (2, "error")):
+        os.dup2(os.open(out / f"{name}-{rank}", os.O_CREAT | os.O_WRONLY), number)
+    sys.argv = ["gclrec train", *flags]
+    main()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
 def test_a_process_that_dies_ends_the_others_and_one_process_goes_on(tmp_path: Path) -> None:
+    run, context, port = RunFolder(tmp_path / "run"), forking(), free_port()
     flags = ["--dataset", SMALL["dataset"], *["--encoder", "lightgcn", "--aug", "none", "--dim", "8"]]
-    run, port = RunFolder(tmp_path / "run"), free_port()
-    first, other = (start(rank, port, *flags, "--epochs", 9999, "--run", run.path) for rank in (0, 1))
+    flags += ["--epochs", "9999", "--run", str(run.path)]
+    first, other = (context.Process(target=command, args=(rank, port, flags, tmp_path)) for rank in (0, 1))
+    for process in (first, other):
+        process.start()
     while not run.last_checkpoint.exists():
-        assert first.poll() is None
+        assert first.is_alive()
         time.sleep(0.01)
-    other.send_signal(signal.SIGKILL)
-    out, error = first.communicate()
-    other.communicate()
-    assert first.returncode == 2
+    other.kill()
+    for process in (first, other):
+        process.join(60)
+    assert (first.exitcode, other.exitcode) == (2, -signal.SIGKILL)
+    error = (tmp_path / "error-0").read_text()
     assert error == "error: process 0: another process of this training has ended, or cannot be reached\n"
-    assert f"stopped; continue with: gclrec train --resume {run.path}" in out
+    assert f"stopped; continue with: gclrec train --resume {run.path}" in (tmp_path / "out-0").read_text()
 
     done = len(run.metrics())
     went_on = resume(run.path, epochs=done + 2)
