@@ -126,7 +126,8 @@ class RayCluster:
                 except (ConnectionError, ValueError, RuntimeError) as error:
                     reason = " ".join(str(error).split())[:200]
                     raise InputError(f"`ray`: there is no cluster at {address!r} ({reason})") from None
-        self._threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+        threads = os.environ.get("OMP_NUM_THREADS", "")
+        self._threads = max(1, int(threads)) if threads.isdecimal() else 1
         self._resources: dict[str, Any] = {"num_cpus": self._threads, "num_gpus": gpus}
 
     def start(self) -> Process:

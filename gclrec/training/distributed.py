@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import copy
 import os
+import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -35,7 +37,7 @@ T = TypeVar("T")
 
 _TABLES = ("users", "items")
 
-_JOINING = timedelta(seconds=60)  # in which all processes have to join
+_JOINING = timedelta(seconds=40)  # in which all processes have to join
 
 
 class Processes:
@@ -239,9 +241,10 @@ def joined() -> Iterator[Processes | None]:
         yield None
         return
     try:
+        _wait_for_first()
         dist.init_process_group("gloo", timeout=_JOINING)
         group = dist.new_group()  # with the usual timeout, which outlasts an evaluation
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         first = str(error).strip().splitlines()[0]
         raise InputError(f"WORLD_SIZE is {count}, and the processes cannot join ({first})") from error
     processes = Processes(dist.get_rank(), dist.get_world_size(), group)
@@ -251,6 +254,27 @@ def joined() -> Iterator[Processes | None]:
             dist.barrier(group=processes.group)  # what was sent last has arrived
     finally:
         dist.destroy_process_group()
+
+
+def _wait_for_first() -> None:
+    """Wait until the first process listens; PyTorch waits up to twice as long, and prints a stack of C++.
+
+    Raises:
+        OSError: it does not within the time for joining.
+    """
+    host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT", "")
+    if os.environ.get("RANK", "0") == "0" or not host or not port.isdecimal():
+        return
+    until = time.monotonic() + _JOINING.total_seconds()
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=1.0).close()
+        except OSError as error:
+            if time.monotonic() > until:
+                raise OSError(f"the first process cannot be reached at {host}:{port}: {error}") from None
+            time.sleep(0.1)
+        else:
+            return
 
 
 def each(processes: Processes | None, make: Callable[[], T]) -> T:

@@ -139,11 +139,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--core", type=int, default=5)
     parser.add_argument("--dim", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/ten-days"))
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore", gclrec.InputWarning)
-    settings = {"method": given.method, "steps": given.steps, "dim": given.dim}
+    settings = {"method": given.method, "steps": given.steps, "dim": given.dim, "seed": given.seed}
     settings |= {"test_share": 0.0, "valid_share": 0.05, "metrics": ("recall",)}
     rows = study(
         read_events(given.events, given.core), given.first, given.days, given.span, given.out, settings

@@ -36,14 +36,14 @@ def address() -> Iterator[str]:
         few = {"object_store_memory": 80 << 20, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **few})
         for _ in range(2):
-            cluster.add_node(num_cpus=1, memory=1 << 30, object_store_memory=80 << 20)
+            cluster.add_node(num_cpus=1, num_gpus=1, memory=1 << 30, object_store_memory=80 << 20)
     yield cluster.address
     cluster.shutdown()
 
 
 @pytest.fixture
 def workers(address: str) -> Iterator[Workers]:
-    with workers_of(2, (), cluster_at(address, "cpu")) as made:
+    with workers_of(2, (), cluster_at(address, "cuda")) as made:  # GPUs are declared; none is used
         assert made is not None
         yield made
 
@@ -66,19 +66,20 @@ def test_a_search_is_that_of_one_job(address: str, tmp_path: Path) -> None:
     assert there.trials.drop("seconds").equals(one.trials.drop("seconds"))
 
 
-def test_memory_is_declared_and_a_killed_process_is_told(workers: Workers, tmp_path: Path) -> None:
+def test_memory_and_gpus_are_declared_and_a_killed_process_is_told(workers: Workers, tmp_path: Path) -> None:
     """What no machine has is refused; what one has is taken from it while a training runs."""
     run = new_run(tmp_path / "run", epochs=99)
     with pytest.raises(TooLargeError, match=r"the largest machine of the cluster has 1.0 GiB"):
         workers._place.provide(2e9, 2)
     workers._place.provide(6e8, 2)
-    total, free = ray.cluster_resources()["memory"], []
+    total, free, gpus = ray.cluster_resources()["memory"], [], []
 
     class Kill:
         def on_epoch_end(self, record: Mapping[str, Any], best_epoch: int | None) -> None:
             until = time.monotonic() + 10
             while not free or (free[-1] > total - 6e8 and time.monotonic() < until):
                 free.append(ray.available_resources()["memory"])
+                gpus.append(ray.available_resources()["GPU"])
             if record["epoch"] == 2:
                 (process,) = workers._processes
                 process.kill()
@@ -86,6 +87,7 @@ def test_memory_is_declared_and_a_killed_process_is_told(workers: Workers, tmp_p
     with pytest.raises(InputError, match=r"its process was ended by SIGKILL"):
         workers.run(run.path, [Kill()])
     assert free[-1] <= total - 6e8
+    assert gpus[-1] == 1.0
     assert len(RunFolder(run.path).metrics()) in (1, 2)
 
 
