@@ -19,7 +19,7 @@ from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
 from gclrec.runs.checkpoint import load_state
 from gclrec.runs.folder import RunFolder
-from gclrec.runs.reading import PARTS, check_run
+from gclrec.runs.reading import PARTS, check_run, settings_of
 from gclrec.settings.config import TrainConfig
 
 
@@ -64,7 +64,7 @@ class WarmStart:
         """
         folder = RunFolder.open(local_path(run))
         check_run(folder.path)
-        former = folder.settings()
+        former = settings_of(folder.path)
         for name in ("encoder", "attributes", "user_vectors"):
             found, wanted = former.get(name, config.known[name].default), getattr(config, name)
             if found != wanted:
