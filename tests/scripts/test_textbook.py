@@ -26,7 +26,10 @@ from gclrec.training.batches import Batch
 from gclrec.training.trainer import Trainer
 from gclrec.views.views import View
 
-TRAINED = [name for name, method in METHODS.items() if "baseline" not in method.settings]
+TRAINED = [
+    name for name, method in METHODS.items() if not {"baseline", "attributes"} & method.settings.keys()
+]
+"""Methods of ids alone; tests/contrast/test_clcrec.py has the formulas of the one with attributes."""
 BY_THE_BOOK = [
     *("mf", "lightgcn", "sgl", "sgl_nd", "sgl_rw", "simgcl", "xsimgcl", "lightgcl"),
     *("bsl_lightgcn", "ccl", "directau", "two_tower"),
