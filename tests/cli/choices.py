@@ -286,7 +286,7 @@ BAD_FLAGS = {
     "--ssl features --aug edge_drop:0.2 --attributes input": "no views",
     "--ssl features --attributes input --feature-drop 0": "--feature-drop",
     "--ssl features --attributes input --feature-drop 1": "--feature-drop",
-    "--ssl features --feature-views some": "correlated",
+    "--ssl features --attributes input --feature-views some": "correlated",
     "--ssl features --attributes input --feature-views tags|": "expected fields of two views",
     "--ssl features --ssl-sides left": "both",
     "--feature-views random": "features",
