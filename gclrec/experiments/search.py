@@ -8,7 +8,6 @@ import time
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -269,6 +268,7 @@ def run_trials(
     """
     from optuna import TrialPruned
     from optuna.samplers import TPESampler
+    from optuna.trial import TrialState
 
     callbacks = tuple(callbacks)
     lock: contextlib.AbstractContextManager[object]
@@ -299,13 +299,25 @@ def run_trials(
             raise TrialPruned
         return pruning.value
 
+    def one() -> None:
+        with lock:  # a trial that waits to be made could otherwise be taken by two threads
+            trial = study.ask()
+        try:
+            value = objective(trial)
+        except TrialPruned:
+            study.tell(trial, state=TrialState.PRUNED)
+        except BaseException:
+            study.tell(trial, state=TrialState.FAIL)
+            raise
+        else:
+            study.tell(trial, value)
+
     if not _has_first(study):
         study.enqueue_trial(search.start)
     left = range(len(_finished(study)) + 1, search.trials + 1)
     if workers is None:
         study.optimize(objective, n_trials=len(left))
     else:
-        one = partial(study.optimize, objective, n_trials=1)
         workers.each({f"trial {number}": one for number in left})
 
 
