@@ -23,7 +23,7 @@ from tests.recall.fake_run import write_run
 
 from .test_parallel import DATA, SMALL, new_run
 
-ray = pytest.importorskip("ray")
+ray = pytest.importorskip("ray", reason="needs the extra ray, which is none of test")
 
 
 @pytest.fixture(scope="module")
