@@ -145,7 +145,7 @@ class RayCluster:
         """
         import ray
 
-        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call, unused-ignore]
         fitting = [each.get("memory", 0.0) for each in machines if each.get("CPU", 0.0) >= self._threads]
         largest = max(fitting, default=math.inf)  # without any, one may still join
         if peak > largest:
