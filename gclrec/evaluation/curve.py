@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import RowArray
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
 from gclrec.evaluation.evaluator import evaluate_ranking
 from gclrec.evaluation.groups import AMONG_GROUPS, BALANCED, figure_of
 from gclrec.evaluation.ranking import named, places_among, top_k_scaled
+from gclrec.evaluation.relevant import seen_by
 from gclrec.losses.base import SCORES
 
 MOST_USERS = 4096
@@ -48,10 +48,7 @@ class Curve:
         self.k, self.metric = int(cut), metric
         self.valid = split.valid.select(np.isin(split.valid.user, users))
         self.users = np.unique(self.valid.user)
-        hidden = [part for part in (split.train, split.removed) if part is not None]
-        self.seen = Ragged.of_rows(
-            self.users, [(part.user, part.item) for part in hidden], split.train.num_users
-        )
+        self.seen = seen_by(self.users, split.train, split.removed)
         self.rows, self.columns = embeddings.users[torch.from_numpy(self.users)], embeddings.items
         self.among: Tensor | None = None
         if self.group in AMONG_GROUPS:

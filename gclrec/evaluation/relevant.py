@@ -10,6 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from gclrec.common.errors import InputError
+from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import BoolArray, IntArray, Interactions, RowArray
 
 Pairs: TypeAlias = Interactions | Tensor | tuple[npt.ArrayLike | Tensor, npt.ArrayLike | Tensor]
@@ -45,6 +46,12 @@ class Relevant:
         wanted = np.multiply(user, self.num_items, dtype=np.int64) + item
         at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
         return np.asarray((self.keys[at] == wanted) & (item >= 0), dtype=np.bool_)
+
+
+def seen_by(users: RowArray, train: Interactions, exclude: Interactions | None) -> Ragged:
+    """Return what the lists of ``(B,)`` users leave out: their training items, and further pairs if given."""
+    hidden = [(part.user, part.item) for part in (train, exclude) if part is not None]
+    return Ragged.of_rows(users, hidden, train.num_users)
 
 
 def checked_pairs(pairs: Pairs, name: str, num_users: int, num_items: int) -> tuple[RowArray, RowArray]:

@@ -17,7 +17,6 @@ from torch import Tensor
 from gclrec.baselines import Scorer
 from gclrec.baselines.scorers import VectorScorer
 from gclrec.common.errors import CollapseWarning, InputError, InputWarning
-from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.splits import Split
 from gclrec.encoders import MAP, Embeddings
@@ -25,6 +24,7 @@ from gclrec.evaluation.evaluator import Evaluation, evaluate, evaluate_ranking
 from gclrec.evaluation.geometry import collapse, geometry
 from gclrec.evaluation.groups import AMONG_GROUPS, figure_of
 from gclrec.evaluation.ranking import top_k_among
+from gclrec.evaluation.relevant import seen_by
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.recall.fold_in import FoldIn
 from gclrec.settings.config import TrainConfig
@@ -176,9 +176,8 @@ def _warm_alone(vectors: Embeddings, split: Split, config: TrainConfig) -> dict[
     metric, _, cut = config.selected.rpartition("/")[2].partition("@")
     name, train, exclude = f"warm_items/{metric}@{cut}", split.train, split.no_candidates("test")
     test = split.sampled("test", config.ranked_users("test")).test
-    users, known = np.unique(test.user), [train] if exclude is None else [train, exclude]
-    user, item = (np.concatenate([getattr(part, side) for part in known]) for side in ("user", "item"))
-    seen = Ragged.from_pairs(user, item, train.num_users).take(users)
+    users = np.unique(test.user)
+    seen = seen_by(users, train, exclude)
     rows = vectors.users[torch.from_numpy(users).to(vectors.users.device)]
     candidates = np.flatnonzero(train.item_degrees() > 0)
     lists = top_k_among(rows, vectors.items, candidates, int(cut), seen=seen)
@@ -242,9 +241,8 @@ def evaluate_on(
     if vectors is not None:
         return evaluate(vectors.users, vectors.items, train, targets, exclude=exclude, **how)
     assert not isinstance(ranker, Embeddings)
-    known = [part for part in (train, exclude) if part is not None]
     users = np.unique(targets.user).astype(np.int64)
-    seen = Ragged.of_rows(users, [(part.user, part.item) for part in known], train.num_users)
+    seen = seen_by(users, train, exclude)
     lists = ranker.top_k(users, max(config.ks), seen)
     degrees = train.item_degrees()
     members = {
