@@ -102,6 +102,9 @@ def build_contrast(
     return cast("Contrast", make(encoder, graph, generator=generator, **settings).to(graph.device))
 
 
+# Contrasts that one of attributes can be added to: name, class and number of views.
+_OF_THE_GRAPH = (("infonce", TwoViews, 2), ("cross_layer", CrossLayer, 1))
+
 SSL: Mapping[str, ContrastKind] = {
     "none": ContrastKind(None, "nothing", views=0, of_rows=True),
     "infonce": ContrastKind(
@@ -167,7 +170,7 @@ SSL: Mapping[str, ContrastKind] = {
             needs_attributes=True,
             check=check_features,
         )
-        for name, make, views in (("infonce", TwoViews, 2), ("cross_layer", CrossLayer, 1))
+        for name, make, views in _OF_THE_GRAPH
     },
     **{
         f"{name}+content": ContrastKind(
@@ -178,7 +181,7 @@ SSL: Mapping[str, ContrastKind] = {
             declared_by=(ContentContrast, make),
             takes_attributes=True,
         )
-        for name, make, views in (("infonce", TwoViews, 2), ("cross_layer", CrossLayer, 1))
+        for name, make, views in _OF_THE_GRAPH
     },
 }
 """The contrasts by name."""
