@@ -108,6 +108,13 @@ class Contrast(Protocol):
 
 
 @runtime_checkable
+class OfBatch(Protocol):
+    """A contrast that looks at users of the batch's pairs alone, so that others need not be encoded."""
+
+    of_batch: bool
+
+
+@runtime_checkable
 class BeginsEpochs(Protocol):
     """A part of an objective that acts at the start of an epoch, for example by clustering."""
 

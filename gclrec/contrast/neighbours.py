@@ -180,6 +180,8 @@ class Interacted(nn.Module):
         SettingError: ``form`` is not a known name.
     """
 
+    of_batch = True
+
     def __init__(
         self,
         encoder: Encoder,  # noqa: ARG002 - the signature of all

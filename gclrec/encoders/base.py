@@ -61,6 +61,7 @@ class Embeddings:
         sparse: whether the gradient of :meth:`rows` is sparse, for tables that many small parts look into.
         gather: makes whole rows of the columns of each process, where several share the dimensions.
         replace: changes the rows that are asked for, given their numbers and the rows.
+        numbers: the users that ``users (n, D)`` holds, ascending; all if ``None``.
     """
 
     users: Tensor
@@ -69,17 +70,19 @@ class Embeddings:
     sparse: bool = False
     gather: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
     replace: Callable[[tuple[Tensor, Tensor], tuple[Tensor, Tensor]], tuple[Tensor, Tensor]] | None = None
+    numbers: Tensor | None = None
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.users, self.items))
 
     def rows(self, users: Tensor, items: Tensor) -> Embeddings:
         """Return the embeddings of some users and some items, without layers."""
+        places = users if self.numbers is None else torch.searchsorted(self.numbers, users)
         if self.sparse:
-            found = functional.embedding(users, self.users, sparse=True)
+            found = functional.embedding(places, self.users, sparse=True)
             pair = found, functional.embedding(items, self.items, sparse=True)
         else:
-            pair = self.users.index_select(0, users), self.items.index_select(0, items)
+            pair = self.users.index_select(0, places), self.items.index_select(0, items)
         if self.gather is not None:
             pair = self.gather(*pair)
         return Embeddings(*(pair if self.replace is None else self.replace((users, items), pair)))
@@ -155,6 +158,17 @@ class Encoder(Protocol):
             perturb: applied to layer 0 and to the output of each layer ``1..L`` before it goes on; encoders
                 without layers apply it to their vectors as input and again as output (layer 1).
             hidden: attributes that read as missing; ignored by encoders without attributes.
+        """
+
+
+@runtime_checkable
+class EncodesSome(Protocol):
+    """An encoder for which the embeddings of some users cost less than those of all."""
+
+    def encode_some(self, graph: GraphLike, users: Tensor) -> Embeddings:
+        """Return the final embeddings of some users ``(n,)``, distinct and ascending, and of all items.
+
+        Their ``numbers`` say that other users are missing, where the encoder leaves them out.
         """
 
 

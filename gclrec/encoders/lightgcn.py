@@ -175,7 +175,7 @@ class LightGCN(nn.Module):
     ) -> Embeddings:
         """Return the final embeddings; see :class:`~gclrec.encoders.base.Encoder`."""
         weights, operators = self.fixed_weights(), self._operators(graph)
-        alike = len(set(map(id, operators[: max(self.num_layers, 1)]))) == 1
+        alike = self._alike(operators)
         plain = weights is not None and not layers and perturb is None and alike
         if plain and self._of_items_alone:
             return Embeddings(*of_items(operators[0], self.items, _powers(self.layer_shares())))
@@ -196,6 +196,21 @@ class LightGCN(nn.Module):
             ]
         cut = tuple(_cut(counts, *rows) for rows in every) if layers else ()
         return Embeddings(*_cut(counts, *final), cut)
+
+    def encode_some(self, graph: GraphLike, users: Tensor) -> Embeddings:
+        """Return some users and all items; see :class:`~gclrec.encoders.base.EncodesSome`.
+
+        Other users are left out where nothing but the items' vectors is propagated.
+        """
+        operators = self._operators(graph)
+        if not self._of_items_alone or self.fixed_weights() is None or not self._alike(operators):
+            return self.forward(graph)
+        found = of_items(operators[0], self.items, _powers(self.layer_shares()), users=users)
+        return Embeddings(*found, numbers=users)
+
+    def _alike(self, operators: list[Operator]) -> bool:
+        """Whether all layers have one operator."""
+        return len(set(map(id, operators[: max(self.num_layers, 1)]))) == 1
 
     def as_polynomial(self, graph: GraphLike) -> tuple[Tensor, Tensor, list[float]] | None:
         """Return users, items and weights; see :class:`~gclrec.encoders.base.PropagatesLinearly`.

@@ -138,7 +138,7 @@ def make_plan(
     for share, (name, config), point, seed in itertools.product(shares, variants.items(), points, seeds):
         whole = replaced(config, {**point, "train_fraction": share, "seed": seed})
         if same_steps and whole.steps is None:
-            epochs, between = round((whole.epochs or EPOCHS) / share), round(whole.eval_every / share)
+            epochs, between = round((whole.epochs or EPOCHS) / share), round((whole.eval_every or 1) / share)
             whole = dataclasses.replace(whole, epochs=epochs, eval_every=between)
         try:
             validate(whole)

@@ -28,7 +28,7 @@ PASSES = 4
 
 
 def budgeted(config: TrainConfig, num_pairs: int) -> TrainConfig:
-    r"""Return the settings with a batch size and with either epochs or steps.
+    r"""Return the settings with a batch size, with either epochs or steps, and with a precision.
 
     With :math:`S` steps and :math:`E` training pairs a batch holds
 
@@ -38,7 +38,9 @@ def budgeted(config: TrainConfig, num_pairs: int) -> TrainConfig:
     the number of steps does not depend on ``E``. Settings that name neither epochs, steps nor a batch size
     train for 30 epochs in batches of 2,048, or for 1,600 steps where that is less. Beyond a million pairs
     they keep the batches of 1,600 steps and take fewer of them, :math:`1600 \cdot 10^6 / E` but 400 at least:
-    four passes become one. Settings that are complete are returned as they are.
+    four passes become one. Beyond a million pairs training propagates in half precision and every other
+    round of a budget of steps is validated, unless the settings say otherwise. Settings that are complete are
+    returned as they are.
 
     Args:
         config: the settings.
@@ -47,6 +49,7 @@ def budgeted(config: TrainConfig, num_pairs: int) -> TrainConfig:
     if config.baseline is not None:
         return config
     epochs, steps, size = config.epochs, config.steps, config.batch_size
+    precision = config.precision or ("half_propagation" if num_pairs > LARGE else "single")
     if epochs is None and steps is None:
         if size is None and EPOCHS * num_pairs > STEPS * BATCH_SIZE:
             size = max(BATCH_SIZE, -(-PASSES * num_pairs // STEPS))
@@ -57,7 +60,10 @@ def budgeted(config: TrainConfig, num_pairs: int) -> TrainConfig:
         size = BATCH_SIZE
         if steps is not None:
             size = max(size, -(-PASSES * num_pairs // steps))
-    return dataclasses.replace(config, epochs=epochs, steps=steps, batch_size=size)
+    every = config.eval_every or (2 if steps is not None and num_pairs > LARGE else 1)
+    return dataclasses.replace(
+        config, epochs=epochs, steps=steps, batch_size=size, precision=precision, eval_every=every
+    )
 
 
 WARM_SHARE = 10

@@ -29,6 +29,7 @@ from gclrec.settings.registries import (
 )
 from gclrec.views.views import AUG_P, VIEWS, parse_augmentations
 
+PRECISIONS = ("single", "half", "half_propagation")
 ROUNDS = 8
 """Rounds that a budget of steps is cut into; each ends like an epoch, with a validation and a checkpoint."""
 
@@ -138,14 +139,16 @@ class CoreSettings:
     held: Annotated[tuple[str, ...], TRAINING] = ()
     """Settings that the pilot leaves as they are; those that are given are added."""
     seed: Annotated[int, TRAINING, SEED] = 0
-    precision: Annotated[str, TRAINING, Setting(choices=("single", "half"))] = "single"
-    """Of the matrix products in losses and towers: single, or half, which is bfloat16."""
+    precision: Annotated[str | None, TRAINING, Setting(choices=PRECISIONS)] = None
+    """Of training: single, half, which is bfloat16 in propagation and the matrix products of losses and
+    towers, or half_propagation. Default: single; beyond a million training pairs half_propagation."""
     device: Annotated[str, TRAINING, Setting(choices=("auto", "cpu", "cuda"))] = "auto"
     """auto, cpu or cuda."""
     tensorboard: Annotated[bool, TRAINING] = False
     """Also write TensorBoard scalars into the run folder."""
-    eval_every: Annotated[int, EVALUATION, Setting(low=1)] = 1
-    """Epochs (with steps: eighths of the run) between validations."""
+    eval_every: Annotated[int | None, EVALUATION, Setting(low=1)] = None
+    """Epochs (with steps: eighths of the run) between validations. Default: 1; with steps, beyond a million
+    training pairs, 2."""
     valid_users: Annotated[int | None, EVALUATION, Setting(low=0)] = None
     """Users whose validation pairs are ranked: of more, so many are drawn, the same in all runs on a split.
     Default: 20000; 0 ranks all."""

@@ -90,14 +90,16 @@ class Settings(TypedDict, total=False):
     """Settings that the pilot leaves as they are; those that are given are added."""
     seed: int
     """Seed of the start, of the batches and, by default, of the split."""
-    precision: Literal["single", "half"]
-    """Of the matrix products in losses and towers: single, or half, which is bfloat16."""
+    precision: Literal["single", "half", "half_propagation"] | None
+    """Of training: single, half, which is bfloat16 in propagation and the matrix products of losses and
+    towers, or half_propagation. Default: single; beyond a million training pairs half_propagation."""
     device: Literal["auto", "cpu", "cuda"]
     """auto, cpu or cuda."""
     tensorboard: bool
     """Also write TensorBoard scalars into the run folder."""
-    eval_every: int
-    """Epochs (with steps: eighths of the run) between validations."""
+    eval_every: int | None
+    """Epochs (with steps: eighths of the run) between validations. Default: 1; with steps, beyond a million
+    training pairs, 2."""
     valid_users: int | None
     """Users whose validation pairs are ranked: of more, so many are drawn, the same in all runs on a split.
     Default: 20000; 0 ranks all."""

@@ -57,6 +57,13 @@ def chains_of(config: TrainConfig) -> tuple[Chain, ...] | None:
     return parse_augmentations(config.aug, config.aug_p)[: kind.views] if config.contrasts else None
 
 
+def halves_propagation(config: TrainConfig) -> bool:
+    """Return whether training steps on a CPU propagate in half precision."""
+    kind = ENCODERS[config.encoder]
+    able = kind.propagates and not kind.needs_edges and config.attributes != "nodes"
+    return able and config.precision in ("half", "half_propagation")
+
+
 def contrast_of(
     config: TrainConfig, encoder: Encoder, graph: BipartiteGraph, attributes: Attributes | None = None
 ) -> Contrast:

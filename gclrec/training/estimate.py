@@ -19,11 +19,11 @@ from gclrec.encoders import Embeddings
 from gclrec.evaluation.curve import MOST_USERS
 from gclrec.evaluation.evaluator import RANKED
 from gclrec.evaluation.ranking import CPU_SCORES
-from gclrec.settings.budget import BATCH_SIZE, budgeted, num_steps
+from gclrec.settings.budget import BATCH_SIZE, budgeted, num_steps, replaced
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.validation import recipes_for
 from gclrec.training.fit import fitted
-from gclrec.training.pilot import PILOT_PAIRS, rounds_of, run_steps, trial_size
+from gclrec.training.pilot import PILOT_PAIRS, of_some_users, rounds_of, run_steps, trial_size
 from gclrec.training.prepare import TrainingData
 from gclrec.training.results import TABLE_USERS, evaluate_on, peak_rss_mb, shape_of
 from gclrec.training.trainer import Trainer, new_trainer
@@ -180,9 +180,13 @@ def _certain_bytes(config: TrainConfig, split: Split) -> float:
 
 
 def _of_model(data: TrainingData, config: TrainConfig, rankings: Mapping[str, float] | None) -> CostEstimate:
+    given: dict[str, Any] = {"attributes": data.attributes, "exposed": data.exposed}
+    quick, directions = config, 0.0
+    if config.init == "spectral" and len(data.split.train) > PILOT_PAIRS:
+        quick, directions = replaced(config, {"init": "normal"}), _directions(config, data.split, given)
     began = time.perf_counter()
-    trainer = new_trainer(config, data.split.train, attributes=data.attributes, exposed=data.exposed)
-    built = time.perf_counter() - began
+    trainer = new_trainer(quick, data.split.train, **given)
+    built = directions + time.perf_counter() - began
     steps = trainer.steps_before(config.rounds + 1)
     first, each = _step_seconds(trainer, min(_STEPS, steps))
     state = sum(tensor.nbytes for tensor in trainer.state().values())
@@ -206,6 +210,14 @@ def _of_model(data: TrainingData, config: TrainConfig, rankings: Mapping[str, fl
     if config.refit and valid_users:
         seconds["refit"] = train
     return CostEstimate(seconds, peak, available_bytes(), steps)
+
+
+def _directions(config: TrainConfig, split: Split, given: Mapping[str, Any]) -> float:
+    """Return the seconds of a start from singular directions, which take a few products of all edges."""
+    few = of_some_users(split, numbered_anew=all(each is None for each in given.values()))
+    began = time.perf_counter()
+    new_trainer(config, few.train, **given)
+    return (time.perf_counter() - began) * len(split.train) / len(few.train)
 
 
 def _later_bytes(split: Split, test_users: int) -> float:
@@ -292,7 +304,7 @@ def _validations(trainer: Trainer, split: Split, config: TrainConfig, users: int
         choice = _Line.of(split, "valid", rank)
         once += choice.at(_calibrated(users))
         last = choice.at(3 * users) if users > MOST_USERS else 0.0
-    return once * -(-config.rounds // config.eval_every) + last
+    return once * -(-config.rounds // (config.eval_every or 1)) + last
 
 
 def _calibrated(users: int) -> int:

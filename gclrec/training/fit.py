@@ -182,7 +182,7 @@ class _Training:
         self.stopped = False
         while progress.epoch < config.rounds and not (self.selection.exhausted or self.stopped):
             record = self._train_epoch(trainer)
-            due = progress.epoch % config.eval_every == 0 or progress.epoch == config.rounds
+            due = progress.epoch % (config.eval_every or 1) == 0 or progress.epoch == config.rounds
             if due and len(valid):
                 self._validate(trainer.whole(), record)
             self._close_epoch(trainer, record)

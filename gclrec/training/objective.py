@@ -8,7 +8,15 @@ from typing import Any, TypeAlias
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.contrast.base import BeginsEpochs, Contrast, FollowsSteps, Ranks, TrainingStep, evaluating
+from gclrec.contrast.base import (
+    BeginsEpochs,
+    Contrast,
+    FollowsSteps,
+    OfBatch,
+    Ranks,
+    TrainingStep,
+    evaluating,
+)
 from gclrec.encoders import Embeddings, Encoder, EncodesHistories
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.losses.l2 import l2
@@ -102,6 +110,14 @@ class Objective(nn.Module):
             parts["ssl"] = self.ssl_weight * contrasted.loss
         total = torch.stack(list(parts.values())).sum()
         return total, {name: part.detach() for name, part in parts.items()}
+
+    def users_of(self, batch: Sequence[Batch], encoder: Encoder) -> Tensor | None:
+        """Return the only users that the losses of a batch in parts look at, ``None`` if they may be any."""
+        own = self.contrast is None or (isinstance(self.contrast, OfBatch) and self.contrast.of_batch)
+        if not own or isinstance(encoder, EncodesHistories):
+            return None
+        distinct: Tensor = torch.cat([part.users for part in batch]).unique()
+        return distinct
 
     def penalty(self, batch: Sequence[Batch], encoder: Encoder) -> Tensor:
         """Return L2 of a batch in parts, weighted."""

@@ -9,18 +9,19 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
+from gclrec.common.devices import on_cpu
 from gclrec.common.schedules import factor
 from gclrec.data.interactions import Interactions
 from gclrec.data.schema import Attributes
 from gclrec.encoders import Sequences
 from gclrec.encoders.base import GraphLike
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.propagation import Adjacency, Operator
+from gclrec.graph.propagation import Adjacency, Operator, in_half
 from gclrec.graph.sparsify import Sparsifier
 from gclrec.settings.budget import BATCH_SIZE, budgeted
 from gclrec.settings.config import TrainConfig
 from gclrec.training.batches import Batch, KnownItems, PairBatches
-from gclrec.training.build import chains_of, inputs_of, pick_device, sampler_of
+from gclrec.training.build import chains_of, halves_propagation, inputs_of, pick_device, sampler_of
 from gclrec.training.distributed import Processes
 from gclrec.training.model import Model, build_model, model_tensors
 from gclrec.training.objective import Parts
@@ -82,6 +83,7 @@ class Trainer:
             seed=config.seed,
         )
         self.chains = chains_of(config)
+        self._halves = halves_propagation(config) and on_cpu(graph.device)
         self.schedule_settings = config.arguments("schedule")
         self.optimizer = torch.optim.Adam(
             [p for p in self.model.parameters() if p.requires_grad], lr=config.learning_rate, fused=True
@@ -142,7 +144,9 @@ class Trainer:
         encoder, objective, graph = self.model.encoder, self.model.objective, self.model.graph
         half = self.config.precision == "half"
         gather = None if self.processes is None else self.processes.gather
-        passes = Passes(shared=len(batch) > 1, sparser=self.sparser, gather=gather)
+        # On a GPU the products cost less than waiting for the number of users' edges.
+        users = objective.users_of(batch, encoder) if on_cpu(graph.device) else None
+        passes = Passes(shared=len(batch) > 1, operator=self.operator, gather=gather, users=users)
         pairs = sum(len(part.users) for part in batch)
         means: Parts = {}
         self.optimizer.zero_grad(set_to_none=True)
@@ -164,22 +168,26 @@ class Trainer:
         objective.after_step(encoder)
         return means
 
-    def sparser(self, graph: GraphLike) -> GraphLike:
+    def operator(self, graph: GraphLike) -> GraphLike:
         """Return what a pass of this step propagates over in place of a graph."""
         share, exponent = self.config.sample_edges, self.config.degree_exponent
-        if share == 1.0:
+        if share == 1.0 and not self._halves:
             return graph
         if isinstance(graph, BipartiteGraph):
-            whole = graph
-            sparsifier = whole.remember(
-                ("sparsifier", share, exponent), lambda: Sparsifier(whole.weighted(exponent), share)
-            )
-            return sparsifier.draw(generator=self.generator)
-        if isinstance(graph, Adjacency):
-            return Sparsifier(graph, share).draw(generator=self.generator)
-        if isinstance(graph, Sequence):
-            return [cast("Operator", self.sparser(each)) for each in graph]
-        return graph  # of a low rank, which costs little
+            whole, remember = graph.weighted(exponent), graph.remember
+            if share == 1.0:
+                return remember(("half", exponent), lambda: in_half(whole))
+            sparsifier = remember(("sparsifier", share, exponent), lambda: Sparsifier(whole, share))
+        elif isinstance(graph, Adjacency):
+            if share == 1.0:
+                return in_half(graph)
+            sparsifier = Sparsifier(graph, share)
+        elif isinstance(graph, Sequence):
+            return [cast("Operator", self.operator(each)) for each in graph]
+        else:
+            return graph  # of a low rank, which costs little
+        drawn = sparsifier.draw(generator=self.generator)
+        return in_half(drawn) if self._halves else drawn
 
     def views(self) -> Iterator[tuple[View, ...]]:
         """Yield the views of each batch, as many as the contrast asks for."""

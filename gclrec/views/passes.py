@@ -26,19 +26,22 @@ class Passes:
 
     Args:
         shared: whether several parts use the passes; with one part the embeddings are those of the encoder.
-        sparser: what is propagated over in place of a view's graph.
+        operator: what is propagated over in place of a view's graph.
         gather: see :class:`~gclrec.encoders.base.Embeddings`.
+        users: ``(n,)`` the only users that are looked at, distinct and ascending; all may be if ``None``.
     """
 
     def __init__(
         self,
         *,
         shared: bool = False,
-        sparser: Callable[[GraphLike], GraphLike] | None = None,
+        operator: Callable[[GraphLike], GraphLike] | None = None,
         gather: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+        users: Tensor | None = None,
     ) -> None:
         self.shared = shared
-        self._sparser = sparser
+        self._users = users
+        self._operator = operator
         self._gather = gather
         self._whole: View | None = None
         self._made: dict[Hashable, tuple[View, Embeddings, Embeddings]] = {}
@@ -54,9 +57,9 @@ class Passes:
         key = (id(encoder), id(view), layers)
         if key not in self._made:
             seen = view
-            if self._sparser is not None:
-                seen = View(self._sparser(view.graph), view.perturb, view.hidden)
-            made = seen.encode(encoder, layers=layers)
+            if self._operator is not None:
+                seen = View(self._operator(view.graph), view.perturb, view.hidden)
+            made = seen.encode(encoder, layers=layers, users=self._users)
             if self._gather is not None:
                 made = replace(made, gather=self._gather)
             if not self.shared:
@@ -67,6 +70,7 @@ class Passes:
                 tuple((_leaf(users), _leaf(items)) for users, items in made.layers),
                 sparse=True,
                 gather=self._gather,
+                numbers=made.numbers,
             )
             self._made[key] = view, made, leaves  # the view is kept, so that its id stays its own
         return self._made[key][2]

@@ -27,7 +27,7 @@ from torch import Generator, Tensor
 
 from gclrec.common.declaration import Setting, Span
 from gclrec.common.errors import InputError
-from gclrec.encoders.base import Dimensions, Embeddings, Encoder, GraphLike, Hidden, Perturbation
+from gclrec.encoders.base import Dimensions, Embeddings, Encoder, EncodesSome, GraphLike, Hidden, Perturbation
 from gclrec.graph.augmentations import AUGMENTATIONS, Augmentation, edge_drop
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.propagation import Operator
@@ -55,8 +55,17 @@ class View:
     perturb: Perturbation | None = None
     hidden: Hidden = (None, None)
 
-    def encode(self, encoder: Encoder, *, layers: bool = False) -> Embeddings:
-        """Return an encoder's embeddings of all users and items in this view."""
+    def encode(self, encoder: Encoder, *, layers: bool = False, users: Tensor | None = None) -> Embeddings:
+        """Return an encoder's embeddings in this view.
+
+        Args:
+            encoder: the encoder.
+            layers: also return each layer's output.
+            users: ``(n,)`` distinct and ascending, where others may be left out; all are wanted if ``None``.
+        """
+        changed = layers or self.perturb is not None or self.hidden != (None, None)
+        if users is not None and not changed and isinstance(encoder, EncodesSome):
+            return encoder.encode_some(self.graph, users)
         return encoder(self.graph, layers=layers, perturb=self.perturb, hidden=self.hidden)
 
 

@@ -75,7 +75,10 @@ CHOICES = [
     *(("--score", name) for name in SCORINGS),
     *(("--init", name) for name in STARTS),
     *(("--schedule", name, "--warmup", 0.5) for name in SCHEDULES),
-    *(("--precision", name, "--loss", "softmax", "--negatives", "shared") for name in ("single", "half")),
+    *(
+        ("--precision", name, "--loss", "softmax", "--negatives", "shared")
+        for name in ("single", "half", "half_propagation")
+    ),
     *(
         ("--precision", "half", *flags, "--user-attributes", "USERS")
         for flags in (WITH_ITEMS, TOWERS, FEATURES)

@@ -119,6 +119,17 @@ def test_users_without_vectors_are_what_their_items_make_of_them(toy_graph: Bipa
         LightGCN(12, 10, user_vectors="none")
 
 
+@pytest.mark.parametrize("user_vectors", ["items", "free"])
+def test_some_users_are_rows_of_all(user_vectors: str, toy_graph: BipartiteGraph) -> None:
+    """Where other users cost something they are left out, elsewhere all are there."""
+    encoder = LightGCN(12, 10, dim=6, num_layers=2, user_vectors=user_vectors, generator=seeded())
+    wanted, users, items = torch.tensor([1, 4, 11]), torch.tensor([4, 4, 1]), torch.tensor([0, 9])
+    some = encoder.encode_some(toy_graph, wanted)
+    assert len(some.users) == (3 if user_vectors == "items" else 12)
+    for one, other in zip(some.rows(users, items), encoder(toy_graph).rows(users, items), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_learned_weights_are_learned(toy_graph: BipartiteGraph) -> None:
     encoder = LightGCN(12, 10, dim=6, layer_weights="learned", generator=seeded())
     assert {name for name, _ in encoder.named_parameters()} == {"users", "items", "layer_logits"}

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.csr import SortedEdges
-from gclrec.graph.propagation import Adjacency, CSRMatrix, layered, of_items
+from gclrec.graph.propagation import Adjacency, Composed, CSRMatrix, in_half, layered, of_items
+from gclrec.graph.sparsify import Sparsifier
 
 
 @pytest.fixture(autouse=True)
@@ -49,11 +50,11 @@ def test_polynomial_is_the_sum_of_powers(toy_graph: BipartiteGraph, weights: tup
     torch.testing.assert_close(torch.cat(result), expected)
 
 
+POWERS = [(1.0,), (0.5, 2.0), (0.0, 0.0), (0.0, 0.5, 1.0), (0.3, 0.0, 0.5, 1.0), (1.0, 2.0, 0.0, 0.0, 3.0)]
+
+
 @pytest.mark.parametrize("kind", ["edges", "low_rank"])
-@pytest.mark.parametrize(
-    "weights",
-    [(1.0,), (0.5, 2.0), (0.0, 0.0), (0.0, 0.5, 1.0), (0.3, 0.0, 0.5, 1.0), (1.0, 2.0, 0.0, 0.0, 3.0)],
-)
+@pytest.mark.parametrize("weights", POWERS)
 def test_of_items_is_the_polynomial_with_users_at_zero(
     toy_graph: BipartiteGraph, weights: tuple[float, ...], kind: str
 ) -> None:
@@ -71,6 +72,69 @@ def test_of_items_is_the_polynomial_with_users_at_zero(
         assert torch.autograd.gradgradcheck(lambda x: of_items(operator, x, weights), (few,))
         with pytest.raises(ValueError, match="10 items, got rows for 9"):
             of_items(operator, torch.zeros(9, 4), weights)
+
+
+@pytest.mark.parametrize("kind", ["edges", "sample", "low_rank"])
+@pytest.mark.parametrize("weights", POWERS)
+@pytest.mark.parametrize("users", [[], [7], [0, 3, 4, 11]])
+def test_of_items_for_some_users_has_their_rows(
+    toy_graph: BipartiteGraph, users: list[int], weights: tuple[float, ...], kind: str
+) -> None:
+    """User 11 has no edge; gradients and second derivatives are those of the whole table's rows."""
+    operator = {
+        "edges": lambda: toy_graph.adjacency,
+        "sample": lambda: Sparsifier(toy_graph.adjacency, 0.5).draw(),
+        "low_rank": lambda: toy_graph.low_rank(3),
+    }[kind]()
+    wanted = torch.tensor(users, dtype=torch.long)
+    items = torch.randn(10, 2, requires_grad=True)
+    every, sums = of_items(operator, items, weights)
+    seen = of_items(operator, items, weights, users=wanted)
+    torch.testing.assert_close(seen, (every[wanted], sums))
+    upstream = torch.randn(len(users), 2), torch.randn(10, 2)
+    grads = [
+        torch.autograd.grad(pair, items, upstream, create_graph=True)[0]
+        for pair in ((every[wanted], sums), seen)
+    ]
+    torch.testing.assert_close(*grads)
+    if kind != "low_rank":
+        assert torch.autograd.gradgradcheck(lambda x: of_items(operator, x, weights, users=wanted), (items,))
+
+
+def test_some_rows_and_the_transpose_of_a_matrix(toy_graph: BipartiteGraph) -> None:
+    matrix, rows = toy_graph.adjacency.by_user, torch.tensor([5, 0, 11, 5])
+    dense = matrix.matmul(torch.eye(10))
+    some = matrix.rows(rows)
+    torch.testing.assert_close(some.matmul(torch.eye(10)), dense[rows])
+    torch.testing.assert_close(some.transposed.matmul(torch.eye(4)), dense[rows].T)
+    assert (some.transposed.ptr.dtype, some.transposed.num_columns) == (torch.int32, 4)
+
+
+@pytest.mark.parametrize("draw", [False, True])
+def test_half_precision_rounds_and_is_its_own_adjoint(toy_graph: BipartiteGraph, draw: bool) -> None:
+    """Numbers of 8 bits: an error of 2^-9 for each rounding, of which a power has three."""
+    whole: Adjacency | Composed = toy_graph.adjacency
+    whole = Sparsifier(toy_graph.adjacency, 0.5).draw() if draw else whole
+    half = in_half(whole)
+    users, items = torch.rand(12, 3), torch.rand(10, 3)
+    for exact, rounded in zip(whole.propagate(users, items), half.propagate(users, items), strict=True):
+        assert exact.dtype == rounded.dtype
+        assert not torch.equal(exact, rounded)
+        torch.testing.assert_close(rounded, exact, rtol=2**-7, atol=0)
+    back = half.transposed.propagate(users, items)
+    torch.testing.assert_close(back, whole.transposed.propagate(users, items), rtol=2**-7, atol=0)
+    for wanted in (None, torch.tensor([2, 9])):
+        parts = [of_items(each, items, (0.0, 0.5, 1.0, 0.5), users=wanted) for each in (whole, half)]
+        assert parts[1][0].dtype == items.dtype
+        torch.testing.assert_close(*parts, rtol=2**-6, atol=0)
+        grads = []
+        for each in (whole, half):
+            x = items.clone().requires_grad_()
+            of_users, of_all = of_items(each, x, (0.0, 0.5, 1.0, 0.5), users=wanted)
+            (of_users.sum() + 2 * of_all.sum()).backward()
+            assert x.grad is not None
+            grads.append(x.grad)
+        torch.testing.assert_close(*grads, rtol=2**-6, atol=0)
 
 
 @pytest.mark.parametrize("weights", [(0.25,) * 4, (0.0, 0.5, 0.3, 0.2), (0.0, 0.0, 0.0, 0.0)])

@@ -71,12 +71,29 @@ def test_the_seed_decides_all(backend: str) -> None:
 def test_auto_takes_the_fastest_that_reaches_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gclrec.recall.build_index.FAST_ENOUGH", float("inf"))
     index = build_index(VECTORS, numbered(ITEMS), backend="auto", queries=QUERIES)
-    assert [trial.backend for trial in index.trials] == ["exact", "ivfflat", "hnsw", "ivfpq"]
+    assert [trial.backend for trial in index.trials] == ["exact", "ivfflat", "hnsw"]
     enough = [trial for trial in index.trials if trial.recall >= 0.95]
     best = max(enough, key=lambda trial: trial.queries_per_second * trial.queries_per_second_batched)
     assert index.backend == best.backend
     assert index.quality == best
     assert index.trials[0].recall == 1
+
+
+@pytest.mark.parametrize("slower", ["hnsw", "ivfflat"])
+def test_auto_builds_a_graph_of_many_items_where_that_of_a_sample_is_fast(
+    slower: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gclrec.recall.build_index.FAST_ENOUGH", float("inf"))
+    monkeypatch.setattr("gclrec.recall.build_index._LAYOUT_ITEMS", ITEMS // 4)
+    monkeypatch.setattr(
+        "gclrec.recall.build_index._speed", lambda quality: float(quality.backend not in (slower, "exact"))
+    )
+    said: list[str] = []
+    index = build_index(VECTORS, numbered(ITEMS), queries=QUERIES, progress=said.append)
+    left_out = "hnsw: slower on 500 items than ivfflat on all; left out"
+    assert (left_out in said) == (slower == "hnsw")
+    assert index.backend == {"hnsw": "ivfflat", "ivfflat": "hnsw"}[slower]
+    assert len(index.trials) == 2 + (slower == "ivfflat")
 
 
 def test_auto_is_content_with_exact_where_that_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """Names and defaults of the settings of version 0.1.0, without those that are gone.
 
-``epochs`` and ``batch_size`` follow from the data now (tests/settings/test_budget.py).
+``epochs``, ``batch_size``, ``eval_every`` and ``precision`` follow from the data now (tests/settings/test_budget.py).
 """
 
 OLDER = {
@@ -17,7 +17,6 @@ OLDER = {
     "device": "auto",
     "dim": 64,
     "encoder": "lightgcn",
-    "eval_every": 1,
     "exposed": None,
     "exposed_share": None,
     "feature_drop": 0.1,
@@ -60,7 +59,6 @@ OLDER = {
     "num_prototypes": 100,
     "patience": 0,
     "popularity_alpha": 0.75,
-    "precision": "single",
     "prototype_weight": 0.1,
     "queue_size": 4096,
     "rank": 256,

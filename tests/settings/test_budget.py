@@ -36,6 +36,21 @@ def test_batches_follow_from_steps_and_pairs(
     assert budgeted(config, 10 * pairs) == config  # settled, as for a refit
 
 
+def test_propagation_in_half_precision_follows_from_the_pairs_unless_it_is_given() -> None:
+    assert budgeted(TrainConfig(), 1_000_000).precision == "single"
+    large = budgeted(TrainConfig(), 1_000_001)
+    assert large.precision == "half_propagation"
+    assert budgeted(large, 1000) == large
+    assert budgeted(TrainConfig(precision="single"), 10**8).precision == "single"
+
+
+def test_large_data_are_validated_every_other_round() -> None:
+    assert budgeted(TrainConfig(), 1_000_000).eval_every == 1
+    assert budgeted(TrainConfig(), 1_000_001).eval_every == 2
+    assert budgeted(TrainConfig(eval_every=1), 1_000_001).eval_every == 1
+    assert budgeted(TrainConfig(epochs=3), 10**8).eval_every == 1
+
+
 def test_a_budget_has_eight_rounds_or_as_many_as_steps() -> None:
     assert TrainConfig(steps=1600).rounds == 8
     assert TrainConfig(steps=3).rounds == 3

@@ -79,7 +79,7 @@ def test_parts_that_share_passes_equal_parts_that_do_not(
     for part in batch:
         if sample_edges < 1.0:  # the one sample that the fast way draws first
             slow.generator.set_state(state)
-        passes = Passes(sparser=slow.sparser)
+        passes = Passes(operator=slow.operator)
         objective = slow.model.objective
         loss, parts = objective(
             part, slow.model.encoder, toy_graph, views, generator=slow.generator, passes=passes
