@@ -15,6 +15,8 @@ import polars as pl
 from fuzz_cases import Case, Random, binary, read_run, spoiled
 from fuzz_tables import column
 
+from gclrec.common.files import read_toml
+
 
 @cache
 def whole_run(folder: Path) -> Path:
@@ -109,10 +111,9 @@ def _other_structure(file: Path, random: Random) -> bytes | None:
         return "".join(json.dumps(_changed(line, random)) + "\n" for line in lines).encode()
     if file.suffix == ".toml":
         import tomli_w
-        import tomllib
 
         value = _VALUES[random.integers(1, len(_VALUES))]
-        values = tomllib.loads(file.read_text())
+        values = read_toml(file)
         values[list(values)[random.integers(len(values))]] = 5 if value is None else value
         return tomli_w.dumps(values).encode()
     if file.suffix == ".parquet":
