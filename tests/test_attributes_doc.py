@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from gclrec.cli.add_items import add_items
+from gclrec.cli.compare import compare
 from gclrec.cli.recommend import recommend
+from gclrec.cli.train import train
 from gclrec.common.shell import flag
 from gclrec.contrast import SSL
 from gclrec.contrast.cl4srec import HISTORY_VIEWS
@@ -19,6 +22,7 @@ from gclrec.settings.config import TrainConfig
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 TEXT = (DOCS / "how-to" / "attributes.md").read_text(encoding="utf-8")
+VECTORS = (DOCS / "concepts" / "attributes.md").read_text(encoding="utf-8")
 TOWERS = (DOCS / "concepts" / "towers.md").read_text(encoding="utf-8")
 
 
@@ -30,22 +34,25 @@ def test_its_python_runs(block: str) -> None:
 
 
 def test_its_flags_exist_and_every_choice_is_described() -> None:
-    known = {flag(name) for name in TrainConfig.__dataclass_fields__} | {"--method"}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TEXT)) <= known
+    known = {flag(name) for name in TrainConfig.__dataclass_fields__}
+    for command in (train, add_items, recommend, compare):
+        known |= {flag(name) for name in inspect.signature(command).parameters}
+    assert set(re.findall(r"(?<![\w#-])--[a-z][a-z-]+", TEXT + VECTORS)) <= known
     for kind in KINDS:
         assert f"| `{kind}` |" in TEXT
     for use in (*ATTRIBUTE_USES, MAP):
-        assert f"## `--attributes {use}`" in TEXT
+        assert f"| `{use}` |" in TEXT
+        assert f"## `--attributes {use}`" in VECTORS
     for name in CONVOLUTIONS:
         assert f"`--encoder {name}`" in TEXT
     for name in FEATURE_VIEWS:
-        assert f"| `{name}` |" in TEXT
+        assert f"| `{name}` |" in VECTORS
 
 
 def test_towers_describe_every_choice() -> None:
     flags = {flag(name) for name in TrainConfig.__dataclass_fields__} | {"--method"}
     flags |= {flag(name) for name in inspect.signature(recommend).parameters}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TOWERS)) <= flags
+    assert set(re.findall(r"(?<![\w#-])--[a-z][a-z-]+", TOWERS)) <= flags
     for name in (*REFINERS, *HISTORIES, *HISTORY_VIEWS):
         assert f"| `{name}` |" in TOWERS
 

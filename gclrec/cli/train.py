@@ -35,6 +35,7 @@ from gclrec.data.interactions import Dataset
 from gclrec.data.splits import Split
 from gclrec.data.statistics import headline, seconds_since_1970
 from gclrec.experiments.run_cells import fingerprint
+from gclrec.recall.raw_ids import counted
 from gclrec.report.figures_table import figures_table, share_of_cold_items
 from gclrec.report.run_report import PAGE
 from gclrec.runs.folder import RunFolder, check_free, free_name
@@ -126,7 +127,9 @@ def train(
             title = f"{headline(dataset)}, {len(data.split.train):,} of them to train on"
             title += _other_splits(dataset, data.split, asked=config.split)
             if data.tables and config.baseline is None:
-                title += f"\nattributes of {' and '.join(data.tables)}: {config.attributes}"
+                title += (
+                    f"\nattributes of {' and '.join(data.tables)}: {config.attributes}{_items_to_add(data)}"
+                )
             if len(data.split.train) >= WORTH and processes is None:
                 with progress_console().status("measuring a few steps"):
                     title += f"\n{estimated(data, force=force)}, by a few steps on this machine"
@@ -206,6 +209,20 @@ def _other_splits(dataset: Dataset, split: Split, *, asked: str | None) -> str:
     if asked is not None or split.name != "random" or seconds_since_1970(dataset) is None:
         return ""
     return "\nsplit random; times are known: --split temporal (or leave_one_out) tests on what came later"
+
+
+def _items_to_add(data: TrainingData) -> str:
+    """Return a line on rows of a file of item attributes whose item is not in the data, and how to add it."""
+    path = data.config.item_attributes
+    if path is None or "items" not in data.tables:
+        return ""
+    _, table = data.tables["items"]
+    count = int((data.split.train.items.rows(table["id"]) < 0).sum())
+    if not count:
+        return ""
+    command = command_line("gclrec", "add-items", "RUN", "--item-attributes", path, "--skip-known")
+    names = f"{counted(count, 'row')} of items that are not in the data"
+    return f"\n{path} has {names}; to recommend them too, after training: {command}"
 
 
 def report(console: Console, run: Run, path: Path) -> None:

@@ -60,7 +60,7 @@ class PyGEncoder(nn.Module):
     ``E`` holds each interaction in both directions, items numbered behind the users, and :math:`\sigma` is
     the leaky ReLU, left out behind the last layer. Any convolution that is called as
     ``conv(x, edge_index)`` works. PyG gathers and sums messages edge by edge, so it is slower than LightGCN,
-    which is one sparse product (docs/how-to/attributes.md has the times).
+    which is one sparse product (docs/studies/attributes.md has the times).
 
     Args:
         conv: makes the convolution of each layer, such as ``lambda dim: SAGEConv(dim, dim)``.

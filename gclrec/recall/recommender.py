@@ -365,7 +365,8 @@ class Recommender:
     def _restricted(self, rows: IntArray) -> Recommender:
         rows = rows if self.only is None else np.intersect1d(rows, self.only)
         if not len(rows):
-            raise InputError("no item is left that may be recommended (cold only, candidates)")
+            how = "gclrec add-items adds new ones, which are cold"
+            raise InputError(f"no item is left that may be recommended (cold only, candidates); {how}")
         return replace(self, only=rows)
 
     def _check_k(self, k: int) -> None:

@@ -30,6 +30,7 @@ from typing import Any
 from torch import Tensor
 
 from gclrec.common.errors import InputError
+from gclrec.recall.raw_ids import counted
 from gclrec.settings.methods import AUTO, METHODS
 
 
@@ -154,7 +155,7 @@ class Pilot:
         best, fewer = longest, ""
         if shorter and (self.settings or {}).get("steps") == shorter[0]["steps"]:
             best = shorter[0]
-            worse = f"{longest['steps']} steps were worse ({longest['value'] or 0.0:.4f})"
+            worse = f"{counted(longest['steps'], 'step')} were worse ({longest['value'] or 0.0:.4f})"
             fewer = f"; {worse}, so the run takes {best['steps']}"
         ahead = {
             name: f" less a head start of {part:.0%}" for name, part in METHODS[AUTO].head_starts.items()
@@ -166,7 +167,7 @@ class Pilot:
         ]
         return (
             f"recipe {self.recipe} of {len(last)}: {best['value'] or 0.0:.4f} on validation after "
-            f"{best['steps']} steps" + (f", beside {', '.join(others)}" if others else "") + fewer
+            f"{counted(best['steps'], 'step')}" + (f", beside {', '.join(others)}" if others else "") + fewer
         )
 
 

@@ -144,6 +144,25 @@ def test_a_new_item_equals_a_cold_item_of_the_catalogue(
     assert len(np.unique(vectors.round(5), axis=0)) > 3
 
 
+def test_items_of_the_table_that_nobody_has_are_added_by_name(
+    gclrec: Run, clicks: Path, tastes: dict[str, Path], tmp_path: Path
+) -> None:
+    """They are no candidates; a training says how they become such, and so does a list of cold items."""
+    run, table = tmp_path / "run", tastes["items"]
+    known = pl.read_csv(clicks)["item_id"].unique()
+    others = pl.read_csv(table).filter(~pl.col("item_id").is_in(known.implode()))
+    trained = gclrec("train", "--dataset", clicks, "--item-attributes", table, *QUICK, "--run", run)
+    add = ("add-items", "--item-attributes", str(table), "--skip-known")
+    assert f"has {len(others)} rows of items that are not in the data" in trained.err
+    assert " ".join((add[0], "RUN", *add[1:])) in trained.err
+    cold = ("recommend", run, "--user", "user-3", "--cold-only", "--json")
+    assert 0 not in pl.read_parquet(run / "embeddings" / "items.parquet")["degree"]
+    assert "gclrec add-items adds new ones" in gclrec(*cold).error
+    told = gclrec(add[0], run, *add[1:], "--skip-unknown", "--json")
+    assert told.values["added"] == len(others.drop_nulls("tags")) > 3
+    assert set(gclrec(*cold, "-k", 3).values["items"]) <= set(others["item_id"])
+
+
 def test_what_attributes_of_new_items_cannot_tell(
     gclrec: Run, clicks: Path, tastes: dict[str, Path], tmp_path: Path
 ) -> None:
