@@ -1,4 +1,4 @@
-"""Measure how well folded-in vectors rank (docs/how-to/serving.md): ``python scripts/measure_fold_in.py``.
+"""Measure how well folded-in vectors rank (docs/studies/fold-in.md): ``python scripts/measure_fold_in.py``.
 
 Three runs of each encoder on ml-100k: users of the run folded in from their training items; users and items
 that training never saw (splits ``cold_users``, ``cold_items``), given some of their interactions, and
