@@ -1,4 +1,4 @@
-"""docs/how-to/reproduce.md, whose first command repeats a run bit by bit; its flags and those of serving.md."""
+"""docs/how-to/reproduce.md: its first command repeats a run bit by bit. Its flags exist, and serving.md's."""
 
 from __future__ import annotations
 
