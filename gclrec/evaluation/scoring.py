@@ -14,6 +14,7 @@ from gclrec.common.declaration import Declared, declarations
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
 from gclrec.evaluation.cold_items import ColdItems
+from gclrec.evaluation.cold_neighbours import ColdNeighbours
 from gclrec.evaluation.cold_users import ColdUsers
 from gclrec.evaluation.curve import MOST_USERS, by_length, drawn, lengths_of
 from gclrec.losses.base import SCORES
@@ -38,6 +39,7 @@ class Scoring(nn.Module):
         score: a name in :data:`SCORINGS`.
         cold: what becomes of items whose vectors were predicted; ``None`` where none are.
         cold_users: what becomes of users whose vectors were predicted; likewise.
+        neighbours: adds neighbours by content to the score of the same items; ``None`` for none.
         settings: keyword arguments of its function.
 
     The exponent of ``calibrated`` is a buffer, so it is saved with the model. It is 1 (the inner product)
@@ -52,11 +54,12 @@ class Scoring(nn.Module):
         *,
         cold: ColdItems | None = None,
         cold_users: ColdUsers | None = None,
+        neighbours: ColdNeighbours | None = None,
         **settings: Any,
     ) -> None:
         super().__init__()
         self.score, self.settings = score, settings
-        self.cold, self.cold_users = cold, cold_users
+        self.cold, self.cold_users, self.neighbours = cold, cold_users, neighbours
         self.register_buffer("exponent", torch.ones((), dtype=torch.float64))
 
     @property
@@ -75,8 +78,20 @@ class Scoring(nn.Module):
         users, items = SCORINGS[self.score].exponents
         return users, float(self.exponent) if items is None else items
 
+    @property
+    def further(self) -> int:
+        """Number of dimensions that the score adds to the embeddings."""
+        return 0 if self.neighbours is None else self.neighbours.dim
+
     def forward(self, embeddings: Embeddings) -> Embeddings:
         """Return vectors whose inner product is the score."""
+        found = self.before_neighbours(embeddings)
+        if self.neighbours is None or self.cold is None:
+            return found
+        return cast("Embeddings", self.neighbours(found, float(self.cold.scale)))
+
+    def before_neighbours(self, embeddings: Embeddings) -> Embeddings:
+        """Return vectors whose inner product would be the score without neighbours by content."""
         found = self.before_users(embeddings)
         return found if self.cold_users is None else cast("Embeddings", self.cold_users(found))
 

@@ -195,8 +195,14 @@ class Explainer:
             base = ridge.mean - ridge.centre.astype(np.float64) @ ridge.matrix
         length = float(np.linalg.norm(base + parts.sum(axis=0)))
         scale = (length or 1.0) ** (fold_in.exponents[0] - 1)
-        targets = self.item_vectors[rows].astype(np.float64).T * scale
-        return _Split(now, parts @ targets, base @ targets)
+        targets = self.item_vectors[rows].astype(np.float64).T
+        layers = targets[: fold_in.dim] * scale
+        contributions = parts @ layers
+        if fold_in.content_dim:
+            content = fold_in.item_sent[now, fold_in.dim :].astype(np.float64)
+            total = float(np.linalg.norm(content.sum(axis=0))) or 1.0
+            contributions += content @ targets[fold_in.dim :] * (length * scale / total)
+        return _Split(now, contributions, base @ layers)
 
     def _told(self, history: IntArray) -> IntArray:
         """Return those items of a history that training has seen."""
@@ -205,7 +211,7 @@ class Explainer:
     def _parts(self, history: IntArray) -> Float64Array:
         """Return ``(n, D)`` what each item adds to a user's vector before the score changes its length."""
         fold_in, count = self.fold_in, len(history)
-        sent = fold_in.item_sent[history].astype(np.float64)
+        sent = fold_in.item_layers[history].astype(np.float64)
         if fold_in.least_squares is not None:
             solver = fold_in.least_squares[0]
             penalty = solver.l2 * (count + solver.base) ** solver.exponent

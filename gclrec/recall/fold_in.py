@@ -66,6 +66,7 @@ class FoldIn:
         exponents: for users and items, the power ``p`` in ``x |x|^(p - 1)``, by which the score changes the
             length of final vectors: 1 for an inner product, 0 for a cosine.
         item_sent: ``(I, D)`` what a new user receives from an item; 0 for an item that training did not see.
+            With ``content_dim``, ``(I, D + k)``: the content of the item follows.
         user_sent: ``(U, D)`` what a new item receives from a user.
         user_onward: ``(U, D)`` what a new item receives for its own layers 1 and up, to send them on.
         user_length: ``(U,)`` lengths of the trained user vectors before the score changes them.
@@ -77,6 +78,8 @@ class FoldIn:
         maps_attributes: whether attributes of new items give the vectors to rank by, not layer 0.
         goes_with: :func:`~gclrec.runs.embeddings.checksum_of` the run's final vectors; ``None`` if it is not
             known, as in runs of version 0.1.0.
+        content_dim: ``k`` further dimensions of final vectors, which compare cold items with the items of a
+            user by content (:class:`~gclrec.evaluation.cold_neighbours.ColdNeighbours`).
     """
 
     weights: tuple[float, ...]
@@ -92,6 +95,7 @@ class FoldIn:
     least_squares: tuple[LeastSquares, LeastSquares] | None = None
     goes_with: str | None = None
     maps_attributes: bool = False
+    content_dim: int = 0
 
     @classmethod
     def of_layers(
@@ -183,6 +187,25 @@ class FoldIn:
         arrays = (sent[1], sent[0], onward, lengths)
         return cls((1.0,), exponents, *arrays, ridges[0], ridges[1], least_squares=least_squares)
 
+    def with_content(self, content: FloatArray) -> FoldIn:
+        """Return the same for vectors with ``k`` further dimensions.
+
+        Args:
+            content: ``(I, k)``; 0 for an item that training did not see.
+        """
+        sent = np.concatenate([self.item_sent, content], axis=1)
+        return replace(self, item_sent=sent, content_dim=content.shape[1])
+
+    @property
+    def dim(self) -> int:
+        """Length ``D`` of vectors without their content."""
+        return self.item_sent.shape[1] - self.content_dim
+
+    @property
+    def item_layers(self) -> FloatArray:
+        """``(I, D)`` what a new user receives from an item, without its content."""
+        return self.item_sent[:, : self.dim]
+
     @property
     def propagates(self) -> bool:
         """Whether final vectors come from neighbours."""
@@ -213,20 +236,20 @@ class FoldIn:
             start: ``(B, D)`` layer 0 of the users, where it is known.
 
         Returns:
-            ``(B, D)``; without any item that training has seen, the share of ``start``, otherwise zeros (the
-            mean user of the ridge regression).
+            ``(B, D)``, with content ``(B, D + k)``; without any item that training has seen, the share of
+            ``start``, otherwise zeros (the mean user of the ridge regression).
         """
         if self.least_squares is not None and start is None:
             return _solved(
                 self.least_squares[0], history.keep(self.item_tells[history.values]), self.item_sent
             )
-        received, _ = self._received(history, self.item_sent, self.item_tells)
+        received, _ = self._received(history, self.item_layers, self.item_tells)
         vectors: npt.NDArray[Any]
         if self.propagates:
             vectors = received if start is None else received + np.float32(self.weights[0]) * start
         else:
             vectors = self.user_ridge(received) if start is None else start
-        return _scaled(vectors, self.exponents[0])
+        return self._followed(_scaled(vectors, self.exponents[0]), history)
 
     def returning_users(self, trained: FloatArray, rows: IntArray, before: Ragged, now: Ragged) -> FloatArray:
         """Return the vectors of users of the run with further items.
@@ -243,15 +266,17 @@ class FoldIn:
         if self.least_squares is not None:
             return self.new_users(now)
         former, latter = (
-            self._received(lists, self.item_sent, self.item_tells)[0] for lists in (before, now)
+            self._received(lists, self.item_layers, self.item_tells)[0] for lists in (before, now)
         )
         change = latter - former
         if not self.propagates:
             change = change @ self.user_ridge.matrix
-        return _scaled(self.unscaled_users(trained, rows) + change, self.exponents[0])
+        vectors = _scaled(self.unscaled_users(trained, rows) + change, self.exponents[0])
+        return self._followed(vectors, now)
 
     def unscaled_users(self, trained: FloatArray, rows: IntArray) -> FloatArray:
         """Return ``(B, D)`` final vectors of users of the run before the score changed their length."""
+        trained = trained[:, : self.dim]
         if self.exponents[0] == 1:
             return trained
         length = self.user_length[rows, None]
@@ -267,6 +292,9 @@ class FoldIn:
                 predicted. An item with neither users nor layer 0 gets the mean item's, or zeros by least
                 squares. With ``maps_attributes``, final vectors, which hold for items without users, and
                 which new users do not receive, as from items of the catalogue without interactions.
+
+        Returns:
+            Vectors of ``D + k`` numbers; the last ``k`` are 0 for an item with users.
         """
         if self.maps_attributes and start is not None:
             made, known = self.new_items(audience), audience.keep(self.user_tells[audience.values])
@@ -285,11 +313,11 @@ class FoldIn:
             given = ~np.isnan(start).any(axis=1, keepdims=True)
             layer_zero = np.where(given, start, layer_zero).astype(np.float32)
         if not self.propagates:
-            return NewItems(_scaled(layer_zero, self.exponents[1]), layer_zero)
+            return self._with_zeros(_scaled(layer_zero, self.exponents[1]), layer_zero)
         onward, _ = self._received(audience, self.user_onward, self.user_tells)
         sent = (np.float32(self.weights[1]) * layer_zero + onward) * self._scale(count)
         vectors = _scaled(np.float32(self.weights[0]) * layer_zero + received, self.exponents[1])
-        return NewItems(vectors, sent.astype(np.float32))
+        return self._with_zeros(vectors, sent.astype(np.float32))
 
     def extended(self, item_sent: FloatArray) -> FoldIn:
         """Return the same with further items, so that they count in the histories of users."""
@@ -307,7 +335,8 @@ class FoldIn:
             "exponents": list(self.exponents),
             "trained_on": list(self.trained_on),
             "degree_exponent": self.degree_exponent,
-            "dim": self.item_sent.shape[1],
+            "dim": self.dim,
+            **({"content_dim": self.content_dim} if self.content_dim else {}),
             "users": len(self.user_sent),
             "items": len(self.item_sent),
             "vectors": self.goes_with,
@@ -359,12 +388,38 @@ class FoldIn:
                 (solvers[0], solvers[1]) if solvers else None,
                 manifest.get("vectors"),
                 bool(manifest.get("maps_attributes", False)),
+                int(manifest.get("content_dim", 0)),
             )
         arrays = (found.item_sent, found.user_sent, found.user_onward, found.user_length)
-        expected = ((num_items, dim), (num_users, dim), (num_users, dim), (num_users,))
+        expected = ((num_items, dim + found.content_dim), (num_users, dim), (num_users, dim), (num_users,))
         if not found.weights or tuple(array.shape for array in arrays) != expected:
             raise InputError(f"{folder}: its arrays do not have the sizes that {MANIFEST} says")
         return found
+
+    def content_of(self, lists: Ragged) -> FloatArray:
+        """Return ``(B, k)`` the sums of the contents of the listed items."""
+        values, places = np.unique(lists.values, return_inverse=True)
+        matrix = csr_matrix((np.ones(len(places)), places, lists.indptr), (len(lists), len(values)))
+        found: FloatArray = (matrix @ self.item_sent[values, self.dim :].astype(np.float64)).astype(
+            np.float32
+        )
+        return found
+
+    def _followed(self, vectors: FloatArray, history: Ragged) -> FloatArray:
+        """Return vectors of users followed by their content, which has the same length."""
+        if not self.content_dim:
+            return vectors
+        sums = self.content_of(history)
+        length = np.linalg.norm(sums, axis=1, keepdims=True)
+        scale = np.linalg.norm(vectors, axis=1, keepdims=True) / np.where(length > 0, length, 1.0)
+        return np.concatenate([vectors, sums * scale], axis=1, dtype=np.float32)
+
+    def _with_zeros(self, vectors: FloatArray, sent: FloatArray) -> NewItems:
+        """Return new items without content."""
+        if not self.content_dim:
+            return NewItems(vectors, sent)
+        further = ((0, 0), (0, self.content_dim))
+        return NewItems(np.pad(vectors, further), np.pad(sent, further))
 
     def _received(self, lists: Ragged, sent: FloatArray, tells: BoolArray) -> tuple[FloatArray, IntArray]:
         """Return ``(B, D)`` the weighted sum of what the listed nodes send, and ``(B,)`` their number."""

@@ -93,7 +93,7 @@ def vectors_by_items(
     """
     if encode is not None:
         told = given.keep(fold_in.item_tells[given.values])
-        return fold_in.new_users(told, start=encode(rows, told, fold_in.item_sent))
+        return fold_in.new_users(told, start=encode(rows, told, fold_in.item_layers))
     vectors = fold_in.new_users(given)
     back = np.flatnonzero(rows >= 0)
     if len(back):

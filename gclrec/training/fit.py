@@ -204,7 +204,9 @@ class _Training:
         """Return validation figures, geometry and length of the vectors."""
         assert model is not None
         embeddings, figures = validated(model, self.split, self.config)
-        return figures, shape_of(embeddings, self.split.train), embeddings.users.shape[1]
+        further = model.scoring.further
+        shape = shape_of(embeddings, self.split.train, further)
+        return figures, shape, embeddings.users.shape[1] - further
 
     def _shared(self, make: Callable[[], _T]) -> _T:
         """Return what the first of several processes makes."""
@@ -289,13 +291,14 @@ class _Training:
         """Test the model that was kept."""
         assert model is not None
         model.load(self._best())
-        embeddings = model.embeddings()
+        embeddings, further = model.embeddings(), model.scoring.further
         result = finished(
             self.config,
             self.split,
             embeddings,
             self.history,
             refitted=self.progress.phase == "refit",
+            further=further,
             further_seconds=self.progress.settle_seconds,
             epoch=self.selection.epoch,
             validated=self.selection.value is not None,
@@ -307,7 +310,7 @@ class _Training:
         if self.config.attributes != "none":
             warn_of_hidden(result.evaluation, self.config)
         if not self.progress.warned:
-            warn_of_collapse(result.geometry, embeddings.users.shape[1], "at the end")
+            warn_of_collapse(result.geometry, embeddings.users.shape[1] - further, "at the end")
         return result
 
 

@@ -26,6 +26,7 @@ from gclrec.encoders import (
 from gclrec.encoders.content.attribute_map import MAP_L2, PredictsVectors
 from gclrec.encoders.init import STARTS
 from gclrec.evaluation.cold_items import PENALTIES, ColdItems
+from gclrec.evaluation.cold_neighbours import ColdNeighbours
 from gclrec.evaluation.cold_users import USER_PENALTIES, ColdUsers
 from gclrec.evaluation.scoring import Scoring
 from gclrec.graph.bipartite import BipartiteGraph
@@ -93,6 +94,8 @@ class Model(nn.Module):
             found["norm_exponent"] = choose(rated, split, figure)
         if cold is not None:
             cold.scale.fill_(1.0)
+            if scoring.neighbours is not None and not settle:
+                scoring.neighbours.choose(scoring.before_neighbours(raw), split, figure)
             cold.place(scoring(raw), split, figure)
         if scoring.cold_users is not None and not settle:
             scoring.cold_users.choose(
@@ -142,7 +145,12 @@ class Model(nn.Module):
         if not self.maps:
             return found
         lengths = self.raw_embeddings().users.norm(dim=1).cpu().numpy()
-        return replace(found, user_length=lengths, maps_attributes="item" in self.maps)
+        found = replace(found, user_length=lengths, maps_attributes="item" in self.maps)
+        neighbours = self.scoring.neighbours
+        if neighbours is None or not neighbours.used:
+            return found
+        told = neighbours.content * ~neighbours.mask[:, None]
+        return found.with_content(told.cpu().numpy())
 
     @torch.no_grad()
     def cold_items(self, table: AttributeTable) -> Tensor:
@@ -157,9 +165,13 @@ class Model(nn.Module):
         self.eval()
         cold = self.scoring.cold
         if cold is not None:
-            return self.scoring.of_cold(
+            found = self.scoring.of_cold(
                 self.maps["item"].encode(table, self._encoded().items, float(cold.l2))
             )
+            neighbours = self.scoring.neighbours
+            if neighbours is None or not neighbours.used:
+                return found
+            return torch.cat([found, neighbours.encode(table) * float(cold.scale)], dim=1)
         encoder: object = self.encoder
         assert isinstance(encoder, EncodesContent)
         if self._polynomial() is not None:
@@ -259,5 +271,8 @@ def build_model(
     users = None
     if "user" in maps:
         users = ColdUsers(user_degrees == 0, item_degrees, MAP_L2, one or USER_PENALTIES)
-    scoring = Scoring(config.score, cold=cold, cold_users=users, **config.arguments("score"))
+    near = None
+    if cold is not None and attributes is not None and attributes.items is not None:
+        near = ColdNeighbours(graph, attributes.items, cold.mask)
+    scoring = Scoring(config.score, cold=cold, cold_users=users, neighbours=near, **config.arguments("score"))
     return Model(whole, module, objective, scoring.to(graph.device), maps)

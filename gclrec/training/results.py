@@ -138,6 +138,7 @@ def finished(
     history: Sequence[dict[str, Any]],
     *,
     refitted: bool,
+    further: int = 0,
     further_seconds: float = 0.0,
     **others: Any,
 ) -> Result:
@@ -149,6 +150,7 @@ def finished(
         ranker: final embeddings, or a fitted baseline.
         history: the record of each epoch.
         refitted: whether the validation pairs were trained on.
+        further: dimensions of the vectors that :func:`shape_of` leaves out.
         further_seconds: time spent on choosing, beside that of the epochs.
         others: of :class:`Result`.
     """
@@ -166,7 +168,7 @@ def finished(
         alone=_warm_alone(vectors, final, config) if vectors is not None and concerned else {},
         refitted=refitted,
         seconds=sum((each["train_seconds"] + each["eval_seconds"] for each in history), further_seconds),
-        geometry={} if vectors is None else shape_of(vectors, final.train),
+        geometry={} if vectors is None else shape_of(vectors, final.train, further),
         **others,
     )
 
@@ -267,8 +269,16 @@ def vectors_of(ranker: Embeddings | Scorer) -> Embeddings | None:
     return ranker if isinstance(ranker, Embeddings) else ranker.vectors
 
 
-def shape_of(vectors: Embeddings, train: Interactions) -> dict[str, float]:
-    """Return the geometry of vectors; the training pairs are the positive pairs."""
+def shape_of(vectors: Embeddings, train: Interactions, further: int = 0) -> dict[str, float]:
+    """Return the geometry of vectors; the training pairs are the positive pairs.
+
+    Args:
+        vectors: of users and items.
+        train: the training pairs.
+        further: last dimensions to leave out, in which no item of these pairs has numbers.
+    """
+    if further:
+        vectors = Embeddings(*(rows[:, :-further] for rows in vectors))
     return geometry(vectors.users, vectors.items, (train.user, train.item), train.item_degrees())
 
 
