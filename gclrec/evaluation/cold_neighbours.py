@@ -20,10 +20,10 @@ from gclrec.graph.bipartite import BipartiteGraph
 if TYPE_CHECKING:
     import scipy.sparse
 
-DIM = 64
+DIM = 128
 """Most dimensions ``k`` of the content."""
 
-WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
+WEIGHTS = (0.0, 0.125, 0.25, 0.5, 1.0)
 """Weights that validation chooses from; at 1 both parts of the score vary alike over cold items."""
 
 _OVERSAMPLE = 10
@@ -34,12 +34,14 @@ class ColdNeighbours(nn.Module):
     r"""Adds to the score of cold items how near they are to the user's items by content.
 
     .. math:: s(u, j) = \langle y_u, y_j \rangle + g \, \lVert y_u \rVert \, \langle p_u, q_j \rangle,
-        \qquad q_j = V^\top c_j, \quad p_u \propto \sum_{i \in N(u)} q_i, \quad \lVert p_u \rVert = 1
+        \qquad q_j \propto V^\top c_j, \quad p_u \propto \sum_{i \in N(u)} q_i,
+        \quad \lVert q_j \rVert = \lVert p_u \rVert = 1
 
     with the content :math:`c_j` of unit length (:class:`~gclrec.data.tf_idf.TfIdf`) and its ``k`` leading
-    right singular vectors :math:`V`: up to what these leave out, the second part is that of
-    :func:`~gclrec.baselines.content_knn.content_knn`. Both parts are one inner product of ``D + k`` numbers.
-    Warm items have zeros in the last ``k``, and so have users without training interactions.
+    right singular vectors :math:`V` ([1]). With all of them the second part is the cosine of
+    :func:`~gclrec.baselines.content_knn.content_knn`; fewer leave out what few items share. Both parts are
+    one inner product of ``D + k`` numbers. Warm items have zeros in the last ``k``, and so have users
+    without training interactions.
 
     The gain :math:`g` is one of :data:`WEIGHTS` times the ratio of the standard deviations, over cold items
     and averaged over users, of the two parts. At 0, as before a choice, vectors keep their length ``D``.
@@ -52,6 +54,9 @@ class ColdNeighbours(nn.Module):
 
     Raises:
         InputError: no attribute can be compared.
+
+    [1] Deerwester et al., JASIS 1990,
+    https://doi.org/10.1002/(SICI)1097-4571(199009)41:6<391::AID-ASI1>3.0.CO;2-9
     """
 
     mask: Tensor
@@ -142,7 +147,7 @@ class ColdNeighbours(nn.Module):
 
     def _content(self, rows: scipy.sparse.csr_array) -> Tensor:
         found: npt.NDArray[Any] = rows @ self.basis.cpu().numpy()
-        return torch.from_numpy(found).to(self.mask.device)
+        return nn.functional.normalize(torch.from_numpy(found).to(self.mask.device), dim=1)
 
     def _profiles(self, items: Tensor) -> Tensor:
         sums: npt.NDArray[Any] = self.graph.to_scipy() @ items.cpu().numpy()

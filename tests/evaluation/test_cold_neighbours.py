@@ -52,6 +52,16 @@ def made(gain: float) -> ColdNeighbours:
     return found
 
 
+def test_with_fewer_directions_content_is_compared_by_the_cosine() -> None:
+    few, table = made(0.6), table_of()
+    few.basis = few.basis[:, :4]
+    content = TfIdf.fit(table)(table).toarray() @ few.basis.numpy()
+    for item in range(ITEMS):
+        wanted = content[item] / np.linalg.norm(content[item])
+        np.testing.assert_allclose(few.content[item], wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(few.encode(table), 0.6 * few.content)
+
+
 @pytest.mark.parametrize("score", SCORINGS)
 def test_the_score_is_the_sum(score: str) -> None:
     """With all directions kept the further part is that of the baseline."""
@@ -119,7 +129,7 @@ def test_the_weight_that_fits_validation_is_chosen(right: str) -> None:
     own = raw.users @ raw.items.T
     further = joined.users[:, 6:] @ joined.items[:, 6:].T
     unit = own[1:][:, COLD].std(1).mean() / further[1:][:, COLD].std(1).mean()
-    scores = {"content": further, "model": own, "both": own + unit * further}[right]
+    scores = {"content": further, "model": own, "both": own + 0.25 * unit * further}[right]
     best = scores.masked_fill(~COLD, -torch.inf).topk(3, 1).indices[1:]
     user = np.repeat(np.arange(1, USERS), 3)
     valid = pairs_of(USERS, ITEMS, user, best.numpy().reshape(-1))
@@ -127,7 +137,7 @@ def test_the_weight_that_fits_validation_is_chosen(right: str) -> None:
     split = Split(train, valid, valid.select(np.zeros(0, dtype=np.int64)), "given")
     chosen = ColdNeighbours(graph, table_of(), COLD)
     chosen.choose(raw, split, "all/recall@3")
-    weight = {"content": WEIGHTS[-1], "model": 0.0, "both": 1.0}[right]
+    weight = {"content": WEIGHTS[-1], "model": 0.0, "both": 0.25}[right]
     assert float(chosen.gain) == pytest.approx(weight * float(unit), rel=1e-3)
     assert chosen.dim == chosen.basis.shape[1] == (TAGS if weight else 0)
     chosen.choose(raw, split, "all/recall@3")  # as the next validation does
