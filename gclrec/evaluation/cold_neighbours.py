@@ -20,7 +20,7 @@ from gclrec.graph.bipartite import BipartiteGraph
 if TYPE_CHECKING:
     import scipy.sparse
 
-DIM = 128
+CONTENT_DIM = 128
 """Most dimensions ``k`` of the content."""
 
 WEIGHTS = (0.0, 0.125, 0.25, 0.5, 1.0)
@@ -121,7 +121,7 @@ class ColdNeighbours(nn.Module):
         if not bool(self.mask[torch.from_numpy(split.valid.item).to(self.mask.device)].any()):
             return
         if self._leading is None:
-            self._leading = self.basis if self.used else leading(self._rows, DIM).to(self.mask.device)
+            self._leading = self.basis if self.used else leading(self._rows, CONTENT_DIM).to(self.mask.device)
         self.basis = self._leading
         items = self.content
         users = self._profiles(items) * torch.linalg.vector_norm(ranked.users, dim=1, keepdim=True)

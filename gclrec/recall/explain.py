@@ -199,7 +199,7 @@ class Explainer:
         layers = targets[: fold_in.dim] * scale
         contributions = parts @ layers
         if fold_in.content_dim:
-            content = fold_in.item_sent[now, fold_in.dim :].astype(np.float64)
+            content = fold_in.item_content[now].astype(np.float64)
             total = float(np.linalg.norm(content.sum(axis=0))) or 1.0
             contributions += content @ targets[fold_in.dim :] * (length * scale / total)
         return _Split(now, contributions, base @ layers)

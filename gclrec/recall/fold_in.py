@@ -26,13 +26,13 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 from safetensors.numpy import save as serialize
-from scipy.sparse import csr_matrix
 
 from gclrec.common.errors import InputError, reading
 from gclrec.common.manifest import MANIFEST, read_manifest, writing
 from gclrec.common.ragged import Ragged
 from gclrec.data.interactions import BoolArray, IntArray
-from gclrec.recall.ridge import Ridge
+from gclrec.recall.ridge import Ridge, solved, solver_of
+from gclrec.recall.vectors import listed_sums, scaled, with_profiles
 from gclrec.runs.embeddings import FloatArray
 
 if TYPE_CHECKING:  # torch is imported by what needs it: a service folds in without
@@ -187,24 +187,20 @@ class FoldIn:
         arrays = (sent[1], sent[0], onward, lengths)
         return cls((1.0,), exponents, *arrays, ridges[0], ridges[1], least_squares=least_squares)
 
-    def with_content(self, content: FloatArray) -> FoldIn:
-        """Return the same for vectors with ``k`` further dimensions.
-
-        Args:
-            content: ``(I, k)``; 0 for an item that training did not see.
-        """
-        sent = np.concatenate([self.item_sent, content], axis=1)
-        return replace(self, item_sent=sent, content_dim=content.shape[1])
-
     @property
     def dim(self) -> int:
         """Length ``D`` of vectors without their content."""
-        return self.item_sent.shape[1] - self.content_dim
+        return int(self.item_sent.shape[1]) - self.content_dim
 
     @property
     def item_layers(self) -> FloatArray:
         """``(I, D)`` what a new user receives from an item, without its content."""
         return self.item_sent[:, : self.dim]
+
+    @property
+    def item_content(self) -> FloatArray:
+        """``(I, k)`` content of the items that training has seen, 0 for others."""
+        return self.item_sent[:, self.dim :]
 
     @property
     def propagates(self) -> bool:
@@ -240,7 +236,7 @@ class FoldIn:
             ``start``, otherwise zeros (the mean user of the ridge regression).
         """
         if self.least_squares is not None and start is None:
-            return _solved(
+            return solved(
                 self.least_squares[0], history.keep(self.item_tells[history.values]), self.item_sent
             )
         received, _ = self._received(history, self.item_layers, self.item_tells)
@@ -249,7 +245,7 @@ class FoldIn:
             vectors = received if start is None else received + np.float32(self.weights[0]) * start
         else:
             vectors = self.user_ridge(received) if start is None else start
-        return self._followed(_scaled(vectors, self.exponents[0]), history)
+        return with_profiles(scaled(vectors, self.exponents[0]), history, self.item_content)
 
     def returning_users(self, trained: FloatArray, rows: IntArray, before: Ragged, now: Ragged) -> FloatArray:
         """Return the vectors of users of the run with further items.
@@ -271,8 +267,8 @@ class FoldIn:
         change = latter - former
         if not self.propagates:
             change = change @ self.user_ridge.matrix
-        vectors = _scaled(self.unscaled_users(trained, rows) + change, self.exponents[0])
-        return self._followed(vectors, now)
+        vectors = scaled(self.unscaled_users(trained, rows) + change, self.exponents[0])
+        return with_profiles(vectors, now, self.item_content)
 
     def unscaled_users(self, trained: FloatArray, rows: IntArray) -> FloatArray:
         """Return ``(B, D)`` final vectors of users of the run before the score changed their length."""
@@ -308,15 +304,15 @@ class FoldIn:
             layer_zero = self.item_ridge(received)
         else:
             audience = audience.keep(self.user_tells[audience.values])
-            layer_zero = _solved(self.least_squares[1], audience, self.user_sent)
+            layer_zero = solved(self.least_squares[1], audience, self.user_sent)
         if start is not None:
             given = ~np.isnan(start).any(axis=1, keepdims=True)
             layer_zero = np.where(given, start, layer_zero).astype(np.float32)
         if not self.propagates:
-            return self._with_zeros(_scaled(layer_zero, self.exponents[1]), layer_zero)
+            return self._with_zeros(scaled(layer_zero, self.exponents[1]), layer_zero)
         onward, _ = self._received(audience, self.user_onward, self.user_tells)
         sent = (np.float32(self.weights[1]) * layer_zero + onward) * self._scale(count)
-        vectors = _scaled(np.float32(self.weights[0]) * layer_zero + received, self.exponents[1])
+        vectors = scaled(np.float32(self.weights[0]) * layer_zero + received, self.exponents[1])
         return self._with_zeros(vectors, sent.astype(np.float32))
 
     def extended(self, item_sent: FloatArray) -> FoldIn:
@@ -370,7 +366,7 @@ class FoldIn:
         with reading(folder / MANIFEST, "cannot be used"):
             num_users, num_items, dim = (int(manifest[name]) for name in ("users", "items", "dim"))
             solvers = [
-                _solver(arrays["gram"], manifest["least_squares"][side])
+                solver_of(arrays["gram"], manifest["least_squares"][side])
                 for side, arrays in (("users", users), ("items", items))
                 if "least_squares" in manifest
             ]
@@ -396,69 +392,19 @@ class FoldIn:
             raise InputError(f"{folder}: its arrays do not have the sizes that {MANIFEST} says")
         return found
 
-    def content_of(self, lists: Ragged) -> FloatArray:
-        """Return ``(B, k)`` the sums of the contents of the listed items."""
-        values, places = np.unique(lists.values, return_inverse=True)
-        matrix = csr_matrix((np.ones(len(places)), places, lists.indptr), (len(lists), len(values)))
-        found: FloatArray = (matrix @ self.item_sent[values, self.dim :].astype(np.float64)).astype(
-            np.float32
-        )
-        return found
-
-    def _followed(self, vectors: FloatArray, history: Ragged) -> FloatArray:
-        """Return vectors of users followed by their content, which has the same length."""
-        if not self.content_dim:
-            return vectors
-        sums = self.content_of(history)
-        length = np.linalg.norm(sums, axis=1, keepdims=True)
-        scale = np.linalg.norm(vectors, axis=1, keepdims=True) / np.where(length > 0, length, 1.0)
-        return np.concatenate([vectors, sums * scale], axis=1, dtype=np.float32)
-
     def _with_zeros(self, vectors: FloatArray, sent: FloatArray) -> NewItems:
         """Return new items without content."""
-        if not self.content_dim:
-            return NewItems(vectors, sent)
         further = ((0, 0), (0, self.content_dim))
         return NewItems(np.pad(vectors, further), np.pad(sent, further))
 
     def _received(self, lists: Ragged, sent: FloatArray, tells: BoolArray) -> tuple[FloatArray, IntArray]:
         """Return ``(B, D)`` the weighted sum of what the listed nodes send, and ``(B,)`` their number."""
         lists = lists.keep(tells[lists.values])
-        nodes, places = np.unique(lists.values, return_inverse=True)
-        matrix = csr_matrix((np.ones(len(places)), places, lists.indptr), (len(lists), len(nodes)))
-        # A sum in float64 does not depend on the order of a list once it is rounded to float32.
-        total = matrix @ sent[nodes].astype(np.float64)
-        return (total * self._scale(lists.lengths)).astype(np.float32), lists.lengths
+        return (listed_sums(lists, sent) * self._scale(lists.lengths)).astype(np.float32), lists.lengths
 
     def _scale(self, count: IntArray) -> npt.NDArray[np.float64]:
         """Return ``(N, 1)`` the factor of edge weights for nodes with so many edges."""
         return np.maximum(count, 1.0)[:, None] ** -self.degree_exponent
-
-
-def _scaled(vectors: npt.NDArray[Any], exponent: float) -> FloatArray:
-    """Return ``x |x|^(exponent - 1)``; a vector of length 0 stays."""
-    final: FloatArray = np.ascontiguousarray(vectors, dtype=np.float32)
-    if exponent == 1:
-        return final
-    lengths: FloatArray = np.linalg.norm(final, axis=1, keepdims=True).astype(np.float32)
-    powers = np.where(lengths > 0, lengths, 1) ** (exponent - 1)
-    return final * powers.astype(np.float32)
-
-
-def _solver(gram: FloatArray, numbers: Sequence[Any]) -> LeastSquares:
-    import torch
-
-    from gclrec.baselines.least_squares import LeastSquares
-
-    return LeastSquares(torch.from_numpy(gram), *map(float, numbers))
-
-
-def _solved(solver: LeastSquares, lists: Ragged, others: FloatArray) -> FloatArray:
-    """Return the vectors of nodes by what they interacted with, whatever the order of the lists."""
-    import torch
-
-    ordered = Ragged.from_pairs(lists.owners(), lists.values, len(lists), distinct=True)
-    return _numpy(solver(ordered, torch.from_numpy(others)))
 
 
 def _numpy(part: Tensor) -> npt.NDArray[Any]:

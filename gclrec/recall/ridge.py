@@ -1,14 +1,19 @@
-"""Ridge regression from what a node receives from its neighbours to its own vector."""
+"""Regressions that give a new node its vector, from its neighbours."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gclrec.common.ragged import Ragged
 from gclrec.runs.embeddings import FloatArray
+
+if TYPE_CHECKING:  # torch is imported by what needs it
+    from gclrec.baselines.least_squares import LeastSquares
 
 RIDGE = 0.3
 """Weight of the penalty, relative to the mean variance of what a node receives."""
@@ -52,3 +57,21 @@ class Ridge:
         """Return the predicted layer 0 of nodes that receive ``(N, D)``."""
         predicted = (received - self.centre) @ self.matrix + self.mean
         return predicted.astype(np.float32)
+
+
+def solver_of(gram: FloatArray, numbers: Sequence[Any]) -> LeastSquares:
+    """Return the least squares of a side from its Gram matrix and its numbers, as a fold-in keeps them."""
+    import torch
+
+    from gclrec.baselines.least_squares import LeastSquares
+
+    return LeastSquares(torch.from_numpy(gram), *map(float, numbers))
+
+
+def solved(solver: LeastSquares, lists: Ragged, others: FloatArray) -> FloatArray:
+    """Return the vectors of nodes by what they interacted with, whatever the order of the lists."""
+    import torch
+
+    ordered = Ragged.from_pairs(lists.owners(), lists.values, len(lists), distinct=True)
+    found: FloatArray = solver(ordered, torch.from_numpy(others)).numpy()
+    return found

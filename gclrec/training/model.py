@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
@@ -149,8 +150,9 @@ class Model(nn.Module):
         neighbours = self.scoring.neighbours
         if neighbours is None or not neighbours.used:
             return found
-        told = neighbours.content * ~neighbours.mask[:, None]
-        return found.with_content(told.cpu().numpy())
+        content = (neighbours.content * ~neighbours.mask[:, None]).cpu().numpy()
+        sent = np.concatenate([found.item_sent, content], axis=1)
+        return replace(found, item_sent=sent, content_dim=neighbours.dim)
 
     @torch.no_grad()
     def cold_items(self, table: AttributeTable) -> Tensor:

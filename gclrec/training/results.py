@@ -278,7 +278,7 @@ def shape_of(vectors: Embeddings, train: Interactions, further: int = 0) -> dict
         further: last dimensions to leave out, in which no item of these pairs has numbers.
     """
     if further:
-        vectors = Embeddings(*(rows[:, :-further] for rows in vectors))
+        vectors = Embeddings(vectors.users[:, :-further], vectors.items[:, :-further])
     return geometry(vectors.users, vectors.items, (train.user, train.item), train.item_degrees())
 
 

@@ -36,7 +36,7 @@ def test_what_a_run_keeps_of_its_content(run: Path) -> None:
     further = loaded.scoring.further
     warm = held.item_degrees > 0
     assert held.item_vectors.shape[1] == held.user_vectors.shape[1] == DIM + further
-    assert 0 < further <= cold_neighbours.DIM
+    assert 0 < further <= cold_neighbours.CONTENT_DIM
     assert not held.item_vectors[warm, DIM:].any()
     assert held.item_vectors[~warm, DIM:].any(axis=1).all()
     for kept, made in zip((held.user_vectors, held.item_vectors), loaded.embeddings(), strict=True):
@@ -74,7 +74,7 @@ def cold_of(found: Recommender, run: Path) -> pl.DataFrame:
     table = pl.read_parquet(run / "attributes" / "items.parquet")
     known = found.items.rows(table["id"])
     cold = (known >= 0) & (found.item_degrees[np.maximum(known, 0)] == 0)
-    return table.filter(cold).with_columns(pl.lit("new-") + pl.col("id"))
+    return table.filter(cold).with_columns(id="new-" + pl.col("id"))
 
 
 def test_a_new_item_equals_a_cold_one(run: Path) -> None:
