@@ -1,6 +1,7 @@
 """Names and defaults of the settings of version 0.1.0, without those that are gone.
 
-``epochs``, ``batch_size``, ``eval_every`` and ``precision`` follow from the data now (tests/settings/test_budget.py).
+``epochs``, ``batch_size``, ``eval_every`` and ``precision`` follow from the data now
+(tests/settings/test_budget.py).
 """
 
 OLDER = {
