@@ -16,6 +16,7 @@ from scale_measure import Case, Taken
 from scipy.optimize import nnls
 
 _FLOAT = 4  # bytes of a number of a vector
+_LINE = 16.0  # numbers that the processor fetches at once from beyond a cache
 _INT64 = 2**31  # twice the pairs, or nodes, from which on the graph holds numbers of 8 bytes
 
 
@@ -110,18 +111,37 @@ def work(case: Case, layout: Layout, caches: Sequence[float]) -> dict[str, float
     return {
         "edge": 2.0 * products * pairs,
         "edge_value": 2.0 * products * pairs * width,
-        "near_value": products * pairs * width * far[0],
-        "far_value": products * pairs * width * far[1],
+        "near_value": products * pairs * max(width, _LINE) * far[0],
+        "far_value": products * pairs * max(width, _LINE) * far[1],
         "node_value": passes * (users + items) * width + added,
         "adam_value": trained(case) * width / layout.blocks,
         "pair": case.taken,
         "row_value": loss * rows(case) * case.dim,
+        "piled_row": 0.0 if layout.shares_loss else piled(case),
+        "piled_value": 0.0 if layout.shares_loss else piled(case) * width,
         "logit": logits,
         "logit_value": logits * case.dim,
         "seen": loss * case.taken * degree * contrast,
         "part": float(case.parts),
         "step": 1.0,
     }
+
+
+def piled(case: Case) -> float:
+    """Return the rows that are copied while the gradients of the parts of a batch pile up.
+
+    Each part appends its rows to those of the parts before, all of which are copied: a sparse gradient is
+    summed where it becomes a dense one, at the end. A batch of one part has no sparse gradients. Layouts on
+    paper add each part to a dense gradient, which costs no more than its rows.
+    """
+    return (case.parts + 1) / 2 * sparse_rows(case)
+
+
+def sparse_rows(case: Case) -> float:
+    """Return the rows of the gradients of all parts: those that the loss looked at, the same users once."""
+    if case.parts == 1:
+        return 0.0
+    return rows(case) - (case.taken if case.method == "gcl_sparse" else 0.0)
 
 
 def trained(case: Case) -> int:
@@ -152,6 +172,7 @@ def memory(case: Case, layout: Layout, tables: float) -> dict[str, float]:
         "vectors": own,
         "adam": 2.0 * own,
         "step": (tables * (users + items / layout.blocks) + 2.0 * shared) * width * _FLOAT,
+        "piled": 0.0 if layout.shares_loss else 2.0 * sparse_rows(case) * (width * _FLOAT + 8),
         "batch": logits + 28.0 * largest * degree * contrast + 16.0 * largest * case.dim * _FLOAT * loss,
     }
 

@@ -130,14 +130,15 @@ def random_pairs(case: Case, seed: int = 0) -> Interactions:
 
 def of_catalogue(name: str, method: str, **settings: Any) -> Case:
     """Return a training on the training pairs of a data set of the catalogue."""
-    pairs = _train_pairs(name)
+    pairs = train_pairs(name)
     degree = pairs.user_degrees().astype(float)
     counts = len(pairs), pairs.num_users, pairs.num_items
     mean = float((degree**2).sum() / degree.sum())
     return Case(method, *counts, degree=mean, data=name, **settings)
 
 
-def _train_pairs(name: str) -> Interactions:
+def train_pairs(name: str) -> Interactions:
+    """Return the training part of a data set of the catalogue, or all of it where there are no parts."""
     data = load(name)
     return data.parts.get("train", data.interactions)
 
@@ -180,7 +181,7 @@ def _member(rank: int, port: int, case: Case, steps: int, out: Connection) -> No
 
 def _measured(case: Case, steps: int, processes: Processes | None = None) -> Taken:
     torch.set_num_threads(1)
-    pairs = random_pairs(case) if case.data is None else _train_pairs(case.data)
+    pairs = random_pairs(case) if case.data is None else train_pairs(case.data)
     keep_freed_memory()
     idle = forget_peak()
     trainer = new_trainer(case.config, pairs, processes=processes)
@@ -241,6 +242,10 @@ SIZES = (
     Case("gcl_sparse", 1_000_000, 60_000, 40_000, batch=16_384),
     Case("gcl_sparse", 300_000, 30_000, 20_000, dim=128, batch=8192, part=2048),
     Case("gcl_sparse", 300_000, 30_000, 20_000, dim=32, batch=32_768),
+    Case("gcl_sparse", 300_000, 30_000, 20_000, batch=65_536, part=1024),
+    Case("gcl_sparse", 300_000, 30_000, 20_000, dim=32, batch=131_072, part=1024),
+    Case("gcl_sparse", 300_000, 30_000, 20_000, dim=128, batch=8192),
+    Case("gcl_sparse", 1_000_000, 10_000, 10_000, batch=8192),
     Case("gcl_sparse", 2_000_000, 20_000, 10_000, dim=32, batch=4096),
     Case("gcl_sparse", 2_000_000, 500_000, 100_000, dim=128),
     Case("gcl_sparse", 3_000_000, 100_000, 50_000),
@@ -257,7 +262,7 @@ def cases() -> list[Case]:
 
 
 def checks() -> list[Case]:
-    """Return what predictions are checked with, beside sizes left out: two processes, and real pairs."""
-    two = [replace(SIZES[number], processes=2) for number in (1, 5, 12)]
-    found = [replace(size, method=method) for size in two for method in LAYERS]
+    """Return what else predictions are checked with: two processes, few dimensions, real data."""
+    others = [replace(SIZES[number], processes=2) for number in (1, 5, 16)] + [replace(SIZES[1], dim=4)]
+    found = [replace(size, method=method) for size in others for method in LAYERS]
     return found + [of_catalogue("gowalla", method) for method in LAYERS]

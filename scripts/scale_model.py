@@ -14,12 +14,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from bench_common import machine, show
 from cyclopts import App, Parameter
 from scale_formulas import Layout, Machine, Network, exchanged, memory, work
-from scale_measure import Case, Taken, cases, checks, measure
+from scale_measure import Case, Taken, cases, checks, measure, train_pairs
 
 from gclrec.common.files import read_json, write_atomically
+from gclrec.data.interactions import IntArray
 from gclrec.settings.budget import BATCH_SIZE, PASSES
 
 app = App(
@@ -51,13 +53,18 @@ def store(path: Path, fit_to: Mapping[Case, Taken], check_with: Mapping[Case, Ta
     """Write measurements and the constants fitted to them; return the constants."""
     caches = cache_bytes()
     found = Machine.fitted(fit_to, caches)
-    parts = {
-        name: [{"case": asdict(case), "taken": asdict(taken)} for case, taken in part.items()]
-        for name, part in (("fit", fit_to), ("check", check_with))
-    }
-    kept = {"machine": machine(), **asdict(found), **parts}
-    write_atomically(path, json.dumps(kept, indent=1) + "\n")
+    values = {"machine": machine(), **asdict(found)}
+    lines = [f'"{name}": {json.dumps(value)}' for name, value in values.items()]
+    for name, part in (("fit", fit_to), ("check", check_with)):
+        each = [json.dumps({"case": given(case), "taken": asdict(taken)}) for case, taken in part.items()]
+        lines.append(f'"{name}": [\n' + ",\n".join(each) + "]")
+    write_atomically(path, "{" + ",\n".join(lines) + "}\n")
     return found
+
+
+def given(case: Case) -> dict[str, Any]:
+    """Return what a case says, without what is ``None``."""
+    return {name: value for name, value in asdict(case).items() if value is not None}
 
 
 def cache_bytes() -> tuple[float, float]:
@@ -208,13 +215,13 @@ def predict(
     network = Network(bandwidth, latency)
     found = []
     for count in processes:
-        built = [Layout(count)] if count <= dim and dim % count == 0 else []
-        paper = [best(by, case, count, network, gib * 2**30)] if count > 1 else []
-        found += [row(by, case, layout, network, steps) for layout in (*built, *paper)]
+        by_columns = [Layout(count), Layout(count, shares_loss=True)] if case.dim % count == 0 else []
+        layouts = [*by_columns, best(by, case, count, network, gib * 2**30)] if count > 1 else [Layout()]
+        found += [row(by, case, layout, network, steps) for layout in dict.fromkeys(layouts)]
     lines = [
         (
             f"{each['processes']}",
-            "built" if each["built"] else f"{each['columns']} x {each['blocks']}",
+            f"{each['columns']} x {each['blocks']}" + (", shared loss" if each["shares_loss"] else ", built"),
             f"{each['seconds']:.3g}",
             f"{each['waiting']:.2g}",
             f"{each['hours']:.3g}",
@@ -228,7 +235,40 @@ def predict(
     show(f"{case}, {steps} steps", columns, lines, {"case": asdict(case), "predicted": found})
 
 
-PARTS = ("graph", "vectors", "adam", "step", "batch")
+@app.command
+def blocks(
+    *, dataset: str = "gowalla", counts: tuple[int, ...] = (2, 4, 8, 16, 32, 64), draws: int = 20
+) -> None:
+    """Print the edges of the largest of several blocks of equally many users, over the mean.
+
+    Args:
+        dataset: catalogue name; its training part is cut.
+        counts: numbers of blocks.
+        draws: random permutations of the users, of which the mean is taken.
+    """
+    degree = train_pairs(dataset).user_degrees()
+    shuffle = np.random.default_rng(0)
+    found = [
+        {
+            "blocks": count,
+            "numbered": largest_block(degree, count),
+            "permuted": float(
+                np.mean([largest_block(shuffle.permutation(degree), count) for _ in range(draws)])
+            ),
+        }
+        for count in counts
+    ]
+    lines = [(f"{each['blocks']}", f"{each['numbered']:.2f}", f"{each['permuted']:.2f}") for each in found]
+    show(f"{dataset}: largest block over the mean", ("R", "as numbered", "permuted"), lines, {"found": found})
+
+
+def largest_block(degree: IntArray, count: int) -> float:
+    """Return the edges of the largest of so many blocks of successive users, over the mean."""
+    block = np.arange(len(degree)) * count // len(degree)
+    return float(np.bincount(block, weights=degree).max() * count / degree.sum())
+
+
+PARTS = ("graph", "vectors", "adam", "step", "piled")
 """Parts of the memory that the table has."""
 
 

@@ -22,7 +22,9 @@ from scale_formulas import (
     graph_bytes,
     memory,
     one_sided,
+    piled,
     rows,
+    sparse_rows,
     work,
 )
 from scale_measure import Case, Taken, counted, of_catalogue, random_pairs, step_seconds
@@ -31,6 +33,7 @@ from torch import Tensor
 from gclrec.graph.propagation import CSRMatrix
 from gclrec.training.distributed import Processes
 from gclrec.training.trainer import Trainer, new_trainer
+from gclrec.views.passes import Passes
 
 SMALL = Case("gcl_sparse", 3072, 150, 100, dim=8, batch=256)
 LARGE = Case("gcl_sparse", 10**9, 2 * 10**7, 5 * 10**6, batch=2_500_000)
@@ -91,6 +94,25 @@ def test_products_of_a_step(case: Case, monkeypatch: pytest.MonkeyPatch) -> None
     sides = (case.users, case.items), (case.items, case.users)
     assert [shapes.count(side) for side in sides] == [one_sided(case)] * 2
     assert len(shapes) == 2 * one_sided(case)
+
+
+@pytest.mark.parametrize("case", [each for each in CASES if each.parts > 1], ids=str)
+def test_gradients_of_parts_pile_up(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end there is a row for each of a part; before, each part copied what was there."""
+    case = replace(case, users=3000, items=2000)
+    found: list[int] = []
+    backward = Passes.backward
+
+    def counting(self: Passes) -> None:
+        for _, _, leaves in self._made.values():
+            found.append(sum(leaf.grad._nnz() for leaf in leaves if leaf.grad is not None))
+        backward(self)
+
+    monkeypatch.setattr(Passes, "backward", counting)
+    stepped(case)
+    assert sum(found) / 3 == pytest.approx(sparse_rows(case), rel=0.05)  # some rows meet and are added
+    copied = sum(sparse_rows(case) / case.parts * part for part in range(1, case.parts + 1))
+    assert piled(case) == pytest.approx(copied)
 
 
 def tensors(holder: object) -> Iterator[Tensor]:
@@ -213,11 +235,16 @@ def test_commands(
     assert len(ratios) == len(measured) == len(scale_model.cases()) + 1
     assert [each["seconds"] for each in ratios] == pytest.approx([1.0] * len(ratios), rel=0.1)
 
+    found = run("blocks", "--dataset", "synthetic-60x40x900", "--counts", 1, 4, "--draws", 3)["found"]
+    assert found[0] == {"blocks": 1, "numbered": 1.0, "permuted": 1.0}
+    assert 1.0 < found[1]["permuted"] < 2.0
+
     data = ("--pairs", "1e9", "--users", "2e7", "--items", "5e6")
     found = run("predict", *data, "--processes", 1, 8, "--gib", 64, "--path", path)["predicted"]
-    assert [(each["processes"], each["built"]) for each in found] == [(1, True), (8, True), (8, False)]
-    assert found[2]["peak"] <= 64 * 2**30
-    assert found[2]["seconds"] < found[1]["seconds"] < found[0]["seconds"]
+    assert [(each["processes"], each["built"]) for each in found] == [(1, True), (8, True), *[(8, False)] * 2]
+    assert found[3]["blocks"] > found[2]["blocks"] == 1
+    assert found[3]["peak"] <= 64 * 2**30
+    assert [each["seconds"] for each in found] == sorted((each["seconds"] for each in found), reverse=True)
 
 
 def test_pairs_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,3 +258,9 @@ def test_pairs_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     processor, clock = step_seconds(new_trainer(case.config, random_pairs(case)), 2)
     assert processor > 0
     assert clock > 0
+
+
+def test_the_largest_block() -> None:
+    assert scale_model.largest_block(np.array([4, 2, 1, 1]), 2) == 1.5
+    assert scale_model.largest_block(np.array([4, 1, 1, 2]), 2) == 1.25
+    assert scale_model.largest_block(np.array([4, 2, 1, 1]), 4) == 2.0
