@@ -117,8 +117,8 @@ def work(case: Case, layout: Layout, caches: Sequence[float]) -> dict[str, float
         "adam_value": trained(case) * width / layout.blocks,
         "pair": case.taken,
         "row_value": loss * rows(case) * case.dim,
-        "piled_row": 0.0 if layout.shares_loss else piled(case),
-        "piled_value": 0.0 if layout.shares_loss else piled(case) * width,
+        "piled_row": piled(case),
+        "piled_value": piled(case) * width,
         "logit": logits,
         "logit_value": logits * case.dim,
         "seen": loss * case.taken * degree * contrast,
@@ -128,13 +128,13 @@ def work(case: Case, layout: Layout, caches: Sequence[float]) -> dict[str, float
 
 
 def piled(case: Case) -> float:
-    """Return the rows that are copied while the gradients of the parts of a batch pile up.
+    """Return the rows that were copied while the gradients of the parts of a batch piled up.
 
-    Each part appends its rows to those of the parts before, all of which are copied: a sparse gradient is
-    summed where it becomes a dense one, at the end. A batch of one part has no sparse gradients. Layouts on
-    paper add each part to a dense gradient, which costs no more than its rows.
+    In version 0.2.0 each part appended its rows to those of the parts before, all of which were copied. A
+    batch of one part has no sparse gradients. Since then parts are added to a dense gradient, which costs no
+    more than its rows.
     """
-    return (case.parts + 1) / 2 * sparse_rows(case)
+    return (case.parts + 1) / 2 * sparse_rows(case) if case.piles else 0.0
 
 
 def sparse_rows(case: Case) -> float:
@@ -172,7 +172,7 @@ def memory(case: Case, layout: Layout, tables: float) -> dict[str, float]:
         "vectors": own,
         "adam": 2.0 * own,
         "step": (tables * (users + items / layout.blocks) + 2.0 * shared) * width * _FLOAT,
-        "piled": 0.0 if layout.shares_loss else 2.0 * sparse_rows(case) * (width * _FLOAT + 8),
+        "piled": 2.0 * sparse_rows(case) * (width * _FLOAT + 8) if case.piles else 0.0,
         "batch": logits + 28.0 * largest * degree * contrast + 16.0 * largest * case.dim * _FLOAT * loss,
     }
 

@@ -52,6 +52,7 @@ class Case:
         degree: mean number of pairs of the user of a pair, sum d^2 / sum d over the users; that of a random
             graph, ``E / U + 1``, if ``None``.
         data: a data set of the catalogue whose training pairs are measured; random ones if ``None``.
+        piles: whether gradients of the parts of a batch pile up, as they did when version 0.2.0 was measured.
     """
 
     method: str
@@ -65,6 +66,7 @@ class Case:
     layers: int | None = None
     degree: float | None = None
     data: str | None = None
+    piles: bool = False
 
     @property
     def num_layers(self) -> int:

@@ -63,8 +63,8 @@ def store(path: Path, fit_to: Mapping[Case, Taken], check_with: Mapping[Case, Ta
 
 
 def given(case: Case) -> dict[str, Any]:
-    """Return what a case says, without what is ``None``."""
-    return {name: value for name, value in asdict(case).items() if value is not None}
+    """Return what a case says, without what is ``None`` or ``False``."""
+    return {name: value for name, value in asdict(case).items() if value not in (None, False)}
 
 
 def cache_bytes() -> tuple[float, float]:
@@ -268,7 +268,7 @@ def largest_block(degree: IntArray, count: int) -> float:
     return float(np.bincount(block, weights=degree).max() * count / degree.sum())
 
 
-PARTS = ("graph", "vectors", "adam", "step", "piled")
+PARTS = ("graph", "vectors", "adam", "step")
 """Parts of the memory that the table has."""
 
 

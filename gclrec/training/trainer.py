@@ -155,6 +155,7 @@ class Trainer:
                 loss, parts = objective(part, encoder, graph, views, generator=self.generator, passes=passes)
             share = len(part.users) / pairs
             (loss * share if passes.shared else loss).backward()
+            passes.collect()
             for name, value in {"total": loss.detach(), **parts}.items():
                 means[name] = means.get(name, 0.0) + value * share
         if passes.shared:

@@ -45,6 +45,7 @@ class Passes:
         self._gather = gather
         self._whole: View | None = None
         self._made: dict[Hashable, tuple[View, Embeddings, Embeddings]] = {}
+        self._sums: dict[Tensor, Tensor] = {}
 
     def whole(self, graph: BipartiteGraph) -> View:
         """Return the view of a graph that changes nothing, the same one each time."""
@@ -75,17 +76,36 @@ class Passes:
             self._made[key] = view, made, leaves  # the view is kept, so that its id stays its own
         return self._made[key][2]
 
+    def collect(self) -> None:
+        """Add the gradients that a part has left at the embeddings to those of the parts before.
+
+        Left where they are, sparse ones would be joined, and copied anew with each part.
+        """
+        for _, _, leaves in self._made.values():
+            for leaf in _tensors(leaves):
+                if leaf.grad is None:
+                    continue
+                total, grad, leaf.grad = self._sums.get(leaf), leaf.grad, None
+                if not grad.is_sparse:
+                    self._sums[leaf] = grad if total is None else total.add_(grad)
+                    continue
+                total = torch.zeros_like(leaf) if total is None else total
+                self._sums[leaf] = total.index_add_(0, grad._indices()[0], grad._values())
+
     def backward(self) -> None:
         """Send the gradients that the parts have left at the embeddings through the encoder."""
-        outputs, gradients = [], []
-        for _, made, leaves in self._made.values():
-            for output, leaf in zip(_tensors(made), _tensors(leaves), strict=True):
-                if leaf.grad is not None:
-                    outputs.append(output)
-                    gradients.append(leaf.grad.to_dense() if leaf.grad.is_sparse else leaf.grad)
-        if outputs:
+        self.collect()
+        found = [
+            (output, self._sums[leaf])
+            for _, made, leaves in self._made.values()
+            for output, leaf in zip(_tensors(made), _tensors(leaves), strict=True)
+            if leaf in self._sums
+        ]
+        if found:
+            outputs, gradients = zip(*found, strict=True)
             torch.autograd.backward(outputs, gradients)
         self._made.clear()
+        self._sums.clear()
 
 
 def _leaf(x: Tensor) -> Tensor:
