@@ -19,7 +19,7 @@ from gclrec.encoders.base import (
     sizes,
 )
 from gclrec.encoders.layers import LayerOperators
-from gclrec.graph.propagation import of_items
+from gclrec.graph.items_alone import of_items
 
 
 class EGCF(nn.Module):

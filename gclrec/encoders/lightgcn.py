@@ -25,7 +25,8 @@ from gclrec.encoders.content.content import Content
 from gclrec.encoders.content.fields import FieldBatch, FieldTable
 from gclrec.encoders.content.value_nodes import ValueNodes
 from gclrec.encoders.layers import LAYER_WEIGHTING, LayerOperators, check_layers, fixed_weights
-from gclrec.graph.propagation import Operator, layered, of_items
+from gclrec.graph.items_alone import of_items
+from gclrec.graph.propagation import Operator, layered
 
 USER_VECTORS = ("free", "items")
 """What a user is before propagation: a vector of its own, or one step of propagation from its items."""

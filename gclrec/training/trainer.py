@@ -16,7 +16,8 @@ from gclrec.data.schema import Attributes
 from gclrec.encoders import Sequences
 from gclrec.encoders.base import GraphLike
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.propagation import Adjacency, Operator, in_half
+from gclrec.graph.half import in_half
+from gclrec.graph.propagation import Adjacency, Operator
 from gclrec.graph.sparsify import Sparsifier
 from gclrec.settings.budget import BATCH_SIZE, budgeted
 from gclrec.settings.config import TrainConfig

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.csr import SortedEdges
-from gclrec.graph.propagation import Adjacency, Composed, CSRMatrix, in_half, layered, of_items
+from gclrec.graph.half import in_half
+from gclrec.graph.items_alone import of_items
+from gclrec.graph.propagation import Adjacency, Composed, CSRMatrix, layered
 from gclrec.graph.sparsify import Sparsifier
 
 

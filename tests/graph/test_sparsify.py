@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from gclrec.graph.bipartite import BipartiteGraph
-from gclrec.graph.propagation import CSRMatrix, layered, of_items
+from gclrec.graph.items_alone import of_items
+from gclrec.graph.propagation import CSRMatrix, layered
 from gclrec.graph.sparsify import Sparsifier
 
 
