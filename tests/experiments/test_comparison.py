@@ -81,7 +81,7 @@ def test_folder_names_can_be_read_back(parts: list[str]) -> None:
 
 def test_a_run_of_before_is_used_if_its_settings_are_the_same(tmp_path: Path) -> None:
     """Version 0.1.0 had one folder for both variants; whose it is stands in its settings."""
-    small = dataclasses.replace(SMALL, batch_size=64)
+    small = dataclasses.replace(SMALL, batch_size=64, eval_every=1, precision="single")
     plan = make_plan(small, named={"a/b": {"dim": 4}, "a,b": {"dim": 16}}, num_seeds=1)
     folder, (mine, other) = ComparisonFolder(tmp_path), plan.cells
     assert mine.former_name == other.former_name == "a,b__seed=0"
