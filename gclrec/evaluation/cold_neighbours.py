@@ -15,6 +15,7 @@ from gclrec.data.splits import Split
 from gclrec.data.tf_idf import TfIdf
 from gclrec.encoders import Embeddings
 from gclrec.evaluation.curve import MOST_USERS, Curve, drawn
+from gclrec.evaluation.geometry import score_deviations
 from gclrec.graph.bipartite import BipartiteGraph
 
 if TYPE_CHECKING:
@@ -126,10 +127,13 @@ class ColdNeighbours(nn.Module):
         items = self.content
         users = self._profiles(items) * torch.linalg.vector_norm(ranked.users, dim=1, keepdim=True)
         known = users.any(dim=1)
-        own, further = (
-            _spread(x[known], y[self.mask]) for x, y in ((ranked.users, ranked.items), (users, items))
-        )
-        unit = own / further if further > 0 else 0.0
+        unit = 0.0
+        if bool(known.any()):
+            own, further = (
+                float(score_deviations(x[known], y[self.mask]).mean())
+                for x, y in ((ranked.users, ranked.items), (users, items))
+            )
+            unit = own / further if further > 0 else 0.0
         name, some = f"cold_among_cold/{figure.partition('/')[2]}", drawn(split, MOST_USERS)[:MOST_USERS]
         one = torch.ones(len(items), device=items.device)
         found = {}
@@ -186,10 +190,3 @@ def leading(rows: scipy.sparse.csr_array, most: int, *, seed: int = 0) -> Tensor
     ahead = rows @ found
     _, turn = np.linalg.eigh(ahead.T @ ahead)
     return torch.from_numpy(np.ascontiguousarray((found @ turn[:, ::-1])[:, :most]))
-
-
-def _spread(users: Tensor, items: Tensor) -> float:
-    """Return the mean over users of the standard deviation of their scores of some items."""
-    users, items = users.double(), items.double()
-    spread = torch.cov(items.T, correction=0).reshape(items.shape[1], items.shape[1])
-    return float(((users @ spread) * users).sum(1).clamp_min(0).sqrt().mean()) if len(users) else 0.0

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gclrec.data.splits import Split
 from gclrec.encoders import Embeddings
 from gclrec.evaluation.evaluator import evaluate
+from gclrec.evaluation.geometry import score_deviations
 
 USER_PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 """Penalties of the map of users that validation chooses from."""
@@ -78,11 +79,8 @@ class ColdUsers(nn.Module):
         gram = rows.T @ rows
         little = 1e-9 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
         towards = torch.linalg.solve(gram + little, rows.T @ self.popularity[known])
-        spread = torch.cov(rows.T, correction=0).view_as(gram)
-        own, target = (
-            ((x @ spread) * x).sum(1).clamp_min(0).sqrt().mean()
-            for x in (users[self.mask].double(), towards[None])
-        )
+        deviations = score_deviations(torch.cat([users[self.mask].double(), towards[None]]), rows)
+        own, target = deviations[:-1].mean(), deviations[-1]
         step = (share * own / target.clamp_min(1e-30) * towards).to(users.dtype)
         return Embeddings(users + self.mask[:, None] * step, items)
 

@@ -170,6 +170,14 @@ def mean_cosine(vectors: Tensor) -> float:
     return (float(total @ total) - count) / (count * (count - 1))
 
 
+def score_deviations(users: Tensor, items: Tensor) -> Tensor:
+    """Return the standard deviation of each user's scores over some items, ``(U,)`` float64."""
+    users, items = users.double(), items.double()
+    spread = torch.cov(items.T, correction=0).reshape(items.shape[1], items.shape[1])
+    deviations: Tensor = ((users @ spread) * users).sum(1).clamp_min(0).sqrt()
+    return deviations
+
+
 def collapse(figures: Mapping[str, float], dim: int) -> str | None:
     """Return a sentence that says what has collapsed, or ``None`` if nothing has.
 

@@ -74,18 +74,8 @@ class Sparsifier:
         whole = self.adjacency.by_user
         places, weight = self._drawn(generator)
         ptr = _search(places, whole.ptr.long(), right=False).to(whole.ptr.dtype)
-        item = whole.to.index_select(0, places)
-        user = torch.arange(len(ptr) - 1, dtype=item.dtype, device=item.device).repeat_interleave(
-            ptr.diff(), output_size=len(places)
-        )
-        order = _order(item)
-        item_ptr = torch.zeros_like(self.adjacency.by_item.ptr)
-        counts = torch.bincount(item, minlength=len(item_ptr) - 1)
-        torch.cumsum(counts, 0, dtype=item_ptr.dtype, out=item_ptr[1:])
-        return (
-            CSRMatrix(ptr, item, weight, whole.num_columns),
-            CSRMatrix(item_ptr, user.index_select(0, order), weight.index_select(0, order), len(ptr) - 1),
-        )
+        by_user = CSRMatrix(ptr, whole.to.index_select(0, places), weight, whole.num_columns)
+        return by_user, by_user.transposed
 
     def _drawn(self, generator: Generator | None) -> tuple[Tensor, Tensor]:
         """Return the places of the drawn edges, ascending and with repetitions, and their weights."""
@@ -121,13 +111,3 @@ def _merged(a: Tensor, b: Tensor) -> Tensor:
     if not on_cpu(both.device):
         return both.sort().values
     return torch.from_numpy(np.sort(both.numpy(), kind="stable"))  # which merges runs
-
-
-def _order(numbers: Tensor) -> Tensor:
-    """Return the places of int numbers in ascending order, equal ones in the order given, int64."""
-    if not on_cpu(numbers.device) or numbers.dtype != torch.int32:
-        return torch.argsort(numbers, stable=True)
-    packed = np.left_shift(numbers.numpy(), 32, dtype=np.int64)
-    packed |= np.arange(len(packed))
-    packed.sort()
-    return torch.from_numpy(packed).bitwise_and_(2**32 - 1)
