@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 from cyclopts import Parameter
 
 from gclrec.api import load_run
@@ -45,6 +46,9 @@ def evaluate(
     console.print(figures_table(figures.values, figures.cases, pairs=figures.pairs, title=part))
     if cold := share_of_cold_items(figures.values, figures.pairs):
         console.print(cold, soft_wrap=True)
+    ranked, every = figures.cases["all"], len(np.unique(getattr(done.split, part).user))
+    if ranked < every:
+        console.print(f"figures of {ranked:,} users, drawn from {every:,}, as the run's settings have it")
     if per_user is not None:
         write_parquet(per_user, raw_scores(figures, done.split.train.users))
         console.print(f"scores of each user: {per_user}", soft_wrap=True)

@@ -10,20 +10,18 @@ https://arxiv.org/abs/2302.08191
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from gclrec.graph.propagation import Adjacency
 
 _OVERSAMPLE = 10
-_MAX_ITERATIONS = 100
-_TOLERANCE = 1e-4
+_MAX_PRODUCTS = 100
+_MAX_BLOCKS = 6  # of a basis, until it is reduced to one
+_TOLERANCE = 1e-5  # of the residual of a direction, relative to the largest value
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +46,13 @@ class LowRank:
 
     @classmethod
     def of(cls, adjacency: Adjacency, rank: int, *, seed: int = 0) -> LowRank:
-        """Return the best operator of a rank: the truncated SVD of ``R``, by LOBPCG ([2]) on ``R^T R``.
+        """Return the best operator of a rank: the truncated SVD of ``R``, by block Krylov iteration ([2]).
 
-        LOBPCG iterates on a block of directions. Methods that start from a single vector (ARPACK, the default
-        of ``scipy.sparse.linalg.svds``) miss copies of a repeated singular value, and the value 1 occurs
-        once for each connected component. The result hardly depends on the seed.
+        Products with ``R R^T`` or ``R^T R``, whichever is smaller, widen an orthonormal basis by a block of
+        directions each, until the best ``rank`` directions within it have converged; a wide basis is reduced
+        to the best block, from which it grows again. Methods that start from a single vector (ARPACK, the
+        default of ``scipy.sparse.linalg.svds``) miss copies of a repeated singular value, and the value 1
+        occurs once for each connected component. The result hardly depends on the seed.
 
         Args:
             adjacency: of the graph to reduce.
@@ -62,33 +62,27 @@ class LowRank:
         Raises:
             ValueError: ``rank`` is below 1.
 
-        [2] Knyazev, SIAM Journal on Scientific Computing 2001, https://doi.org/10.1137/S1064827500366124
+        [2] Musco and Musco, NeurIPS 2015, https://arxiv.org/abs/1504.05477, Algorithm 2
         """
-        from scipy.linalg import LinAlgWarning
-        from scipy.sparse.linalg import lobpcg
-
         if rank < 1:
             raise ValueError(f"the rank must be at least 1, got {rank}")
-        most = min(adjacency.num_users, adjacency.num_items)
+        sides = adjacency.by_item, adjacency.by_user
+        to_small, to_large = sides if adjacency.num_items <= adjacency.num_users else sides[::-1]
+        most = to_large.num_columns
         rank, width = min(rank, most), min(rank + _OVERSAMPLE, most)
-        weight = adjacency.by_user.weight
-
-        def gram(x: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-            rows = torch.from_numpy(np.ascontiguousarray(x)).to(weight)
-            return adjacency.by_item.matmul(adjacency.by_user.matmul(rows)).cpu().numpy()
-
         start = torch.randn(
-            adjacency.num_items, width, generator=torch.Generator().manual_seed(seed), device="cpu"
+            to_small.num_columns, width, generator=torch.Generator().manual_seed(seed), device="cpu"
         )
-        with warnings.catch_warnings():
-            # LOBPCG warns where it solves a small problem densely and where rounding ends its progress.
-            warnings.simplefilter("ignore", UserWarning)
-            warnings.simplefilter("ignore", LinAlgWarning)
-            _, items = lobpcg(
-                gram, start.to(weight.dtype).numpy(), tol=_TOLERANCE, maxiter=_MAX_ITERATIONS, largest=True
-            )
-        directions = torch.from_numpy(np.ascontiguousarray(items)).to(weight)
-        best = cls(weight.new_empty(0, 0), weight.new_empty(0), directions).refined(adjacency)
+        # A node without edges gets a zero here, and keeps it.
+        begun = _orthonormal(to_small.matmul(start.to(to_small.weight)))
+
+        def gram(rows: Tensor) -> Tensor:
+            return to_small.matmul(to_large.matmul(rows.contiguous()))
+
+        directions = _leading(gram, begun, rank)
+        if to_small is adjacency.by_item:
+            directions = adjacency.by_user.matmul(directions.contiguous())
+        best = _of_users(adjacency, _orthonormal(directions))
         return cls(best.user_vectors[:, :rank], best.values[:rank], best.item_vectors[:, :rank])
 
     def refined(self, adjacency: Adjacency) -> LowRank:
@@ -98,10 +92,7 @@ class LowRank:
         near, one step gives nearly the best operator of this rank, at the cost of one propagation of ``q``
         numbers a node. A node without edges gets zeros.
         """
-        basis = torch.linalg.qr(adjacency.by_user.matmul(self.item_vectors.contiguous())).Q
-        projected = adjacency.by_item.matmul(basis.contiguous())
-        item_vectors, values, turn = torch.linalg.svd(projected, full_matrices=False)
-        return LowRank(basis @ turn.mT, values, item_vectors)
+        return _of_users(adjacency, _orthonormal(adjacency.by_user.matmul(self.item_vectors.contiguous())))
 
     @property
     def num_users(self) -> int:
@@ -151,3 +142,45 @@ class LowRank:
                 items, item_vectors, even[:, None] * from_items + odd[:, None] * from_users, beta=weights[0]
             ),
         )
+
+
+def _orthonormal(columns: Tensor) -> Tensor:
+    basis: Tensor = torch.linalg.qr(columns).Q
+    return basis
+
+
+def _of_users(adjacency: Adjacency, basis: Tensor) -> LowRank:
+    """Return the best operator whose user side lies in the span of orthonormal columns ``(U, q)``."""
+    projected = adjacency.by_item.matmul(basis.contiguous())
+    item_vectors, values, turn = torch.linalg.svd(projected, full_matrices=False)
+    return LowRank(basis @ turn.mT, values, item_vectors)
+
+
+def _leading(gram: Callable[[Tensor], Tensor], block: Tensor, rank: int) -> Tensor:
+    """Return the leading eigenvectors of a symmetric operator, as many as the block of the start has.
+
+    Args:
+        gram: applies the operator to the columns of ``(N, w)``.
+        block: ``(N, w)`` orthonormal columns to start from.
+        rank: how many of them must have converged.
+    """
+    width, basis, images = block.shape[1], block, gram(block)
+    best = block
+    for _ in range(_MAX_PRODUCTS):
+        within = basis.mT @ images
+        values, turn = torch.linalg.eigh((within + within.mT) / 2)
+        turn = turn.flip(1)[:, :width]
+        best, image = basis @ turn, images @ turn
+        rest = image - best * values.flip(0)[:width]
+        residuals = torch.linalg.vector_norm(rest[:, :rank], dim=0)
+        if residuals.max() <= _TOLERANCE * values[-1].abs():
+            break
+        if basis.shape[1] >= _MAX_BLOCKS * width:
+            basis, images = best, image
+        block, lengths, _ = torch.linalg.svd(rest - basis @ (basis.mT @ rest), full_matrices=False)
+        block = block[:, lengths > 10 * torch.finfo(block.dtype).eps * values[-1]]
+        if not block.shape[1]:  # the basis has all directions that the operator does not map to zero
+            break
+        block = _orthonormal(block - basis @ (basis.mT @ block))
+        basis, images = torch.cat([basis, block], dim=1), torch.cat([images, gram(block)], dim=1)
+    return best

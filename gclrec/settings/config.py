@@ -36,6 +36,9 @@ ROUNDS = 8
 VALID_USERS = 10000
 """Users that a validation ranks, at most, if no number is given."""
 
+TEST_SCORES = 10**10
+"""Scores of users and items that the test computes, about, at most, if no number of users is given."""
+
 ALIASES: Mapping[str, str] = {"start_from": "--from"}
 """Further flags of settings, shorter than their names."""
 
@@ -151,9 +154,10 @@ class CoreSettings:
     training pairs, 2."""
     valid_users: Annotated[int | None, EVALUATION, Setting(low=0)] = None
     """Users whose validation pairs are ranked: of more, so many are drawn, the same in all runs on a split.
-    Default: 20000; 0 ranks all."""
-    test_users: Annotated[int | None, EVALUATION, Setting(low=1)] = None
-    """Users whose test pairs are ranked: of more, so many are drawn. Default: all."""
+    Default: 10000; 0 ranks all."""
+    test_users: Annotated[int | None, EVALUATION, Setting(low=0)] = None
+    """Users whose test pairs are ranked: of more, so many are drawn. Default: as many as take 10 billion
+    scores with all items, which on most data is all users; 0 ranks all."""
     select: Annotated[str, EVALUATION] = "recall@20"
     """Validation figure that chooses the best epoch, METRIC@K or GROUP/METRIC@K as cold_items/recall@20."""
     goal: Annotated[str | None, EVALUATION, Setting(choices=GOALS)] = None
@@ -176,17 +180,22 @@ class CoreSettings:
         differ = any(step.name != "none" for chain in chains for step in chain)
         return kind.make is not None and self.ssl_weight > 0 and (differ or not kind.differs)
 
-    def ranked_users(self, part: str) -> int | None:
+    def ranked_users(self, part: str, num_items: int) -> int | None:
         """Return how many users are ranked in ``valid`` or ``test``, at most; ``None`` for all.
 
         A group of users or items may be rare, so all are ranked where one chooses the best epoch and no
         number is given.
+
+        Args:
+            part: ``valid`` or ``test``.
+            num_items: the number of items that each of them is ranked with.
         """
-        if part == "test":
-            return self.test_users
-        if self.valid_users is None:
-            return VALID_USERS if self.selected.startswith("all/") else None
-        return self.valid_users or None
+        given = self.test_users if part == "test" else self.valid_users
+        if given is not None:
+            return given or None
+        if not self.selected.startswith("all/"):
+            return None
+        return VALID_USERS if part == "valid" else max(VALID_USERS, TEST_SCORES // max(num_items, 1))
 
     @property
     def rounds(self) -> int:

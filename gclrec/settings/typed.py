@@ -102,9 +102,10 @@ class Settings(TypedDict, total=False):
     training pairs, 2."""
     valid_users: int | None
     """Users whose validation pairs are ranked: of more, so many are drawn, the same in all runs on a split.
-    Default: 20000; 0 ranks all."""
+    Default: 10000; 0 ranks all."""
     test_users: int | None
-    """Users whose test pairs are ranked: of more, so many are drawn. Default: all."""
+    """Users whose test pairs are ranked: of more, so many are drawn. Default: as many as take 10 billion
+    scores with all items, which on most data is all users; 0 ranks all."""
     select: str
     """Validation figure that chooses the best epoch, METRIC@K or GROUP/METRIC@K as cold_items/recall@20."""
     goal: Literal["all", "warm", "cold_items", "cold_users", "balanced"] | None

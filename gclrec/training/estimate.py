@@ -319,7 +319,7 @@ def _num_users(split: Split, part: str) -> int:
 def _ranked(split: Split, part: str, config: TrainConfig) -> int:
     """Return how many users a ranking of a part has."""
     users = _num_users(split, part)
-    return min(users, config.ranked_users(part) or users)
+    return min(users, config.ranked_users(part, split.train.num_items) or users)
 
 
 def _of_baseline(data: TrainingData, config: TrainConfig) -> CostEstimate:

@@ -127,7 +127,7 @@ class _Training:
             if progress is not None and resume is None:
                 resume = Checkpoint(progress, {}, {}, ())
         self.config, self.split, self.events = config, split, events
-        self.ranked = split.sampled("valid", config.ranked_users("valid"))
+        self.ranked = split.sampled("valid", config.ranked_users("valid", split.train.num_items))
         self.given: dict[str, Any] = {"attributes": attributes, "exposed": exposed, "start": start}
         self.given["processes"] = processes
         self.progress = Progress() if resume is None else replace(resume.progress)

@@ -181,7 +181,7 @@ def _rounds(recipes: int) -> list[int]:
 
 def _value(short: TrainConfig, split: Split, events: Callbacks, given: Mapping[str, Any]) -> float | None:
     """Return the validation figure of a short training, ``None`` if its loss becomes infinite."""
-    users = short.ranked_users("valid")
+    users = short.ranked_users("valid", split.train.num_items)
     if users is not None:
         short = replace(short, valid_users=min(users, PILOT_USERS))
     with warnings.catch_warnings():

@@ -121,7 +121,8 @@ class Result:
     @property
     def _sample(self) -> dict[str, Any]:
         """How many test users were ranked, and the standard errors, where it was a sample of them."""
-        ranked, every = self.config.ranked_users("test"), len(np.unique(self.split.test.user))
+        ranked = self.config.ranked_users("test", self.split.train.num_items)
+        every = len(np.unique(self.split.test.user))
         if ranked is None or ranked >= every:
             return {}
         left = math.sqrt(1.0 - ranked / every)
@@ -177,7 +178,7 @@ def _warm_alone(vectors: Embeddings, split: Split, config: TrainConfig) -> dict[
     """Return the selected figure of warm items where lists hold no cold item, as ``GROUP/METRIC@K``."""
     metric, _, cut = config.selected.rpartition("/")[2].partition("@")
     name, train, exclude = f"warm_items/{metric}@{cut}", split.train, split.no_candidates("test")
-    test = split.sampled("test", config.ranked_users("test")).test
+    test = split.sampled("test", config.ranked_users("test", train.num_items)).test
     users = np.unique(test.user)
     seen = seen_by(users, train, exclude)
     rows = vectors.users[torch.from_numpy(users).to(vectors.users.device)]
@@ -190,7 +191,7 @@ def _warm_alone(vectors: Embeddings, split: Split, config: TrainConfig) -> dict[
 
 def validation_record(ranker: Embeddings | Scorer, split: Split, config: TrainConfig) -> dict[str, float]:
     """Return the validation figures as ``metrics.jsonl`` names them, the one that chooses the epoch first."""
-    users = config.ranked_users("valid")
+    users = config.ranked_users("valid", split.train.num_items)
     found = evaluate_on(ranker, split, "valid", config, per_user=False)
     values, selected = dict(found.values), figure_of(found.values, config.selected)
     if selected is None:
@@ -213,7 +214,8 @@ def validated(model: Model, split: Split, config: TrainConfig) -> tuple[Embeddin
     Returns:
         The embeddings that were ranked by, and the figures by their names in ``metrics.jsonl``.
     """
-    record = model.choose_scoring(split.sampled("valid", config.ranked_users("valid")), config.selected)
+    users = config.ranked_users("valid", split.train.num_items)
+    record = model.choose_scoring(split.sampled("valid", users), config.selected)
     embeddings = model.embeddings()
     return embeddings, record | validation_record(embeddings, split, config)
 
@@ -232,7 +234,7 @@ def evaluate_on(
         per_user: build the table of single users too; a number limits it to so many users.
     """
     train, exclude = split.train, split.no_candidates(part)
-    targets: Interactions = getattr(split.sampled(part, config.ranked_users(part)), part)
+    targets: Interactions = getattr(split.sampled(part, config.ranked_users(part, train.num_items)), part)
     how: Any = {
         "ks": config.ks,
         "metrics": (*config.metrics, "cold_share"),

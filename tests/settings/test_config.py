@@ -230,3 +230,14 @@ def test_one_name_means_one_thing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BASELINES, "other", Baseline(other, "another"))  # type: ignore[arg-type, call-overload]
     with pytest.raises(ValueError, match="baseline other declares 'rank' in another way"):
         derive()
+
+
+def test_the_test_ranks_all_users_where_their_scores_are_few() -> None:
+    usual = TrainConfig()
+    assert usual.ranked_users("test", 91_599) > 52_643  # Amazon-Book has so many items and users
+    assert usual.ranked_users("test", 10**6) == usual.ranked_users("test", 10**8) == 10_000
+    assert TrainConfig(test_users=0).ranked_users("test", 10**8) is None
+    assert TrainConfig(test_users=50).ranked_users("test", 10) == 50
+    assert TrainConfig(select="cold_items/recall@20").ranked_users("test", 10**8) is None
+    assert usual.ranked_users("valid", 10**8) == 10_000
+    assert TrainConfig(valid_users=0).ranked_users("valid", 10) is None
