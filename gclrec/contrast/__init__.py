@@ -6,24 +6,26 @@ that the ranking loss acts on and its own loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
 from torch import Generator, nn
 
 from gclrec.common.declaration import Declared, declarations
+from gclrec.common.errors import SettingError
 from gclrec.contrast.base import Contrast
 from gclrec.contrast.byol import Byol
 from gclrec.contrast.cl4srec import HistoryContrast, check_histories
-from gclrec.contrast.clcrec import ContentContrast, WithContent
+from gclrec.contrast.clcrec import ContentContrast
 from gclrec.contrast.concat import ClusterContrast
 from gclrec.contrast.cross_layer import CrossLayer
-from gclrec.contrast.features import FieldContrast, WithFields, check_features
+from gclrec.contrast.features import FieldContrast, check_features
 from gclrec.contrast.moco import MomentumContrast
 from gclrec.contrast.ncl import NCL, check_ncl
 from gclrec.contrast.neighbours import Interacted, Nearest
+from gclrec.contrast.sums import Sum, Term, parse_sum
 from gclrec.contrast.swav import SwappedPrediction
 from gclrec.contrast.two_views import TwoViews
 from gclrec.data.schema import Attributes
@@ -45,7 +47,6 @@ class ContrastKind:
         differs: whether it is meaningless when no view changes anything.
         temperatures: the names in :data:`~gclrec.losses.temperature.TEMPERATURES` that can take the place of
             a number.
-        declared_by: the components whose signatures declare the settings, if not ``make``.
         needs_attributes: whether it contrasts attributes, so that the encoder must use them.
         needs_histories: whether it contrasts histories, so that the encoder must use them.
         takes_attributes: whether it encodes attributes itself, beside an encoder of ids alone; ``make`` then
@@ -54,6 +55,7 @@ class ContrastKind:
             processes can share the dimensions.
         check: called with the settings; raises a :class:`~gclrec.common.errors.SettingError` for those that
             cannot be, before a run begins.
+        terms: the contrasts of a sum.
     """
 
     make: Callable[..., nn.Module] | None
@@ -61,18 +63,32 @@ class ContrastKind:
     views: int = 2
     differs: bool = False
     temperatures: tuple[str, ...] = ()
-    declared_by: tuple[Callable[..., nn.Module], ...] = ()
     needs_attributes: bool = False
     needs_histories: bool = False
     takes_attributes: bool = False
     of_rows: bool = False
     check: Callable[..., None] | None = None
+    terms: tuple[Term, ...] = ()
 
     @property
     def declared(self) -> Mapping[str, Declared]:
-        """The settings by keyword argument."""
-        components = self.declared_by or ((self.make,) if self.make is not None else ())
-        return {name: found for each in components for name, found in declarations(each).items()}
+        """The settings by keyword argument; those of a sum by their public names.
+
+        Where the contrasts of a sum have different defaults, it has none, and each keeps its own.
+        """
+        if not self.terms:
+            return {} if self.make is None else declarations(self.make)
+        found: dict[str, Declared] = {}
+        for each in (each for term in self.terms for each in term.declared.values()):
+            name = each.setting.name
+            same = name not in found or found[name].default == each.default
+            found[name] = replace(each, argument=name, default=each.default if same else None)
+        return found
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the contrasts of a sum."""
+        return tuple(term.name for term in self.terms)
 
 
 def build_contrast(
@@ -102,86 +118,122 @@ def build_contrast(
     return cast("Contrast", make(encoder, graph, generator=generator, **settings).to(graph.device))
 
 
-# Contrasts that one of attributes can be added to: name, class and number of views.
-_OF_THE_GRAPH = (("infonce", TwoViews, 2), ("cross_layer", CrossLayer, 1))
+class Contrasts(dict[str, ContrastKind]):
+    """Contrasts by name, and their sums by texts ``A+B:W``, which are made when they are asked for."""
 
-SSL: Mapping[str, ContrastKind] = {
-    "none": ContrastKind(None, "nothing", views=0, of_rows=True),
-    "infonce": ContrastKind(
-        TwoViews, "two views of a node", differs=True, temperatures=("learned",), of_rows=True
-    ),
-    "cross_layer": ContrastKind(
-        CrossLayer,
-        "the final embedding and one layer of a single view",
-        views=1,
-        temperatures=("learned",),
-        of_rows=True,
-    ),
-    "moco": ContrastKind(MomentumContrast, "a view and a momentum twin's of another, against a queue"),
-    "swav": ContrastKind(SwappedPrediction, "a view and the cluster of another", of_rows=True),
-    "concat": ContrastKind(
-        ClusterContrast, "a user and the cluster of its item, and the reverse", views=0, of_rows=True
-    ),
-    "ncl": ContrastKind(
-        NCL,
-        "an even layer and layer 0 of a node, and its layer 0 and its k-means prototype",
-        views=1,
-        check=check_ncl,
-    ),
-    "byol": ContrastKind(
-        Byol, "a user's prediction and its item's target, and the other way round, without negatives"
-    ),
-    "neighbour": ContrastKind(Interacted, "the two ends of an interaction", views=1, of_rows=True),
-    "nearest": ContrastKind(
-        Nearest,
-        "two views of a node, one of its neighbour in the batch and one of a similar node",
-        of_rows=True,
-    ),
-    "features": ContrastKind(
-        FieldContrast,
-        "two views of a node's attributes",
-        views=0,
-        temperatures=("learned",),
-        needs_attributes=True,
-        check=check_features,
-    ),
-    "histories": ContrastKind(
-        HistoryContrast,
-        "two views of what a user took last",
-        views=0,
-        temperatures=("learned",),
-        needs_histories=True,
-        check=check_histories,
-    ),
-    "content": ContrastKind(
-        ContentContrast,
-        "the vector of a node and what its attributes alone make of it",
-        views=0,
-        temperatures=("learned",),
-        takes_attributes=True,
-    ),
-    **{
-        f"{name}+features": ContrastKind(
-            partial(WithFields, make),
-            f"both of {name} and features, added up",
-            views=views,
+    def __missing__(self, name: str) -> ContrastKind:
+        """Return a sum.
+
+        Raises:
+            SettingError: the text is not one, or its contrasts cannot be added up.
+        """
+        weights = parse_sum(name, tuple(self))
+        kinds = [self[each] for each, _ in weights]
+        for kind, (each, _) in zip(kinds, weights, strict=True):
+            if kind.make is None or hasattr(kind.make, "ranked"):
+                why = "is no contrast" if kind.make is None else "ranks by vectors of its own"
+                raise SettingError("ssl", f"{each} {why}, so it cannot be added to others")
+        if any(kind.needs_attributes for kind in kinds) and any(kind.takes_attributes for kind in kinds):
+            raise SettingError("ssl", "features needs --attributes input and content --attributes map")
+        return _sum_of(kinds, weights)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether it is a contrast or a sum of them."""
+        return self.get(name) is not None
+
+    def get(self, name: object, default: Any = None) -> Any:
+        """Return a contrast or a sum of them."""
+        try:
+            return self[name] if isinstance(name, str) else default
+        except SettingError:
+            return default
+
+
+def _sum_of(kinds: Sequence[ContrastKind], weights: Sequence[tuple[str, float]]) -> ContrastKind:
+    terms = [
+        Term(name, weight, kind.make, kind.views, kind.declared, kind.takes_attributes)
+        for kind, (name, weight) in zip(kinds, weights, strict=True)
+        if kind.make is not None
+    ]
+
+    def check(**settings: Any) -> None:
+        for kind, term in zip(kinds, terms, strict=True):
+            if kind.check is not None:
+                with term.naming_settings():
+                    kind.check(**term.own(settings))
+
+    able = [set(kind.temperatures) for kind in kinds if "temperature" in kind.declared]
+    return ContrastKind(
+        partial(Sum, terms),
+        f"the sum of {' and '.join(term.name for term in terms)}",
+        views=max(kind.views for kind in kinds),
+        differs=all(kind.differs for kind in kinds),
+        temperatures=tuple(sorted(set.intersection(*able))) if able else (),
+        needs_attributes=any(kind.needs_attributes for kind in kinds),
+        needs_histories=any(kind.needs_histories for kind in kinds),
+        takes_attributes=any(kind.takes_attributes for kind in kinds),
+        of_rows=all(kind.of_rows for kind in kinds),
+        check=check,
+        terms=tuple(terms),
+    )
+
+
+SSL: Mapping[str, ContrastKind] = Contrasts(
+    {
+        "none": ContrastKind(None, "nothing", views=0, of_rows=True),
+        "infonce": ContrastKind(
+            TwoViews, "two views of a node", differs=True, temperatures=("learned",), of_rows=True
+        ),
+        "cross_layer": ContrastKind(
+            CrossLayer,
+            "the final embedding and one layer of a single view",
+            views=1,
             temperatures=("learned",),
-            declared_by=(FieldContrast, make),
+            of_rows=True,
+        ),
+        "moco": ContrastKind(MomentumContrast, "a view and a momentum twin's of another, against a queue"),
+        "swav": ContrastKind(SwappedPrediction, "a view and the cluster of another", of_rows=True),
+        "concat": ContrastKind(
+            ClusterContrast, "a user and the cluster of its item, and the reverse", views=0, of_rows=True
+        ),
+        "ncl": ContrastKind(
+            NCL,
+            "an even layer and layer 0 of a node, and its layer 0 and its k-means prototype",
+            views=1,
+            check=check_ncl,
+        ),
+        "byol": ContrastKind(
+            Byol, "a user's prediction and its item's target, and the other way round, without negatives"
+        ),
+        "neighbour": ContrastKind(Interacted, "the two ends of an interaction", views=1, of_rows=True),
+        "nearest": ContrastKind(
+            Nearest,
+            "two views of a node, one of its neighbour in the batch and one of a similar node",
+            of_rows=True,
+        ),
+        "features": ContrastKind(
+            FieldContrast,
+            "two views of a node's attributes",
+            views=0,
+            temperatures=("learned",),
             needs_attributes=True,
             check=check_features,
-        )
-        for name, make, views in _OF_THE_GRAPH
-    },
-    **{
-        f"{name}+content": ContrastKind(
-            partial(WithContent, make),
-            f"both of {name} and content, added up",
-            views=views,
+        ),
+        "histories": ContrastKind(
+            HistoryContrast,
+            "two views of what a user took last",
+            views=0,
             temperatures=("learned",),
-            declared_by=(ContentContrast, make),
+            needs_histories=True,
+            check=check_histories,
+        ),
+        "content": ContrastKind(
+            ContentContrast,
+            "the vector of a node and what its attributes alone make of it",
+            views=0,
+            temperatures=("learned",),
             takes_attributes=True,
-        )
-        for name, make, views in _OF_THE_GRAPH
-    },
-}
-"""The contrasts by name."""
+        ),
+    }
+)
+"""The contrasts by name, and their sums: see :class:`Contrasts`."""

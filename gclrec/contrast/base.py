@@ -39,12 +39,26 @@ MOMENTUM = Setting(
     high=1,
     search=Span(0.9, 0.999),
 )
+HEAD_LAYERS = Setting(
+    "head_layers",
+    "Layers of a projection head (0 to 3) whose output the contrast compares in place of the embeddings.",
+    low=0,
+    high=3,
+)
 NUM_PROTOTYPES = Setting(
     "num_prototypes",
     "Clusters of users, and as many of items, of swav and concat.",
     low=2,
     high=65536,
     search=Around(5.0),
+)
+
+PROTOTYPE_QUEUE = Setting(
+    "prototype_queue",
+    "Rows of former batches that swav and concat balance codes with, for batches of fewer nodes than "
+    "prototypes; 0 for none.",
+    low=0,
+    high=2**24,
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
@@ -10,8 +11,9 @@ from torch import Generator, Tensor, nn
 
 from gclrec.common.declaration import Setting
 from gclrec.common.errors import check_choice
-from gclrec.contrast.base import MOMENTUM, Contrasted, TrainingStep, evaluating
-from gclrec.contrast.moco import Twin
+from gclrec.contrast.base import HEAD_LAYERS, MOMENTUM, Contrasted, TrainingStep, evaluating
+from gclrec.contrast.heads import Heads
+from gclrec.contrast.moco import Twin, follow
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.functional import unit
@@ -107,13 +109,15 @@ class Byol(nn.Module):
     ``p`` is one linear layer for both sides. The targets :math:`\bar x` get no gradient; that and the
     predictor keep all nodes from collapsing to one point. The score of a pair is
     :math:`p(x_u)^\top x_i + x_u^\top p(x_i)`. The first view is encoded for the predictions, the second one
-    for the targets; a ranking loss, if there is one, acts on the first.
+    for the targets; a ranking loss, if there is one, acts on the first. With a projection head :math:`x` is
+    its output everywhere but in the ranking loss, and targets are projected by a momentum twin of it ([2]).
 
     Args:
         encoder: gives the length of an embedding, and may be copied.
         target: where targets come from, a name in :data:`TARGETS`.
         momentum: share of the former target that is kept.
-        generator: draws the start of the predictor.
+        head_layers: layers of a projection head, one for users and one for items; 0 for none.
+        generator: draws the start of the predictor and of the heads.
 
     Raises:
         SettingError: ``target`` is not a known name.
@@ -129,6 +133,7 @@ class Byol(nn.Module):
         *,
         target: Annotated[str, _SSL_TARGET] = "momentum",
         momentum: Annotated[float, MOMENTUM] = 0.99,
+        head_layers: Annotated[int, HEAD_LAYERS] = 0,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
@@ -138,22 +143,30 @@ class Byol(nn.Module):
         nn.init.xavier_uniform_(self.predictor.weight, generator=generator)
         nn.init.zeros_(self.predictor.bias)
         self.target = TARGETS[target](encoder, graph, momentum)
+        self.momentum = momentum
+        self.heads = Heads(dim, head_layers, generator=generator)
+        self.twin_heads = copy.deepcopy(self.heads).requires_grad_(False)
 
     def forward(self, step: TrainingStep) -> Contrasted:
         """Return the embeddings of the first view and the loss over the batch's pairs."""
         online = step.encode(step.views[0])
         users, items = online.rows(step.users, step.items)
         with torch.no_grad():
-            user_targets, item_targets = self.target(step, users.detach(), items.detach())
+            user_targets, item_targets = self.twin_heads(self.target(step, users.detach(), items.detach()))
+        users, items = self.heads(Embeddings(users, items))
         loss = distance(self.predictor(users), item_targets) + distance(self.predictor(items), user_targets)
         return Contrasted(online, loss)
 
     def ranked(self, embeddings: Embeddings) -> Embeddings:
         """Return vectors of twice the length whose inner product is the score of a pair."""
-        users, items = embeddings
+        users, items = self.heads(embeddings)
         return Embeddings(
             torch.cat([self.predictor(users), users], dim=1), torch.cat([items, self.predictor(items)], dim=1)
         )
+
+    def after_step(self, encoder: Encoder) -> None:  # noqa: ARG002
+        """Let the heads of the targets follow."""
+        follow(self.twin_heads, self.heads, self.momentum)
 
 
 def distance(prediction: Tensor, target: Tensor) -> Tensor:

@@ -161,7 +161,10 @@ class HistoryContrast(nn.Module):
 
     def forward(self, step: TrainingStep) -> Contrasted:
         """Return the embeddings of the graph itself and InfoNCE between views of histories."""
-        main = step.encode()
+        return self.beside(step, step.encode())
+
+    def beside(self, step: TrainingStep, main: Embeddings) -> Contrasted:
+        """Return the loss, and embeddings to rank by as they are."""
         return Contrasted(main, self.loss(step, main))
 
     def loss(self, step: TrainingStep, main: Embeddings) -> Tensor:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.common.declaration import Around, Setting, Span, declarations
+from gclrec.common.declaration import Around, Setting, Span
 from gclrec.common.errors import SettingError
-from gclrec.contrast.base import TEMPERATURE, Contrasted, TrainingStep
+from gclrec.contrast.base import HEAD_LAYERS, TEMPERATURE, Contrasted, TrainingStep
+from gclrec.contrast.heads import Heads
 from gclrec.data.schema import Attributes
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.encoders.content.attribute_map import PredictsVectors
@@ -52,7 +53,8 @@ class ContentContrast(nn.Module):
 
     In the ranking loss each row of such a side, positive or negative, is :math:`f` in place of :math:`x` with
     probability ``share`` (the paper's hybrid training), so that users learn to rank by attributes too. A node
-    without interactions is ranked by :math:`f`.
+    without interactions is ranked by :math:`f`. With a projection head the contrast compares what it makes of
+    :math:`x` and :math:`f`, and the ranking loss the vectors themselves.
 
     Args:
         encoder: one of ids alone.
@@ -61,7 +63,8 @@ class ContentContrast(nn.Module):
         temperature: of InfoNCE.
         share: probability of a replacement.
         hidden: units of the encoder of attributes.
-        generator: draws its start.
+        head_layers: layers of a projection head, one for users and one for items; 0 for none.
+        generator: draws the starts.
 
     Raises:
         SettingError: there are no attributes.
@@ -78,6 +81,7 @@ class ContentContrast(nn.Module):
         temperature: Annotated[Temperature, TEMPERATURE] = 0.2,
         share: Annotated[float, _REPLACE] = 0.5,
         hidden: Annotated[int, _HIDDEN] = 256,
+        head_layers: Annotated[int, HEAD_LAYERS] = 0,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
@@ -92,13 +96,17 @@ class ContentContrast(nn.Module):
                 self.encoders[side] = made
                 maps[side] = TrainedMap(made, degrees)
         self.maps: Mapping[str, PredictsVectors] = maps
+        self.heads = Heads(dim, head_layers, generator=generator)
         if not maps:
             raise SettingError("ssl", "content contrasts attributes, and there are none")
 
     def forward(self, step: TrainingStep) -> Contrasted:
         """Return embeddings, some of whose rows are replaced when they are asked for, and the loss."""
-        final = step.encode()
-        return Contrasted(self.hybrid(final, step), self.loss(step, final, current(self.temperature)))
+        return self.beside(step, step.encode())
+
+    def beside(self, step: TrainingStep, main: Embeddings) -> Contrasted:
+        """Return embeddings to rank by, some of whose rows are replaced, and the loss."""
+        return Contrasted(self.hybrid(main, step), self.loss(step, main, current(self.temperature)))
 
     def hybrid(self, final: Embeddings, step: TrainingStep) -> Embeddings:
         """Return embeddings some of whose rows are replaced when they are asked for."""
@@ -123,6 +131,8 @@ class ContentContrast(nn.Module):
             if len(found) == 0:
                 losses.append(made.sum())
                 continue
+            head = self.heads.users if side == "user" else self.heads.items
+            own, made = head(own), head(made)
             losses.append((info_nce(own, made, temperature) + info_nce(made, own, temperature)) / 2)
         return torch.stack(losses).sum()
 
@@ -138,50 +148,3 @@ class ContentContrast(nn.Module):
 
     def _encoder(self, side: str) -> BagEncoder:
         return cast("BagEncoder", self.encoders[side])
-
-
-class WithContent(nn.Module):
-    """The sum of another contrast and that of vectors and attributes, with one weight and one temperature.
-
-    The final vectors are those that the other contrast ranks by.
-
-    Args:
-        beside: makes the other one, such as :class:`~gclrec.contrast.cross_layer.CrossLayer`.
-        encoder: as both take it.
-        graph: as both take it.
-        attributes: of users, items or both.
-        generator: draws the start of both.
-        settings: the arguments of both; ``temperature`` is shared.
-    """
-
-    def __init__(
-        self,
-        beside: Callable[..., nn.Module],
-        encoder: Encoder,
-        graph: BipartiteGraph,
-        *,
-        attributes: Attributes | None = None,
-        generator: Generator | None = None,
-        **settings: Any,
-    ) -> None:
-        super().__init__()
-        own = declarations(ContentContrast).keys() - {"temperature"}
-        content = {name: settings.pop(name) for name in own & settings.keys()}
-        self.beside = beside(encoder, graph, generator=generator, **settings)
-        self.content = ContentContrast(encoder, graph, attributes=attributes, generator=generator, **content)
-
-    @property
-    def temperature(self) -> Temperature:
-        """The temperature of both; a learned one is held once."""
-        return cast("Temperature", self.beside.temperature)
-
-    @property
-    def maps(self) -> Mapping[str, PredictsVectors]:
-        """What gives vectors to nodes without interactions, by side."""
-        return self.content.maps
-
-    def forward(self, step: TrainingStep) -> Contrasted:
-        """Return the embeddings of the other contrast, some rows replaced, and the sum of both losses."""
-        main, loss = self.beside(step)
-        both = loss + self.content.loss(step, main, current(self.temperature))
-        return Contrasted(self.content.hybrid(main, step), both)

@@ -7,9 +7,17 @@ from typing import Annotated
 import torch
 from torch import Generator, nn
 
-from gclrec.contrast.base import NUM_PROTOTYPES, TEMPERATURE, Contrasted, TrainingStep
+from gclrec.contrast.base import (
+    HEAD_LAYERS,
+    NUM_PROTOTYPES,
+    PROTOTYPE_QUEUE,
+    TEMPERATURE,
+    Contrasted,
+    TrainingStep,
+)
+from gclrec.contrast.heads import Heads
 from gclrec.contrast.prototypes import SidePrototypes, code_cross_entropy
-from gclrec.encoders import Encoder
+from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 
 
@@ -23,6 +31,9 @@ class ClusterContrast(nn.Module):
     Args:
         temperature: of the prediction; the codes have their own.
         num_prototypes: of each side.
+        queue_size: rows of former batches that codes are balanced with; 0 for none.
+        head_layers: layers of a projection head, whose output is clustered; 0 for none.
+        generator: draws the starts.
     """
 
     def __init__(
@@ -32,17 +43,20 @@ class ClusterContrast(nn.Module):
         *,
         temperature: Annotated[float, TEMPERATURE] = 0.2,
         num_prototypes: Annotated[int, NUM_PROTOTYPES] = 100,
+        queue_size: Annotated[int, PROTOTYPE_QUEUE] = 0,
+        head_layers: Annotated[int, HEAD_LAYERS] = 0,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
         self.temperature = temperature
-        self.prototypes = SidePrototypes(encoder, num_prototypes, generator=generator)
+        self.prototypes = SidePrototypes(encoder, num_prototypes, queue_size=queue_size, generator=generator)
+        self.heads = Heads(encoder.layer_zero[0].shape[1], head_layers, generator=generator)
 
     def forward(self, step: TrainingStep) -> Contrasted:
         """Return the embeddings of the graph and the mean over pairs of users' loss plus that of items'."""
         main = step.encode()
         (users, user), (items, item) = (side.unique(return_inverse=True) for side in (step.users, step.items))
-        chosen = main.rows(users, items)
+        chosen: Embeddings = self.heads(main.rows(users, items))
         vectors, codes = self.prototypes.vectors(), self.prototypes.codes(*chosen)
         pairs = chosen.rows(user, item)
         codes = codes[0].index_select(0, user), codes[1].index_select(0, item)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, TypeAlias, cast
+from typing import Annotated, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,10 @@ import torch
 from scipy import sparse
 from torch import Generator, Tensor, nn
 
-from gclrec.common.declaration import Setting, Span, declarations
+from gclrec.common.declaration import Setting, Span
 from gclrec.common.errors import SettingError, check_choice
 from gclrec.contrast.base import TEMPERATURE, Contrasted, TrainingStep
-from gclrec.encoders import Encoder, EncodesContent, FieldBatch, FieldTable
+from gclrec.encoders import Embeddings, Encoder, EncodesContent, FieldBatch, FieldTable
 from gclrec.encoders.content.fields import SEVERAL
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.sampling import bernoulli, distinct
@@ -186,7 +186,11 @@ class FieldContrast(nn.Module):
 
     def forward(self, step: TrainingStep) -> Contrasted:
         """Return the embeddings of the graph itself and InfoNCE between views of fields."""
-        return Contrasted(step.encode(), self.loss(step, current(self.temperature)))
+        return self.beside(step, step.encode())
+
+    def beside(self, step: TrainingStep, main: Embeddings) -> Contrasted:
+        """Return the loss, and embeddings to rank by as they are."""
+        return Contrasted(main, self.loss(step, current(self.temperature)))
 
     def loss(self, step: TrainingStep, temperature: float | Tensor) -> Tensor:
         """Return InfoNCE between two views of fields, summed over sides."""
@@ -214,43 +218,6 @@ class FieldContrast(nn.Module):
         count = min(len(step.users), len(known))
         drawn = distinct(count, len(known), generator=step.generator, device=known.device)
         return known.index_select(0, drawn)
-
-
-class WithFields(nn.Module):
-    """The sum of another contrast and that of fields, with one weight and one temperature for both.
-
-    Args:
-        beside: makes the other one, such as :class:`~gclrec.contrast.two_views.TwoViews`.
-        encoder: as both take it.
-        graph: as both take it.
-        generator: draws the start of the other one.
-        settings: the arguments of both; ``temperature`` is shared.
-    """
-
-    def __init__(
-        self,
-        beside: Callable[..., nn.Module],
-        encoder: Encoder,
-        graph: BipartiteGraph,
-        *,
-        generator: Generator | None = None,
-        **settings: Any,
-    ) -> None:
-        super().__init__()
-        own = declarations(FieldContrast).keys() - {"temperature"}
-        fields = {name: settings.pop(name) for name in own & settings.keys()}
-        self.beside = beside(encoder, graph, generator=generator, **settings)
-        self.fields = FieldContrast(encoder, graph, **fields)
-
-    @property
-    def temperature(self) -> Temperature:
-        """The temperature of both; a learned one is held once."""
-        return cast("Temperature", self.beside.temperature)
-
-    def forward(self, step: TrainingStep) -> Contrasted:
-        """Return the embeddings of the other contrast and the sum of both losses."""
-        main, loss = self.beside(step)
-        return Contrasted(main, loss + self.fields.loss(step, current(self.temperature)))
 
 
 def _masks_of(named: tuple[tuple[str, ...], tuple[str, ...]], table: FieldTable, side: str) -> Tensor:

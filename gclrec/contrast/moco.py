@@ -8,8 +8,9 @@ from typing import Annotated, cast
 import torch
 from torch import Generator, Tensor, nn
 
-from gclrec.contrast.base import MOMENTUM, TEMPERATURE, Contrasted, TrainingStep
-from gclrec.encoders import Encoder
+from gclrec.contrast.base import HEAD_LAYERS, MOMENTUM, TEMPERATURE, Contrasted, TrainingStep
+from gclrec.contrast.heads import Heads
+from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.functional import unit
 from gclrec.losses.info_nce import info_nce
@@ -41,9 +42,14 @@ class Twin(nn.Module):
     @torch.no_grad()
     def after_step(self, encoder: Encoder) -> None:
         """Take one step towards the original."""
-        originals = cast("nn.Module", encoder).parameters()
-        for mine, original in zip(self.copy.parameters(), originals, strict=True):
-            mine.lerp_(original, 1.0 - self.momentum)
+        follow(self.copy, cast("nn.Module", encoder), self.momentum)
+
+
+@torch.no_grad()
+def follow(copy: nn.Module, original: nn.Module, momentum: float) -> None:
+    """Move the parameters of a copy towards those of the original; ``momentum`` of the old ones stays."""
+    for mine, other in zip(copy.parameters(), original.parameters(), strict=True):
+        mine.lerp_(other, 1.0 - momentum)
 
 
 class KeyQueue(nn.Module):
@@ -144,15 +150,19 @@ class MomentumContrast(nn.Module):
 
     Three passes, one of them without gradient. Queries are the distinct users and positive items of the
     batch in the first view, keys the same nodes in the second, by the twin. Users and items have a queue
-    each. After each step of the optimiser the twin follows the encoder and the keys are pushed.
+    each. After each step of the optimiser the twin follows the encoder and the keys are pushed. A projection
+    head has a twin too, and keys and queue hold projections (MoCo v2, [2]).
 
     Args:
         encoder: the twin starts equal to it.
         temperature: of InfoNCE.
         momentum: of the twin; near 1, so that keys of different steps are comparable.
         queue_size: keys in each queue.
+        head_layers: layers of a projection head; 0 for none.
+        generator: draws its start.
 
     [1] He et al., CVPR 2020, https://arxiv.org/abs/1911.05722
+    [2] Chen et al., 2020, https://arxiv.org/abs/2003.04297
     """
 
     def __init__(
@@ -163,20 +173,25 @@ class MomentumContrast(nn.Module):
         temperature: Annotated[float, TEMPERATURE] = 0.2,
         momentum: Annotated[float, MOMENTUM] = 0.99,
         queue_size: Annotated[int, QUEUE_SIZE] = 4096,
-        generator: Generator | None = None,  # noqa: ARG002
+        head_layers: Annotated[int, HEAD_LAYERS] = 0,
+        generator: Generator | None = None,
     ) -> None:
         super().__init__()
         self.temperature = temperature
         self.twin = Twin(encoder, momentum)
+        self.heads = Heads(encoder.layer_zero[0].shape[1], head_layers, generator=generator)
+        self.twin_heads = copy.deepcopy(self.heads).requires_grad_(False)
         self.users, self.items = (KeyQueue(queue_size, side.shape[1]) for side in encoder.layer_zero)
         self._fresh: list[tuple[KeyQueue, Tensor, Tensor]] = []  # of all parts of a step
 
     def forward(self, step: TrainingStep) -> Contrasted:
         """Return the embeddings of the graph itself and InfoNCE over users plus that over items."""
         nodes = step.nodes()
-        query = step.encode(step.views[0]).rows(*nodes)
+        query = self.heads(step.encode(step.views[0]).rows(*nodes))
         with torch.no_grad():
-            of_twin = step.encode(step.views[1], encoder=self.twin.encoder).rows(*nodes)
+            of_twin: Embeddings = self.twin_heads(
+                step.encode(step.views[1], encoder=self.twin.encoder).rows(*nodes)
+            )
         key = unit(of_twin.users), unit(of_twin.items)
         losses = []
         for asks, answers, ids, queue in zip(query, key, nodes, (self.users, self.items), strict=True):
@@ -185,7 +200,8 @@ class MomentumContrast(nn.Module):
         return Contrasted(step.encode(), torch.stack(losses).sum())
 
     def after_step(self, encoder: Encoder) -> None:  # noqa: ARG002
-        """Push the keys of the step."""
+        """Push the keys of the step; the heads of the twin follow."""
+        follow(self.twin_heads, self.heads, self.twin.momentum)
         for queue, keys, ids in self._fresh:
             queue.push(keys, ids)
         self._fresh = []

@@ -9,8 +9,9 @@ from torch import Generator, Tensor, nn
 
 from gclrec.common.declaration import Around, Setting, Span
 from gclrec.common.errors import SettingError
-from gclrec.contrast.base import SSL_LAYER, TEMPERATURE, Contrasted, TrainingStep
-from gclrec.encoders import Encoder
+from gclrec.contrast.base import HEAD_LAYERS, SSL_LAYER, TEMPERATURE, Contrasted, TrainingStep
+from gclrec.contrast.heads import Heads
+from gclrec.encoders import Embeddings, Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.functional import unit
 from gclrec.losses.info_nce import info_nce
@@ -53,6 +54,8 @@ class NCL(nn.Module):
     layer 0 and the centroids of a k-means of layer 0; the positive is the node's own centroid. Both are means
     over the distinct nodes of the batch. Centroids get no gradient and are found anew at every epoch.
 
+    With a projection head, layers and centroids are compared as it projects them.
+
     One pass, on a single view, which the ranking loss acts on too; that of NCL is the graph itself.
 
     Args:
@@ -63,7 +66,8 @@ class NCL(nn.Module):
         prototype_weight: :math:`\beta`; 0 does without prototypes.
         clusters: prototypes of each side, at most a quarter of its nodes.
         after: epochs before the first clustering; until then there are no prototypes.
-        generator: draws the seed of the clustering.
+        head_layers: layers of a projection head, one for users and one for items; 0 for none.
+        generator: draws the seed of the clustering and the start of the heads.
 
     Raises:
         SettingError: ``layer`` is odd or below 2.
@@ -87,6 +91,7 @@ class NCL(nn.Module):
         prototype_weight: Annotated[float, _PROTOTYPE_WEIGHT] = 0.1,
         clusters: Annotated[int, _CLUSTERS] = 1000,
         after: Annotated[int, _CLUSTER_AFTER] = 5,
+        head_layers: Annotated[int, HEAD_LAYERS] = 0,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
@@ -98,6 +103,7 @@ class NCL(nn.Module):
         self.after = after
         self.seed = int(torch.randint(2**30, (), generator=generator))
         self.epoch = 0
+        self.heads = Heads(encoder.layer_zero[0].shape[1], head_layers, generator=generator)
         for side, x in zip(("user", "item"), encoder.layer_zero, strict=True):
             count = min(clusters, max(len(x) // _NODES_A_CLUSTER, 1))
             self.register_buffer(f"{side}_centroids", x.new_zeros(count, x.shape[1]).detach())
@@ -120,17 +126,19 @@ class NCL(nn.Module):
     def forward(self, step: TrainingStep) -> Contrasted:
         """Return the embeddings of the view and the weighted sum of the four parts."""
         final = step.encode(step.views[0], layers=True)
-        users, items = step.nodes()
+        nodes = step.nodes()
+        bases: Embeddings = self.heads(Embeddings(*final.layers[0]))
+        deeper: Embeddings = self.heads(Embeddings(*final.layers[self.layer]).rows(*nodes))
+        centres: Embeddings = self.heads(Embeddings(self.user_centroids, self.item_centroids))
+        weights, clustered = (1.0, self.item_weight), (self.user_clusters, self.item_clusters)
         parts = []
-        for side, nodes, weight, centroids, clusters in (
-            (0, users, 1.0, self.user_centroids, self.user_clusters),
-            (1, items, self.item_weight, self.item_centroids, self.item_clusters),
+        for base, deep, nodes_of, weight, centroids, clusters in zip(
+            bases, deeper, nodes, weights, centres, clustered, strict=True
         ):
-            base, deep = final.layers[0][side], final.layers[self.layer][side].index_select(0, nodes)
-            parts.append(weight * info_nce(deep, base, self.temperature, own=nodes))
+            parts.append(weight * info_nce(deep, base, self.temperature, own=nodes_of))
             if self.prototype_weight and self.epoch > self.after:
-                own = clusters.index_select(0, nodes)
-                drawn = info_nce(base.index_select(0, nodes), centroids, self.temperature, own=own)
+                own = clusters.index_select(0, nodes_of)
+                drawn = info_nce(base.index_select(0, nodes_of), centroids, self.temperature, own=own)
                 parts.append(self.prototype_weight * drawn)
         return Contrasted(final, torch.stack(parts).sum())
 

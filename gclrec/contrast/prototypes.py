@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Generator, Tensor, nn
 
+from gclrec.contrast.moco import KeyQueue
 from gclrec.encoders import Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.graph.functional import unit
@@ -100,16 +103,34 @@ class SidePrototypes(nn.Module):
     """Prototypes of users and prototypes of items, which are frozen in the first epoch (SwAV, section 3).
 
     Each side has its own: codes are balanced, so common prototypes would force the same share of users and
-    of items into every cluster.
+    of items into every cluster. A batch with fewer nodes than there are prototypes cannot be balanced over
+    them, so with a queue the codes are those of the batch among rows of the batches before (section 4.3).
 
     Args:
         count: prototypes of each side.
+        queue_size: rows of former batches that codes are balanced with; 0 for none.
+        kinds: how many kinds of rows, such as views, have a queue of their own.
         generator: draws the start; the global one if ``None``.
     """
 
-    def __init__(self, encoder: Encoder, count: int, *, generator: Generator | None = None) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        count: int,
+        *,
+        queue_size: int = 0,
+        kinds: int = 1,
+        generator: Generator | None = None,
+    ) -> None:
         super().__init__()
         self.frozen = False
+        self.queues = nn.ModuleList(
+            KeyQueue(queue_size, side.shape[1])
+            for _ in range(kinds if queue_size else 0)
+            for side in encoder.layer_zero
+            if queue_size
+        )
+        self._fresh: list[tuple[KeyQueue, Tensor]] = []  # of all parts of a step
         self.users, self.items = (
             Prototypes(count, side.shape[1], generator=generator) for side in encoder.layer_zero
         )
@@ -119,9 +140,23 @@ class SidePrototypes(nn.Module):
         users, items = self.users.vectors, self.items.vectors
         return (users.detach(), items.detach()) if self.frozen else (users, items)
 
-    def codes(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the codes of users and of items over their prototypes."""
-        return self.users.codes(users), self.items.codes(items)
+    def codes(self, users: Tensor, items: Tensor, kind: int = 0) -> tuple[Tensor, Tensor]:
+        """Return the codes of users and of items over their prototypes.
+
+        Args:
+            users: ``(B, D)`` rows.
+            items: ``(B', D)`` rows.
+            kind: which kind of rows they are, from 0.
+        """
+        if not self.queues:
+            return self.users.codes(users), self.items.codes(items)
+        found = []
+        for place, (side, rows) in enumerate(((self.users, users), (self.items, items))):
+            queue = cast("KeyQueue", self.queues[2 * kind + place])
+            fresh = unit(rows.detach())
+            found.append(side.codes(torch.cat([fresh, queue.keys]))[: len(fresh)])
+            self._fresh.append((queue, fresh))
+        return found[0], found[1]
 
     def begin_epoch(self, epoch: int, encoder: Encoder, graph: BipartiteGraph) -> None:  # noqa: ARG002
         """Freeze the prototypes in the first epoch."""
@@ -129,6 +164,9 @@ class SidePrototypes(nn.Module):
 
     @torch.no_grad()
     def after_step(self, encoder: Encoder) -> None:  # noqa: ARG002
-        """Normalise every prototype."""
+        """Normalise every prototype, and put the rows of the step into the queues."""
+        for queue, rows in self._fresh:
+            queue.push(rows, torch.zeros(len(rows), dtype=torch.int64, device=rows.device))
+        self._fresh = []
         for side in (self.users, self.items):
             side.vectors.copy_(unit(side.vectors))

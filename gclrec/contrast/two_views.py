@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from gclrec.common.declaration import Setting
 from gclrec.common.errors import check_choice
-from gclrec.contrast.base import TEMPERATURE, Contrasted, TrainingStep
+from gclrec.contrast.base import HEAD_LAYERS, TEMPERATURE, Contrasted, TrainingStep
 from gclrec.contrast.heads import Heads
 from gclrec.encoders import Encoder
 from gclrec.graph.bipartite import BipartiteGraph
@@ -23,12 +23,6 @@ _SSL_NEGATIVES = Setting(
     "ssl_negatives",
     "What infonce compares a node with: batch is the batch's other nodes, all is all others.",
     choices=NEGATIVE_NODES,
-)
-_HEAD_LAYERS = Setting(
-    "head_layers",
-    "Layers of a projection head (0 to 3) whose output infonce compares and nothing else sees.",
-    low=0,
-    high=3,
 )
 
 
@@ -57,7 +51,7 @@ class TwoViews(nn.Module):
         *,
         temperature: Annotated[Temperature, TEMPERATURE] = 0.2,
         negatives: Annotated[str, _SSL_NEGATIVES] = "batch",
-        head_layers: Annotated[int, _HEAD_LAYERS] = 0,
+        head_layers: Annotated[int, HEAD_LAYERS] = 0,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()

@@ -222,6 +222,11 @@ class CoreSettings:
         """Return the name of the component that is chosen from one of :data:`REGISTRIES`."""
         return str(getattr(self, choice))
 
+    def parts(self, choice: str) -> tuple[str, ...]:
+        """Return the components that are chosen from one of :data:`REGISTRIES`; of a sum several."""
+        entry = REGISTRIES[choice].entries.get(self.chosen(choice))
+        return getattr(entry, "parts", ()) or (self.chosen(choice),)
+
     def arguments(self, choice: str) -> dict[str, Any]:
         """Return the keyword arguments of the component that is chosen from one of :data:`REGISTRIES`."""
         found = {}

@@ -44,6 +44,7 @@ class Registry:
         default: the component that is chosen if none is named.
         help: of that setting, see :class:`~gclrec.common.declaration.Setting`.
         lenient: whether settings of its components are accepted, and change nothing, beside others.
+        composed: whether sums of components may be chosen too, which ``entries`` makes of their texts.
     """
 
     name: str
@@ -52,11 +53,12 @@ class Registry:
     default: str | None
     help: str
     lenient: bool = False
+    composed: bool = False
 
     @property
     def setting(self) -> Setting:
         """The setting that chooses."""
-        return Setting(self.name, self.help, choices=self.entries)
+        return Setting(self.name, self.help, choices=self.entries, composed=self.composed)
 
     def declared(self, component: str) -> Mapping[str, Declared]:
         """Return the settings of one of the components by keyword argument."""
@@ -82,7 +84,14 @@ REGISTRIES: Mapping[str, Registry] = {
         ),
         Registry("loss", LOSS, LOSSES, "bpr", "What the ranking loss asks for: {choices}.", True),
         Registry("negatives", LOSS, NEGATIVES, "uniform", "Where negatives come from: {choices}."),
-        Registry("ssl", CONTRAST, SSL, "infonce", "What is contrasted: {choices}."),
+        Registry(
+            "ssl",
+            CONTRAST,
+            SSL,
+            "infonce",
+            "What is contrasted: {choices}. A+B:W adds up A and W times B.",
+            composed=True,
+        ),
         Registry("schedule", TRAINING, SCHEDULES, "constant", "Course of the learning rate: {choices}."),
     )
 }

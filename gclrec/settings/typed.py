@@ -247,11 +247,7 @@ class Settings(TypedDict, total=False):
     """Share of shown pairs in exposed negatives, beside uniform ones. Default 0.5."""
     queue_size: int
     """Training pairs whose items queue negatives keep; keys in each of moco's queues."""
-    ssl: Literal[
-        "none", "infonce", "cross_layer", "moco", "swav", "concat", "ncl", "byol", "neighbour", "nearest",
-        "features", "histories", "content", "infonce+features", "cross_layer+features", "infonce+content",
-        "cross_layer+content"
-    ]
+    ssl: str
     """What is contrasted: none (nothing); infonce (two views of a node); cross_layer (the final embedding
     and one layer of a single view); moco (a view and a momentum twin's of another, against a queue); swav
     (a view and the cluster of another); concat (a user and the cluster of its item, and the reverse); ncl
@@ -259,22 +255,24 @@ class Settings(TypedDict, total=False):
     prediction and its item's target, and the other way round, without negatives); neighbour (the two ends
     of an interaction); nearest (two views of a node, one of its neighbour in the batch and one of a similar
     node); features (two views of a node's attributes); histories (two views of what a user took last);
-    content (the vector of a node and what its attributes alone make of it); infonce+features (both of
-    infonce and features, added up); cross_layer+features (both of cross_layer and features, added up);
-    infonce+content (both of infonce and content, added up); cross_layer+content (both of cross_layer and
-    content, added up)."""
+    content (the vector of a node and what its attributes alone make of it). A+B:W adds up A and W times
+    B."""
     temperature: float | str
     """Temperature of the contrastive loss: a number, or learned[:START], trained with the rest."""
     ssl_negatives: Literal["batch", "all"]
     """What infonce compares a node with: batch is the batch's other nodes, all is all others."""
     head_layers: int
-    """Layers of a projection head (0 to 3) whose output infonce compares and nothing else sees."""
+    """Layers of a projection head (0 to 3) whose output the contrast compares in place of the
+    embeddings."""
     ssl_layer: int | None
     """Layer that cross_layer (default 1) or ncl (an even one, default 2) contrasts with; 0 is the input."""
     momentum: float
     """Share of itself that the twin of moco, or the target of byol, keeps when it follows the encoder."""
     num_prototypes: int
     """Clusters of users, and as many of items, of swav and concat."""
+    prototype_queue: int
+    """Rows of former batches that swav and concat balance codes with, for batches of fewer nodes than
+    prototypes; 0 for none."""
     item_weight: float
     """Weight of ncl's layers of items, beside 1 for those of users."""
     prototype_weight: float

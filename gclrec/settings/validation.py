@@ -40,6 +40,10 @@ def validate(config: TrainConfig) -> TrainConfig:
     for name, known in config.known.items():
         with naming_flags({}):
             known.check(getattr(config, name))
+    for name, registry in REGISTRIES.items():
+        if registry.composed:
+            with naming_flags({}):
+                registry.entries[config.chosen(name)]
     if config.pilot:
         if config.start_from is not None:
             raise InputError("--pilot: a run that starts from another one keeps the recipe of that one")
@@ -132,7 +136,7 @@ def _or(names: Iterable[str]) -> str:
 def _check_unused(config: TrainConfig) -> None:
     """Refuse a setting that no chosen component has and that differs from its default."""
     for name, known in config.known.items():
-        idle = not any(config.chosen(choice) in names for choice, names in known.users.items())
+        idle = not any(set(names).intersection(config.parts(choice)) for choice, names in known.users.items())
         lenient = known.setting.lenient or any(REGISTRIES[choice].lenient for choice in known.users)
         if not known.users or lenient or not idle or getattr(config, name) == known.default:
             continue
@@ -263,22 +267,26 @@ def _check_negatives(config: TrainConfig) -> None:
 
 def _check_contrast(config: TrainConfig) -> None:
     """Refuse what the contrast cannot work with, and views that it does not take."""
-    kind, beside = SSL[config.ssl], config.ssl.partition("+")[0]
+    kind, parts = SSL[config.ssl], config.parts("ssl")
     if kind.make is None:
         return
     depth = ENCODERS[config.encoder].depth(config.num_layers)
-    layer = config.arguments("ssl").get("layer", 0)
-    if not 0 <= layer <= depth:
-        what = f"must be one of the encoder's layers 0 to {depth} for {beside}"
-        raise InputError(f"--ssl-layer: {what}, got {layer}")
+    for name in parts:
+        declared = SSL[name].declared.get("layer")
+        layer = 0 if declared is None else declared.default if config.ssl_layer is None else config.ssl_layer
+        if not 0 <= layer <= depth:
+            what = f"must be one of the encoder's layers 0 to {depth} for {name}"
+            raise InputError(f"--ssl-layer: {what}, got {layer}")
     if config.baseline is None:
         if kind.needs_attributes and config.attributes != "input":
             raise InputError(f"--ssl: {config.ssl} contrasts attributes; it needs --attributes input")
         if kind.takes_attributes and config.attributes != MAP:
             raise InputError(f"--ssl: {config.ssl} encodes attributes itself; it needs --attributes map")
-        if beside != config.ssl and SSL[beside].differs and config.aug == "none":
-            alone = config.ssl.partition("+")[2]
-            raise InputError(f"--aug: none leaves {beside} nothing to contrast; take --ssl {alone} alone")
+        alike = [name for name in parts if SSL[name].differs] if config.aug == "none" else []
+        if alike and len(parts) > 1:
+            raise InputError(
+                f"--aug: none leaves {alike[0]} nothing to contrast; take --ssl {parts[-1]} alone"
+            )
         if kind.needs_histories and config.history == "none":
             what = f"{config.ssl} needs --encoder two_tower and --history mean (or attention)"
             raise InputError(f"--ssl: {what}")

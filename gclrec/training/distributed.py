@@ -313,5 +313,5 @@ def check_divisible(config: TrainConfig, count: int) -> None:
     if config.contrasts and not SSL[config.ssl].of_rows:
         fitting = ", ".join(name for name, kind in SSL.items() if kind.of_rows)
         raise InputError(f"--ssl: {config.ssl} needs whole tables, which {several} share; use {fitting}")
-    if config.contrasts and config.arguments("ssl").get("negatives") == "all":
+    if config.contrasts and "infonce" in config.parts("ssl") and config.ssl_negatives == "all":
         raise InputError(f"--ssl-negatives: all needs whole tables, which {several} share")

@@ -264,7 +264,7 @@ def build_model(
         config.l2_weight, config.ssl_weight, contrast, config.loss, **loss_of(config, graph)
     )
     own: object = contrast
-    trained = own.maps if isinstance(own, MapsAttributes) else None
+    trained = (own.maps or None) if isinstance(own, MapsAttributes) else None
     maps = maps_of(config, graph, attributes) if trained is None else trained
     whole = graph if attributes is None or maps else with_fields(graph, attributes)
     user_degrees, item_degrees = graph.degrees()

@@ -44,6 +44,7 @@ class Passes:
         self._operator = operator
         self._gather = gather
         self._whole: View | None = None
+        self._kept: dict[Hashable, tuple[View, Embeddings]] | None = None
         self._made: dict[Hashable, tuple[View, Embeddings, Embeddings]] = {}
         self._sums: dict[Tensor, Tensor] = {}
 
@@ -53,9 +54,17 @@ class Passes:
             self._whole = View(graph)
         return self._whole
 
+    def keep(self) -> None:
+        """Keep what is encoded from now on for whoever asks for it again, as several contrasts may."""
+        if self._kept is None:
+            self._kept = {}
+
     def encode(self, encoder: Encoder, view: View, *, layers: bool = False) -> Embeddings:
         """Return an encoder's embeddings of all users and items in a view."""
         key = (id(encoder), id(view), layers)
+        kept = (*key, torch.is_grad_enabled())
+        if self._kept is not None and kept in self._kept:
+            return self._kept[kept][1]
         if key not in self._made:
             seen = view
             if self._operator is not None:
@@ -64,6 +73,8 @@ class Passes:
             if self._gather is not None:
                 made = replace(made, gather=self._gather)
             if not self.shared:
+                if self._kept is not None:
+                    self._kept[kept] = view, made  # the view too, so that its id stays its own
                 return made
             leaves = Embeddings(
                 _leaf(made.users),

@@ -50,8 +50,21 @@ def needs(ssl: str) -> tuple[str, ...]:
     """Return the flags that a kind of contrast cannot do without."""
     if SSL[ssl].takes_attributes:
         return WITH_ITEMS[:2]
-    return WITH_ITEMS if "features" in ssl else ATTENTION if ssl == "histories" else ()
+    if "histories" in ssl:
+        return (*ATTENTION, *(WITH_ITEMS if "features" in ssl else ()))
+    return WITH_ITEMS if "features" in ssl else ()
 
+
+SUMS = (
+    "infonce+features",
+    "cross_layer+features:0.5",
+    "infonce+content",
+    "infonce+features+histories:0.3",
+    "features+histories",
+    "infonce+swav:0.2+neighbour",
+    "concat+moco",
+)
+PROJECTED = ("moco", "swav", "concat", "byol", "ncl", "content", "infonce+swav")
 
 CHOICES = [
     *(("--encoder", name, *(WITH_ITEMS if name == "two_tower" else ())) for name in ENCODERS),
@@ -147,7 +160,9 @@ CHOICES = [
     ("--valid-users", 9, "--test-users", 8),
     *(("--split", name) for name in SPLITS if name != "given"),
     *(("--aug", name) for name in VIEWS),
-    *(("--ssl", name, *needs(name)) for name in SSL),
+    *(("--ssl", name, *needs(name)) for name in (*SSL, *SUMS)),
+    *(("--ssl", name, "--head-layers", 2, *needs(name)) for name in PROJECTED),
+    *(("--ssl", name, "--prototype-queue", 40) for name in ("swav", "concat")),
     *((*FEATURES, "--feature-views", views, "--feature-drop", 0.3) for views in FEATURE_VIEWS),
     (*FEATURES, "--feature-views", "tags|price"),
     *((*FEATURES, "--user-attributes", "USERS", "--ssl-sides", sides) for sides in SSL_SIDES),
@@ -274,6 +289,11 @@ BAD_FLAGS = {
     "--neighbours 0": "--neighbours",
     "--ssl cross_layer --ssl-layer 3": "--ssl-layer",
     "--ssl byo": "cross_layer",
+    "--ssl infonce+byo": "'byo' is not one of none, infonce",
+    "--ssl infonce+features:lots": "NAME:WEIGHT",
+    "--ssl infonce+byol": "byol ranks by vectors of its own",
+    "--ssl features+content --attributes input": "content --attributes map",
+    "--ssl neighbour --head-layers 1": "moco",
     "--ssl infonce --queue-size 64": "moco",
     "--ssl concat --aug node_drop": "no views",
     "--loss none --ssl none": "--ssl",

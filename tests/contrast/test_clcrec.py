@@ -9,8 +9,9 @@ import torch
 from torch.nn import functional
 
 from gclrec.common.errors import SettingError
+from gclrec.contrast import build_contrast
 from gclrec.contrast.base import TrainingStep
-from gclrec.contrast.clcrec import ContentContrast, WithContent
+from gclrec.contrast.clcrec import ContentContrast
 from gclrec.contrast.cross_layer import CrossLayer
 from gclrec.data.schema import Attributes, Schema
 from gclrec.data.splits import Split
@@ -131,13 +132,14 @@ def test_beside_graph_views_both_losses_are_added(toy_graph: BipartiteGraph) -> 
     encoder = LightGCN(12, 10, 4, 2, generator=seeded(1)).double()
     (view,) = (make_view(chain, toy_graph, generator=seeded(2), num_layers=2) for chain in VIEW)
     step = TrainingStep(encoder, toy_graph, (view,), USERS, POSITIVES, seeded(4))
-    both = WithContent(CrossLayer, encoder, toy_graph, attributes=BOTH, temperature=0.4, share=0.0, layer=1)
+    settings = {"temperature": 0.4, "content_share": 0.0, "ssl_layer": 1}
+    both = build_contrast("cross_layer+content", encoder, toy_graph, attributes=BOTH, **settings)
     beside, content = CrossLayer(encoder, toy_graph, temperature=0.4, layer=1), both.double().content
     main, loss = both(step)
     final, other = beside(step)
     assert torch.equal(main.items, final.items)
     torch.testing.assert_close(loss, other + content.loss(step, final, 0.4))
-    assert both.maps is content.maps
+    assert both.maps == content.maps
 
 
 def test_nodes_without_interactions_get_what_their_attributes_make() -> None:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from gclrec.common.errors import InputError, SettingError
+from gclrec.contrast import build_contrast
 from gclrec.contrast.base import TrainingStep
 from gclrec.contrast.features import (
     FEATURE_VIEWS,
     SSL_SIDES,
     FieldContrast,
-    WithFields,
     check_features,
     mutual_information,
     related_fields,
@@ -278,7 +278,9 @@ def test_beside_graph_views_both_losses_are_added() -> None:
     losses = [
         contrast(TrainingStep(encoder, graph, views, users, items, seeded(9)))[1]
         for contrast in (
-            WithFields(TwoViews, encoder, graph, temperature=0.4, negatives="all", p=0.2),
+            build_contrast(
+                "infonce+features", encoder, graph, temperature=0.4, ssl_negatives="all", feature_drop=0.2
+            ),
             TwoViews(encoder, graph, temperature=0.4, negatives="all"),
             FieldContrast(encoder, graph, temperature=0.4, p=0.2),
         )

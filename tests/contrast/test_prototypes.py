@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from gclrec.contrast import SSL, build_contrast
 from gclrec.contrast.base import TrainingStep
 from gclrec.contrast.concat import ClusterContrast
 from gclrec.contrast.prototypes import Prototypes, code_cross_entropy, sinkhorn
@@ -175,3 +176,37 @@ def test_prototypes_are_frozen_in_the_first_epoch_and_keep_their_length(
         assert (side.vectors - before).norm(dim=1).min() > 0.05
         torch.testing.assert_close(side.vectors.norm(dim=1), torch.ones(5))
         torch.testing.assert_close(side.vectors, normalize(side.vectors, dim=1))
+
+
+@pytest.mark.parametrize("name", ["swav", "concat"])
+def test_codes_are_balanced_among_the_rows_of_former_batches(name: str, toy_graph: BipartiteGraph) -> None:
+    encoder = LightGCN(12, 10, dim=4, num_layers=2, generator=torch.Generator().manual_seed(1))
+    contrast = build_contrast(
+        name, encoder, toy_graph, num_prototypes=3, queue_size=5, generator=torch.Generator().manual_seed(2)
+    )
+    plain = build_contrast(
+        name, encoder, toy_graph, num_prototypes=3, generator=torch.Generator().manual_seed(2)
+    )
+    chains = parse_augmentations("edge_drop:0.4")[: SSL[name].views]
+    generator = torch.Generator().manual_seed(5)
+    views = tuple(make_view(chain, toy_graph, generator=generator, num_layers=2) for chain in chains)
+    step = TrainingStep(encoder, toy_graph, views, USERS, ITEMS)
+    first = contrast(step).loss
+    torch.testing.assert_close(first, plain(step).loss)  # the queue is empty
+    for _ in range(2):  # 3 distinct users a batch: the queue is full after two
+        contrast.prototypes.after_step(encoder)
+        contrast(step)
+    contrast.prototypes.after_step(encoder)
+    kinds = len(views) or 1
+    assert [len(queue) for queue in contrast.prototypes.queues] == [5] * 2 * kinds
+    assert not torch.allclose(contrast(step).loss, first)
+
+    sides = (contrast.prototypes.users, contrast.prototypes.items)
+    for kind in range(kinds):
+        seen = views[kind].encode(encoder) if views else encoder(toy_graph)
+        rows = seen.rows(USERS.unique(), ITEMS.unique())
+        found = contrast.prototypes.codes(*rows, kind)
+        for place, (x, side, codes) in enumerate(zip(rows, sides, found, strict=True)):
+            held = contrast.prototypes.queues[2 * kind + place].keys
+            expected = slow_codes(torch.cat([x.detach(), held]), side.vectors.detach())[:3]
+            torch.testing.assert_close(codes, torch.tensor(expected), atol=1e-4, rtol=1e-4)

@@ -40,6 +40,7 @@ CASES: dict[str, dict[str, Any]] = {
     "user vectors from items": {**PLAIN, "user_vectors": "items", "degree_exponent": 0.3},
     "parts that share passes": {**PLAIN, "user_vectors": "items", "loss": "softmax", "micro_batch": 20},
     "mf, masks and heads": {"encoder": "mf", "aug": "feature_mask", "head_layers": 1},
+    "a sum": {"ssl": "infonce+swav:0.5", "head_layers": 1, "num_prototypes": 5, "prototype_queue": 20},
     "a learned temperature": {"aug": "noise,svd", "temperature": "learned", "sample_edges": 0.5},
     "layers of their own": {
         "aug": "layer_edge_drop",
