@@ -136,11 +136,13 @@ class Pilot:
             and ``seconds`` of each trial.
         recipe: name of the recipe that was chosen; ``None`` before the last trial.
         settings: those of the recipe that differ from the settings given.
+        why: the reason for the recipe, where there were no trials.
     """
 
     trials: Sequence[Mapping[str, Any]] = ()
     recipe: str | None = None
     settings: Mapping[str, Any] | None = None
+    why: str = ""
 
     @property
     def seconds(self) -> float:
@@ -149,7 +151,7 @@ class Pilot:
 
     def __str__(self) -> str:
         if not self.trials:
-            return f"recipe {self.recipe}, the first, since there is nothing to choose by"
+            return f"recipe {self.recipe}, {self.why or 'the first, since there is nothing to choose by'}"
         last = {trial["recipe"]: trial for trial in self.trials}
         longest, *shorter = (trial for trial in reversed(self.trials) if trial["recipe"] == self.recipe)
         best, fewer = longest, ""

@@ -21,9 +21,8 @@ from gclrec.evaluation.evaluator import RANKED
 from gclrec.evaluation.ranking import CPU_SCORES
 from gclrec.settings.budget import BATCH_SIZE, budgeted, num_steps, replaced
 from gclrec.settings.config import TrainConfig
-from gclrec.settings.validation import recipes_for
 from gclrec.training.fit import fitted
-from gclrec.training.pilot import PILOT_PAIRS, of_some_users, rounds_of, run_steps, trial_size
+from gclrec.training.pilot import PILOT_PAIRS, of_some_users, recipes_on, rounds_of, run_steps, trial_size
 from gclrec.training.prepare import TrainingData
 from gclrec.training.results import TABLE_USERS, evaluate_on, peak_rss_mb, shape_of
 from gclrec.training.trainer import Trainer, new_trainer
@@ -137,12 +136,14 @@ def estimated(
 
 
 def _of_pilot(data: TrainingData, *, force: bool) -> CostEstimate:
-    recipes = [replace(data, config=recipe) for recipe in recipes_for(data.config).values()]
+    train = data.split.train
+    compared = recipes_on(data.config, len(train), train.num_items)
+    recipes = [replace(data, config=recipe) for recipe in compared.values()]
     found: list[CostEstimate] = []
     for recipe in recipes:  # their vectors are of one length, so ranking with them takes as long
         found.append(estimated(recipe, force=force, rankings=found[0].seconds if found else None))
     longest = max(found, key=lambda each: each.total)
-    num_pairs = len(data.split.train)
+    num_pairs = len(train)
     part = min(1.0, PILOT_PAIRS / max(num_pairs, 1))
     whole = []  # seconds of the steps that trials of a recipe have their share of
     for recipe, each in zip(recipes, found, strict=True):
@@ -150,7 +151,7 @@ def _of_pilot(data: TrainingData, *, force: bool) -> CostEstimate:
         steps = run_steps(config, num_pairs, part) / num_steps(config, num_pairs)
         size = trial_size(config, part) / (config.batch_size or BATCH_SIZE)
         whole.append(each.seconds["train"] * steps * size)
-    rounds = rounds_of(data.config, part)
+    rounds = rounds_of(data.config, len(recipes), part)
     shares = [max(whole) if count == 1 else sum(whole) / len(whole) for count in rounds]
     return replace(
         longest,

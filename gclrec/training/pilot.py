@@ -36,6 +36,9 @@ PILOT_PAIRS = 500_000
 """Training pairs of a trial on large data, about: those of a sample of the users."""
 
 
+LEAST_PAIRS = 5
+"""Pairs an item, on average, that a sample of the users must have for trials on it to say anything."""
+
 PILOT_STEPS = 800
 """Steps of a run that trials have their share of, at most."""
 
@@ -56,8 +59,9 @@ def run_pilot(
     :func:`rounds_of` says so; if that is worse, it has learned too much of small data already, and the run
     takes the steps of the trial before. The rounds have equal shares of ``config.pilot`` times the steps of
     the run, of which :data:`PILOT_STEPS` count at most. Of more than :data:`PILOT_PAIRS` training pairs,
-    trials see those of a sample of the users, so the cost of the pilot does not grow with the data. Equal
-    seeds choose the same; a recipe whose loss becomes infinite is out.
+    trials see those of a sample of the users, so the cost of the pilot does not grow with the data; with very
+    many items there are no trials (:func:`recipes_on`). Equal seeds choose the same; a recipe whose loss
+    becomes infinite is out.
 
     Args:
         config: settings with a pilot and a budget.
@@ -66,13 +70,14 @@ def run_pilot(
         begun: what was done before an interruption.
         given: of :func:`~gclrec.training.trainer.new_trainer`.
     """
-    recipes, ahead = recipes_for(config), METHODS[AUTO].head_starts
+    train, ahead = split.train, METHODS[AUTO].head_starts
+    recipes = recipes_on(config, len(train), train.num_items)
     left, trials = list(recipes), [] if begun is None else list(begun.trials)
     finals = {(trial["recipe"], trial["steps"]): trial["value"] for trial in trials}
     few = of_some_users(split, numbered_anew=all(each is None for each in given.values()))
-    part = len(few.train) / max(len(split.train), 1)
-    counts = rounds_of(config, part) if len(split.valid) else []
-    lengths = {name: run_steps(each, len(split.train), part) for name, each in recipes.items()}
+    part = len(few.train) / max(len(train), 1)
+    counts = rounds_of(config, len(recipes), part) if len(split.valid) else []
+    lengths = {name: run_steps(each, len(train), part) for name, each in recipes.items()}
     for count in counts:
         share = config.pilot / len(counts) / count
         values: dict[str, float] = {}
@@ -101,12 +106,33 @@ def run_pilot(
         for name in config.known
         if getattr(config, name) != getattr(recipe, name) and name not in ("pilot", "held")
     }
-    pilot = Pilot(tuple(trials), best, settings)
+    unlike = len(recipes) < len(recipes_for(config))
+    pilot = Pilot(tuple(trials), best, settings, _TOO_MANY_ITEMS if unlike else "")
     events.call("on_trial", pilot)
     return pilot
 
 
-def rounds_of(config: TrainConfig, part: float) -> list[int]:
+_TOO_MANY_ITEMS = "which is for many items: a sample of the data has too few pairs of each to compare others"
+
+
+def recipes_on(config: TrainConfig, num_pairs: int, num_items: int) -> dict[str, TrainConfig]:
+    """Return the recipes that a pilot compares on such data, by name.
+
+    Trials on large data see :data:`PILOT_PAIRS`. Where that is less than :data:`LEAST_PAIRS` an item, they
+    learn next to nothing of an item, and what they rank first says nothing of the whole data. Then it is the
+    recipe for large catalogues alone.
+
+    Args:
+        config: settings with a pilot.
+        num_pairs: training pairs.
+        num_items: items, those of the whole data.
+    """
+    recipes, large = recipes_for(config), METHODS[AUTO].large
+    thin = num_pairs > PILOT_PAIRS and LEAST_PAIRS * num_items > PILOT_PAIRS
+    return {large: recipes[large]} if thin and large in recipes else recipes
+
+
+def rounds_of(config: TrainConfig, recipes: int, part: float) -> list[int]:
     """Return how many recipes each round of a pilot tries.
 
     The last one tries a single recipe, the best, for more steps than the round before, where it may find that
@@ -114,9 +140,10 @@ def rounds_of(config: TrainConfig, part: float) -> list[int]:
 
     Args:
         config: settings with a pilot.
+        recipes: how many there are.
         part: the share of the training pairs that trials see.
     """
-    counts = _rounds(len(recipes_for(config)))
+    counts = _rounds(recipes)
     free = part == 1.0 and not {"epochs", "steps"}.intersection(config.held)
     return [*counts, 1] if counts and free else counts
 

@@ -21,7 +21,7 @@ from gclrec.settings.validation import recipes_for
 from gclrec.training import pilot as trials
 from gclrec.training.callbacks import Pilot
 from gclrec.training.estimate import estimated
-from gclrec.training.pilot import _rounds, of_some_users, run_steps, trial_size
+from gclrec.training.pilot import _rounds, of_some_users, recipes_on, run_steps, trial_size
 from gclrec.training.prepare import prepare, prepared_dataset
 
 DATA = "synthetic-120x90x1500"
@@ -118,6 +118,7 @@ def test_trials_on_a_sample_have_as_many_pairs_as_in_the_run() -> None:
 def test_the_run_after_trials_on_a_sample_has_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = gclrec.fit(DATA, steps=40, dim=8)
     monkeypatch.setattr(trials, "PILOT_PAIRS", 300)
+    monkeypatch.setattr(trials, "LEAST_PAIRS", 0)
     run = gclrec.fit(DATA, steps=40, dim=8)
     assert len(run.result.train) == len(whole.result.train)
     values = [[trial["value"] for trial in each.values["pilot"]["trials"]] for each in (run, whole)]
@@ -246,6 +247,7 @@ def test_a_run_takes_fewer_steps_where_more_are_worse(
         assert len(asked.values["pilot"]["trials"]) == 2
         assert {name: getattr(asked.config, name) for name in held} == held
     monkeypatch.setattr(trials, "PILOT_PAIRS", 300)
+    monkeypatch.setattr(trials, "LEAST_PAIRS", 0)
     assert len(gclrec.fit(DATA, **quick).values["pilot"]["trials"]) == 2
 
 
@@ -255,3 +257,20 @@ def test_a_recipe_without_layer_0_is_none_for_attributes_as_input() -> None:
         for use in ("none", "map", "input")
     }
     assert names == {"none": ["dense", "sparse"], "map": ["dense", "sparse"], "input": ["dense"]}
+
+
+def test_with_very_many_items_there_are_no_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a sample with few pairs an item ranks first says nothing; the estimate has no pilot either."""
+    monkeypatch.setattr(trials, "PILOT_PAIRS", 300)
+    config = layered_config({"dataset": DATA, "steps": 16, "dim": 8}, auto=True)
+    assert list(recipes_on(config, 299, 10**6)) == ["dense", "sparse"]
+    assert list(recipes_on(config, 301, 60)) == ["dense", "sparse"]
+    assert list(recipes_on(config, 301, 61)) == ["sparse"]
+    run = gclrec.fit(DATA, steps=16, dim=8)
+    pilot = run.values["pilot"]
+    assert (pilot["recipe"], list(pilot["trials"])) == ("sparse", [])
+    assert "recipe sparse, which is for many items" in str(run.result.pilot)
+    assert run.config.user_vectors == "items"
+    found = estimated(prepare(config, prepared_dataset(config)))
+    assert found.seconds["pilot"] == 0.0
+    assert found.seconds["train"] > 0.0
