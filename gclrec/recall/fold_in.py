@@ -137,16 +137,22 @@ class FoldIn:
             for degree in graph.degrees()
         ]
         user_ridge, item_ridge = (
-            Ridge.fit(_numpy(part[scale[:, 0] > 0]), _numpy(start[scale[:, 0] > 0]))
-            for part, start, scale in zip(received, (users, items), scales, strict=True)
+            Ridge.fit(*(_numpy(x if known.all() else x[known]) for x in (part, start)))
+            for part, start, known in zip(
+                received, (users, items), (scale[:, 0] > 0 for scale in scales), strict=True
+            )
         )
+        # Tables of many users are large: they are scaled in place.
+        for table, scale in zip((*combined, onward), (*scales, scales[0]), strict=True):
+            table.mul_(scale)
+        lengths = received[0].add_(users, alpha=weights[0]).norm(dim=1)
         return cls(
             tuple(weights),
             exponents,
-            _numpy(combined[1] * scales[1]),
-            _numpy(combined[0] * scales[0]),
-            _numpy(onward * scales[0]),
-            _numpy((weights[0] * users + received[0]).norm(dim=1)),
+            _numpy(combined[1]),
+            _numpy(combined[0]),
+            _numpy(onward),
+            _numpy(lengths),
             user_ridge,
             item_ridge,
             degree_exponent=degree_exponent,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # torch is imported by what needs it
 RIDGE = 0.3
 """Weight of the penalty, relative to the mean variance of what a node receives."""
 
+_BLOCK = 65536  # rows whose copies in double precision are held at a time
+
 
 @dataclass(frozen=True, eq=False)
 class Ridge:
@@ -40,17 +42,21 @@ class Ridge:
 
     @classmethod
     def fit(cls, received: npt.NDArray[Any], start: npt.NDArray[Any]) -> Ridge:
-        """Fit to ``(N, D)`` rows of what nodes receive and of their layer 0; zeros if there is no node."""
+        """Fit to ``(N, D)`` rows of what nodes receive and of their layer 0; zeros if there is no node.
+
+        Sums are in double precision, over blocks of rows.
+        """
         dim = start.shape[1]
         if not len(start):
             return cls(*(np.zeros(shape, dtype=np.float32) for shape in (dim, (dim, dim), dim)))
-        rows: npt.NDArray[np.float64] = np.asarray(received, np.float64)
-        targets: npt.NDArray[np.float64] = np.asarray(start, np.float64)
-        centre, mean = rows.mean(axis=0), targets.mean(axis=0)
-        rows, targets = rows - centre, targets - mean
-        square = rows.T @ rows
+        centre, mean = (part.mean(axis=0, dtype=np.float64) for part in (received, start))
+        square, product = np.zeros((dim, dim)), np.zeros((dim, dim))
+        for begin in range(0, len(start), _BLOCK):
+            rows = received[begin : begin + _BLOCK] - centre
+            square += rows.T @ rows
+            product += rows.T @ (start[begin : begin + _BLOCK] - mean)
         penalty = RIDGE * max(np.trace(square) / dim, 1e-12)
-        matrix = np.linalg.solve(square + penalty * np.eye(dim), rows.T @ targets)
+        matrix = np.linalg.solve(square + penalty * np.eye(dim), product)
         return cls(*(part.astype(np.float32) for part in (centre, matrix, mean)))
 
     def __call__(self, received: FloatArray) -> FloatArray:
