@@ -134,7 +134,7 @@ class Contrasts(dict[str, ContrastKind]):
                 why = "is no contrast" if kind.make is None else "ranks by vectors of its own"
                 raise SettingError("ssl", f"{each} {why}, so it cannot be added to others")
         if any(kind.needs_attributes for kind in kinds) and any(kind.takes_attributes for kind in kinds):
-            raise SettingError("ssl", "features needs --attributes input and content --attributes map")
+            raise SettingError("ssl", "content needs an encoder of ids alone, and features one of attributes")
         return _sum_of(kinds, weights)
 
     def __contains__(self, name: object) -> bool:

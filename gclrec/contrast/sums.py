@@ -57,7 +57,7 @@ class Term(NamedTuple):
 
 
 @runtime_checkable
-class Added(Protocol):
+class StandsBeside(Protocol):
     """A contrast that needs no embeddings but those that another one ranks by."""
 
     def beside(self, step: TrainingStep, main: Embeddings) -> Contrasted:
@@ -140,7 +140,7 @@ class Sum(nn.Module):
         main, loss = first[0](_seen(step, first[1]))
         total: Tensor = first[1].weight * loss
         for part, term in others:
-            if isinstance(part, Added):
+            if isinstance(part, StandsBeside):
                 main, loss = part.beside(step, main)
             else:
                 _, loss = part(_seen(step, term))

@@ -136,27 +136,17 @@ class FoldIn:
             torch.where(degree > 0, degree_scale(degree.to(users.dtype), degree_exponent), 0.0)[:, None]
             for degree in graph.degrees()
         ]
-        user_ridge, item_ridge = (
-            Ridge.fit(*(_numpy(x if known.all() else x[known]) for x in (part, start)))
-            for part, start, known in zip(
-                received, (users, items), (scale[:, 0] > 0 for scale in scales), strict=True
-            )
-        )
+        ridges = []
+        for part, start, scale in zip(received, (users, items), scales, strict=True):
+            known = scale[:, 0] > 0
+            ridges.append(Ridge.fit(*(_numpy(x if known.all() else x[known]) for x in (part, start))))
         # Tables of many users are large: they are scaled in place.
         for table, scale in zip((*combined, onward), (*scales, scales[0]), strict=True):
             table.mul_(scale)
         lengths = received[0].add_(users, alpha=weights[0]).norm(dim=1)
-        return cls(
-            tuple(weights),
-            exponents,
-            _numpy(combined[1]),
-            _numpy(combined[0]),
-            _numpy(onward),
-            _numpy(lengths),
-            user_ridge,
-            item_ridge,
-            degree_exponent=degree_exponent,
-        )
+        kept = [_numpy(x) for x in (combined[1], combined[0], onward, lengths)]
+        found: Any = (tuple(weights), exponents, *kept, *ridges)
+        return cls(*found, degree_exponent=degree_exponent)
 
     @classmethod
     def of_vectors(

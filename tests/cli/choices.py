@@ -292,7 +292,7 @@ BAD_FLAGS = {
     "--ssl infonce+byo": "'byo' is not one of none, infonce",
     "--ssl infonce+features:lots": "NAME:WEIGHT",
     "--ssl infonce+byol": "byol ranks by vectors of its own",
-    "--ssl features+content --attributes input": "content --attributes map",
+    "--ssl features+content --attributes input": "content needs an encoder of ids alone",
     "--ssl neighbour --head-layers 1": "moco",
     "--ssl infonce --queue-size 64": "moco",
     "--ssl concat --aug node_drop": "no views",

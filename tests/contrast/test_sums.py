@@ -149,7 +149,7 @@ def test_what_its_contrasts_have_in_common() -> None:
         ("infonce+swav+infonce", "infonce occurs twice"),
         ("infonce+none", "none is no contrast"),
         ("byol+infonce", "byol ranks by vectors of its own"),
-        ("features+content", "--attributes input and content --attributes map"),
+        ("features+content", "content needs an encoder of ids alone, and features one of attributes"),
     ],
 )
 def test_what_is_no_sum_is_refused(text: str, said: str) -> None:
