@@ -146,7 +146,7 @@ class FoldIn:
         lengths = received[0].add_(users, alpha=weights[0]).norm(dim=1)
         kept = [_numpy(x) for x in (combined[1], combined[0], onward, lengths)]
         found: Any = (tuple(weights), exponents, *kept, *ridges)
-        return cls(*found, degree_exponent=degree_exponent)
+        return replace(cls(*found), degree_exponent=degree_exponent)
 
     @classmethod
     def of_vectors(
