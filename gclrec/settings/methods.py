@@ -27,6 +27,7 @@ class Method:
             on.
         head_starts: of recipes, by what part of its figure one is ahead after few steps that is level after
             many.
+        dense: the recipe for dense data.
         large: the recipe for very many items.
     """
 
@@ -35,6 +36,7 @@ class Method:
     space: Mapping[str, Span] = field(default_factory=dict)
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     head_starts: Mapping[str, float] = field(default_factory=dict)
+    dense: str = ""
     large: str = ""
 
 
@@ -69,6 +71,7 @@ def read_methods(path: Path) -> dict[str, Method]:
             {setting: Span(*ends) for setting, ends in table.get("space", {}).items()},
             {each: recipe(method) for each, method in table.get("recipes", {}).items()},
             table.get("head_starts", {}),
+            table.get("dense", ""),
             table.get("large", ""),
         )
         for name, table in tables.items()

@@ -136,7 +136,7 @@ class Pilot:
             and ``seconds`` of each trial.
         recipe: name of the recipe that was chosen; ``None`` before the last trial.
         settings: those of the recipe that differ from the settings given.
-        why: the reason for the recipe, where there were no trials.
+        why: the reason for the recipe, where it was not compared with others.
     """
 
     trials: Sequence[Mapping[str, Any]] = ()
@@ -167,10 +167,10 @@ class Pilot:
             for name, trial in last.items()
             if name != self.recipe and trial["value"] is not None
         ]
-        return (
-            f"recipe {self.recipe} of {len(last)}: {best['value'] or 0.0:.4f} on validation after "
-            f"{counted(best['steps'], 'step')}" + (f", beside {', '.join(others)}" if others else "") + fewer
-        )
+        which = f", {self.why}" if self.why else f" of {len(last)}"
+        beside = f", beside {', '.join(others)}" if others else ""
+        after = f"{best['value'] or 0.0:.4f} on validation after {counted(best['steps'], 'step')}"
+        return f"recipe {self.recipe}{which}: {after}{beside}{fewer}"
 
 
 @dataclass(frozen=True, eq=False)

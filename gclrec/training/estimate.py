@@ -137,7 +137,7 @@ def estimated(
 
 def _of_pilot(data: TrainingData, *, force: bool) -> CostEstimate:
     train = data.split.train
-    compared = recipes_on(data.config, len(train), train.num_items)
+    compared, _ = recipes_on(data.config, len(train), train.num_users, train.num_items)
     recipes = [replace(data, config=recipe) for recipe in compared.values()]
     found: list[CostEstimate] = []
     for recipe in recipes:  # their vectors are of one length, so ranking with them takes as long
@@ -152,7 +152,7 @@ def _of_pilot(data: TrainingData, *, force: bool) -> CostEstimate:
         size = trial_size(config, part) / (config.batch_size or BATCH_SIZE)
         whole.append(each.seconds["train"] * steps * size)
     rounds = rounds_of(data.config, len(recipes), part)
-    shares = [max(whole) if count == 1 else sum(whole) / len(whole) for count in rounds]
+    shares = [max(whole) if count == 1 else sum(whole) / count for count in rounds]
     return replace(
         longest,
         seconds={"pilot": data.config.pilot * sum(shares) / max(len(rounds), 1), **longest.seconds},

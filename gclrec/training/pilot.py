@@ -39,6 +39,9 @@ PILOT_PAIRS = 500_000
 LEAST_PAIRS = 5
 """Pairs an item, on average, that a sample of the users must have for trials on it to say anything."""
 
+DENSITY = 0.01
+"""Share of all pairs of users and items from which on data are dense."""
+
 PILOT_STEPS = 800
 """Steps of a run that trials have their share of, at most."""
 
@@ -60,8 +63,8 @@ def run_pilot(
     takes the steps of the trial before. The rounds have equal shares of ``config.pilot`` times the steps of
     the run, of which :data:`PILOT_STEPS` count at most. Of more than :data:`PILOT_PAIRS` training pairs,
     trials see those of a sample of the users, so the cost of the pilot does not grow with the data; with very
-    many items there are no trials (:func:`recipes_on`). Equal seeds choose the same; a recipe whose loss
-    becomes infinite is out.
+    many items there are no trials, and on dense data they try one recipe (:func:`recipes_on`). Equal seeds
+    choose the same; a recipe whose loss becomes infinite is out.
 
     Args:
         config: settings with a pilot and a budget.
@@ -71,7 +74,7 @@ def run_pilot(
         given: of :func:`~gclrec.training.trainer.new_trainer`.
     """
     train, ahead = split.train, METHODS[AUTO].head_starts
-    recipes = recipes_on(config, len(train), train.num_items)
+    recipes, why = recipes_on(config, len(train), train.num_users, train.num_items)
     left, trials = list(recipes), [] if begun is None else list(begun.trials)
     finals = {(trial["recipe"], trial["steps"]): trial["value"] for trial in trials}
     few = of_some_users(split, numbered_anew=all(each is None for each in given.values()))
@@ -106,17 +109,21 @@ def run_pilot(
         for name in config.known
         if getattr(config, name) != getattr(recipe, name) and name not in ("pilot", "held")
     }
-    unlike = len(recipes) < len(recipes_for(config))
-    pilot = Pilot(tuple(trials), best, settings, _TOO_MANY_ITEMS if unlike else "")
+    pilot = Pilot(tuple(trials), best, settings, why)
     events.call("on_trial", pilot)
     return pilot
 
 
-_TOO_MANY_ITEMS = "which is for many items: a sample of the data has too few pairs of each to compare others"
+_MANY_ITEMS = "which is for many items: a sample of the data has too few pairs of each to compare others"
 
 
-def recipes_on(config: TrainConfig, num_pairs: int, num_items: int) -> dict[str, TrainConfig]:
-    """Return the recipes that a pilot compares on such data, by name.
+def recipes_on(
+    config: TrainConfig, num_pairs: int, num_users: int, num_items: int
+) -> tuple[dict[str, TrainConfig], str]:
+    """Return the recipes that a pilot compares on such data, by name, and why if it is one alone.
+
+    Dense data, of a share :data:`DENSITY` or more, have the recipe for them: it learns a vector for every
+    user, which takes longer than a trial lasts where users have many items, and is better in the end.
 
     Trials on large data see :data:`PILOT_PAIRS`. Where that is less than :data:`LEAST_PAIRS` an item, they
     learn next to nothing of an item, and what they rank first says nothing of the whole data. Then it is the
@@ -125,27 +132,34 @@ def recipes_on(config: TrainConfig, num_pairs: int, num_items: int) -> dict[str,
     Args:
         config: settings with a pilot.
         num_pairs: training pairs.
+        num_users: users.
         num_items: items, those of the whole data.
     """
-    recipes, large = recipes_for(config), METHODS[AUTO].large
+    recipes, dense, large = recipes_for(config), METHODS[AUTO].dense, METHODS[AUTO].large
+    if dense in recipes and num_pairs >= DENSITY * num_users * num_items:
+        share = num_pairs / max(num_users * num_items, 1)
+        return {dense: recipes[dense]}, f"which is for dense data ({share:.1%} of all pairs)"
     thin = num_pairs > PILOT_PAIRS and LEAST_PAIRS * num_items > PILOT_PAIRS
-    return {large: recipes[large]} if thin and large in recipes else recipes
+    return ({large: recipes[large]}, _MANY_ITEMS) if thin and large in recipes else (recipes, "")
 
 
 def rounds_of(config: TrainConfig, recipes: int, part: float) -> list[int]:
     """Return how many recipes each round of a pilot tries.
 
     The last one tries a single recipe, the best, for more steps than the round before, where it may find that
-    less is better: where the budget is free, and trials see all pairs.
+    less is better: where the budget is free, and trials see all pairs. A recipe that is the only one on such
+    data, though there are others, has the same trials.
 
     Args:
         config: settings with a pilot.
-        recipes: how many there are.
+        recipes: how many are compared.
         part: the share of the training pairs that trials see.
     """
-    counts = _rounds(recipes)
+    counts = _rounds(len(recipes_for(config)))
     free = part == 1.0 and not {"epochs", "steps"}.intersection(config.held)
-    return [*counts, 1] if counts and free else counts
+    if counts and free:
+        return [*counts, 1]
+    return counts if recipes > 1 else []
 
 
 def of_some_users(split: Split, *, numbered_anew: bool = True) -> Split:

@@ -21,7 +21,7 @@ from gclrec.settings.validation import recipes_for
 from gclrec.training import pilot as trials
 from gclrec.training.callbacks import Pilot
 from gclrec.training.estimate import estimated
-from gclrec.training.pilot import _rounds, of_some_users, recipes_on, run_steps, trial_size
+from gclrec.training.pilot import _rounds, of_some_users, recipes_on, rounds_of, run_steps, trial_size
 from gclrec.training.prepare import prepare, prepared_dataset
 
 DATA = "synthetic-120x90x1500"
@@ -36,6 +36,12 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
 def four(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let ``auto`` choose between four learning rates, of which one is right and one diverges."""
     monkeypatch.setitem(METHODS, AUTO, Method({"pilot": 0.3}, "of a test", recipes=RECIPES))  # type: ignore[index]
+
+
+@pytest.fixture(autouse=True)
+def sparse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no data count as dense, so that recipes are compared."""
+    monkeypatch.setattr(trials, "DENSITY", 2.0)
 
 
 class Notes:
@@ -263,9 +269,9 @@ def test_with_very_many_items_there_are_no_trials(monkeypatch: pytest.MonkeyPatc
     """What a sample with few pairs an item ranks first says nothing; the estimate has no pilot either."""
     monkeypatch.setattr(trials, "PILOT_PAIRS", 300)
     config = layered_config({"dataset": DATA, "steps": 16, "dim": 8}, auto=True)
-    assert list(recipes_on(config, 299, 10**6)) == ["dense", "sparse"]
-    assert list(recipes_on(config, 301, 60)) == ["dense", "sparse"]
-    assert list(recipes_on(config, 301, 61)) == ["sparse"]
+    assert list(recipes_on(config, 299, 10**5, 10**6)[0]) == ["dense", "sparse"]
+    assert list(recipes_on(config, 301, 10**5, 60)[0]) == ["dense", "sparse"]
+    assert list(recipes_on(config, 301, 10**5, 61)[0]) == ["sparse"]
     run = gclrec.fit(DATA, steps=16, dim=8)
     pilot = run.values["pilot"]
     assert (pilot["recipe"], list(pilot["trials"])) == ("sparse", [])
@@ -274,3 +280,20 @@ def test_with_very_many_items_there_are_no_trials(monkeypatch: pytest.MonkeyPatc
     found = estimated(prepare(config, prepared_dataset(config)))
     assert found.seconds["pilot"] == 0.0
     assert found.seconds["train"] > 0.0
+
+
+def test_dense_data_are_tried_with_the_recipe_for_them_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many steps are enough is asked all the same, where that is open."""
+    monkeypatch.setattr(trials, "DENSITY", 0.01)
+    config = layered_config({"dataset": DATA, "dim": 8}, auto=True)
+    assert list(recipes_on(config, 999, 1000, 100)[0]) == ["dense", "sparse"]
+    assert list(recipes_on(config, 1000, 1000, 100)[0]) == ["dense"]
+    held = layered_config({"dataset": DATA, "steps": 20, "user_vectors": "items"}, auto=True)
+    assert rounds_of(config, 1, 1.0) == [2, 1]
+    assert rounds_of(held, 1, 1.0) == rounds_of(config, 1, 0.5) == []
+    run = gclrec.fit(DATA, dim=8)
+    told = [(trial["recipe"], trial["steps"]) for trial in run.values["pilot"]["trials"]]
+    steps = num_steps(recipes_for(config)["dense"], len(run.split.train))
+    assert told == [("dense", round(0.1 * steps)), ("dense", round(0.2 * steps))]
+    assert "recipe dense, which is for dense data (" in str(run.result.pilot)
+    assert not gclrec.fit(DATA, dim=8, steps=20).values["pilot"]["trials"]
