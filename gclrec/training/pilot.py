@@ -18,7 +18,7 @@ from gclrec.common.arrays import renumbered
 from gclrec.common.errors import CollapseWarning, InputWarning
 from gclrec.data.interactions import Interactions, Vocabulary
 from gclrec.data.splits import Split
-from gclrec.settings.budget import BATCH_SIZE, num_steps, replaced
+from gclrec.settings.budget import BATCH_SIZE, EPOCHS, STEPS, num_steps, replaced
 from gclrec.settings.config import TrainConfig
 from gclrec.settings.methods import AUTO, METHODS
 from gclrec.settings.validation import recipes_for
@@ -123,7 +123,8 @@ def recipes_on(
     """Return the recipes that a pilot compares on such data, by name, and why if it is one alone.
 
     Dense data, of a share :data:`DENSITY` or more, have the recipe for them: it learns a vector for every
-    user, which takes longer than a trial lasts where users have many items, and is better in the end.
+    user, which takes longer than a trial lasts where users have many items, and is better in the end. Where
+    the budget is open and would be the usual number of steps, it is twice as many, but 30 epochs at most.
 
     Trials on large data see :data:`PILOT_PAIRS`. Where that is less than :data:`LEAST_PAIRS` an item, they
     learn next to nothing of an item, and what they rank first says nothing of the whole data. Then it is the
@@ -137,8 +138,11 @@ def recipes_on(
     """
     recipes, dense, large = recipes_for(config), METHODS[AUTO].dense, METHODS[AUTO].large
     if dense in recipes and num_pairs >= DENSITY * num_users * num_items:
-        share = num_pairs / max(num_users * num_items, 1)
-        return {dense: recipes[dense]}, f"which is for dense data ({share:.1%} of all pairs)"
+        recipe, share = recipes[dense], num_pairs / max(num_users * num_items, 1)
+        if recipe.steps == STEPS and not {"epochs", "steps"}.intersection(config.held):
+            most = EPOCHS * num_pairs // (recipe.batch_size or BATCH_SIZE)
+            recipe = replaced(recipe, {"steps": min(2 * STEPS, most)})
+        return {dense: recipe}, f"which is for dense data ({share:.1%} of all pairs)"
     thin = num_pairs > PILOT_PAIRS and LEAST_PAIRS * num_items > PILOT_PAIRS
     return ({large: recipes[large]}, _MANY_ITEMS) if thin and large in recipes else (recipes, "")
 

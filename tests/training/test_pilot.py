@@ -291,6 +291,11 @@ def test_dense_data_are_tried_with_the_recipe_for_them_alone(monkeypatch: pytest
     held = layered_config({"dataset": DATA, "steps": 20, "user_vectors": "items"}, auto=True)
     assert rounds_of(config, 1, 1.0) == [2, 1]
     assert rounds_of(held, 1, 1.0) == rounds_of(config, 1, 0.5) == []
+    usual = replace(config, steps=1600, batch_size=2048)
+    dense = [recipes_on(usual, pairs, 5000, 3000)[0]["dense"] for pairs in (700_000, 150_000)]
+    assert [recipe.steps for recipe in dense] == [3200, 30 * 150_000 // 2048]
+    asked = replace(usual, held=("steps",))
+    assert recipes_on(asked, 700_000, 5000, 3000)[0]["dense"].steps == 1600
     run = gclrec.fit(DATA, dim=8)
     told = [(trial["recipe"], trial["steps"]) for trial in run.values["pilot"]["trials"]]
     steps = num_steps(recipes_for(config)["dense"], len(run.split.train))
