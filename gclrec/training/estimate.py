@@ -137,7 +137,8 @@ def estimated(
 
 def _of_pilot(data: TrainingData, *, force: bool) -> CostEstimate:
     train = data.split.train
-    compared, _ = recipes_on(data.config, len(train), train.num_users, train.num_items)
+    whole_budget = budgeted(data.config, len(train))
+    compared, _ = recipes_on(whole_budget, len(train), train.num_users, train.num_items)
     recipes = [replace(data, config=recipe) for recipe in compared.values()]
     found: list[CostEstimate] = []
     for recipe in recipes:  # their vectors are of one length, so ranking with them takes as long

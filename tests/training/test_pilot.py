@@ -302,3 +302,12 @@ def test_dense_data_are_tried_with_the_recipe_for_them_alone(monkeypatch: pytest
     assert told == [("dense", round(0.1 * steps)), ("dense", round(0.2 * steps))]
     assert "recipe dense, which is for dense data (" in str(run.result.pilot)
     assert not gclrec.fit(DATA, dim=8, steps=20).values["pilot"]["trials"]
+
+
+def test_the_estimate_is_of_the_steps_that_the_run_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "DENSITY", 0.01)
+    monkeypatch.setattr("gclrec.settings.budget.STEPS", 12)
+    monkeypatch.setattr(trials, "STEPS", 12)
+    monkeypatch.setattr("gclrec.settings.budget.BATCH_SIZE", 128)
+    config = layered_config({"dataset": DATA, "dim": 8, "num_layers": 1, "batch_size": None}, auto=True)
+    assert estimated(prepare(config, prepared_dataset(config))).steps == 24
