@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 _TABLES = ("users", "items")
 
-_JOINING = 50.0  # seconds in which all processes have to join
+_JOINING = timedelta(seconds=40)  # in which all processes have to join
 
 
 class Processes:
@@ -241,10 +241,8 @@ def joined() -> Iterator[Processes | None]:
         yield None
         return
     try:
-        until = time.monotonic() + _JOINING
-        _wait_for_first(until)
-        left = timedelta(seconds=max(until - time.monotonic(), 1.0))
-        dist.init_process_group("gloo", timeout=left)
+        _wait_for_first()
+        dist.init_process_group("gloo", timeout=_JOINING)
         group = dist.new_group()  # with the usual timeout, which outlasts an evaluation
     except (ValueError, RuntimeError, OSError) as error:
         first = str(error).strip().splitlines()[0]
@@ -258,18 +256,16 @@ def joined() -> Iterator[Processes | None]:
         dist.destroy_process_group()
 
 
-def _wait_for_first(until: float) -> None:
+def _wait_for_first() -> None:
     """Wait until the first process listens; PyTorch waits up to twice as long, and prints a stack of C++.
 
-    Args:
-        until: the time, of :func:`time.monotonic`, at which to give up.
-
     Raises:
-        OSError: it does not listen by then.
+        OSError: it does not within the time for joining.
     """
     host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT", "")
     if os.environ.get("RANK", "0") == "0" or not host or not port.isdecimal():
         return
+    until = time.monotonic() + _JOINING.total_seconds()
     while True:
         try:
             socket.create_connection((host, int(port)), timeout=1.0).close()

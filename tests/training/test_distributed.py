@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -276,7 +277,7 @@ def test_processes_that_cannot_join(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_first_process_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gclrec.training.distributed._JOINING", 0.3)
+    monkeypatch.setattr("gclrec.training.distributed._JOINING", timedelta(seconds=0.3))
     for name, value in joins(1, 2, free_port()).items():
         monkeypatch.setenv(name, value)
     with (
