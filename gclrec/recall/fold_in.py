@@ -144,9 +144,8 @@ class FoldIn:
         for table, scale in zip((*combined, onward), (*scales, scales[0]), strict=True):
             table.mul_(scale)
         lengths = received[0].add_(users, alpha=weights[0]).norm(dim=1)
-        kept = [_numpy(x) for x in (combined[1], combined[0], onward, lengths)]
-        found: Any = (tuple(weights), exponents, *kept, *ridges)
-        return replace(cls(*found), degree_exponent=degree_exponent)
+        arrays = (_numpy(combined[1]), _numpy(combined[0]), _numpy(onward), _numpy(lengths))
+        return cls(tuple(weights), exponents, *arrays, ridges[0], ridges[1], degree_exponent=degree_exponent)
 
     @classmethod
     def of_vectors(

@@ -30,6 +30,7 @@ from gclrec.training.results import (
     Result,
     finished,
     peak_rss_mb,
+    ranked_of,
     shape_of,
     validated,
     validation_record,
@@ -127,7 +128,7 @@ class _Training:
             if progress is not None and resume is None:
                 resume = Checkpoint(progress, {}, {}, ())
         self.config, self.split, self.events = config, split, events
-        self.ranked = split.sampled("valid", config.ranked_users("valid", split.train.num_items))
+        self.ranked = ranked_of(split, "valid", config)
         self.given: dict[str, Any] = {"attributes": attributes, "exposed": exposed, "start": start}
         self.given["processes"] = processes
         self.progress = Progress() if resume is None else replace(resume.progress)

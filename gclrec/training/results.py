@@ -178,7 +178,7 @@ def _warm_alone(vectors: Embeddings, split: Split, config: TrainConfig) -> dict[
     """Return the selected figure of warm items where lists hold no cold item, as ``GROUP/METRIC@K``."""
     metric, _, cut = config.selected.rpartition("/")[2].partition("@")
     name, train, exclude = f"warm_items/{metric}@{cut}", split.train, split.no_candidates("test")
-    test = split.sampled("test", config.ranked_users("test", train.num_items)).test
+    test = ranked_of(split, "test", config).test
     users = np.unique(test.user)
     seen = seen_by(users, train, exclude)
     rows = vectors.users[torch.from_numpy(users).to(vectors.users.device)]
@@ -187,6 +187,11 @@ def _warm_alone(vectors: Embeddings, split: Split, config: TrainConfig) -> dict[
     how: Any = {"ks": (int(cut),), "metrics": (metric,), "groups": ("warm_items",), "per_user": False}
     values = evaluate_ranking(lists, users, train, test, near_cold=config.near_cold, **how).values
     return {name: values[name]} if name in values else {}
+
+
+def ranked_of(split: Split, part: str, config: TrainConfig) -> Split:
+    """Return the split with those users of ``valid`` or ``test`` alone that a run ranks."""
+    return split.sampled(part, config.ranked_users(part, split.train.num_items))
 
 
 def validation_record(ranker: Embeddings | Scorer, split: Split, config: TrainConfig) -> dict[str, float]:
@@ -214,8 +219,7 @@ def validated(model: Model, split: Split, config: TrainConfig) -> tuple[Embeddin
     Returns:
         The embeddings that were ranked by, and the figures by their names in ``metrics.jsonl``.
     """
-    users = config.ranked_users("valid", split.train.num_items)
-    record = model.choose_scoring(split.sampled("valid", users), config.selected)
+    record = model.choose_scoring(ranked_of(split, "valid", config), config.selected)
     embeddings = model.embeddings()
     return embeddings, record | validation_record(embeddings, split, config)
 
@@ -234,7 +238,7 @@ def evaluate_on(
         per_user: build the table of single users too; a number limits it to so many users.
     """
     train, exclude = split.train, split.no_candidates(part)
-    targets: Interactions = getattr(split.sampled(part, config.ranked_users(part, train.num_items)), part)
+    targets: Interactions = getattr(ranked_of(split, part, config), part)
     how: Any = {
         "ks": config.ks,
         "metrics": (*config.metrics, "cold_share"),
