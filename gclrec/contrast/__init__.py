@@ -6,14 +6,12 @@ that the ranking loss acts on and its own loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, cast
 
-from torch import Generator, nn
+from torch import Generator
 
-from gclrec.common.declaration import Declared, declarations
 from gclrec.common.errors import SettingError
 from gclrec.contrast.base import Contrast
 from gclrec.contrast.byol import Byol
@@ -22,10 +20,11 @@ from gclrec.contrast.clcrec import ContentContrast
 from gclrec.contrast.concat import ClusterContrast
 from gclrec.contrast.cross_layer import CrossLayer
 from gclrec.contrast.features import FieldContrast, check_features
+from gclrec.contrast.kinds import ContrastKind, Term
 from gclrec.contrast.moco import MomentumContrast
 from gclrec.contrast.ncl import NCL, check_ncl
 from gclrec.contrast.neighbours import Interacted, Nearest
-from gclrec.contrast.sums import Sum, Term, parse_sum
+from gclrec.contrast.sums import Sum, parse_sum
 from gclrec.contrast.swav import SwappedPrediction
 from gclrec.contrast.two_views import TwoViews
 from gclrec.data.schema import Attributes
@@ -33,62 +32,6 @@ from gclrec.encoders import Encoder
 from gclrec.graph.bipartite import BipartiteGraph
 
 __all__ = ["SSL", "ContrastKind", "build_contrast"]
-
-
-@dataclass(frozen=True)
-class ContrastKind:
-    """One entry of :data:`SSL`.
-
-    Args:
-        make: ``make(encoder, graph, *, generator, **settings)`` returns the module, a
-            :class:`~gclrec.contrast.base.Contrast`; ``None`` is no contrast.
-        about: what is contrasted, in a few words.
-        views: how many views of the graph a step makes for it.
-        differs: whether it is meaningless when no view changes anything.
-        temperatures: the names in :data:`~gclrec.losses.temperature.TEMPERATURES` that can take the place of
-            a number.
-        needs_attributes: whether it contrasts attributes, so that the encoder must use them.
-        needs_histories: whether it contrasts histories, so that the encoder must use them.
-        takes_attributes: whether it encodes attributes itself, beside an encoder of ids alone; ``make`` then
-            takes ``attributes`` too.
-        of_rows: whether it compares rows of the embeddings of a pass and nothing else, so that several
-            processes can share the dimensions.
-        check: called with the settings; raises a :class:`~gclrec.common.errors.SettingError` for those that
-            cannot be, before a run begins.
-        terms: the contrasts of a sum.
-    """
-
-    make: Callable[..., nn.Module] | None
-    about: str
-    views: int = 2
-    differs: bool = False
-    temperatures: tuple[str, ...] = ()
-    needs_attributes: bool = False
-    needs_histories: bool = False
-    takes_attributes: bool = False
-    of_rows: bool = False
-    check: Callable[..., None] | None = None
-    terms: tuple[Term, ...] = ()
-
-    @property
-    def declared(self) -> Mapping[str, Declared]:
-        """The settings by keyword argument; those of a sum by their public names.
-
-        Where the contrasts of a sum have different defaults, it has none, and each keeps its own.
-        """
-        if not self.terms:
-            return {} if self.make is None else declarations(self.make)
-        found: dict[str, Declared] = {}
-        for each in (each for term in self.terms for each in term.declared.values()):
-            name = each.setting.name
-            same = name not in found or found[name].default == each.default
-            found[name] = replace(each, argument=name, default=each.default if same else None)
-        return found
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The names of the contrasts of a sum."""
-        return tuple(term.name for term in self.terms)
 
 
 def build_contrast(
@@ -127,15 +70,15 @@ class Contrasts(dict[str, ContrastKind]):
         Raises:
             SettingError: the text is not one, or its contrasts cannot be added up.
         """
-        weights = parse_sum(name, tuple(self))
-        kinds = [self[each] for each, _ in weights]
-        for kind, (each, _) in zip(kinds, weights, strict=True):
-            if kind.make is None or hasattr(kind.make, "ranked"):
-                why = "is no contrast" if kind.make is None else "ranks by vectors of its own"
-                raise SettingError("ssl", f"{each} {why}, so it cannot be added to others")
-        if any(kind.needs_attributes for kind in kinds) and any(kind.takes_attributes for kind in kinds):
+        terms = tuple(Term(each, weight, self[each]) for each, weight in parse_sum(name, tuple(self)))
+        for term in terms:
+            if term.kind.make is None or hasattr(term.kind.make, "ranked"):
+                why = "is no contrast" if term.kind.make is None else "ranks by vectors of its own"
+                raise SettingError("ssl", f"{term.name} {why}, so it cannot be added to others")
+        found = _sum_of(terms)
+        if found.needs_attributes and found.takes_attributes:
             raise SettingError("ssl", "content needs an encoder of ids alone, and features one of attributes")
-        return _sum_of(kinds, weights)
+        return found
 
     def __contains__(self, name: object) -> bool:
         """Whether it is a contrast or a sum of them."""
@@ -149,18 +92,14 @@ class Contrasts(dict[str, ContrastKind]):
             return default
 
 
-def _sum_of(kinds: Sequence[ContrastKind], weights: Sequence[tuple[str, float]]) -> ContrastKind:
-    terms = [
-        Term(name, weight, kind.make, kind.views, kind.declared, kind.takes_attributes)
-        for kind, (name, weight) in zip(kinds, weights, strict=True)
-        if kind.make is not None
-    ]
+def _sum_of(terms: tuple[Term, ...]) -> ContrastKind:
+    kinds = [term.kind for term in terms]
 
     def check(**settings: Any) -> None:
-        for kind, term in zip(kinds, terms, strict=True):
-            if kind.check is not None:
+        for term in terms:
+            if term.kind.check is not None:
                 with term.naming_settings():
-                    kind.check(**term.own(settings))
+                    term.kind.check(**term.own(settings))
 
     able = [set(kind.temperatures) for kind in kinds if "temperature" in kind.declared]
     return ContrastKind(
@@ -174,7 +113,7 @@ def _sum_of(kinds: Sequence[ContrastKind], weights: Sequence[tuple[str, float]])
         takes_attributes=any(kind.takes_attributes for kind in kinds),
         of_rows=all(kind.of_rows for kind in kinds),
         check=check,
-        terms=tuple(terms),
+        terms=terms,
     )
 
 

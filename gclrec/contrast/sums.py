@@ -3,57 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Generator, Tensor, nn
 
-from gclrec.common.declaration import Declared
 from gclrec.common.errors import SettingError
 from gclrec.contrast.base import Contrast, Contrasted, MapsAttributes, OfBatch, TrainingStep
+from gclrec.contrast.kinds import Term
 from gclrec.data.schema import Attributes
 from gclrec.encoders import Embeddings, Encoder
 from gclrec.encoders.content.attribute_map import PredictsVectors
 from gclrec.graph.bipartite import BipartiteGraph
 from gclrec.losses.temperature import Temperature
-
-
-class Term(NamedTuple):
-    """One contrast of a sum.
-
-    Args:
-        name: of the contrast.
-        weight: of its loss.
-        make: see :class:`~gclrec.contrast.ContrastKind`.
-        views: how many views it takes.
-        declared: its settings by keyword argument.
-        takes_attributes: whether ``make`` takes ``attributes``.
-    """
-
-    name: str
-    weight: float
-    make: Callable[..., nn.Module]
-    views: int
-    declared: Mapping[str, Declared]
-    takes_attributes: bool
-
-    def own(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return its keyword arguments, given settings by their public names."""
-        names = {argument: each.setting.name for argument, each in self.declared.items()}
-        return {argument: settings[name] for argument, name in names.items() if name in settings}
-
-    @contextmanager
-    def naming_settings(self) -> Iterator[None]:
-        """Name the setting, which is unique in a sum, in errors about an argument."""
-        try:
-            yield
-        except SettingError as error:
-            known = self.declared.get(error.argument)
-            raise SettingError(
-                error.argument if known is None else known.setting.name, error.message
-            ) from None
 
 
 @runtime_checkable
@@ -96,9 +59,10 @@ class Sum(nn.Module):
         self._terms = tuple(terms)
         learned: nn.Module | None = None
         for place, term in enumerate(terms):
-            more = {"attributes": attributes} if term.takes_attributes else {}
+            make, more = term.kind.make, {"attributes": attributes} if term.kind.takes_attributes else {}
+            assert make is not None
             with term.naming_settings():
-                made = term.make(encoder, graph, generator=generator, **term.own(settings), **more)
+                made = make(encoder, graph, generator=generator, **term.own(settings), **more)
             held = getattr(made, "temperature", None)
             if learned is not None and held is learned:
                 del made.temperature
@@ -149,7 +113,7 @@ class Sum(nn.Module):
 
 
 def _seen(step: TrainingStep, term: Term) -> TrainingStep:
-    return replace(step, views=step.views[: term.views])
+    return replace(step, views=step.views[: term.kind.views])
 
 
 def _module_name(place: int, name: str) -> str:
